@@ -1,0 +1,77 @@
+"""What can go wrong, as exceptions whose message is one sentence a user can act on.
+
+Every error that tapkit raises on purpose derives from `TapkitError`; the command line prints its
+message without a traceback and exits with its `exit_code`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class TapkitError(Exception):
+    """Base of all errors raised on purpose; `exit_code` is what the command line exits with."""
+
+    exit_code = 1
+
+
+class UsageError(TapkitError, ValueError):
+    """An argument that cannot be used as given."""
+
+    exit_code = 2
+
+
+class ShapeError(UsageError):
+    """An array of another shape than expected: the message says expected, got and the likely cause."""
+
+
+class QueryError(UsageError):
+    """A query outside the clip or the frame, not a number, or at a frame that is no longer held."""
+
+
+class VideoError(TapkitError):
+    """A video that cannot be opened, or of which nothing can be decoded."""
+
+    exit_code = 3
+
+
+class WeightsError(TapkitError):
+    """Weights that are missing, damaged, or of another model."""
+
+    exit_code = 4
+
+
+class MissingExtra(TapkitError, ImportError):
+    """An optional library is not installed; the message names the extra to install."""
+
+    exit_code = 5
+
+
+class StorageError(TapkitError, OSError):
+    """A result that cannot be written or read (full disk, no permission, damaged file)."""
+
+    exit_code = 6
+
+
+class MemoryBudgetError(TapkitError):
+    """The memory budget is too small for even one point."""
+
+    exit_code = 7
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional library, or say in one sentence which extra brings it.
+
+    >>> require("math", "nothing").sqrt(4.0)
+    2.0
+    >>> require("no_such_library", "cv")
+    Traceback (most recent call last):
+        ...
+    tapkit.errors.MissingExtra: no_such_library is not installed; get it with: pip install "tapkit[cv]"
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        name = module.split(".")[0]
+        raise MissingExtra(f'{name} is not installed; get it with: pip install "tapkit[{extra}]"') from error

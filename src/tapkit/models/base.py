@@ -1,0 +1,134 @@
+"""What a model is to the engine: three small protocols, chosen by `card.streaming`.
+
+A model is a network plus its adapter (resize, normalise, convert). It never opens a file, picks a device or
+applies a threshold. Adapter coordinates are **pixels of the frames it is handed, corner origin**; the engine
+scales between them and the original video, converts ids and numpy, keeps the answer at the query frame equal
+to the query, runs both directions, and splits points and frames to fit a memory budget.
+
+Frames are uint8 [3,h,w] or [B,3,h,w], RGB, at the size that `frame_size` asked for.
+All tensors that come back live on the model's device; coordinates are float32 whatever the feature precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from tapkit.types import ModelCard
+
+Size = tuple[int, int]
+"""(height, width)."""
+
+
+class Prediction(NamedTuple):
+    """Answers of a model. One frame: xy [N,2], visible [N], confidence [N]. A clip: [N,T,2], [N,T], [N,T]."""
+
+    xy: Tensor
+    """float32, pixels of the handed frames, corner origin."""
+    visible: Tensor
+    """float32, P(visible)."""
+    confidence: Tensor
+    """float32, P(error within the card's radius)."""
+
+
+class Model(Protocol):
+    """What all three kinds share."""
+
+    card: ModelCard
+    options: Mapping[str, Any]
+    """Options in force (JSON values), for the provenance."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def to(self, device: torch.device | str) -> Self: ...
+
+    def frame_size(self, size: Size) -> Size | None:
+        """At which size frames of a video of `size` are to be handed over (resized while decoding, area
+        averaging, corner-aligned); None: as they are, the adapter resizes itself (exactly as its authors do)."""
+        ...
+
+
+class CausalModel(Model, Protocol):
+    """card.streaming == "causal": one frame at a time, constant memory. Pure: no call changes its arguments."""
+
+    def start(self, size: Size) -> Any:
+        """The state before the first frame (of handed frames of `size`): a NamedTuple of tensors."""
+        ...
+
+    def step(self, state: Any, frame: Tensor, new_xy: Tensor) -> tuple[Any, Prediction]:
+        """Take the next `frame` [3,h,w]; `new_xy` [M,2] are points queried on this very frame.
+
+        Returns the new state and the prediction for all points the state then holds: those it held, in their
+        order, followed by the new ones (rows N, then M).
+        """
+        ...
+
+    def select(self, state: Any, rows: Tensor) -> Any:
+        """The state with only these points (`rows` int64 [K]), in this order."""
+        ...
+
+
+class ClipModel(Model, Protocol):
+    """card.streaming == "offline": sees the features of the whole clip at once."""
+
+    def encode(self, frames: Tensor) -> Any:
+        """Features of frames [B,3,h,w], each frame on its own: a NamedTuple of tensors with leading axis B.
+
+        The engine calls it on a few frames at a time and concatenates along that axis (so what couples frames,
+        such as a temporal convolution, belongs into `track`)."""
+        ...
+
+    def track(self, features: Any, size: Size, queries: Tensor) -> Prediction:
+        """Prediction [N,T,...] for queries [N,3] (t, x, y) over the clip whose features are given.
+
+        A model with card.bidirectional answers for all frames; otherwise only frames from t on count, and the
+        engine calls it a second time on the reversed clip for direction="both" or "backward"."""
+        ...
+
+    def point_bytes(self, frames: int, size: Size) -> int:
+        """About how much memory one more point takes in `track` at its peak."""
+        ...
+
+    def frame_bytes(self, size: Size) -> int:
+        """About how much memory the features of one frame take."""
+        ...
+
+
+class WindowModel(Model, Protocol):
+    """card.streaming == "window": sliding windows of `window` frames that advance by `stride`.
+
+    The engine encodes each frame once, keeps the features of one window, and calls `step` when a window is full
+    (or the clip has ended: features of the last frame are then repeated, as the authors pad).
+    """
+
+    window: int
+    stride: int
+
+    def encode(self, frames: Tensor) -> Any:
+        """As for `ClipModel`."""
+        ...
+
+    def start(self, size: Size) -> Any:
+        """The state before the first window."""
+        ...
+
+    def step(self, state: Any, features: Any, first: int, queries: Tensor) -> tuple[Any, Prediction]:
+        """One window whose first frame has the clip's index `first`; queries [N,3] (t, x, y) are all points asked
+        so far, in a fixed order (new ones at the end; rows may be more than in the call before).
+
+        Returns the new state (carrying what the next window starts from) and the prediction [N,window,...];
+        entries of points whose t lies beyond the window mean nothing.
+        """
+        ...
+
+    def select(self, state: Any, rows: Tensor) -> Any:
+        """The state with only these points."""
+        ...
+
+    def point_bytes(self, size: Size) -> int:
+        """About how much memory one more point takes in `step` at its peak."""
+        ...

@@ -1,0 +1,12 @@
+"""The nouns: VideoInfo, Queries, Tracks, Provenance, ModelCard.
+
+Axis legend, used everywhere: B batch, T frames, N points, C channels, H height, W width. Points are (x, y),
+x right, y down, corner origin, pixels of the original video (see `tapkit.coords`). Queries are (t, x, y).
+"""
+
+from tapkit.types.card import ModelCard, PublishedNumber
+from tapkit.types.queries import Queries
+from tapkit.types.tracks import FrameResult, Provenance, Tracks
+from tapkit.types.video_info import VideoInfo
+
+__all__ = ["FrameResult", "ModelCard", "Provenance", "PublishedNumber", "Queries", "Tracks", "VideoInfo"]

@@ -1,0 +1,88 @@
+"""ModelCard: everything about a tracker that is data, not code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Streaming = Literal["causal", "window", "offline"]
+VisibleRule = Literal["visible", "visible*confidence"]
+
+
+@dataclass(frozen=True)
+class PublishedNumber:
+    """One figure of a paper or README, with the protocol it was measured under."""
+
+    dataset: str
+    """For instance "TAP-Vid DAVIS"."""
+    metric: str
+    """AJ, delta_avg, OA, survival, ..."""
+    value: float
+    """In percent where the field prints percent."""
+    protocol: str
+    """For instance "query first, 256x256, one query at a time with 5x5 support grid"."""
+    source: str
+    """Paper table or README that prints it."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The card of one tracker. The engine and the tools decide from it; nothing asks for a class."""
+
+    id: str
+    """Registry id, for instance "cotracker3-offline"; its meaning never changes."""
+    name: str
+    """Name as published."""
+    paper: str
+    """Authors, title, venue, year."""
+    paper_url: str
+    code_licence: str
+    """Licence of the authors' code (ours is Apache-2.0 throughout)."""
+    weights_licence: str
+    commercial: bool
+    """Whether the weights may be used commercially."""
+    factory: str
+    """"module:function" that builds the model: function(weights: Mapping[str, Tensor] | None, **options) -> Model."""
+    weights_url: str | None = None
+    """Authors' address of the checkpoint; None: the model needs no weights, or they are in the package."""
+    weights_file: str | None = None
+    """File name in the cache or in $TAPKIT_WEIGHTS; None: needs no weights."""
+    weights_built_in: bool = False
+    """Whether the file is inside the package."""
+    weights_sha256: str | None = None
+    """Known hash of the published file, if known; else recorded at the first download."""
+    streaming: Streaming = "causal"
+    """causal: frame by frame; window: sliding windows; offline: needs the whole clip."""
+    latency: int = 0
+    """Frames that must be seen after a frame before its result is final; -1 for offline models (the whole clip)."""
+    joint: bool = False
+    """Whether points influence each other (chunks of points then change results)."""
+    bidirectional: bool = False
+    """Whether one pass over the clip tracks backwards from the query as well as forwards."""
+    input_size: tuple[int, int] | None = None
+    """(height, width) the network works at; None: the video's own."""
+    visible_rule: VisibleRule = "visible"
+    """What the authors threshold."""
+    visible_threshold: float = 0.5
+    """Authors' threshold on that."""
+    confidence_radius: float | None = None
+    """`confidence` is P(error < this many pixels), in pixels of `input_size` (of the video if that is None)."""
+    longest_trained: int | None = None
+    """Longest clip seen in training, frames."""
+    published: tuple[PublishedNumber, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the factory that this id fixes (a variant's settings)."""
+    notes: str = ""
+    """Deviations between paper and released code, and anything a user should know."""
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether a checkpoint is needed at all."""
+        return self.weights_file is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        values = asdict(self)
+        values["defaults"] = dict(self.defaults)
+        return values

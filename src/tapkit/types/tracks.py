@@ -1,0 +1,245 @@
+"""Tracks: the answer. Where every point is on every frame, whether it is visible, and how sure we are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tapkit.errors import ShapeError, UsageError
+from tapkit.types.card import ModelCard, VisibleRule
+from tapkit.types.queries import Queries
+from tapkit.types.video_info import VideoInfo
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a result came about; enough to make it again, and to threshold it as its authors do."""
+
+    model: str = ""
+    """Registry id."""
+    weights_sha256: str = ""
+    version: str = ""
+    """tapkit's version."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the model and of the call, JSON values only."""
+    visible_rule: VisibleRule = "visible"
+    visible_threshold: float = 0.5
+
+    @classmethod
+    def of(cls, card: ModelCard, version: str, weights_sha256: str = "", **options: Any) -> Provenance:
+        """The provenance of a call to the model of `card`."""
+        return cls(card.id, weights_sha256, version, options, card.visible_rule, card.visible_threshold)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "model": self.model,
+            "weights_sha256": self.weights_sha256,
+            "version": self.version,
+            "options": dict(self.options),
+            "visible_rule": self.visible_rule,
+            "visible_threshold": self.visible_threshold,
+        }
+
+
+class FrameResult(NamedTuple):
+    """What a session says about one frame: rows belong to `ids`, positions are in original video pixels."""
+
+    frame: int
+    ids: np.ndarray
+    """[M] str."""
+    xy: np.ndarray
+    """[M,2] float32."""
+    visible: np.ndarray
+    """[M] float32, P(visible)."""
+    confidence: np.ndarray
+    """[M] float32, P(error within the card's radius)."""
+    final: bool = True
+    """False: a provisional answer, which a later result for the same frame replaces."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tracks:
+    """N points over T frames. Arrays are read-only; `with_` makes changed copies.
+
+    `xy` [N,T,2] float32, pixels of the original video, corner origin; NaN where not `valid`.
+    `visible` [N,T] float32 = P(visible). `confidence` [N,T] float32 = P(the position is right to within the
+    card's radius). `valid` [N,T] bool: the model was asked for this frame (not the same as visible).
+    `keyframe` [N,T] bool: set by a human. Thresholds are applied by `visible_at` and nowhere else.
+    """
+
+    xy: np.ndarray
+    visible: np.ndarray
+    confidence: np.ndarray
+    valid: np.ndarray
+    queries: Queries
+    video: VideoInfo
+    source: Provenance = field(default_factory=Provenance)
+    keyframe: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        xy = np.array(self.xy, dtype=np.float32)
+        if xy.ndim != 3 or xy.shape[2] != 2:
+            hint = "; did you mean [N,T,2] instead of [T,N,2]?" if xy.ndim == 4 else ""
+            raise ShapeError(f"tracks xy must be [N,T,2], got {list(xy.shape)}{hint}")
+        count, frames = xy.shape[:2]
+        if len(self.queries) != count:
+            swapped = "; is xy [T,N,2]? use xy.transpose(1, 0, 2)" if frames == len(self.queries) else ""
+            raise ShapeError(f"xy has {count} points but there are {len(self.queries)} queries{swapped}")
+        arrays = {"xy": xy}
+        for name, dtype in (("visible", np.float32), ("confidence", np.float32), ("valid", bool), ("keyframe", bool)):
+            value = getattr(self, name)
+            if value is None:
+                value = np.zeros((count, frames), bool)
+            array = np.array(value, dtype=dtype)
+            if array.shape != (count, frames):
+                raise ShapeError(f"{name} must be [N,T]={[count, frames]} like xy, got {list(array.shape)}")
+            arrays[name] = array
+        for name in ("visible", "confidence"):
+            values = arrays[name]
+            values[~arrays["valid"]] = 0.0
+            if values.size and not ((values >= 0) & (values <= 1)).all():
+                raise UsageError(f"{name} must be probabilities in 0..1; logits need a sigmoid, NaN is no probability")
+        xy[~arrays["valid"]] = np.nan
+        if not np.isfinite(xy[arrays["valid"]]).all():
+            raise UsageError("xy must be finite wherever valid is true; mark unknown positions as not valid")
+        if self.video.frames is not None and self.video.frames != frames:
+            raise ShapeError(f"the tracks have {frames} frames but the video has {self.video.frames}")
+        for name, array in arrays.items():
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+
+    # -- looking ----------------------------------------------------------------------------------
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Names of the points, [N] str."""
+        return self.queries.ids
+
+    @property
+    def frames(self) -> int:
+        """T."""
+        return int(self.xy.shape[1])
+
+    def __len__(self) -> int:
+        """N."""
+        return int(self.xy.shape[0])
+
+    def __repr__(self) -> str:
+        shown = float(self.visible_at().sum() / max(int(self.valid.sum()), 1))
+        return (
+            f"Tracks({len(self)} points, {self.frames} frames, {self.video.width}x{self.video.height}, "
+            f"visible {shown:.0%}, model {self.source.model or 'unknown'})"
+        )
+
+    def score(self) -> np.ndarray:
+        """What the model's authors threshold: visible, or visible x confidence -> [N,T] float32."""
+        if self.source.visible_rule == "visible*confidence":
+            return self.visible * self.confidence
+        return self.visible
+
+    def visible_at(self, threshold: float | None = None) -> np.ndarray:
+        """Visible or not [N,T] bool: `score()` above the threshold (None: the authors' own), where valid."""
+        limit = self.source.visible_threshold if threshold is None else threshold
+        return (self.score() > limit) & self.valid
+
+    def times(self) -> np.ndarray:
+        """Seconds at which each frame is shown, [T] float64."""
+        return np.array([self.video.time_of(t) for t in range(self.frames)])
+
+    # -- taking parts -----------------------------------------------------------------------------
+
+    def __getitem__(self, points: Any) -> Tracks:
+        """Some of the points: an id, ids, an index, indices, a slice, a mask [N]."""
+        rows = self._rows(points)
+        return self.with_(
+            xy=self.xy[rows], visible=self.visible[rows], confidence=self.confidence[rows], valid=self.valid[rows],
+            keyframe=self._keyframe[rows], queries=self.queries[rows],
+        )
+
+    def time(self, start: int, stop: int) -> Tracks:
+        """Frames `start` to `stop` (excluded) as a clip of its own, frame numbers counted from 0 again.
+
+        A point queried outside that span is queried anew where it is first valid within; points that are valid
+        nowhere within the span are left out.
+        """
+        if not 0 <= start < stop <= self.frames:
+            raise UsageError(f"frames {start}..{stop} are not a span of 0..{self.frames}")
+        span = slice(start, stop)
+        valid = self.valid[:, span]
+        rows = np.flatnonzero(valid.any(1))
+        t = self.queries.t[rows] - start
+        xy = self.queries.xy[rows].copy()
+        moved = (t < 0) | (t >= stop - start)
+        t[moved] = valid[rows][moved].argmax(1)
+        xy[moved] = self.xy[rows][moved][np.arange(int(moved.sum())), t[moved] + start]
+        times = self.video.times
+        video = replace(
+            self.video,
+            frames=stop - start,
+            times=None if times is None else times[span],
+            start_frame=self.video.start_frame + start,
+        )
+        return self.with_(
+            xy=self.xy[rows, span], visible=self.visible[rows, span], confidence=self.confidence[rows, span],
+            valid=valid[rows], keyframe=self._keyframe[rows, span],
+            queries=Queries(t, xy, self.ids[rows]), video=video,
+        )
+
+    def with_(self, **changes: Any) -> Tracks:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    @staticmethod
+    def join(parts: Iterable[Tracks]) -> Tracks:
+        """Points of several results over the same video as one result; ids must stay unique."""
+        parts = list(parts)
+        if not parts:
+            raise UsageError("nothing to join: give at least one result")
+        if len({(p.frames, p.video.size) for p in parts}) > 1:
+            raise ShapeError("only results over the same video (same frames, same size) can be joined")
+        return parts[0].with_(
+            queries=Queries.join([p.queries for p in parts]),
+            **{
+                name: np.concatenate([getattr(p, name) for p in parts])
+                for name in ("xy", "visible", "confidence", "valid", "keyframe")
+            },
+        )
+
+    @property
+    def _keyframe(self) -> np.ndarray:
+        assert self.keyframe is not None  # set by __post_init__
+        return self.keyframe
+
+    def _rows(self, points: Any) -> np.ndarray:
+        if isinstance(points, str):
+            points = [points]
+        chosen = np.asarray(points) if not isinstance(points, (int, slice, np.integer)) else points
+        if isinstance(chosen, np.ndarray) and chosen.dtype.kind in "US":
+            where = {name: row for row, name in enumerate(self.ids.tolist())}
+            missing = [name for name in chosen.tolist() if name not in where]
+            if missing:
+                raise UsageError(f"no point is called {missing[0]!r}; the ids are {', '.join(self.ids[:5])}, ...")
+            return np.array([where[name] for name in chosen.tolist()], dtype=int)
+        if isinstance(chosen, np.ndarray) and chosen.size == 0:
+            return np.zeros(0, int)
+        return np.atleast_1d(np.arange(len(self))[chosen])
+
+    # -- files ------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> Path:
+        """Write to .npz, .zarr, .csv (long table) or .parquet, by the ending of `path`. Returns the path."""
+        from tapkit.types.storage import save_tracks
+
+        return save_tracks(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Tracks:
+        """Read what `save` wrote to .npz or .zarr (nothing is unpickled); tables are for other programs."""
+        from tapkit.types.storage import load_tracks
+
+        return load_tracks(Path(path))
