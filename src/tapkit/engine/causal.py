@@ -1,0 +1,96 @@
+"""CausalDriver: a frame goes in, the answer for that frame comes out; memory does not grow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tapkit.engine.driver import DriverResult
+from tapkit.engine.state import flatten, unflatten
+from tapkit.models.base import CausalModel, Size
+
+
+class CausalDriver:
+    """Drives a `CausalModel`.
+
+    Points may be added on the frame that was stepped last (a click on the picture one is looking at): the model
+    steps over that frame once more from the state it had before, this time with the new points. States are
+    immutable, so that costs one step and nothing else.
+    """
+
+    def __init__(self, model: CausalModel, size: Size) -> None:
+        self.model = model
+        self.size = size
+        self.keys = torch.zeros(0, dtype=torch.long)
+        self.last = -1
+        self._state: Any = model.start(size)
+        self._before: Any = self._state
+        self._frame: Tensor | None = None
+        self._new_xy = torch.zeros(0, 2)
+        self._waiting_keys = torch.zeros(0, dtype=torch.long)
+        self._waiting = torch.zeros(0, 3)
+
+    @property
+    def earliest(self) -> int:
+        """The frame stepped last, or 0 before the first."""
+        return max(self.last, 0)
+
+    def add(self, keys: Tensor, queries: Tensor) -> None:
+        """See `Driver.add`."""
+        now = queries[:, 0] == self.last
+        if now.any():
+            self._join(keys[now], queries[now, 1:])
+        self._waiting_keys = torch.cat([self._waiting_keys, keys[~now]])
+        self._waiting = torch.cat([self._waiting, queries[~now]])
+
+    def _join(self, keys: Tensor, xy: Tensor) -> None:
+        assert self._frame is not None
+        self._new_xy = torch.cat([self._new_xy, xy])
+        self._state, _ = self.model.step(self._before, self._frame, self._new_xy.to(self.model.device))
+        self.keys = torch.cat([self.keys, keys])
+
+    def remove(self, keys: Tensor) -> None:
+        """See `Driver.remove`."""
+        waiting = ~torch.isin(self._waiting_keys, keys)
+        self._waiting_keys, self._waiting = self._waiting_keys[waiting], self._waiting[waiting]
+        keep = ~torch.isin(self.keys, keys)
+        if keep.all():
+            return
+        # The state before the last frame holds the rows that were not new on it, in the same order.
+        old = len(self.keys) - len(self._new_xy)
+        device = self.model.device
+        self._before = self.model.select(self._before, keep[:old].nonzero()[:, 0].to(device))
+        self._state = self.model.select(self._state, keep.nonzero()[:, 0].to(device))
+        self._new_xy = self._new_xy[keep[old:]]
+        self.keys = self.keys[keep]
+
+    def step(self, index: int, frame: Tensor) -> list[DriverResult]:
+        """See `Driver.step`."""
+        starts = self._waiting[:, 0] == index
+        self._new_xy = self._waiting[starts, 1:]
+        self.keys = torch.cat([self.keys, self._waiting_keys[starts]])
+        self._waiting_keys, self._waiting = self._waiting_keys[~starts], self._waiting[~starts]
+        self._before, self._frame, self.last = self._state, frame, index
+        self._state, prediction = self.model.step(self._before, frame, self._new_xy.to(self.model.device))
+        return [DriverResult(index, self.keys, prediction)]
+
+    def finish(self) -> list[DriverResult]:
+        """See `Driver.finish`: everything has been said."""
+        return []
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """See `Driver.snapshot`. (The last frame is not kept: right after a restore, points start on the next.)"""
+        own = {
+            "keys": self.keys, "last": torch.tensor(self.last), "new": torch.tensor(len(self._new_xy)),
+            "waiting_keys": self._waiting_keys, "waiting": self._waiting,
+        }
+        return {**own, **flatten(self._state, "state")}
+
+    def restore(self, snapshot: dict[str, Tensor]) -> None:
+        """See `Driver.restore`."""
+        self.keys, self.last = snapshot["keys"], int(snapshot["last"])
+        self._waiting_keys, self._waiting = snapshot["waiting_keys"], snapshot["waiting"]
+        self._state = unflatten(self.model.start(self.size), snapshot, "state")
+        self._before, self._frame, self._new_xy = self._state, None, torch.zeros(0, 2)

@@ -1,0 +1,62 @@
+"""Drivers: how a session runs a model. One for each kind of `card.streaming`; sessions know only this contract.
+
+A driver speaks tensors: points are known by integer *keys* (given by the session, rising, never used twice) and
+live in pixels of the frames the model is handed. Frames are counted from 0 in the order they are stepped.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from tapkit.models.base import Prediction
+
+
+class DriverResult(NamedTuple):
+    """What a model says about the points `keys` on one frame."""
+
+    frame: int
+    keys: Tensor
+    """[M] int64."""
+    prediction: Prediction
+    """xy [M,2], visible [M], confidence [M]."""
+    final: bool = True
+    """False: a later result for the same frame replaces it."""
+
+
+class Driver(Protocol):
+    """Runs one model over frames that arrive one by one."""
+
+    @property
+    def earliest(self) -> int:
+        """The first frame on which points can still be added."""
+        ...
+
+    def add(self, keys: Tensor, queries: Tensor) -> None:
+        """Points `keys` [M] with queries [M,3] (t, x, y) float32; every t >= `earliest`."""
+        ...
+
+    def remove(self, keys: Tensor) -> None:
+        """Forget these points (unknown keys are an error of the caller)."""
+        ...
+
+    def step(self, index: int, frame: Tensor) -> list[DriverResult]:
+        """Take frame `index` (the one after the last), uint8 [3,h,w] on the model's device.
+
+        Returns what is known now: final results (each frame once for each point), and provisional ones. Results
+        for frames before a point's query may be left out unless the card is `bidirectional`.
+        """
+        ...
+
+    def finish(self) -> list[DriverResult]:
+        """No more frames will come: all results still owed, final."""
+        ...
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Everything needed to go on later from here, as named tensors."""
+        ...
+
+    def restore(self, snapshot: dict[str, Tensor]) -> None:
+        """The inverse of `snapshot`, on a new driver of the same model and frame size."""
+        ...

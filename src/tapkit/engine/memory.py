@@ -1,0 +1,46 @@
+"""Memory budgets: "2GB" as bytes, and how many points fit into them."""
+
+from __future__ import annotations
+
+import re
+
+from tapkit.errors import MemoryBudgetError, UsageError
+
+_UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def parse_bytes(budget: str | int | None) -> int | None:
+    """Bytes of "2GB", "800 MiB", "1.5g" or a plain number; None stays None (no limit).
+
+    >>> parse_bytes("2GB"), parse_bytes("512 MiB"), parse_bytes(1000)
+    (2147483648, 536870912, 1000)
+    """
+    if budget is None or isinstance(budget, int):
+        if budget is not None and budget <= 0:
+            raise UsageError(f"a memory budget must be positive, got {budget}")
+        return budget
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?\s*", budget.lower())
+    if not match:
+        raise UsageError(f'a memory budget looks like "2GB" or "800MB", got {budget!r}')
+    value = int(float(match[1]) * _UNITS[match[2]])
+    if value <= 0:
+        raise UsageError(f"a memory budget must be positive, got {budget!r}")
+    return value
+
+
+def points_at_once(budget: int | None, fixed: int, per_point: int, points: int) -> int:
+    """How many of `points` fit together: (budget - fixed) / per_point, at least one.
+
+    >>> points_at_once(1000, 200, 100, 50)
+    8
+    """
+    if budget is None or points == 0:
+        return max(points, 1)
+    fitting = (budget - fixed) // max(per_point, 1)
+    if fitting < 1:
+        needed = (fixed + per_point) / 2**20
+        raise MemoryBudgetError(
+            f"a budget of {budget / 2**20:.0f} MB is too small: {needed:.0f} MB are needed for a single point; "
+            "raise memory=, or lower the resolution"
+        )
+    return min(int(fitting), points)
