@@ -1,0 +1,191 @@
+"""What our networks cost beside the originals, measured as parity/reference_cost.md measured those.
+
+    python benchmarks/reference_protocol.py [NAME ...] [--set precision=bfloat16] [--repeat 3] [--list]
+
+NAME is a module of benchmarks/calls/ (all of them by default). Each is measured in a fresh process with one thread:
+process CPU time of the second of two runs, divided by `parity/calibrate.py`'s workload timed in the same process (mean
+of one before and one after); peak = growth of the resident memory's high-water mark over the built model. With
+--repeat the median ratio of that many processes is reported (other work on the machine disturbs even CPU time).
+The table is printed, and every measurement stored in benchmarks/results/reference_protocol/NAME[.OPTIONS].json.
+Linux only (peak memory comes from /proc).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import importlib
+import importlib.util
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "reference_protocol"
+sys.path[:0] = [str(HERE), str(HERE.parent / "tools")]
+
+
+def names() -> list[str]:
+    """The measurable networks: the modules of benchmarks/calls/."""
+    return sorted(path.stem for path in (HERE / "calls").glob("[a-z]*.py"))
+
+
+def reference_rows(root: Path) -> dict[str, dict[str, Any]]:
+    """The table of reference_cost.md by its first column: how it was called, ratio, peak in MiB."""
+    rows = {}
+    for line in (root / "reference_cost.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if len(cells) == 7 and re.fullmatch(r"[\d.]+", cells[4]):
+            rows[cells[0]] = {"call": cells[1], "ratio": float(cells[4]), "peak_mib": float(cells[5])}
+    return rows
+
+
+def _status_kib(field: str) -> int:
+    """A line of /proc/self/status in KiB (VmRSS: resident now, VmHWM: its high-water mark)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1])
+    raise RuntimeError(f"/proc/self/status has no {field}")
+
+
+def _forget_peak() -> int:
+    """Give freed memory back, reset the high-water mark, and return the resident memory in KiB."""
+    gc.collect()
+    try:  # memory freed after building must not hide what the runs allocate
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):
+        pass
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status_kib("VmRSS")
+
+
+def measure(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """One measurement in this process, which must be fresh."""
+    import torch
+    from check_parity import parity_root, shared_parity
+    from parity import Parity
+
+    torch.set_num_threads(1)
+    parity = Parity(parity_root(shared_parity()))
+    spec = importlib.util.spec_from_file_location("calibrate", parity.root / "calibrate.py")
+    assert spec is not None and spec.loader is not None
+    workload = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(workload)
+    module = importlib.import_module(f"calls.{name}")
+
+    def calibrate() -> float:
+        return workload.calibrate(clock=time.process_time)
+
+    with torch.inference_mode():
+        call = module.reference_call(parity, **options)
+        before = calibrate()
+        built = _forget_peak()
+        seconds = []
+        for _ in range(2):
+            start = time.process_time()
+            call()
+            seconds.append(time.process_time() - start)
+        peak = _status_kib("VmHWM") - built
+        after = calibrate()
+    unit = (before + after) / 2
+    return {
+        "name": name,
+        "options": options,
+        "cpu_s": seconds[1],
+        "first_run_cpu_s": seconds[0],
+        "calibrate_s": unit,
+        "calibrate_drift": after / before - 1,
+        "ratio": seconds[1] / unit,
+        "peak_mib": peak / 1024,
+        "reference": reference_rows(parity.root).get(module.REFERENCE),
+    }
+
+
+def machine() -> dict[str, str]:
+    """What the figures were taken on."""
+    import torch
+
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    commit = subprocess.run(["git", "-C", HERE, "describe", "--always", "--dirty"], capture_output=True, text=True)
+    return {
+        "cpu": cpu.group(1) if cpu else platform.machine(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "commit": commit.stdout.strip(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def in_fresh_process(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """`measure` in a new interpreter with one thread."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, "--child", json.dumps([name, options])]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{name} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def report(name: str, options: dict[str, Any], repeat: int) -> None:
+    """Measure one network, print its row, store the measurements."""
+    runs = [in_fresh_process(name, options) for _ in range(repeat)]
+    ratio = statistics.median(run["ratio"] for run in runs)
+    peak = statistics.median(run["peak_mib"] for run in runs)
+    label = ".".join([name, *(f"{key}={value}" for key, value in sorted(options.items()))])
+    reference = runs[0]["reference"]
+    beside = (
+        ""
+        if reference is None
+        else (
+            f"{reference['ratio']:9.1f} {ratio / reference['ratio']:6.2f} "
+            f"{reference['peak_mib']:10.0f} {peak / reference['peak_mib']:6.2f}"
+        )
+    )
+    print(f"{label:44} {ratio:7.2f} {peak:9.0f} {beside}", flush=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    stored = {"name": name, "options": options, "ratio": ratio, "peak_mib": peak, "reference": reference}
+    stored |= {"machine": machine(), "runs": runs}
+    (RESULTS / f"{label}.json").write_text(json.dumps(stored, indent=1) + "\n")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="modules of benchmarks/calls/ (default: all)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the factory")
+    parser.add_argument("--repeat", type=int, default=1, help="fresh processes to take the median of")
+    parser.add_argument("--list", action="store_true", help="only say which names there are")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        print(json.dumps(measure(*json.loads(arguments.child))))
+        return 0
+    if arguments.list:
+        print("\n".join(names()))
+        return 0
+    unknown = sorted(set(arguments.names) - set(names()))
+    if unknown:
+        parser.error(f"no benchmarks/calls/{unknown[0]}.py; there are: {', '.join(names())}")
+    options: dict[str, Any] = {}
+    for text in arguments.set:
+        key, _, value = text.partition("=")
+        try:
+            options[key] = json.loads(value)
+        except json.JSONDecodeError:
+            options[key] = value
+    print(f"{'network':44} {'ratio':>7} {'peak MiB':>9} {'reference':>9} {'x':>6} {'ref. peak':>10} {'x':>6}")
+    for name in arguments.names or names():
+        report(name, options, max(arguments.repeat, 1))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
