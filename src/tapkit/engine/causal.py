@@ -20,7 +20,8 @@ class CausalDriver:
     immutable, so that costs one step and nothing else.
     """
 
-    def __init__(self, model: CausalModel, size: Size) -> None:
+    def __init__(self, model: CausalModel, size: Size, budget: int | None = None) -> None:
+        # The budget was kept already, by splitting the points into several passes (`offline.plan`).
         self.model = model
         self.size = size
         self.keys = torch.zeros(0, dtype=torch.long)
@@ -34,8 +35,8 @@ class CausalDriver:
 
     @property
     def earliest(self) -> int:
-        """The frame stepped last, or 0 before the first."""
-        return max(self.last, 0)
+        """The frame stepped last, while it is held; else the next one."""
+        return self.last if self._frame is not None else self.last + 1
 
     def add(self, keys: Tensor, queries: Tensor) -> None:
         """See `Driver.add`."""

@@ -71,6 +71,10 @@ class CausalModel(Model, Protocol):
         """The state with only these points (`rows` int64 [K]), in this order."""
         ...
 
+    def point_bytes(self, size: Size) -> int:
+        """About how much memory one more point takes: its state and its share of the peak within `step`."""
+        ...
+
 
 class ClipModel(Model, Protocol):
     """card.streaming == "offline": sees the features of the whole clip at once."""

@@ -60,6 +60,8 @@ class ModelCard:
     """Whether points influence each other (chunks of points then change results)."""
     bidirectional: bool = False
     """Whether one pass over the clip tracks backwards from the query as well as forwards."""
+    uses_past: bool = True
+    """Whether frames before its query influence a point's track (recurrent image memory, shared windows)."""
     input_size: tuple[int, int] | None = None
     """(height, width) the network works at; None: the video's own."""
     visible_rule: VisibleRule = "visible"

@@ -1,0 +1,154 @@
+"""The few functions most people need: load, track, draw, open_video. Only here (and on the command line) is a device chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tapkit import registry, weights as stored
+from tapkit.engine.offline import Direction, Progress
+from tapkit.engine.tracker import Tracker
+from tapkit.errors import UsageError
+from tapkit.types import Queries, Tracks
+from tapkit.video import open_video
+from tapkit.video.base import Source
+
+__all__ = ["choose_device", "draw", "load", "make_queries", "open_video", "track"]
+
+
+def choose_device(device: str | torch.device = "auto") -> torch.device:
+    """The device of that name; "auto" is CUDA, else Apple's MPS, else the CPU. Raises `UsageError`."""
+    if str(device) != "auto":
+        try:
+            chosen = torch.device(device)
+            torch.zeros(1, device=chosen)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            first = (str(error).splitlines() or [""])[0]
+            raise UsageError(f"device {device!s} cannot be used here: {first}") from error
+        return chosen
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def load(
+    model: str = registry.DEFAULT,
+    weights: str | Path | Mapping[str, Any] | None = None,
+    device: str | torch.device = "auto",
+    report: stored.Report | None = None,
+    **options: Any,
+) -> Tracker:
+    """A tracker, ready to use.
+
+    Args:
+        model: registry id (`tapkit.cards()` has them all; `tapkit models` prints them).
+        weights: a path, a state dict with the authors' key names, or None for the official file (looked for in
+            $TAPKIT_WEIGHTS and the cache, else downloaded).
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        report: called while downloading with bytes done and bytes in all.
+        options: of the model, see its page; `precision="auto"|"float32"|"bfloat16"` for networks.
+
+    Raises `UsageError` for an unknown id or option, `WeightsError` for weights that are missing, damaged or of
+    another model.
+    """
+    card = registry.card(model)
+    state: Mapping[str, Any] | None = None
+    digest = ""
+    if isinstance(weights, Mapping):
+        state = stored.unwrap(weights) or weights
+        digest = stored.sha256_of(state)
+    elif weights is not None or card.needs_weights:
+        path = Path(weights) if weights is not None else stored.obtain(card, report)
+        state = stored.read(path)
+        digest = stored.sha256(path)
+    return Tracker(registry.build(model, state, **options).to(choose_device(device)), digest)
+
+
+def make_queries(
+    source: Source,
+    queries: Any = None,
+    *,
+    grid: int | tuple[int, int] | None = None,
+    mask: Any = None,
+    corners: int | None = None,
+    random: int | None = None,
+    frame: int = 0,
+    seed: int = 0,
+) -> Queries:
+    """Points for a video: `queries` themselves, and/or a grid, the inside of a mask, corners or random points of `frame`."""
+    parts = [] if queries is None else [Queries.of(queries)]
+    size = source.info.size
+    if grid is not None:
+        parts.append(Queries.grid(size, grid, frame))
+    if mask is not None:
+        mask = np.asarray(mask)
+        if mask.shape != size:
+            raise UsageError(f"the mask is {mask.shape[1]}x{mask.shape[0]}, the video {size[1]}x{size[0]}")
+        parts.append(Queries.mask(mask, count=None, step=max(round((mask != 0).sum() ** 0.5 / 24), 1), frame=frame))
+    if corners is not None:
+        parts.append(Queries.corners(source.read(frame).image, corners, frame))
+    if random is not None:
+        parts.append(Queries.random(size, random, np.random.default_rng(seed), frame=frame))
+    if len(parts) == 1:
+        return parts[0]
+    joined = [p.with_ids(np.arange(len(p))) for p in parts]
+    first = np.cumsum([0] + [len(p) for p in joined])
+    return Queries.join([p.with_ids(start + np.arange(len(p))) for start, p in zip(first, joined, strict=False)])
+
+
+def track(
+    video: Any,
+    queries: Any = None,
+    *,
+    model: str = registry.DEFAULT,
+    grid: int | tuple[int, int] | None = None,
+    mask: Any = None,
+    corners: int | None = None,
+    random: int | None = None,
+    frame: int = 0,
+    direction: Direction = "both",
+    memory: str | int | None = None,
+    device: str | torch.device = "auto",
+    weights: str | Path | Mapping[str, Any] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    **options: Any,
+) -> Tracks:
+    """Track points through a video.
+
+        tracks = tapkit.track("clip.mp4", grid=20)
+        tracks = tapkit.track("clip.mp4", queries=[(0, 310.5, 122.0)], model="cotracker3-offline", device="cuda")
+
+    Args:
+        video: a file, a folder or pattern of images, an array or tensor, an iterator of frames, a `Source`.
+        queries: rows (t, x, y) or `Queries`: frame, and position in pixels, corner origin.
+        grid, mask, corners, random: points of `frame` instead, or as well: a regular grid of that many points a
+            side, the inside of a mask [H,W], that many corners, that many random points.
+        direction: "both" (from each query's frame to both ends), "forward", "backward".
+        memory: a budget such as "2GB".
+        device, weights, options: see `load`.
+        progress: called after every frame with a `Progress`.
+    """
+    if queries is None and grid is None and mask is None and corners is None and random is None:
+        raise UsageError("say which points: queries=[(t, x, y), ...], grid=, mask=, corners= or random=")
+    tracker = load(model, weights, device, **options)
+    with open_video(video) as source:
+        points = make_queries(source, queries, grid=grid, mask=mask, corners=corners, random=random, frame=frame)
+        return tracker.track(source, points, direction, memory, progress)
+
+
+def draw(video: Any, tracks: Tracks, path: str | Path, **style: Any) -> Path:
+    """Write the video with the tracks drawn over it to `path` (.mp4, .webm, .gif, .png sequence).
+
+    `style` are the fields of `tapkit.viz.Style`.
+    """
+    from tapkit.viz import Style, draw_video
+
+    with open_video(video) as source:
+        draw_video(source, tracks, path, style=Style(**style))
+    return Path(path)

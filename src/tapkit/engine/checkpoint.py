@@ -1,0 +1,93 @@
+"""Checkpoint: how far an interrupted run had come, in a folder beside its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from tapkit.errors import StorageError
+
+# A snapshot larger than this is only written when the run is interrupted: writing it again and again would cost
+# more than it saves (the encoded frames of a whole clip, for offline models).
+_PERIODIC_BYTES = 64 << 20
+
+
+class Checkpoint:
+    """`folder` holds job.json (what is being computed), progress.json and state.safetensors.
+
+    A folder left by another job (other video, points, model or options) is emptied.
+    """
+
+    @dataclass(frozen=True)
+    class Position:
+        """Where to go on: the pass, and whether `state()` leads into it (else it begins anew)."""
+
+        task: int
+        within: bool
+
+    def __init__(self, folder: Path, job: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self._job = hashlib.sha256(json.dumps(job, sort_keys=True, default=str).encode()).hexdigest()
+        try:
+            if folder.exists() and self._read("job.json").get("sha256") != self._job:
+                shutil.rmtree(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._write("job.json", {"sha256": self._job, **job})
+        except OSError as error:
+            raise StorageError(f"cannot write {folder}: {error.strerror or error}") from error
+
+    @property
+    def results(self) -> Path:
+        """Where the results of the run are collected."""
+        return self.folder / "frames.bin"
+
+    def position(self) -> Position | None:
+        """Where the earlier run stopped; None if there was none."""
+        progress = self._read("progress.json")
+        return self.Position(progress["task"], progress.get("state") is not None) if progress else None
+
+    def state(self) -> dict[str, Tensor]:
+        """The session's state at that position."""
+        from safetensors.torch import load_file
+
+        return load_file(self.folder / self._read("progress.json")["state"])
+
+    def save(self, task: int, state: Mapping[str, Tensor] | None, always: bool = True) -> None:
+        """Note that passes before `task` are done and this one is at `state` (None: at its beginning)."""
+        from safetensors.torch import save_file
+
+        if state is not None and not always and sum(t.numel() * t.element_size() for t in state.values()) > _PERIODIC_BYTES:
+            return
+        old = self._read("progress.json").get("state")
+        name = None
+        try:
+            if state is not None:
+                # A new name each time: progress.json is what makes it count, in one atomic step.
+                name = "state-b.safetensors" if old == "state-a.safetensors" else "state-a.safetensors"
+                save_file({key: tensor.detach().cpu().clone() for key, tensor in state.items()}, self.folder / name)
+            self._write("progress.json", {"task": task, "state": name})
+        except OSError as error:
+            raise StorageError(f"cannot write {self.folder}: {error.strerror or error}") from error
+
+    def remove(self) -> None:
+        """The run is complete and its result stored."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            return json.loads((self.folder / name).read_text())  # type: ignore[no-any-return]
+        except (OSError, ValueError):
+            return {}
+
+    def _write(self, name: str, content: Mapping[str, Any]) -> None:
+        temporary = self.folder / f".{name}"
+        temporary.write_text(json.dumps(content, default=str))
+        os.replace(temporary, self.folder / name)

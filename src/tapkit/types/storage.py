@@ -1,0 +1,243 @@
+"""Tracks on disk: .npz and .zarr (both ways, same keys, no pickles), .csv and .parquet (long tables, for others).
+
+Keys: xy [N,T,2] f4, visible, confidence [N,T] f4, valid, keyframe [N,T] bool, query_t [N] i8, query_xy [N,2] f4,
+ids [N] str, times [T] f8 (only for videos that have them), meta (JSON: video, source, format version).
+Everything is written in blocks of points, so that results larger than memory can be stored, and under a temporary
+name first, so that no half file ever stands under the final one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from tapkit.errors import StorageError, UsageError, require
+from tapkit.types.queries import Queries
+from tapkit.types.tracks import Provenance, Tracks
+from tapkit.types.video_info import VideoInfo
+
+FORMAT = 1
+SUFFIXES = (".npz", ".zarr", ".csv", ".parquet")
+_PER_CELL = {"xy": "<f4", "visible": "<f4", "confidence": "<f4", "valid": "|b1", "keyframe": "|b1"}
+_BLOCK_BYTES = 8 << 20
+
+Block = dict[str, np.ndarray]
+"""The per-cell arrays of some points: xy [n,T,2], visible, confidence, valid, keyframe [n,T]."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Tracks to be written: what is small, and a function that gives the rest for points start..stop."""
+
+    queries: Queries
+    video: VideoInfo
+    source: Provenance
+    frames: int
+    read: Callable[[int, int], Block]
+
+    def blocks(self) -> Iterator[tuple[int, int, Block]]:
+        """(start, stop, block) over all points, a few megabytes at a time."""
+        step = max(_BLOCK_BYTES // max(18 * self.frames, 1), 1)
+        for start in range(0, len(self.queries), step):
+            stop = min(start + step, len(self.queries))
+            yield start, stop, self.read(start, stop)
+
+
+def stored(tracks: Tracks) -> Stored:
+    """Tracks in memory as something to write."""
+
+    def read(start: int, stop: int) -> Block:
+        return {name: getattr(tracks, name)[start:stop] for name in _PER_CELL}
+
+    return Stored(tracks.queries, tracks.video, tracks.source, tracks.frames, read)
+
+
+def save_tracks(tracks: Tracks, path: Path) -> Path:
+    """See `Tracks.save`."""
+    return write(stored(tracks), path)
+
+
+def check_suffix(path: Path) -> None:
+    """Raise `UsageError` unless tracks can be stored under that name."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"tracks are stored as {', '.join(SUFFIXES)}; {path.name!r} ends otherwise")
+
+
+def write(content: Stored, path: Path) -> Path:
+    """Write to `path` in the format its ending names. Raises `StorageError` (full disk, no permission)."""
+    check_suffix(path)
+    writer = {".npz": _write_npz, ".zarr": _write_zarr, ".csv": _write_csv, ".parquet": _write_parquet}[path.suffix.lower()]
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer(content, temporary)
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+    return path
+
+
+def _meta(content: Stored) -> str:
+    video = {**content.video.to_dict(), "frames": content.frames}
+    return json.dumps({"format": FORMAT, "video": video, "source": content.source.to_dict()})
+
+
+def _small(content: Stored) -> Block:
+    """The arrays that are small."""
+    queries = content.queries
+    arrays = {"query_t": queries.t, "query_xy": queries.xy, "ids": queries.ids.astype(np.str_)}
+    if content.video.times is not None:
+        arrays["times"] = content.video.times
+    return arrays
+
+
+def _shape(name: str, content: Stored) -> tuple[int, ...]:
+    cells = (len(content.queries), content.frames)
+    return (*cells, 2) if name == "xy" else cells
+
+
+# -- npz ----------------------------------------------------------------------------------------------
+
+
+def _write_npz(content: Stored, path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in {**_small(content), "meta": np.array(_meta(content))}.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+        for name, dtype in _PER_CELL.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                header = {"descr": dtype, "fortran_order": False, "shape": _shape(name, content)}
+                np.lib.format.write_array_header_2_0(member, header)
+                for _, _, block in content.blocks():
+                    member.write(np.ascontiguousarray(block[name], dtype=dtype).tobytes())
+
+
+def _read_npz(path: Path) -> Block:
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+# -- zarr ---------------------------------------------------------------------------------------------
+
+
+def _write_zarr(content: Stored, path: Path) -> None:
+    zarr = require("zarr", "zarr")
+    group = zarr.open_group(str(path), mode="w", zarr_format=3)
+    group.attrs["meta"] = _meta(content)
+    group.attrs["ids"] = content.queries.ids.tolist()
+    for name, array in _small(content).items():
+        if name != "ids":
+            group.create_array(name, data=np.asarray(array))
+    chunk = (max(min(256, len(content.queries)), 1), max(min(256, content.frames), 1))
+    arrays = {
+        name: group.create_array(
+            name, shape=_shape(name, content), dtype=dtype, chunks=(*chunk, 2) if name == "xy" else chunk
+        )
+        for name, dtype in _PER_CELL.items()
+    }
+    for start, stop, block in content.blocks():
+        for name, array in arrays.items():
+            array[start:stop] = block[name]
+
+
+def _read_zarr(path: Path) -> Block:
+    zarr = require("zarr", "zarr")
+    group = zarr.open_group(str(path), mode="r")
+    arrays = {name: np.asarray(array[...]) for name, array in group.arrays()}
+    ids = group.attrs["ids"]
+    return {
+        **arrays, "meta": np.array(group.attrs["meta"]),
+        "ids": np.array(ids, dtype=np.str_) if ids else np.zeros(0, np.str_),
+    }
+
+
+# -- tables -------------------------------------------------------------------------------------------
+
+COLUMNS = ("id", "frame", "time", "x", "y", "visible", "confidence")
+
+
+def _rows(content: Stored) -> Iterator[dict[str, np.ndarray]]:
+    """Columns of the long table, block by block: one row for each valid cell."""
+    video = content.video
+    times = np.array([video.time_of(t) for t in range(content.frames)])
+    for start, stop, block in content.blocks():
+        points, frames = np.nonzero(block["valid"])
+        x, y = block["xy"][points, frames].T
+        yield {
+            "id": content.queries.ids[start:stop][points], "frame": frames, "time": times[frames], "x": x, "y": y,
+            "visible": block["visible"][points, frames], "confidence": block["confidence"][points, frames],
+        }
+
+
+def _write_csv(content: Stored, path: Path) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        _csv_head(content, file)
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for columns in _rows(content):
+            text = [columns["id"].tolist(), columns["frame"].tolist()]
+            text += [np.char.mod(f, columns[n]).tolist() for n, f in zip(COLUMNS[2:], ("%.6f", *["%.4f"] * 4), strict=True)]
+            writer.writerows(zip(*text, strict=True))
+
+
+def _csv_head(content: Stored, file: IO[str]) -> None:
+    video = content.video
+    file.write(
+        f"# tapkit tracks; x right, y down, pixels of the {video.width}x{video.height} video, "
+        f"(0,0) = outer corner of the top-left pixel; fps {video.fps}; frames from 0; model {content.source.model}\n"
+    )
+
+
+def _write_parquet(content: Stored, path: Path) -> None:
+    arrow, parquet = require("pyarrow", "table"), require("pyarrow.parquet", "table")
+    kinds = {"id": arrow.string(), "frame": arrow.int64(), "time": arrow.float64()}
+    fields = [(name, kinds.get(name, arrow.float32())) for name in COLUMNS]
+    schema = arrow.schema(fields, metadata={"tapkit": _meta(content)})
+    with parquet.ParquetWriter(path, schema) as writer:
+        for columns in _rows(content):
+            arrays = [arrow.array(columns[name], kind) for name, kind in fields]
+            writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
+
+
+# -- reading ------------------------------------------------------------------------------------------
+
+
+def load_tracks(path: Path) -> Tracks:
+    """See `Tracks.load`."""
+    if not path.exists():
+        raise StorageError(f"{path} does not exist")
+    if path.suffix.lower() not in (".npz", ".zarr"):
+        raise UsageError(f"tracks are read from .npz or .zarr, not from {path.name!r}; tables are for other programs")
+    try:
+        arrays = _read_npz(path) if path.suffix.lower() == ".npz" else _read_zarr(path)
+        meta: dict[str, Any] = json.loads(str(arrays["meta"]))
+        if meta["format"] > FORMAT:
+            raise StorageError(f"{path} was written by a newer tapkit (format {meta['format']}); please update")
+        return Tracks(
+            **{name: arrays[name] for name in _PER_CELL},
+            queries=Queries(arrays["query_t"], arrays["query_xy"], arrays["ids"]),
+            video=VideoInfo.from_dict(meta["video"], arrays.get("times")),
+            source=Provenance(**meta["source"]),
+        )
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile, EOFError) as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"{path} is not a file of tracks, or is damaged ({error})") from error

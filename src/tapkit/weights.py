@@ -1,0 +1,213 @@
+"""Checkpoints: where they lie, how they get there, and reading them without running anything in them.
+
+Looked for in this order: the folder(s) in $TAPKIT_WEIGHTS, the user's cache, and then the authors' address. Size and
+SHA-256 of a download are noted in `index.json` beside it and checked ever after (a published hash on the card wins).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tapkit.errors import WeightsError
+from tapkit.types import ModelCard
+
+Report = Callable[[int, int | None], None]
+"""Called with bytes so far and bytes in all (None if unknown)."""
+
+StateDict = dict[str, Tensor]
+
+# Containers that training scripts wrap a state dict in, in the order in which they are tried.
+_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "ema", "net", "network", "params", "module")
+
+
+def cache_folder() -> Path:
+    """$TAPKIT_CACHE, or the place for caches on this system."""
+    if named := os.environ.get("TAPKIT_CACHE"):
+        return Path(named)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "tapkit"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "tapkit" / "Cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tapkit"
+
+
+def offline_folders() -> list[Path]:
+    """The folders of $TAPKIT_WEIGHTS."""
+    return [Path(part) for part in os.environ.get("TAPKIT_WEIGHTS", "").split(os.pathsep) if part]
+
+
+def find(card: ModelCard) -> Path | None:
+    """The checkpoint's path if it is on this machine, as published or converted to safetensors; else None."""
+    if card.weights_file is None:
+        return None
+    if card.weights_built_in:
+        return Path(__file__).parent / "models" / "weights" / card.weights_file
+    names = [card.weights_file, str(Path(card.weights_file).with_suffix(".safetensors"))]
+    for folder in [*offline_folders(), cache_folder() / "weights"]:
+        for name in names:
+            if (folder / name).is_file():
+                return folder / name
+    return None
+
+
+def obtain(card: ModelCard, report: Report | None = None) -> Path:
+    """The checkpoint's path; downloaded first if need be. Raises `WeightsError` with what to do by hand."""
+    found = find(card)
+    if found is None:
+        found = _download(card, report)
+    elif not card.weights_built_in:
+        _check(card, found)
+    return found
+
+
+def _by_hand(card: ModelCard) -> str:
+    folder = (offline_folders() or [cache_folder() / "weights"])[0]
+    source = card.weights_url or "its authors"
+    return f"fetch {card.weights_file} from {source} and put it into {folder} (or a folder named by $TAPKIT_WEIGHTS)"
+
+
+def _download(card: ModelCard, report: Report | None) -> Path:
+    assert card.weights_file is not None
+    if card.weights_url is None:
+        raise WeightsError(f"the weights of {card.id} cannot be downloaded by a program: {_by_hand(card)}")
+    target = cache_folder() / "weights" / card.weights_file
+    partial = target.with_name(target.name + ".part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        have = partial.stat().st_size if partial.exists() else 0
+        request = urllib.request.Request(card.weights_url, headers={"Range": f"bytes={have}-"} if have else {})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            resumed = have > 0 and answer.status == 206
+            length = answer.headers.get("Content-Length")
+            total = int(length) + (have if resumed else 0) if length else None
+            done = have if resumed else 0
+            with open(partial, "ab" if resumed else "wb") as file:
+                while data := answer.read(1 << 20):
+                    file.write(data)
+                    done += len(data)
+                    if report:
+                        report(done, total)
+        if total is not None and done != total:
+            raise WeightsError(f"the download of {card.weights_file} broke off at {done} of {total} bytes; try again")
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise WeightsError(f"the weights of {card.id} could not be downloaded ({reason}): {_by_hand(card)}") from error
+    except OSError as error:
+        raise WeightsError(f"the weights of {card.id} could not be stored: {error.strerror or error}") from error
+    digest = sha256(partial)
+    if card.weights_sha256 and digest != card.weights_sha256:
+        partial.unlink()
+        raise WeightsError(f"what {card.weights_url} sent is not the published file (SHA-256 {digest[:12]}...); try again")
+    shutil.move(partial, target)
+    _note(target, digest)
+    return target
+
+
+def _index(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads((path.parent / "index.json").read_text())  # type: ignore[no-any-return]
+    except (OSError, ValueError):
+        return {}
+
+
+def _note(path: Path, digest: str) -> None:
+    entries = {**_index(path), path.name: {"bytes": path.stat().st_size, "sha256": digest}}
+    (path.parent / "index.json").write_text(json.dumps(entries, indent=1))
+
+
+def _check(card: ModelCard, path: Path) -> None:
+    """Raise if the file is not what was once downloaded (or what the card says it is)."""
+    entry = _index(path).get(path.name, {})
+    if "bytes" in entry and path.stat().st_size != entry["bytes"]:
+        raise WeightsError(
+            f"{path} has {path.stat().st_size} bytes, but had {entry['bytes']} when it was downloaded; delete it and try again"
+        )
+    expected = card.weights_sha256 if path.name == card.weights_file else None
+    expected = expected or entry.get("sha256")
+    if expected and sha256(path) != expected:
+        raise WeightsError(f"{path} is damaged or is another file (its SHA-256 is not {expected[:12]}...); delete it and try again")
+
+
+def sha256(path: Path) -> str:
+    """The file's hash, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of(state: Mapping[str, Tensor]) -> str:
+    """A hash of tensors and their names, for weights that come from memory."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}{tensor.dtype}{list(tensor.shape)}".encode())
+        digest.update(tensor.view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()
+
+
+def read(path: str | Path) -> StateDict:
+    """All tensors of a checkpoint (.safetensors, or what torch.save wrote), by name.
+
+    Nothing but tensors and plain containers is unpickled. The container that training scripts wrap a state dict in
+    is removed; names stay as they are. Raises `WeightsError`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"there is no weights file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path} cannot be read as weights: {first[:200]}") from error
+    state = unwrap(content)
+    if not state:
+        raise WeightsError(f"{path} holds no tensors")
+    return state
+
+
+def unwrap(content: Any) -> StateDict:
+    """The state dict within what a training script saved; empty if there is none."""
+    if not isinstance(content, Mapping):
+        return {}
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    for wrapper in _WRAPPERS:
+        if isinstance(content.get(wrapper), Mapping) and (inner := unwrap(content[wrapper])):
+            return inner
+    return tensors
+
+
+def match(state: Mapping[str, Tensor], expected: Mapping[str, Any], model: str) -> StateDict:
+    """`state`, if it holds exactly the tensors of `expected` (name -> tensor or shape), strictly both ways.
+
+    Raises `WeightsError` that names what is missing, unexpected or of another shape.
+    """
+    shapes = {name: tuple(getattr(want, "shape", want)) for name, want in expected.items()}
+    missing = [name for name in shapes if name not in state]
+    unexpected = [name for name in state if name not in shapes]
+    wrong = [name for name in shapes if name in state and tuple(state[name].shape) != shapes[name]]
+    troubles = []
+    for word, names in (("lacks", missing), ("has besides", unexpected)):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            troubles.append(f"it {word} {', '.join(names[:3])}{more}")
+    if wrong:
+        name = wrong[0]
+        troubles.append(f"{name} is {list(state[name].shape)} instead of {list(shapes[name])}")
+    if troubles:
+        raise WeightsError(f"these are not weights of {model}: {'; '.join(troubles)}")
+    return dict(state)
