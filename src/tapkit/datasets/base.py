@@ -1,0 +1,137 @@
+"""What a benchmark is to the rest of tapkit: named clips, each read when it is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from tapkit.errors import ShapeError, UsageError
+from tapkit.video.base import Source
+
+Size = tuple[int, int]
+"""(height, width)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """One annotated video: its ground truth in memory, its frames on demand.
+
+    Arrays are read-only; N tracks, T frames; positions are (x, y) pixels of the video, corner origin.
+    """
+
+    name: str
+    xy: np.ndarray
+    """[N,T,2] float32; NaN or filler where the position is not known."""
+    visible: np.ndarray
+    """[N,T] bool."""
+    size: Size
+    """(height, width) of the video."""
+    open: Callable[[], Source]
+    """Opens the frames; may be called often, nothing is held between calls."""
+    counted: np.ndarray | None = None
+    """[N,T] bool: entries whose ground truth may be scored; None: all of them."""
+    valid: np.ndarray | None = None
+    """[N,T] bool: the position is known even if hidden (made data); None: known exactly where visible."""
+    mask_area: np.ndarray | None = None
+    """[T] float64 area of the object in square pixels (BADJA); None: not part of the set."""
+    queries: tuple[np.ndarray, np.ndarray] | None = None
+    """(track [Q], frame [Q]) where the set itself says what is asked; None: the protocol decides."""
+    stamp: str = ""
+    """What identifies the pixels without reading them (file names and sizes)."""
+
+    def __post_init__(self) -> None:
+        xy, visible = np.array(self.xy, np.float32), np.array(self.visible, bool)
+        if xy.ndim != 3 or xy.shape[2] != 2 or visible.shape != xy.shape[:2]:
+            raise ShapeError(
+                f"clip {self.name!r}: xy must be [N,T,2] and visible [N,T], got {list(xy.shape)} and {list(visible.shape)}"
+            )
+        unknown = visible & ~np.isfinite(xy).all(-1)
+        if unknown.any():
+            track, frame = (int(i[0]) for i in np.nonzero(unknown))
+            raise UsageError(f"clip {self.name!r}: track {track} is visible on frame {frame} but has no position there")
+        arrays = {"xy": xy, "visible": visible}
+        for name in ("counted", "valid"):
+            value = getattr(self, name)
+            if value is not None:
+                arrays[name] = np.array(value, bool)
+                if arrays[name].shape != visible.shape:
+                    raise ShapeError(f"clip {self.name!r}: {name} must be [N,T], got {list(np.shape(value))}")
+        for name, array in arrays.items():
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+
+    def __len__(self) -> int:
+        """N."""
+        return int(self.xy.shape[0])
+
+    @property
+    def frames(self) -> int:
+        """T."""
+        return int(self.xy.shape[1])
+
+    def fingerprint(self) -> str:
+        """Hash of the annotation, the size and the stamp: 16 hexadecimal digits, the same on every machine."""
+        digest = hashlib.sha256(f"{self.name}|{self.size}|{self.xy.shape}|{self.stamp}".encode())
+        digest.update(np.ascontiguousarray(np.where(self.visible[..., None], self.xy, 0.0), "<f4").tobytes())
+        digest.update(np.packbits(self.visible).tobytes())
+        if self.counted is not None:
+            digest.update(np.packbits(self.counted).tobytes())
+        return digest.hexdigest()[:16]
+
+
+class Finding(NamedTuple):
+    """One thing that `tapkit data check` has to say."""
+
+    level: str
+    """"ok", "missing", "damaged", "bad" (known to be defective) or "note"."""
+    where: str
+    """File or clip."""
+    what: str
+    """One sentence."""
+
+
+class Dataset(ABC):
+    """A benchmark on disk. Opening it is cheap; a clip is read when it is asked for, and not kept."""
+
+    name: str
+    """As printed in results, for instance "TAP-Vid DAVIS"."""
+    metrics: tuple[str, ...] = ("tapvid",)
+    """Which families of figures the field reports on it: tapvid, pointodyssey, pck."""
+    query_mode: str | None = None
+    """Query mode of the papers where there is only one; None: any."""
+    citation: str = ""
+
+    @abstractmethod
+    def names(self) -> Sequence[str]:
+        """Clips that are there, in a fixed order."""
+
+    @abstractmethod
+    def clip(self, name: str) -> Clip:
+        """Read one. Raises `UsageError` for an unknown name, `StorageError` or `VideoError` for damage."""
+
+    def missing(self) -> Mapping[str, str]:
+        """Clips that the annotation names but that cannot be read here: name -> why."""
+        return {}
+
+    def check(self) -> Iterator[Finding]:
+        """Read everything once and say what is there, missing, damaged or known to be bad."""
+        from tapkit.datasets.check import check_clips
+
+        yield from check_clips(self)
+
+    def __len__(self) -> int:
+        return len(self.names())
+
+    def __iter__(self) -> Iterator[Clip]:
+        """One clip after the other; none is kept."""
+        for name in self.names():
+            yield self.clip(name)
+
+    def unknown(self, name: str) -> UsageError:
+        """The error for a clip that is not in the set."""
+        return UsageError(f"{self.name} has no clip {name!r}; it has {len(self)}: {', '.join(list(self.names())[:4])}, ...")
