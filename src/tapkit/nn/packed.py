@@ -1,0 +1,143 @@
+"""Linear layers and convolutions whose weights can be laid out once for the CPU.
+
+`pack(network)` hands the weights to oneDNN in the layout its kernels read; from then on bias, activation and residual
+are computed inside the kernel. On x86 CPUs that makes float32 linear layers with GELU two to three times as fast
+as `torch.nn.Linear` followed by `gelu`, with the same result up to the order of summation. The weights exist
+only once: packing replaces them, and `train()`, `to(...)` or `unpack` bring the plain ones back. Checkpoints
+load into unpacked layers and are saved from either. Where oneDNN is missing `pack` does nothing.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from typing import Any, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Activation = Literal["none", "relu", "gelu", "gelu_tanh"]
+
+_ONEDNN = {"none": ("none", ""), "relu": ("relu", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh")}
+
+
+def can_pack(weight: Tensor) -> bool:
+    """Whether oneDNN's packed kernels serve weights of this kind here (float32, or bfloat16 on CPUs that have it)."""
+    if weight.device.type != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    if weight.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return weight.dtype == torch.float32
+
+
+def activate(x: Tensor, activation: Activation) -> Tensor:
+    """The activation as torch computes it."""
+    if activation == "relu":
+        return F.relu(x)
+    if activation == "gelu":
+        return F.gelu(x)
+    return F.gelu(x, approximate="tanh") if activation == "gelu_tanh" else x
+
+
+class _Packable(nn.Module):
+    """What packed layers share: the swap of the plain weight for the packed one and back."""
+
+    weight: nn.Parameter
+    packed: Tensor | None = None
+
+    def _pack_weight(self) -> Tensor:
+        raise NotImplementedError
+
+    def pack(self) -> None:
+        """Replace the weight by its packed form; no gradients from here on."""
+        if self.packed is None and can_pack(self.weight):
+            with torch.no_grad():
+                self.packed = self._pack_weight()
+            self.weight.requires_grad_(False)
+            self.weight.data = self.weight.new_empty(0)
+
+    def unpack(self) -> None:
+        """Bring the plain weight back."""
+        if self.packed is not None:
+            self.weight.data = self.packed.to_dense()
+            self.weight.requires_grad_(True)
+            self.packed = None
+
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`; training needs plain weights."""
+        if mode:
+            self.unpack()
+        return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self.unpack()
+        return super()._apply(fn, recurse)
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[no-untyped-call]
+        if self.packed is not None:
+            destination[prefix + "weight"] = self.packed.to_dense()
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.unpack()
+        super()._load_from_state_dict(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+
+class Linear(_Packable, nn.Linear):
+    """`nn.Linear`, then an activation; x [...,in] -> [...,out]."""
+
+    def _pack_weight(self) -> Tensor:
+        return torch.ops.mkldnn._reorder_linear_weight(self.weight, None)
+
+    def forward(self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None) -> Tensor:
+        """activation(x W' + b) + residual; `residual` [...,out] only without an activation."""
+        if self.packed is None:
+            y = activate(F.linear(x, self.weight, self.bias), activation)
+            return y if residual is None else y + residual
+        if residual is not None and activation == "none":
+            return torch.ops.mkldnn._linear_pointwise.binary(x, residual, self.packed, self.bias, "add")
+        attribute, algorithm = _ONEDNN[activation]
+        y = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, attribute, [], algorithm)
+        return y if residual is None else y + residual
+
+
+class Conv2d(_Packable, nn.Conv2d):
+    """`nn.Conv2d` without dilation, then an activation; x [B,C,h,w], channels_last for speed."""
+
+    def _shape(self) -> tuple[list[int], list[int], list[int], int]:
+        assert not isinstance(self.padding, str)
+        return list(self.padding), list(self.stride), list(self.dilation), self.groups
+
+    def _pack_weight(self) -> Tensor:
+        weight = self.weight.contiguous(memory_format=torch.channels_last)
+        return torch.ops.mkldnn._reorder_convolution_weight(weight, *self._shape(), None)
+
+    def forward(self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None) -> Tensor:
+        """activation(conv(x)) + residual; `residual` [B,C',h',w'] only without an activation."""
+        if self.packed is None:
+            y = activate(super().forward(x), activation)
+            return y if residual is None else y + residual
+        if residual is not None and activation == "none":
+            return torch.ops.mkldnn._convolution_pointwise.binary(
+                x, residual, self.packed, self.bias, *self._shape(), "add", 1.0, None, [], None
+            )
+        attribute, algorithm = _ONEDNN[activation]
+        y = torch.ops.mkldnn._convolution_pointwise(x, self.packed, self.bias, *self._shape(), attribute, [], algorithm)
+        return y if residual is None else y + residual
+
+
+def pack(network: nn.Module) -> None:
+    """Pack all packable layers of a network that only does inference on a CPU."""
+    for module in network.modules():
+        if isinstance(module, _Packable):
+            module.pack()
+
+
+def unpack(network: nn.Module) -> None:
+    """Bring all plain weights back (for export)."""
+    for module in network.modules():
+        if isinstance(module, _Packable):
+            module.unpack()
