@@ -1,0 +1,109 @@
+"""The convolutional encoder that PIPs, PIPs++ and the CoTrackers share: one frame in, one 128-channel map out.
+
+A stem and four groups of two residual blocks at strides 2, 4, 8, 16; their outputs, resized to one size and
+concatenated, are fused by a 3x3 and a 1x1 convolution (Harley et al., "Particle Video Revisited", ECCV 2022,
+section 3.1; Karaev et al., "CoTracker", ECCV 2024, section 3.1). The norms are instance norms without parameters:
+every frame is encoded for itself, so frames may be encoded once, in any batches, and kept. Module names are those
+of the published checkpoints.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tapkit.nn.packed import Conv2d
+
+CHANNELS = (64, 96, 128, 128)
+"""Channels of the four groups' outputs."""
+STRIDES = (2, 4, 8, 16)
+"""Their strides."""
+FEATURES = 128
+"""Channels of the fused map."""
+
+
+def instance_norm(x: Tensor) -> Tensor:
+    """Instance norm of x [B,C,h,w] without parameters (biased variance, eps 1e-5)."""
+    if x.requires_grad or x.device.type != "cpu":
+        return F.instance_norm(x, eps=1e-5)
+    # The same statistics, but this kernel knows channels_last on a CPU: about eight times as fast there.
+    return F.group_norm(x, x.shape[1], eps=1e-5)
+
+
+def norm_relu(x: Tensor) -> Tensor:
+    """relu(instance norm(x))."""
+    y = instance_norm(x)
+    return F.relu(y) if y.requires_grad else y.relu_()
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions and a skip, each normalised; [B,C,h,w] -> [B,C',h/stride,w/stride]."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = Conv2d(channels_in, channels, 3, stride, 1)
+        self.conv2 = Conv2d(channels, channels, 3, 1, 1)
+        # A Sequential of one, because the checkpoints call it "downsample.0".
+        self.downsample = nn.Sequential(Conv2d(channels_in, channels, 1, stride)) if stride > 1 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = norm_relu(self.conv2(norm_relu(self.conv1(x))))
+        if self.downsample is None:
+            return x + y  # both are outputs of a relu, so the one that follows changes nothing
+        return F.relu(instance_norm(self.downsample(x)) + y)
+
+
+class PointEncoder(nn.Module):
+    """Frames [B,3,H,W] in [-1,1] -> maps [B,128,H//stride,W//stride], channels_last in memory.
+
+    `stride` is that of the output map alone (4 or 8 in the published models): the four group outputs are resized to
+    it (bilinear, corners aligned), so the same weights serve any. On a CPU frames are encoded one by one, which is
+    as fast as batches, keeps memory flat and makes the result independent of the batch.
+    """
+
+    def __init__(self, stride: int = 4) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv1 = Conv2d(3, CHANNELS[0], 7, 2, 3)
+        widths = (CHANNELS[0], *CHANNELS)
+        for number, (before, after) in enumerate(pairwise(widths), 1):
+            blocks = nn.Sequential(
+                ResidualBlock(before, after, 1 if number == 1 else 2), ResidualBlock(after, after, 1)
+            )
+            self.add_module(f"layer{number}", blocks)
+        self.conv2 = Conv2d(sum(CHANNELS), 2 * FEATURES, 3, 1, 1)
+        self.conv3 = Conv2d(2 * FEATURES, FEATURES, 1)
+
+    def map_size(self, height: int, width: int) -> tuple[int, int]:
+        """(h, w) of the map of a frame of that size."""
+        return height // self.stride, width // self.stride
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """See the class. H and W need not be multiples of the stride; both must be at least 16."""
+        if frames.device.type != "cpu" or len(frames) == 1:
+            return self._encode(frames)
+        if not len(frames):
+            size = self.map_size(*frames.shape[-2:])
+            return frames.new_zeros(0, FEATURES, *size)
+        first = self._encode(frames[:1])
+        if first.requires_grad:
+            return torch.cat([first, *(self._encode(frame) for frame in frames[1:].split(1))])
+        maps = first.new_empty((len(frames), *first.shape[1:])).to(memory_format=torch.channels_last)
+        maps[:1] = first
+        for index in range(1, len(frames)):
+            maps[index : index + 1] = self._encode(frames[index : index + 1])
+        return maps
+
+    def _encode(self, frames: Tensor) -> Tensor:
+        size = self.map_size(*frames.shape[-2:])
+        x = norm_relu(self.conv1(frames.contiguous(memory_format=torch.channels_last)))
+        scales = []
+        for number in range(1, 5):
+            x = self.get_submodule(f"layer{number}")(x)
+            scales.append(x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=True))
+        fused = torch.cat(scales, 1)
+        scales.clear()
+        return self.conv3(norm_relu(self.conv2(fused)))
