@@ -26,11 +26,19 @@ def can_pack(weight: Tensor) -> bool:
     """Whether oneDNN's packed kernels serve weights of this kind here (float32, or bfloat16 on CPUs that have it)."""
     if weight.device.type != "cpu" or platform.machine().lower() not in ("x86_64", "amd64"):
         return False
-    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not available or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
     if weight.dtype == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return weight.dtype == torch.float32
+
+
+def _onednn(name: str, *arguments: Any) -> Tensor:
+    """Call one of torch's oneDNN operators ("linear.binary" ...), which have no types."""
+    operator, _, overload = name.partition(".")
+    result: Tensor = getattr(getattr(torch.ops.mkldnn, operator), overload or "default")(*arguments)
+    return result
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:
@@ -45,7 +53,7 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
 class _Packable(nn.Module):
     """What packed layers share: the swap of the plain weight for the packed one and back."""
 
-    weight: nn.Parameter
+    weight: Tensor
     packed: Tensor | None = None
 
     def _pack_weight(self) -> Tensor:
@@ -70,27 +78,29 @@ class _Packable(nn.Module):
         """As `nn.Module.train`; training needs plain weights."""
         if mode:
             self.unpack()
-        return super().train(mode)
+        super().train(mode)
+        return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self.unpack()
-        return super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[no-untyped-call]
+        super()._save_to_state_dict(destination, prefix, keep_vars)
         if self.packed is not None:
             destination[prefix + "weight"] = self.packed.to_dense()
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self.unpack()
-        super()._load_from_state_dict(*args, **kwargs)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(*args, **kwargs)
 
 
 class Linear(_Packable, nn.Linear):
     """`nn.Linear`, then an activation; x [...,in] -> [...,out]."""
 
     def _pack_weight(self) -> Tensor:
-        return torch.ops.mkldnn._reorder_linear_weight(self.weight, None)
+        return _onednn("_reorder_linear_weight", self.weight, None)
 
     def forward(self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None) -> Tensor:
         """activation(x W' + b) + residual; `residual` [...,out] only without an activation."""
@@ -98,9 +108,9 @@ class Linear(_Packable, nn.Linear):
             y = activate(F.linear(x, self.weight, self.bias), activation)
             return y if residual is None else y + residual
         if residual is not None and activation == "none":
-            return torch.ops.mkldnn._linear_pointwise.binary(x, residual, self.packed, self.bias, "add")
+            return _onednn("_linear_pointwise.binary", x, residual, self.packed, self.bias, "add")
         attribute, algorithm = _ONEDNN[activation]
-        y = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, attribute, [], algorithm)
+        y = _onednn("_linear_pointwise", x, self.packed, self.bias, attribute, [], algorithm)
         return y if residual is None else y + residual
 
 
@@ -113,7 +123,7 @@ class Conv2d(_Packable, nn.Conv2d):
 
     def _pack_weight(self) -> Tensor:
         weight = self.weight.contiguous(memory_format=torch.channels_last)
-        return torch.ops.mkldnn._reorder_convolution_weight(weight, *self._shape(), None)
+        return _onednn("_reorder_convolution_weight", weight, *self._shape(), None)
 
     def forward(self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None) -> Tensor:
         """activation(conv(x)) + residual; `residual` [B,C',h',w'] only without an activation."""
@@ -121,11 +131,21 @@ class Conv2d(_Packable, nn.Conv2d):
             y = activate(super().forward(x), activation)
             return y if residual is None else y + residual
         if residual is not None and activation == "none":
-            return torch.ops.mkldnn._convolution_pointwise.binary(
-                x, residual, self.packed, self.bias, *self._shape(), "add", 1.0, None, [], None
+            return _onednn(
+                "_convolution_pointwise.binary",
+                x,
+                residual,
+                self.packed,
+                self.bias,
+                *self._shape(),
+                "add",
+                1.0,
+                None,
+                [],
+                None,
             )
         attribute, algorithm = _ONEDNN[activation]
-        y = torch.ops.mkldnn._convolution_pointwise(x, self.packed, self.bias, *self._shape(), attribute, [], algorithm)
+        y = _onednn("_convolution_pointwise", x, self.packed, self.bias, *self._shape(), attribute, [], algorithm)
         return y if residual is None else y + residual
 
 

@@ -74,9 +74,9 @@ class Block(nn.Module):
         """x [B,C,h,w] -> [B,C',ceil(h/stride),ceil(w/stride)]."""
         a = self.bn_0(x)
         shortcut = x if self.proj_conv is None else self.proj_conv(a)
-        y: Tensor = self.conv_0(a if self.stride == 1 else pad_same(a, 3, self.stride))
-        y = self.conv_1(self.bn_1(y), residual=shortcut)
-        return y
+        y = self.bn_1(self.conv_0(a if self.stride == 1 else pad_same(a, 3, self.stride)))
+        out: Tensor = self.conv_1(y, residual=shortcut)
+        return out
 
 
 class Group(nn.Module):
@@ -104,8 +104,8 @@ class ResNet(nn.Module):
     def stem(self, frames: Tensor) -> Tensor:
         """frames [B,3,H,W] in [-1,1] -> [B,64,ceil(H/2),ceil(W/2)]."""
         frames = pad_same(frames, 7, 2)
-        y: Tensor = self.initial_conv(frames.contiguous(memory_format=torch.channels_last))
-        return y
+        out: Tensor = self.initial_conv(frames.contiguous(memory_format=torch.channels_last))
+        return out
 
     def forward(self, frames: Tensor) -> list[Tensor]:
         """Outputs of the four groups for frames [B,3,H,W] in [-1,1]: strides 2, 4, 8, 8, not normalised."""
