@@ -1,0 +1,113 @@
+"""How fast a tracker is here: frames a second x points x resolution x device, and in multiples of a fixed workload."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from tapkit.engine.tracker import Tracker
+from tapkit.evaluation.calibrate import calibrate
+from tapkit.types import Queries, VideoInfo
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One measurement."""
+
+    model: str
+    points: int
+    width: int
+    height: int
+    frames: int
+    device: str
+    threads: int
+    precision: str
+    fps: float
+    """Frames a second over the whole clip, decoding not included."""
+    first_ms: float
+    """Until the first call returns (all points are added on the first frame)."""
+    median_ms: float
+    """Of the time between results, for causal and windowed trackers; of the whole clip a frame otherwise."""
+    p95_ms: float
+    multiples: float
+    """Seconds a frame, in multiples of the fixed workload timed right before and after."""
+    peak_mib: float
+    """Growth of the process's peak resident memory (0 where an earlier measurement had a higher peak)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def test_clip(frames: int, height: int, width: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """Frames uint8 [H,W,3] of a moving texture: noise at several scales that drifts by a pixel or two a frame."""
+    rng = np.random.default_rng(seed)
+    canvas = np.zeros((height + 2 * frames + 8, width + 2 * frames + 8, 3), np.float32)
+    for cell in (4, 16, 64):
+        rows, columns = -(-canvas.shape[0] // cell), -(-canvas.shape[1] // cell)
+        noise = rng.uniform(0, 80, (rows, columns, 3)).astype(np.float32)
+        canvas += noise.repeat(cell, 0).repeat(cell, 1)[: canvas.shape[0], : canvas.shape[1]]
+    texture = canvas.clip(0, 255).astype(np.uint8)
+    for t in range(frames):
+        yield np.ascontiguousarray(texture[t : t + height, 2 * t : 2 * t + width])
+
+
+def measure(tracker: Tracker, points: int, height: int, width: int, frames: int = 24) -> Speed:
+    """Track `points` random points through `frames` made frames, after a warm-up of a few frames."""
+    clip = list(test_clip(frames, height, width))
+    device = tracker.model.device
+    queries = Queries.random((height, width), points, np.random.default_rng(0))
+    _drive(tracker, clip[: max(frames // 4, 2)], queries)
+    before, peak = calibrate(device), _peak_mib(device)
+    marks = _drive(tracker, clip, queries)
+    growth, after = _peak_mib(device) - peak, calibrate(device)
+    steps = np.diff(marks)
+    each = (marks[-1] - marks[0]) / frames
+    spread = steps if tracker.card.streaming != "offline" else np.array([each])
+    return Speed(
+        model=tracker.card.id, points=points, width=width, height=height, frames=frames, device=device_name(device),
+        threads=torch.get_num_threads(), precision=str(tracker.model.options.get("precision", "float32")),
+        fps=1 / each, first_ms=1e3 * float(steps[0]), median_ms=1e3 * float(np.median(spread)),
+        p95_ms=1e3 * float(np.percentile(spread, 95)), multiples=each / statistics.mean((before, after)), peak_mib=growth,
+    )
+
+
+def _drive(tracker: Tracker, clip: list[np.ndarray], queries: Queries) -> list[float]:
+    """Times: at the start, after each frame, and after `finish`."""
+    height, width = clip[0].shape[:2]
+    marks = [time.perf_counter()]
+    session = tracker.start(VideoInfo(width, height, frames=len(clip)), queries)
+    for image in clip:
+        session.step(image)
+        marks.append(time.perf_counter())
+    session.finish()
+    return [*marks, time.perf_counter()]
+
+
+def _peak_mib(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def device_name(device: torch.device) -> str:
+    """What the device calls itself."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        try:
+            with open("/proc/cpuinfo") as file:
+                names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+            return f"{names[0]} x {len(names)}"
+        except (OSError, IndexError):
+            pass
+    return str(device)
