@@ -1,0 +1,51 @@
+"""`tapkit info`: what is known of a video or of stored tracks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def info(
+    clip: Annotated[str, typer.Argument(help="Video (file, folder or pattern of images) or tracks (.npz, .zarr).")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """What is known of a video or of stored tracks."""
+    tracks = Path(clip).suffix.lower() in (".npz", ".zarr")
+    facts = _tracks(Path(clip)) if tracks else _video(clip)
+    if as_json:
+        print(json.dumps(facts))
+        return
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"{name:{width}}  {value}")
+
+
+def _video(clip: str) -> dict[str, Any]:
+    from tapkit.video import open_video
+
+    with open_video(clip) as source:
+        video = source.info
+        return {
+            "path": clip, "size": f"{video.width}x{video.height}", "frames": video.frames, "fps": str(video.fps),
+            "seconds": None if not video.frames else round(video.time_of(video.frames - 1) + float(1 / video.fps), 3),
+            "variable_rate": video.variable_rate, "pixel_aspect": str(video.pixel_aspect), "start_frame": video.start_frame,
+            "live": source.live,
+        }
+
+
+def _tracks(path: Path) -> dict[str, Any]:
+    from tapkit.types import Tracks
+
+    tracks = Tracks.load(path)
+    video, shown = tracks.video, tracks.visible_at()
+    return {
+        "path": str(path), "points": len(tracks), "frames": tracks.frames, "video": video.path,
+        "size": f"{video.width}x{video.height}", "fps": str(video.fps), "model": tracks.source.model,
+        "version": tracks.source.version, "options": dict(tracks.source.options),
+        "asked": int(tracks.valid.sum()), "visible": int(shown.sum()),
+        "keyframes": 0 if tracks.keyframe is None else int(tracks.keyframe.sum()),
+    }

@@ -1,0 +1,129 @@
+"""The `tapkit` command: one file for each subcommand, imported only when that one is used, so that --help is quick.
+
+Exit codes: 0 done; 1 failed; 2 bad usage (options, points, shapes); 3 the video; 4 the weights; 5 an extra is not
+installed; 6 a file could not be written or read; 7 the memory budget; 130 interrupted with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+import typer.core
+from typer.main import get_command
+
+# Name -> (module, attribute, one-line help). The attribute is a function for typer, or a typer.Typer.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "track": ("tapkit.cli.track", "track", "Track points through a video; write tracks and an overlay."),
+    "live": ("tapkit.cli.live", "live", "Track on a camera, a stream or a file as it plays."),
+    "draw": ("tapkit.cli.draw", "draw", "Draw stored tracks over their video."),
+    "models": ("tapkit.cli.models", "models", "List the trackers: licence, speed class, published numbers, weights."),
+    "info": ("tapkit.cli.info", "info", "What is known of a video or of stored tracks."),
+    "bench": ("tapkit.cli.bench", "bench", "Measure speed and memory of trackers on this machine."),
+    "eval": ("tapkit.cli.eval", "evaluate", "Measure accuracy on a benchmark."),
+    "data": ("tapkit.cli.data", "data_app", "Check and convert datasets."),
+    "export": ("tapkit.cli.export", "export", "Write tracks for another program."),
+    "import": ("tapkit.cli.import_", "import_tracks", "Read tracks that another program wrote."),
+    "export-model": ("tapkit.cli.export_model", "export_model", "Write a tracker as ONNX graphs."),
+    "weights": ("tapkit.cli.weights", "weights_app", "Fetch, convert and check weights."),
+}
+
+
+class LazyGroup(click.Group):
+    """Knows the names and one-line helps of all commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        found: Any = getattr(import_module(module), attribute)
+        if not isinstance(found, typer.Typer):
+            app = typer.Typer(add_completion=False, rich_markup_mode=None)
+            app.command(name=cmd_name)(found)
+            found = app
+        command = get_command(found)
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS:
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"there is no command {args[0]!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+        return super().resolve_command(ctx, args)
+
+
+def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from tapkit._version import __version__
+
+        click.echo(f"tapkit {__version__}")
+        ctx.exit()
+
+
+app = LazyGroup(
+    "tapkit",
+    help="Tracking Any Point: where is each point in every frame, is it visible, and how sure are we?",
+    epilog="tapkit COMMAND --help says more. Exit codes: 0 done, 1 failed, 2 usage, 3 video, 4 weights, 5 missing "
+    "extra, 6 file, 7 memory budget, 130 Ctrl-C.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    params=[
+        click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."),
+        click.Option(["--debug"], is_flag=True, expose_value=False, is_eager=True, help="Show the traceback of an error."),
+    ],
+)
+
+
+def main() -> None:
+    """Run the command line; errors are one sentence unless --debug is among the arguments."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    from tapkit.errors import TapkitError
+
+    _show_warnings_plainly()
+    try:
+        code = app.main(arguments, prog_name="tapkit", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except (click.ClickException, typer.Exit, click.exceptions.Exit) as error:
+        if isinstance(error, click.ClickException):
+            error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        print("tapkit: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except TapkitError as error:
+        if debug:
+            raise
+        print(f"tapkit: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception as error:
+        if debug:
+            raise
+        text = str(error).splitlines()[0] if str(error) else ""
+        print(f"tapkit: {type(error).__name__}: {text} (tapkit --debug ... shows where)", file=sys.stderr)
+        sys.exit(1)
+
+
+def _show_warnings_plainly() -> None:
+    import warnings
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        print(f"tapkit: warning: {message}", file=sys.stderr)
+
+    warnings.showwarning = show  # type: ignore[assignment]
+
+
+if __name__ == "__main__":
+    main()

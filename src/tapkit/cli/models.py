@@ -1,0 +1,60 @@
+"""`tapkit models`: what there is, and under which terms."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from tapkit.types import ModelCard
+
+
+def models(
+    commercial: Annotated[bool, typer.Option("--commercial", help="Only those that may be used commercially.")] = False,
+    streaming: Annotated[str | None, typer.Option(help="Only causal, window or offline ones.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole cards as JSON.")] = False,
+) -> None:
+    """List the trackers: licence, streaming, resolution, published numbers, weights present or not."""
+    from tapkit import registry, weights
+
+    chosen = [
+        card for card in registry.cards().values()
+        if (card.commercial or not commercial) and streaming in (None, card.streaming)
+    ]
+    if as_json:
+        print(json.dumps([{**c.to_dict(), "weights_present": _state(c, weights.find(c)) != "missing"} for c in chosen], indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for name in ("id", "streaming", "latency", "input", "weights licence", "commercial", "published (first)", "weights"):
+        table.add_column(name, overflow="fold")
+    for card in chosen:
+        table.add_row(
+            card.id, card.streaming, "clip" if card.latency < 0 else str(card.latency),
+            f"{card.input_size[1]}x{card.input_size[0]}" if card.input_size else "any",
+            card.weights_licence, "yes" if card.commercial else "no", _published(card), _state(card, weights.find(card)),
+        )
+    Console().print(table)
+
+
+def _published(card: ModelCard) -> str:
+    """The headline figures: TAP-Vid DAVIS, AJ / delta_avg / OA, or whatever comes first."""
+    davis = {n.metric: n.value for n in reversed(card.published) if "DAVIS" in n.dataset and "strided" not in n.protocol}
+    if davis:
+        shown = [f"{davis[m]:g}" if m in davis else "-" for m in ("AJ", "delta_avg", "OA")]
+        return "DAVIS " + " / ".join(shown)
+    if card.published:
+        first = card.published[0]
+        return f"{first.dataset} {first.metric} {first.value:g}"
+    return ""
+
+
+def _state(card: ModelCard, path: object) -> str:
+    if not card.needs_weights:
+        return "not needed"
+    if card.weights_built_in:
+        return "built in"
+    return "present" if path else "missing"

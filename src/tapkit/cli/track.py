@@ -1,0 +1,86 @@
+"""`tapkit track`: a video goes in, tracks and an overlay come out."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tapkit.cli import options as o
+from tapkit.errors import UsageError
+
+
+def track(
+    video: Annotated[str, typer.Argument(help="Video file, folder or pattern of images ('frames/*.jpg'), URL.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where the tracks go: .npz, .zarr, .csv, .parquet. [VIDEO.tracks.npz]")
+    ] = None,
+    overlay: Annotated[
+        Path | None, typer.Option("--overlay", help="Also draw them: .mp4, .webm, .gif, or a pattern such as out/%05d.png.")
+    ] = None,
+    grid: o.Grid = None,
+    points: o.Points = None,
+    at: o.At = None,
+    mask: o.Mask = None,
+    corners: o.Corners = None,
+    frame: o.OnFrame = 0,
+    model: o.Model = "lucas-kanade",
+    weights: o.Weights = None,
+    device: o.Device = "auto",
+    option: o.Option = None,
+    direction: Annotated[str, typer.Option(help="both, forward or backward from each point's frame.")] = "both",
+    memory: Annotated[str | None, typer.Option(help='Budget such as "2GB".')] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Track points through a video.
+
+    Without --grid, --points, --at, --mask or --corners, a grid of 16 x 16 points on --frame is tracked.
+    Interrupted with Ctrl-C, the same command goes on where it stopped.
+
+      tapkit track clip.mp4 --grid 20 --overlay clip.overlay.mp4
+      tapkit track clip.mp4 --at 0,310.5,122 --at 30,20,40 -o two.csv
+    """
+    from tapkit.video import open_video
+
+    target = output or _beside(video)
+    tracker = o.load_tracker(model, weights, device, option, quiet)
+    with open_video(video) as source:
+        queries = o.read_points(source, grid=grid, points=points, at=at, mask=mask, corners=corners, frame=frame)
+        started = time.perf_counter()
+        with o.progress_of("tracking", quiet) as progress, _drawing(overlay, source, tracker, queries) as drawing:
+            try:
+                tracker.track_to(
+                    target, source, queries, direction=direction, memory=memory, progress=progress, on_complete=drawing
+                )
+            except KeyboardInterrupt:
+                o.say(f"interrupted; what is done is kept in {target}.partial: the same command goes on from there")
+                raise
+        seconds = time.perf_counter() - started
+    summary = {
+        "tracks": str(target), "overlay": str(overlay) if overlay else None, "points": len(queries),
+        "frames": source.info.frames, "seconds": round(seconds, 3), "model": model,
+    }
+    if as_json:
+        print(json.dumps(summary))
+    elif not quiet:
+        print(f"{target}: {len(queries)} points in {seconds:.1f} s" + (f"; overlay {overlay}" if overlay else ""))
+
+
+def _beside(video: str) -> Path:
+    """VIDEO.tracks.npz in the current folder or beside the video."""
+    if "://" in video:
+        raise UsageError("for a stream, say where the tracks go with --output")
+    path = Path(video.rstrip("/"))
+    name = path.parent if any(c in path.name for c in "*?%[") else path
+    return name.with_name(name.stem + ".tracks.npz") if name.suffix else name.with_name(name.name + ".tracks.npz")
+
+
+def _drawing(overlay: Path | None, source: object, tracker: object, queries: object):  # noqa: ANN202
+    """A context that gives `on_complete` for `Tracker.track_to`: draws each frame once nothing about it can change."""
+    from tapkit.cli.overlay import Overlay, no_overlay
+
+    return no_overlay() if overlay is None else Overlay(overlay, source, tracker, queries)  # type: ignore[arg-type]

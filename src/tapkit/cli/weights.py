@@ -1,0 +1,68 @@
+"""`tapkit weights`: fetch, convert and check checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tapkit.cli import options as o
+
+weights_app = typer.Typer(help="Fetch, convert and check weights.", no_args_is_help=True, add_completion=False)
+
+
+@weights_app.command()
+def fetch(model: Annotated[str, typer.Argument(help="Registry id.")]) -> None:
+    """Download the official checkpoint (or say where it lies already)."""
+    from tapkit import registry, weights
+
+    card = registry.card(model)
+    if not card.needs_weights:
+        print(f"{model} needs no weights")
+        return
+    print(weights.obtain(card, o._Download(model)))
+
+
+@weights_app.command()
+def where() -> None:
+    """Print the folders in which weights are looked for, first match first."""
+    from tapkit import weights
+
+    for folder in [*weights.offline_folders(), weights.cache_folder() / "weights"]:
+        print(folder)
+
+
+@weights_app.command()
+def convert(
+    model: Annotated[str, typer.Argument(help="Registry id the checkpoint belongs to.")],
+    checkpoint: Annotated[Path, typer.Argument(help="The authors' file (.pth, .pt, .ckpt, .npy, .npz).")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="[the same name, .safetensors]")] = None,
+) -> None:
+    """Convert a checkpoint to safetensors, keeping the authors' names; it is checked against the model first."""
+    from safetensors.torch import save_file
+
+    from tapkit import registry, weights
+    from tapkit.errors import StorageError
+
+    state = weights.read(checkpoint)
+    registry.build(model, state)  # raises WeightsError if these are not its weights
+    target = output or checkpoint.with_suffix(".safetensors")
+    try:
+        save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, target)
+    except OSError as error:
+        raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
+    print(f"{target}: {len(state)} tensors, SHA-256 {weights.sha256(target)}")
+
+
+@weights_app.command()
+def check(
+    model: Annotated[str, typer.Argument(help="Registry id.")],
+    checkpoint: Annotated[Path | None, typer.Argument(help="A file; default: the one that would be used.")] = None,
+) -> None:
+    """Say whether a checkpoint is whole and belongs to the model."""
+    from tapkit import registry, weights
+
+    path = checkpoint or weights.obtain(registry.card(model))
+    registry.build(model, weights.read(path))
+    print(f"{path}: fits {model}, SHA-256 {weights.sha256(path)}")

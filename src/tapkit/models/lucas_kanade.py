@@ -1,0 +1,264 @@
+"""Pyramidal Lucas-Kanade: the classical tracker, and the floor which every learned one must beat.
+
+Flow from frame to frame by OpenCV (Bouguet 2000), trusted where going back returns to the start (forward-backward
+error, Kalal et al. 2010) and where the patch still looks like the one that was asked for (normalised cross-correlation
+with the query's own patch, which is what notices slow drift). A lost point stays where it was lost, moving with what
+its neighbours do, and is taken up again where the query's patch is found near there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tapkit.errors import UsageError, require
+from tapkit.models.base import Prediction, Size
+from tapkit.models.cards.lucas_kanade import CARDS
+from tapkit.types import ModelCard
+
+
+@dataclass(frozen=True)
+class LucasKanadeConfig:
+    """Settings; lengths are pixels of the frames as tracked (at most `max_side` long)."""
+
+    window: int = 21
+    """Side of the window that is registered."""
+    levels: int = 4
+    """Pyramid levels above the image itself."""
+    max_side: int = 960
+    """Longer frames are tracked at this length of their longer side."""
+    back_error: float = 2.0
+    """Forward-backward error above which a point is lost."""
+    patch: int = 15
+    """Side of the patch that is compared with the query's own."""
+    least_match: float = -0.5
+    """Correlation with the query's patch below which a point is lost."""
+    search: int = 40
+    """Half the side of the area in which a lost point is looked for."""
+    found_match: float = 0.87
+    """Correlation at which it is taken up again."""
+
+
+class LucasKanadeState(NamedTuple):
+    """What is carried from frame to frame."""
+
+    gray: Tensor
+    """The last frame [h,w] uint8."""
+    xy: Tensor
+    """[N,2] float32, corner origin."""
+    patch: Tensor
+    """[N,p,p] float32: the query's patch, zero mean, unit norm (all zero where it has no texture)."""
+    tracked: Tensor
+    """[N] bool: followed; else lost."""
+    age: Tensor
+    """[N] float32: frames since the query."""
+    lost: Tensor
+    """[N] float32: frames since it was lost, 0 while followed."""
+
+
+class LucasKanade:
+    """A `CausalModel` on the CPU; points do not influence each other's result while they are followed."""
+
+    card: ModelCard = CARDS[0]
+
+    def __init__(self, config: LucasKanadeConfig) -> None:
+        self.config = config
+        self.options: Mapping[str, Any] = asdict(config)
+        self._cv: Any = require("cv2", "cv")
+
+    @property
+    def device(self) -> torch.device:
+        """Always the CPU: OpenCV works there."""
+        return torch.device("cpu")
+
+    def to(self, device: torch.device | str) -> Self:
+        """Stays on the CPU."""
+        return self
+
+    def frame_size(self, size: Size) -> Size | None:
+        """See `Model.frame_size`."""
+        height, width = size
+        scale = self.config.max_side / max(size)
+        if scale >= 1:
+            return None
+        return max(round(height * scale), 1), max(round(width * scale), 1)
+
+    def point_bytes(self, size: Size) -> int:
+        """See `CausalModel.point_bytes`."""
+        return 64 + 4 * self.config.patch**2 * 4
+
+    def start(self, size: Size) -> LucasKanadeState:
+        """See `CausalModel.start`."""
+        p = self.config.patch
+        return LucasKanadeState(
+            gray=torch.zeros(size, dtype=torch.uint8), xy=torch.zeros(0, 2), patch=torch.zeros(0, p, p),
+            tracked=torch.zeros(0, dtype=torch.bool), age=torch.zeros(0), lost=torch.zeros(0),
+        )
+
+    def select(self, state: LucasKanadeState, rows: Tensor) -> LucasKanadeState:
+        """See `CausalModel.select`."""
+        return LucasKanadeState(state.gray, *(part[rows] for part in state[1:]))
+
+    def step(self, state: LucasKanadeState, frame: Tensor, new_xy: Tensor) -> tuple[LucasKanadeState, Prediction]:
+        """See `CausalModel.step`."""
+        gray = self._cv.cvtColor(np.ascontiguousarray(frame.permute(1, 2, 0).numpy()), self._cv.COLOR_RGB2GRAY)
+        moved, evidence = self._advance(state, gray)
+        new_patch = torch.from_numpy(normalize(patches(gray, new_xy.numpy(), self.config.patch)))
+        count = len(new_xy)
+        state = LucasKanadeState(
+            gray=torch.from_numpy(gray),
+            xy=torch.cat([moved.xy, new_xy.float()]),
+            patch=torch.cat([state.patch, new_patch]),
+            tracked=torch.cat([moved.tracked, torch.ones(count, dtype=torch.bool)]),
+            age=torch.cat([moved.age, torch.zeros(count)]),
+            lost=torch.cat([moved.lost, torch.zeros(count)]),
+        )
+        visible, confidence = probabilities(evidence)
+        ones = torch.ones(count)
+        return state, Prediction(state.xy, torch.cat([visible, ones]), torch.cat([confidence, ones]))
+
+    # -- one frame ---------------------------------------------------------------------------------
+
+    def _advance(self, state: LucasKanadeState, gray: np.ndarray) -> tuple[LucasKanadeState, Evidence]:
+        """The points of the last frame on this one, and what speaks for them."""
+        config = self.config
+        old = state.xy.numpy()
+        tracked = state.tracked.numpy()
+        xy, back = old.copy(), np.full(len(old), np.inf, np.float32)
+        if tracked.any():
+            xy[tracked], back[tracked] = self._flow(state.gray.numpy(), gray, old[tracked])
+        height, width = gray.shape
+        inside = ((xy >= 0) & (xy <= (width, height))).all(1)
+        good = tracked & (back < config.back_error) & inside
+        drift = np.median(xy[good] - old[good], axis=0) if good.any() else np.zeros(2, np.float32)
+        match = np.zeros(len(old), np.float32)
+        match[good] = self._match(gray, xy[good], state.patch.numpy()[good])
+        good &= match > config.least_match
+        # What is lost goes along with the others until it is seen again.
+        xy[~good] = np.clip(old[~good] + drift, 0, (width, height))
+        for row in np.flatnonzero(~good & inside):
+            place, score = self._find(gray, xy[row], state.patch.numpy()[row])
+            if score > config.found_match:
+                xy[row], match[row], back[row], good[row] = place, score, 0.5, True
+        after = torch.from_numpy(good)
+        lost = torch.where(after, torch.zeros(()), state.lost + 1)
+        moved = state._replace(xy=torch.from_numpy(xy), tracked=after, age=state.age + 1, lost=lost)
+        evidence = Evidence(after, torch.from_numpy(back), torch.from_numpy(match), moved.age, lost)
+        return moved, evidence
+
+    def _flow(self, before: np.ndarray, after: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where points went [n,2], and by how much the way back misses [n] (infinite where there is no answer)."""
+        config = self.config
+        criteria = (self._cv.TERM_CRITERIA_EPS | self._cv.TERM_CRITERIA_COUNT, 30, 0.01)
+        options = {"winSize": (config.window, config.window), "maxLevel": config.levels, "criteria": criteria}
+        start = (xy - 0.5).astype(np.float32)[:, None]
+        there, found, _ = self._cv.calcOpticalFlowPyrLK(before, after, start, None, **options)
+        back, returned, _ = self._cv.calcOpticalFlowPyrLK(after, before, there, None, **options)
+        error = np.linalg.norm(back - start, axis=-1)[:, 0]
+        error[(found[:, 0] == 0) | (returned[:, 0] == 0) | ~np.isfinite(error)] = np.inf
+        there = np.where(np.isfinite(there), there, start)
+        return there[:, 0] + 0.5, error
+
+    def _match(self, gray: np.ndarray, xy: np.ndarray, patch: np.ndarray) -> np.ndarray:
+        """Correlation -1..1 of what is at `xy` with the query's patches; 1 where the query has no texture."""
+        here = normalize(patches(gray, xy, self.config.patch))
+        flat = ~patch.any((1, 2))
+        return np.where(flat, 1.0, (here * patch).sum((1, 2))).astype(np.float32)
+
+    def _find(self, gray: np.ndarray, xy: np.ndarray, patch: np.ndarray) -> tuple[np.ndarray, float]:
+        """The best place of a patch near `xy`, to half a pixel, and its correlation; -1 where it cannot be told."""
+        config, half = self.config, self.config.patch // 2
+        if not patch.any():
+            return xy, -1.0
+        height, width = gray.shape
+        reach = config.search + half
+        x, y = int(xy[0]), int(xy[1])
+        left, top = max(x - reach, 0), max(y - reach, 0)
+        area = gray[top : min(y + reach + 1, height), left : min(x + reach + 1, width)]
+        if min(area.shape) < config.patch:
+            return xy, -1.0
+        scores = self._cv.matchTemplate(area.astype(np.float32), patch, self._cv.TM_CCOEFF_NORMED)
+        _, best, _, (column, row) = self._cv.minMaxLoc(scores)
+        dx, dy = peak_offset(scores[row, :], column), peak_offset(scores[:, column], row)
+        place = np.array([left + column + half + 0.5 + dx, top + row + half + 0.5 + dy], np.float32)
+        return place, float(best)
+
+
+class Evidence(NamedTuple):
+    """What is known of each point on a frame: [N] each."""
+
+    tracked: Tensor
+    back_error: Tensor
+    match: Tensor
+    age: Tensor
+    lost: Tensor
+
+
+def probabilities(evidence: Evidence) -> tuple[Tensor, Tensor]:
+    """P(visible) and P(error < radius), logistic in the evidence.
+
+    The coefficients were fitted on made clips with exact ground truth by `tools/calibrate_lucas_kanade.py`.
+    """
+    back = evidence.back_error.clamp(max=2.0)
+    features = torch.stack([torch.ones_like(back), back, evidence.match, (1 + evidence.age).log()], -1)
+    followed = torch.sigmoid(features @ torch.tensor(FOLLOWED).T)
+    lost = torch.stack([torch.ones_like(back), (1 + evidence.lost).log(), (1 + evidence.age).log()], -1)
+    away = torch.sigmoid(lost @ torch.tensor(LOST).T)
+    both = torch.where(evidence.tracked[:, None], followed, away)
+    return both[:, 0], both[:, 1]
+
+
+FOLLOWED = ((0.5, -1.0, 4.0, -0.2), (0.5, -1.0, 4.0, -0.2))
+LOST = ((-0.5, -0.3, 0.0), (-0.5, -1.0, 0.0))
+
+
+def peak_offset(scores: np.ndarray, index: int) -> float:
+    """Where the parabola through a maximum and its neighbours peaks, -0.5..0.5 from it."""
+    if not 0 < index < len(scores) - 1:
+        return 0.0
+    before, here, after = (float(s) for s in scores[index - 1 : index + 2])
+    curvature = before - 2 * here + after
+    return 0.0 if curvature >= 0 else float(np.clip(0.5 * (before - after) / curvature, -0.5, 0.5))
+
+
+def patches(gray: np.ndarray, xy: np.ndarray, side: int) -> np.ndarray:
+    """Square patches [N,side,side] float32 around points (corner origin), bilinear, the border repeated."""
+    height, width = gray.shape
+    offsets = np.arange(side) - side // 2
+    x = np.clip(xy[:, 0, None] - 0.5 + offsets, 0, width - 1)
+    y = np.clip(xy[:, 1, None] - 0.5 + offsets, 0, height - 1)
+    x0, y0 = np.floor(x).astype(int), np.floor(y).astype(int)
+    x1, y1 = np.minimum(x0 + 1, width - 1), np.minimum(y0 + 1, height - 1)
+    fx, fy = (x - x0)[:, None, :].astype(np.float32), (y - y0)[:, :, None].astype(np.float32)
+
+    def at(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        return gray[rows[:, :, None], columns[:, None, :]].astype(np.float32)
+
+    upper = at(y0, x0) * (1 - fx) + at(y0, x1) * fx
+    lower = at(y1, x0) * (1 - fx) + at(y1, x1) * fx
+    return upper * (1 - fy) + lower * fy
+
+
+def normalize(patch: np.ndarray, least: float = 2.0) -> np.ndarray:
+    """Zero mean and unit norm; all zero where the standard deviation is below `least` grey levels."""
+    centred = patch - patch.mean((1, 2), keepdims=True)
+    norm = np.linalg.norm(centred, axis=(1, 2), keepdims=True)
+    flat = norm < least * patch.shape[1]
+    return np.where(flat, 0.0, centred / np.maximum(norm, 1e-6)).astype(np.float32)
+
+
+def build(weights: Mapping[str, Tensor] | None = None, **options: Any) -> LucasKanade:
+    """The model; options are the fields of `LucasKanadeConfig`. It takes no weights."""
+    if weights is not None:
+        raise UsageError("lucas-kanade takes no weights")
+    try:
+        config = replace(LucasKanadeConfig(), **{k: v for k, v in options.items() if k != "precision"})
+    except TypeError as error:
+        name = str(error).rsplit("'", 2)[-2]
+        raise UsageError(f"lucas-kanade has no option {name!r}") from error
+    return LucasKanade(config)
