@@ -29,7 +29,7 @@ def sample(maps: Tensor, xy: Tensor, padding: Padding = "border") -> Tensor:
 
 
 def integer_patch(maps: Tensor, index: Tensor, xy: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """The (2r+2) x (2r+2) whole pixels around positions, from which all samples at xy + (-r..r, -r..r) are blends.
+    """The (2r+2) x (2r+2) whole pixels around positions, of which all samples at xy + (-r..r, -r..r) are blends.
 
     Args:
         maps: [B,h,w,C], contiguous (channels last).
@@ -38,27 +38,39 @@ def integer_patch(maps: Tensor, index: Tensor, xy: Tensor, radius: int) -> tuple
         radius: r, map pixels.
 
     Returns:
-        Pixels [P, 2r+2 (y), 2r+2 (x), C], with indices clamped to the map ("border" padding), and the blending
-        fractions [P,2] (x, y) in [0,1): sample (i, j) is the bilinear blend of pixels (i, j) .. (i+1, j+1).
+        Pixels [P,2r+2,2r+2,C], x being the slow index (the order of PIPs and all its descendants), clamped to the map
+        ("border" padding), and the blending fractions [P,2] (x, y) in [0,1): sample (i, j) is the bilinear blend of
+        pixels (i, j) .. (i+1, j+1).
     """
     height, width = maps.shape[1:3]
-    # Far outside, every index clamps to the border anyway; this keeps the integers small, and drops NaN and infinity.
-    limit = float(max(height, width) + 2 * radius + 2)
-    xy = torch.nan_to_num(xy, nan=-limit, posinf=limit, neginf=-limit).clamp(-limit, limit)
-    base = xy.floor()
+    base, fraction = _split(xy, (height, width), radius)
     steps = torch.arange(-radius, radius + 2, device=maps.device)
-    x = (base[:, :1].long() + steps).clamp_(0, width - 1)
-    y = (base[:, 1:].long() + steps).clamp_(0, height - 1)
-    rows = (index[:, None] * height + y) * width
-    flat = (rows[:, :, None] + x[:, None, :]).flatten()
+    x = (base[:, :1] + steps).clamp_(0, width - 1)
+    y = (base[:, 1:] + steps).clamp_(0, height - 1).add_(index[:, None] * height).mul_(width)
+    flat = (y[:, None, :] + x[:, :, None]).flatten()
     side = 2 * radius + 2
-    pixels = maps.flatten(0, 2).index_select(0, flat).unflatten(0, (-1, side, side))
-    return pixels, xy - base
+    return maps.flatten(0, 2).index_select(0, flat).unflatten(0, (-1, side, side)), fraction
+
+
+def inside_patch(xy: Tensor, radius: int, size: tuple[int, int]) -> Tensor:
+    """Which of the pixels that `integer_patch` returns lie inside a map of `size` (h, w): bool [P,2r+2,2r+2]."""
+    base, _ = _split(xy, size, radius)
+    index = base[:, :, None] + torch.arange(-radius, radius + 2, device=xy.device)
+    inside = (index >= 0) & (index < torch.tensor([size[1], size[0]], device=xy.device)[:, None])
+    return inside[:, 0, :, None] & inside[:, 1, None, :]
 
 
 def blend(values: Tensor, fraction: Tensor) -> Tensor:
-    """Bilinear blends of neighbouring entries: values [P,n+1 (y),n+1 (x),...], fraction [P,2] -> [P,n,n,...]."""
+    """Bilinear blends of neighbouring entries: values [P,n+1 (x),n+1 (y),...], fraction [P,2] -> [P,n,n,...]."""
     shape = (-1,) + (1,) * (values.ndim - 1)
-    fx, fy = fraction[:, 0].reshape(shape), fraction[:, 1].reshape(shape)
-    across = torch.lerp(values[:, :, :-1], values[:, :, 1:], fx.to(values.dtype))
-    return torch.lerp(across[:, :-1], across[:, 1:], fy.to(values.dtype))
+    fx, fy = (part.to(values.dtype).reshape(shape) for part in fraction.unbind(1))
+    across = torch.lerp(values[:, :-1], values[:, 1:], fx)
+    return torch.lerp(across[:, :, :-1], across[:, :, 1:], fy)
+
+
+def _split(xy: Tensor, size: tuple[int, int], radius: int) -> tuple[Tensor, Tensor]:
+    """Whole part (int64) and fraction of positions; far outside, where only the border counts, they are cut off."""
+    limit = float(max(size) + 2 * radius + 2)
+    xy = torch.nan_to_num(xy, nan=-limit, posinf=limit, neginf=-limit).clamp(-limit, limit)
+    base = xy.floor()
+    return base.long(), xy - base

@@ -1,0 +1,58 @@
+"""Correlations of point features with a small neighbourhood of a feature map.
+
+The samples of a square window with steps of one pixel share one fractional offset. So the products are taken with the
+whole pixels around the position and their bilinear blend comes last: equal up to rounding to sampling the map (or a
+whole correlation map) first, with a quarter of the reads and no sampled features in memory.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tapkit.nn.sampling import Padding, blend, inside_patch, integer_patch
+
+
+def local_correlation(
+    maps: Tensor, index: Tensor, xy: Tensor, features: Tensor, radius: int, padding: Padding = "border"
+) -> Tensor:
+    """Products of features with a window of bilinear samples.
+
+    Args:
+        maps: [B,h,w,C], contiguous.
+        index: int64 [P], the map of each position.
+        xy: float32 [P,2], map pixels, centres at integers.
+        features: [P,K,C], K features for each position.
+        radius: r; the window is (2r+1) x (2r+1) samples, one map pixel apart.
+        padding: what lies outside the map.
+
+    Returns:
+        [P,K,(2r+1)^2], the x offset being the slow index.
+    """
+    pixels, fraction = integer_patch(maps, index, xy, radius)
+    products = torch.bmm(pixels.flatten(1, 2), features.transpose(1, 2))  # [P,(2r+2)^2,K]
+    grid = products.unflatten(1, pixels.shape[1:3])
+    if padding == "zeros":
+        grid = grid * inside_patch(xy, radius, (maps.shape[1], maps.shape[2]))[..., None]
+    return blend(grid, fraction).flatten(1, 2).transpose(1, 2)
+
+
+def correlation_volume(maps: Tensor, xy: Tensor, support: Tensor, radius: int) -> Tensor:
+    """All products of a window around a moving position with the window around the query: a 4D volume.
+
+    Args:
+        maps: [S,h,w,C], contiguous: one for each frame.
+        xy: float32 [N,S,2]: where each point is on each frame, map pixels.
+        support: [N,(2r+1)^2,C]: the features around each query.
+        radius: r.
+
+    Returns:
+        [N,S,(2r+1)^4]: index of the current window (x slow) outer, of the query's window inner. Outside the map the
+        border is repeated. (CoTracker3, section 3.1; LocoTrack, section 3.1.)
+    """
+    count, frames = xy.shape[:2]
+    index = torch.arange(frames, device=maps.device).repeat(count)
+    pixels, fraction = integer_patch(maps, index, xy.flatten(0, 1), radius)
+    pixels = pixels.to(support.dtype).view(count, -1, maps.shape[-1])
+    products = torch.bmm(pixels, support.transpose(1, 2)).view(count * frames, 2 * radius + 2, 2 * radius + 2, -1)
+    return blend(products, fraction).view(count, frames, -1)
