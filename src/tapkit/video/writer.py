@@ -8,8 +8,8 @@ What holds for all of them:
 - **Time.** A frame is shown at the time it is written with, variable rate included. The clock is fine enough for
   exact multiples of the frame duration in mp4 and mov; webm and mkv count milliseconds and gif hundredths of a
   second because their formats do (gif frames closer than 0.02 s are left out, since browsers slow those down);
-  a PNG sequence has frame numbers and no clock. A video that begins with the source's first frame keeps the source's own zero;
-  one that begins elsewhere (a part, a live camera) begins at 0.
+  a PNG sequence has frame numbers and no clock. A video that begins with the source's first frame keeps the
+  source's own zero; one that begins elsewhere (a part, a live camera) begins at 0.
 - **Pixel aspect** is kept in mp4, mov and mkv; the others have square pixels, and a warning says so.
 - **Colour** is converted to BT.709 and marked as such, so that players show the colours that were written.
 - **Sound** of `audio_from` is copied as it is, or encoded anew where the container cannot hold it (gif and PNG

@@ -1,0 +1,312 @@
+"""Tracks on footage: dots, fading trails, hollow where occluded.
+
+`Drawer` draws frame by frame and remembers a trail's length and no more, so it works on a file, while a tracker
+runs, or on a camera for days. `draw_frame` and `draw_video` are the same for finished tracks.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from tapkit.errors import ShapeError, UsageError
+from tapkit.types import FrameResult, Provenance, Queries, Tracks, VideoInfo
+from tapkit.video.base import Source
+from tapkit.video.writer import Quality, VideoWriter
+from tapkit.viz import palettes
+from tapkit.viz.labels import Labels
+from tapkit.viz.raster import Canvas, Discs, Strokes
+from tapkit.viz.trails import Trails
+
+Occluded = Literal["hollow", "dashed", "hide"]
+_SHORT_SIDE_PER_RADIUS = 165.0
+_RADIUS_PER_SPACING = 0.13
+_LEAST_OPACITY = 0.2
+
+
+@dataclass(frozen=True)
+class Style:
+    """How tracks look. Sizes follow the resolution and the number of points unless given."""
+
+    radius: float | None = None
+    """Of the dots in pixels; None: 1/165 of the shorter side, less where points stand close."""
+    trail: int = 24
+    """Frames after which a trail has faded; 0: no trails."""
+    trail_width: float = 0.9
+    """Width of a trail at its point, as a share of the dot's radius; it thins out towards its end."""
+    trail_opacity: float = 0.85
+    """At the point; it fades towards the end."""
+    color: str = "position"
+    """"position" (of the query in the frame), "id", "confidence", or one colour: a name or a code like "#ffaa00"."""
+    occluded: Occluded = "hollow"
+    """Occluded points as a hollow circle, a dashed circle, or not at all. Their trails are dashed, or hidden."""
+    confidence_opacity: bool = True
+    """Whether dots are filled the fainter the less confident the tracker is."""
+    threshold: float | None = None
+    """Score from which a point counts as visible; None: the one of the model's authors."""
+    shade: float = 0.5
+    """Opacity of the thin dark outline that keeps colours apart from bright footage."""
+    dim: float = 0.0
+    """How much to darken the footage, 0..1."""
+    grid: int | None = None
+    """Spacing in pixels of faint coordinate lines; None: none."""
+    labels: bool = False
+    """Whether ids are written beside their points."""
+
+    def __post_init__(self) -> None:
+        for name in ("trail_opacity", "shade", "dim"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
+        if self.trail < 0 or self.trail_width < 0:
+            raise UsageError(f"trails cannot be negative, got trail={self.trail}, trail_width={self.trail_width}")
+        if self.radius is not None and not self.radius > 0:
+            raise UsageError(f"radius must be positive, got {self.radius}")
+        if self.grid is not None and self.grid < 2:
+            raise UsageError(f"grid is the spacing of lines in pixels and at least 2, got {self.grid}")
+        if self.occluded not in ("hollow", "dashed", "hide"):
+            raise UsageError(f"occluded must be hollow, dashed or hide, got {self.occluded!r}")
+        if self.color not in ("position", "id", "confidence"):
+            palettes.one_colour(self.color)
+
+
+class _Rows:
+    """Points of one frame as they will be drawn, M rows."""
+
+    def __init__(self, result: FrameResult, shown: np.ndarray, visible: np.ndarray) -> None:
+        self.ids = np.asarray(result.ids)[shown]
+        self.xy = np.asarray(result.xy, np.float32)[shown]
+        self.confidence = np.asarray(result.confidence, np.float32)[shown]
+        self.visible = visible[shown]
+
+
+class Drawer:
+    """Draws the results of one video frame by frame; remembers one trail length, whatever the video's.
+
+    Args:
+        info: size of the frames that will be drawn on.
+        style: how it looks.
+        queries: the points asked for, if known: colours then come from the query positions. Otherwise a point's
+            colour comes from where it was first seen.
+        source: where the results come from; its rule and threshold decide what is visible.
+    """
+
+    def __init__(
+        self,
+        info: VideoInfo,
+        style: Style | None = None,
+        *,
+        queries: Queries | None = None,
+        source: Provenance | None = None,
+    ) -> None:
+        self.info = info
+        self.style = style or Style()
+        self._source = source or Provenance()
+        self._canvas = Canvas(info.height, info.width)
+        self._crowd = 1
+        self._labels: Labels | None = None
+        self._radius = 0.0
+        self._resize(len(queries) if queries is not None else 1)
+        self._trails = Trails(self.style.trail, max(2.0, 0.8 * self._radius), float(np.hypot(info.width, info.height)))
+        self._colours: dict[str, np.ndarray] = {}
+        self._known: dict[str, np.ndarray] = {}
+        if queries is not None and self.style.color == "position":
+            tones = palettes.by_position(queries.xy, info.size)
+            self._known = dict(zip(queries.ids.tolist(), tones, strict=True))
+
+    def advance(self, result: FrameResult) -> None:
+        """Take the results of a frame into the trails without drawing them."""
+        rows = self._rows(result)
+        self._trails.advance(int(result.frame), rows.ids, rows.xy, rows.visible, self._rgb(rows))
+
+    def draw(self, image: np.ndarray, result: FrameResult) -> np.ndarray:
+        """A copy of the frame [H,W,3] uint8 RGB with the points and trails of `result` on it.
+
+        Frames are given in order; going back, or leaving out more than a trail's length, begins the trails anew.
+        A second result for the same frame (a final one after a provisional one) replaces the first.
+
+        Raises:
+            ShapeError: the image is not of the size that `info` says.
+        """
+        if image.shape != (self.info.height, self.info.width, 3) or image.dtype != np.uint8:
+            raise ShapeError(
+                f"expected a frame [H,W,3]={[self.info.height, self.info.width, 3]} uint8, "
+                f"got {list(image.shape)} {image.dtype}"
+            )
+        rows = self._rows(result)
+        rgb = self._rgb(rows)
+        self._trails.advance(int(result.frame), rows.ids, rows.xy, rows.visible, rgb)
+        self._resize(len(rows.ids))
+        canvas = self._background(image)
+        if self.style.trail:
+            self._draw_trails(canvas, int(result.frame))
+        self._draw_dots(canvas, rows, rgb)
+        if self.style.labels:
+            self._labels = self._labels or Labels(max(10.0, min(self.info.size) / 42))
+            shown = rows.visible if self.style.occluded == "hide" else np.ones(len(rows.ids), bool)
+            self._labels.draw(canvas, rows.ids[shown], rows.xy[shown], rgb[shown], 1.3 * self._radius)
+        return canvas
+
+    # -- what is drawn ----------------------------------------------------------------------------
+
+    def _rows(self, result: FrameResult) -> _Rows:
+        """The points that have a position, and whether they count as visible."""
+        score = np.asarray(result.visible, np.float32)
+        if self._source.visible_rule == "visible*confidence":
+            score = score * np.asarray(result.confidence, np.float32)
+        limit = self._source.visible_threshold if self.style.threshold is None else self.style.threshold
+        return _Rows(result, np.isfinite(np.asarray(result.xy)).all(-1), score > limit)
+
+    def _resize(self, count: int) -> None:
+        """Choose the dots' radius; a crowd makes them smaller, and they do not grow again when it thins."""
+        self._crowd = max(self._crowd, count)
+        spacing = np.sqrt(self.info.width * self.info.height / self._crowd)
+        fitting = min(min(self.info.size) / _SHORT_SIDE_PER_RADIUS, _RADIUS_PER_SPACING * spacing)
+        self._radius = self.style.radius or max(1.4, float(fitting))
+
+    def _rgb(self, rows: _Rows) -> np.ndarray:
+        """Colours [M,3] float32 in 0..1."""
+        mode = self.style.color
+        if mode == "confidence":
+            return palettes.by_confidence(rows.confidence)
+        if mode not in ("position", "id"):
+            return np.broadcast_to(palettes.one_colour(mode), (len(rows.ids), 3))
+        names = rows.ids.tolist()
+        new = [row for row, name in enumerate(names) if name not in self._colours]
+        if new and mode == "id":
+            numbers = np.array([_number(names[row]) for row in new])
+            self._colours.update(zip((names[row] for row in new), palettes.by_number(numbers), strict=True))
+        elif new:
+            tones = palettes.by_position(rows.xy[new], self.info.size)
+            fresh = {names[row]: tone for row, tone in zip(new, tones, strict=True)}
+            self._colours.update({name: self._known.get(name, tone) for name, tone in fresh.items()})
+        if len(self._colours) > 4 * len(names) + 4096:  # days of points that came and went
+            self._colours = {name: self._colours[name] for name in names}
+        return np.array([self._colours[name] for name in names], np.float32).reshape(-1, 3)
+
+    def _background(self, image: np.ndarray) -> np.ndarray:
+        """The footage, copied, dimmed, with coordinate lines."""
+        if self.style.dim:
+            levels = [round(value * (1 - self.style.dim)) for value in range(256)]
+            canvas = np.array(Image.fromarray(image).point(levels * 3))
+        else:
+            canvas = np.array(image, order="C")
+        if self.style.grid:
+            for lines in (canvas[self.style.grid :: self.style.grid], canvas[:, self.style.grid :: self.style.grid]):
+                lines[:] = lines * np.float32(0.8) + np.float32(0.2 * 235)
+        return canvas
+
+    def _draw_trails(self, canvas: np.ndarray, frame: int) -> None:
+        paths = self._trails.paths()
+        life = np.clip(1 - (frame - paths.frames) / self.style.trail, 0, 1)  # [S,2]: 1 now, 0 gone
+        keep = life.max(1) > 0.02
+        if self.style.occluded == "hide":
+            keep &= ~paths.hidden
+        life = life[keep]
+        crowd = np.clip(self._crowd / 400, 1, 4) ** -0.35
+        opacity = self.style.trail_opacity * crowd * life**1.2
+        opacity[paths.hidden[keep]] *= 0.75
+        half = self.style.trail_width * self._radius / 2
+        strokes = Strokes(
+            paths.start[keep], paths.end[keep], (half * (0.3 + 0.7 * life)).astype(np.float32),
+            opacity.astype(np.float32), paths.rgb[keep], paths.arc[keep], paths.hidden[keep],
+        )  # fmt: skip
+        self._canvas.strokes(canvas, strokes, 0.6 + 0.06 * self._radius, 0.6 * self.style.shade, max(3.0, self._radius))
+
+    def _draw_dots(self, canvas: np.ndarray, rows: _Rows, rgb: np.ndarray) -> None:
+        margin = 2 * self._radius + 2
+        size = np.array([self.info.width, self.info.height], np.float32)
+        shown = ((rows.xy > -margin) & (rows.xy < size + margin)).all(1)
+        if self.style.occluded == "hide":
+            shown &= rows.visible
+        visible, confidence = rows.visible[shown], rows.confidence[shown]
+        strength = _LEAST_OPACITY + (1 - _LEAST_OPACITY) * confidence if self.style.confidence_opacity else 1.0
+        discs = Discs(
+            rows.xy[shown], rgb[shown],
+            np.where(visible, strength, 0).astype(np.float32),
+            np.where(visible, 0.5 + 0.5 * np.asarray(strength), 0.9).astype(np.float32),
+            ~visible & (self.style.occluded == "dashed"),
+        )  # fmt: skip
+        rim = max(1.0, 0.3 * self._radius)
+        self._canvas.discs(canvas, discs, self._radius, rim, 0.6 + 0.12 * self._radius, self.style.shade)
+
+
+def _number(name: str) -> int:
+    """A number for an id that is the same in every run: its own if it is one."""
+    return int(name) % 100_000 if name.isdecimal() else zlib.crc32(name.encode())
+
+
+def result_at(tracks: Tracks, frame: int) -> FrameResult:
+    """The rows of finished tracks that are valid on one frame."""
+    if not 0 <= frame < tracks.frames:
+        raise UsageError(f"there is no frame {frame} in tracks of {tracks.frames} frames")
+    rows = np.flatnonzero(tracks.valid[:, frame])
+    return FrameResult(
+        frame, tracks.ids[rows], tracks.xy[rows, frame], tracks.visible[rows, frame], tracks.confidence[rows, frame]
+    )
+
+
+def _drawer(tracks: Tracks, style: Style | None) -> Drawer:
+    return Drawer(tracks.video, style, queries=tracks.queries, source=tracks.source)
+
+
+def draw_frame(image: np.ndarray, tracks: Tracks, frame: int, style: Style | None = None) -> np.ndarray:
+    """A copy of one frame [H,W,3] uint8 RGB with its points and the trails that lead to them.
+
+    Raises:
+        UsageError: there is no such frame.
+        ShapeError: the image is not of the size of the tracked video.
+    """
+    drawer = _drawer(tracks, style)
+    result = result_at(tracks, frame)
+    for earlier in range(max(0, frame - drawer.style.trail), frame):
+        drawer.advance(result_at(tracks, earlier))
+    return drawer.draw(image, result)
+
+
+def draw_video(
+    source: Source,
+    tracks: Tracks,
+    path: str | Path,
+    style: Style | None = None,
+    *,
+    quality: Quality = "good",
+    audio: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write a video of `source` with its tracks on it, frame by frame in flat memory.
+
+    Args:
+        source: the video that was tracked, at its own size.
+        path: where to; see `VideoWriter` for what its ending means.
+        style, quality: how it looks.
+        audio: whether the sound of the source's file goes along, if it has any.
+        progress: called with (frames done, frames in all) after each frame.
+
+    Returns:
+        The path written.
+
+    Raises:
+        UsageError: source and tracks are not of the same size, or the ending of `path` is unknown.
+        StorageError, VideoError: as `VideoWriter` and the source say.
+    """
+    if source.info.size != tracks.video.size:
+        (height, width), (tracked_height, tracked_width) = source.info.size, tracks.video.size
+        raise UsageError(
+            f"the video is {width}x{height} but the tracks are of one of {tracked_width}x{tracked_height}; "
+            "were they made from another clip?"
+        )
+    drawer = _drawer(tracks, style)
+    file = source.info.path
+    sound = file if audio and file and Path(file).is_file() else None
+    with VideoWriter(path, source.info, quality=quality, audio_from=sound) as writer:
+        for frame in source.frames(0, tracks.frames):
+            writer.write(frame._replace(image=drawer.draw(frame.image, result_at(tracks, frame.index))))
+            if progress:
+                progress(writer.frames, tracks.frames)
+    return Path(path)
