@@ -34,7 +34,7 @@ def can_pack(weight: Tensor) -> bool:
     return weight.dtype == torch.float32
 
 
-def _onednn(name: str, *arguments: Any) -> Tensor:
+def onednn(name: str, *arguments: Any) -> Tensor:
     """Call one of torch's oneDNN operators ("linear.binary" ...), which have no types."""
     operator, _, overload = name.partition(".")
     result: Tensor = getattr(getattr(torch.ops.mkldnn, operator), overload or "default")(*arguments)
@@ -50,29 +50,16 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
     return F.gelu(x, approximate="tanh") if activation == "gelu_tanh" else x
 
 
-class _Packable(nn.Module):
-    """What packed layers share: the swap of the plain weight for the packed one and back."""
-
-    weight: Tensor
-    packed: Tensor | None = None
-
-    def _pack_weight(self) -> Tensor:
-        raise NotImplementedError
+class Packable(nn.Module):
+    """A layer that `pack` and `unpack` reach. Training, moving and loading unpack it."""
 
     def pack(self) -> None:
-        """Replace the weight by its packed form; no gradients from here on."""
-        if self.packed is None and can_pack(self.weight):
-            with torch.no_grad():
-                self.packed = self._pack_weight()
-            self.weight.requires_grad_(False)
-            self.weight.data = self.weight.new_empty(0)
+        """Lay the weights out for the CPU; no gradients from here on."""
+        raise NotImplementedError
 
     def unpack(self) -> None:
-        """Bring the plain weight back."""
-        if self.packed is not None:
-            self.weight.data = self.packed.to_dense()
-            self.weight.requires_grad_(True)
-            self.packed = None
+        """Bring the plain weights back."""
+        raise NotImplementedError
 
     def train(self, mode: bool = True) -> Self:
         """As `nn.Module.train`; training needs plain weights."""
@@ -86,21 +73,44 @@ class _Packable(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        if self.packed is not None:
-            destination[prefix + "weight"] = self.packed.to_dense()
-
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self.unpack()
         super()._load_from_state_dict(*args, **kwargs)
 
 
-class Linear(_Packable, nn.Linear):
+class _PackedWeight(Packable):
+    """What linear layers and convolutions share: the swap of the plain weight for the packed one and back."""
+
+    weight: Tensor
+    packed: Tensor | None = None
+
+    def _pack_weight(self) -> Tensor:
+        raise NotImplementedError
+
+    def pack(self) -> None:
+        if self.packed is None and can_pack(self.weight):
+            with torch.no_grad():
+                self.packed = self._pack_weight()
+            self.weight.requires_grad_(False)
+            self.weight.data = self.weight.new_empty(0)
+
+    def unpack(self) -> None:
+        if self.packed is not None:
+            self.weight.data = self.packed.to_dense()
+            self.weight.requires_grad_(True)
+            self.packed = None
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.packed is not None:
+            destination[prefix + "weight"] = self.packed.to_dense()
+
+
+class Linear(_PackedWeight, nn.Linear):
     """`nn.Linear`, then an activation; x [...,in] -> [...,out]."""
 
     def _pack_weight(self) -> Tensor:
-        return _onednn("_reorder_linear_weight", self.weight, None)
+        return onednn("_reorder_linear_weight", self.weight, None)
 
     def forward(self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None) -> Tensor:
         """activation(x W' + b) + residual; `residual` [...,out] only without an activation."""
@@ -108,13 +118,13 @@ class Linear(_Packable, nn.Linear):
             y = activate(F.linear(x, self.weight, self.bias), activation)
             return y if residual is None else y + residual
         if residual is not None and activation == "none":
-            return _onednn("_linear_pointwise.binary", x, residual, self.packed, self.bias, "add")
+            return onednn("_linear_pointwise.binary", x, residual, self.packed, self.bias, "add")
         attribute, algorithm = _ONEDNN[activation]
-        y = _onednn("_linear_pointwise", x, self.packed, self.bias, attribute, [], algorithm)
+        y = onednn("_linear_pointwise", x, self.packed, self.bias, attribute, [], algorithm)
         return y if residual is None else y + residual
 
 
-class Conv2d(_Packable, nn.Conv2d):
+class Conv2d(_PackedWeight, nn.Conv2d):
     """`nn.Conv2d` without dilation, then an activation; x [B,C,h,w], channels_last for speed."""
 
     def _shape(self) -> tuple[list[int], list[int], list[int], int]:
@@ -123,7 +133,7 @@ class Conv2d(_Packable, nn.Conv2d):
 
     def _pack_weight(self) -> Tensor:
         weight = self.weight.contiguous(memory_format=torch.channels_last)
-        return _onednn("_reorder_convolution_weight", weight, *self._shape(), None)
+        return onednn("_reorder_convolution_weight", weight, *self._shape(), None)
 
     def forward(self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None) -> Tensor:
         """activation(conv(x)) + residual; `residual` [B,C',h',w'] only without an activation."""
@@ -131,7 +141,7 @@ class Conv2d(_Packable, nn.Conv2d):
             y = activate(super().forward(x), activation)
             return y if residual is None else y + residual
         if residual is not None and activation == "none":
-            return _onednn(
+            return onednn(
                 "_convolution_pointwise.binary",
                 x,
                 residual,
@@ -145,19 +155,19 @@ class Conv2d(_Packable, nn.Conv2d):
                 None,
             )
         attribute, algorithm = _ONEDNN[activation]
-        y = _onednn("_convolution_pointwise", x, self.packed, self.bias, *self._shape(), attribute, [], algorithm)
+        y = onednn("_convolution_pointwise", x, self.packed, self.bias, *self._shape(), attribute, [], algorithm)
         return y if residual is None else y + residual
 
 
 def pack(network: nn.Module) -> None:
     """Pack all packable layers of a network that only does inference on a CPU."""
     for module in network.modules():
-        if isinstance(module, _Packable):
+        if isinstance(module, Packable):
             module.pack()
 
 
 def unpack(network: nn.Module) -> None:
     """Bring all plain weights back (for export)."""
     for module in network.modules():
-        if isinstance(module, _Packable):
+        if isinstance(module, Packable):
             module.unpack()
