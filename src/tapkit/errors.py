@@ -36,6 +36,10 @@ class VideoError(TapkitError):
     exit_code = 3
 
 
+class VideoWarning(UserWarning):
+    """A video of which only a part can be used, or that does not say all it should; given once per video."""
+
+
 class WeightsError(TapkitError):
     """Weights that are missing, damaged, or of another model."""
 

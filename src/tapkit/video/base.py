@@ -9,6 +9,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from tapkit.errors import UsageError
 from tapkit.types import VideoInfo
 
 Size = tuple[int, int]
@@ -55,3 +56,20 @@ class Source(ABC):
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def frame_range(frames: int, start: int = 0, stop: int | None = None, step: int = 1) -> range:
+    """The frame indices that `Source.frames(start, stop, step)` delivers from a video of `frames` frames.
+
+    A stop beyond either end is cut to that end. Raises UsageError for a start outside the video or a step of 0.
+
+    >>> list(frame_range(5, 3, step=-2)), list(frame_range(5, 2, 100))
+    ([3, 1], [2, 3, 4])
+    """
+    if step == 0:
+        raise UsageError("step must not be 0: use a positive step to read forwards, a negative one to read backwards")
+    if start < 0 or (start >= frames and not (step > 0 and start == frames)):
+        raise UsageError(f"frame {start} is not in the video: its frames are 0..{frames - 1}")
+    if step > 0:
+        return range(start, frames if stop is None else min(stop, frames), step)
+    return range(start, -1 if stop is None else max(stop, -1), step)

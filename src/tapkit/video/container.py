@@ -1,0 +1,54 @@
+"""Opening a media file and choosing its video stream, with errors that say what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from tapkit.errors import VideoError
+
+
+def open_stream(path: str, stream: int = 0) -> tuple[InputContainer, VideoStream]:
+    """The open file and its `stream`-th video stream, all other streams discarded.
+
+    Raises VideoError if there is no such file, it is no video, or it has no such stream.
+    """
+    _check_file(Path(path))
+    try:
+        # Metadata need not be UTF-8 (old phones write what they like); it is not used here.
+        container = av.open(path, metadata_errors="replace")
+    except (av.FFmpegError, UnicodeDecodeError, ValueError) as error:
+        raise VideoError(f"{path} is not a video that can be read: {_reason(error)}") from error
+    pictures = [s for s in container.streams.video if not _is_cover(s)]
+    if stream >= len(pictures):
+        kinds = sorted({s.type for s in container.streams})
+        container.close()
+        if pictures:
+            raise VideoError(f"{path} has {len(pictures)} video streams, there is no stream {stream}")
+        raise VideoError(f"{path} has no video in it, only {' and '.join(kinds) or 'no stream at all'}")
+    for other in container.streams:
+        if other is not pictures[stream] and hasattr(other, "discard"):
+            other.discard = type(other.discard)["all"]
+    return container, pictures[stream]
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise VideoError(f"there is no file {path}")
+    if path.is_file() and path.stat().st_size == 0:
+        raise VideoError(f"{path} is empty (0 bytes)")
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    """Whether the stream is a still picture attached to sound."""
+    return "attached_pic" in str(getattr(stream, "disposition", ""))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, av.FFmpegError):
+        log = error.log[2] if error.log else ""
+        return f"{error.strerror}{f' ({log.strip()})' if log else ''}".lower()
+    return str(error)

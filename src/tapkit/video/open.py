@@ -1,0 +1,131 @@
+"""One door for everything that is a video."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from tapkit.errors import UsageError, VideoError
+from tapkit.video.base import Source
+
+Rate = Fraction | float | int | str
+
+
+def open_video(
+    video: Any,
+    *,
+    fps: Rate | None = None,
+    pixel_aspect: Rate | None = None,
+    start_frame: int | None = None,
+    layout: str | None = None,
+    value_range: float | tuple[float, float] | None = None,
+    stream: int = 0,
+    cache_bytes: int = 256 << 20,
+    spill_bytes: int = 4 << 30,
+) -> Source:
+    """Open anything that is a video.
+
+    Args:
+        video: one of
+            - a video file;
+            - a folder of images, a pattern ("shot/*.png", "shot/%04d.png") or a list of image files;
+            - an array or tensor [T,H,W,3], [T,3,H,W], [1,T,3,H,W], grey [T,H,W], or with 1 or 4 channels;
+            - a list of pictures (arrays, tensors, PIL images);
+            - an iterator or generator of pictures (live: read once, forwards);
+            - a camera, "camera:0" or its number, or a stream's address, "rtsp://..." (live);
+            - a `Source`, which is returned as it is.
+        fps: frames per second; overrides what the video says (25 where it says nothing). "30000/1001" is exact.
+        pixel_aspect: width of a pixel divided by its height; overrides what the video says.
+        start_frame: the number of the first frame in the user's own counting; overrides that of file names.
+        layout: axes of an array as letters of BTHWC, where the shape leaves them open.
+        value_range: (black, white) of an array, or white alone, where its values leave them open.
+        stream: which of a file's video streams, counted from 0.
+        cache_bytes: memory for decoded frames.
+        spill_bytes: disk (temporary folder) for frames when reading backwards.
+
+    Raises VideoError if it cannot be opened or holds no picture, ShapeError or UsageError for arrays that may mean
+    several things or nothing. A video of which only a part can be used gives one VideoWarning.
+    """
+    if isinstance(video, Source):
+        return video
+    exact: dict[str, Any] = {"fps": _positive("fps", fps), "pixel_aspect": _positive("pixel_aspect", pixel_aspect)}
+    values: dict[str, Any] = {"layout": layout, "value_range": value_range}
+    if isinstance(video, os.PathLike):
+        video = os.fspath(video)
+    if isinstance(video, bool) or isinstance(video, bytes):
+        raise UsageError(f"{video!r} is not a video: give a path, an address, an array or frames")
+    if isinstance(video, int):
+        video = f"camera:{video}"
+    if isinstance(video, str):
+        if _is_live(video):
+            from tapkit.video.live import open_stream
+
+            return open_stream(video, **exact)
+        files = {"stream": stream, "cache_bytes": cache_bytes, "spill_bytes": spill_bytes}
+        return _open_path(video, exact, start_frame, files)
+    if hasattr(video, "shape") and hasattr(video, "dtype"):
+        from tapkit.video.array import ArraySource
+
+        return ArraySource(video, **exact, **values, start_frame=start_frame or 0)
+    if isinstance(video, Sequence) and len(video) and all(isinstance(item, (str, os.PathLike)) for item in video):
+        return _open_images([Path(item) for item in video], exact, start_frame, None)
+    if isinstance(video, Sequence):
+        from tapkit.video.array import ListSource
+
+        return ListSource(video, **exact, **values, start_frame=start_frame or 0)
+    if isinstance(video, Iterable):
+        from tapkit.video.live import IteratorSource
+
+        return IteratorSource(iter(video), **exact, **values, start_frame=start_frame or 0)
+    raise UsageError(f"a {type(video).__name__} is not a video: give a path, an address, an array or frames")
+
+
+def _is_live(name: str) -> bool:
+    """Whether `name` is a camera or an address (of two letters at least: C: is a drive)."""
+    return re.match(r"camera:", name) is not None or re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", name) is not None
+
+
+def _open_path(name: str, exact: dict[str, Any], start_frame: int | None, files: dict[str, int]) -> Source:
+    path = Path(name).expanduser()
+    if path.is_dir() or (not path.exists() and re.search(r"[*?\[]|%0?\d*d", name)):
+        from tapkit.video.folder import find_images
+
+        return _open_images(find_images(path), exact, start_frame, str(path))
+    if path.suffix.lower() in _still_endings():
+        return _open_images([path], exact, start_frame, str(path))
+    from tapkit.video.file import FileSource
+
+    return FileSource(path, **exact, start_frame=start_frame or 0, **files)
+
+
+def _open_images(files: list[Path], exact: dict[str, Any], start_frame: int | None, path: str | None) -> Source:
+    from tapkit.video.folder import FolderSource
+
+    missing = [file for file in files if not file.exists()]
+    if missing:
+        raise VideoError(f"there is no file {missing[0]}")
+    return FolderSource(files, **exact, start_frame=start_frame, path=path)
+
+
+def _still_endings() -> set[str]:
+    """Endings of single pictures; .gif, .webp and .png may move and are left to FFmpeg."""
+    return {".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
+
+
+def _positive(name: str, value: Rate | None) -> Fraction | None:
+    """An exact positive fraction: a float is taken for the fraction that it most likely stands for."""
+    if value is None:
+        return None
+    try:
+        fraction = Fraction(value)
+        if isinstance(value, float):
+            fraction = fraction.limit_denominator(1001)
+    except (ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
+        raise UsageError(f"{name} must be a number or a fraction such as 30000/1001, got {value!r}") from error
+    if fraction <= 0:
+        raise UsageError(f"{name} must be positive, got {value}")
+    return fraction
