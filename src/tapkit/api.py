@@ -16,6 +16,7 @@ from tapkit.errors import UsageError
 from tapkit.types import Queries, Tracks
 from tapkit.video import open_video
 from tapkit.video.base import Source
+from tapkit.video.using import using
 
 __all__ = ["choose_device", "draw", "load", "make_queries", "open_video", "track"]
 
@@ -137,7 +138,7 @@ def track(
     if queries is None and grid is None and mask is None and corners is None and random is None:
         raise UsageError("say which points: queries=[(t, x, y), ...], grid=, mask=, corners= or random=")
     tracker = load(model, weights, device, **options)
-    with open_video(video) as source:
+    with using(video) as source:
         points = make_queries(source, queries, grid=grid, mask=mask, corners=corners, random=random, frame=frame)
         return tracker.track(source, points, direction, memory, progress)
 
@@ -149,6 +150,6 @@ def draw(video: Any, tracks: Tracks, path: str | Path, **style: Any) -> Path:
     """
     from tapkit.viz import Style, draw_video
 
-    with open_video(video) as source:
+    with using(video) as source:
         draw_video(source, tracks, path, style=Style(**style))
     return Path(path)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tapkit.cli import options as o
 from tapkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from tapkit.cli.overlay import OnComplete
+    from tapkit.engine.tracker import Tracker
+    from tapkit.types import Queries
+    from tapkit.video.base import Source
 
 
 def track(
@@ -79,8 +87,14 @@ def _beside(video: str) -> Path:
     return name.with_name(name.stem + ".tracks.npz") if name.suffix else name.with_name(name.name + ".tracks.npz")
 
 
-def _drawing(overlay: Path | None, source: object, tracker: object, queries: object):  # noqa: ANN202
-    """A context that gives `on_complete` for `Tracker.track_to`: draws each frame once nothing about it can change."""
-    from tapkit.cli.overlay import Overlay, no_overlay
+def _drawing(
+    path: Path | None, source: Source, tracker: Tracker, queries: Queries
+) -> AbstractContextManager[OnComplete | None]:
+    """A context that gives `on_complete` for `Tracker.track_to`, or None where no overlay is wanted."""
+    if path is None:
+        return contextlib.nullcontext()
+    if source.live:
+        raise UsageError("the overlay of a stream cannot be drawn afterwards; `tapkit live --record` draws while it plays")
+    from tapkit.cli.overlay import overlay
 
-    return no_overlay() if overlay is None else Overlay(overlay, source, tracker, queries)  # type: ignore[arg-type]
+    return overlay(path, source, tracker, queries)

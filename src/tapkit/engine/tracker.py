@@ -20,7 +20,7 @@ from tapkit.engine.session import Session
 from tapkit.models.base import Model, Size
 from tapkit.types import ModelCard, Provenance, Queries, Tracks, VideoInfo
 from tapkit.types.storage import Block, Stored, check_suffix, write
-from tapkit.video import open_video
+from tapkit.video.using import using
 from tapkit.video.base import Source
 
 _DRIVERS = {
@@ -86,7 +86,7 @@ class Tracker:
         Raises `QueryError` for queries outside the clip, `VideoError` for a video that cannot be read,
         `MemoryBudgetError` for a budget too small for one point.
         """
-        with open_video(video) as source:
+        with using(video) as source:
             asked = self._check(queries, source.info)
             results = MemoryResults(len(asked), source.info.frames)
             run = self._execute(source, asked, results, direction, memory, None, progress, None)
@@ -115,7 +115,7 @@ class Tracker:
         """
         path = Path(path)
         check_suffix(path)
-        with open_video(video) as source:
+        with using(video) as source:
             asked = self._check(queries, source.info)
             job = {
                 **self._provenance(direction, memory).to_dict(),
@@ -127,7 +127,7 @@ class Tracker:
             try:
                 run = self._execute(source, asked, results, direction, memory, checkpoint, progress, on_complete)
                 info = _seen(source.info, run.frames)
-                content = Stored(asked, info, self._provenance(direction, memory), run.frames, _blocks(results, run.frames))
+                content = Stored(asked, info, self._provenance(direction, memory), run.frames, blocks(results, run.frames))
                 write(content, path)
             finally:
                 results.close()
@@ -176,7 +176,7 @@ def _file_identity(path: str | None) -> dict[str, Any]:
     return {"bytes": stat.st_size, "changed": stat.st_mtime_ns}
 
 
-def _blocks(results: Results, frames: int) -> Callable[[int, int], Block]:
+def blocks(results: Results, frames: int) -> Callable[[int, int], Block]:
     """Reads points start..stop of the results as storage wants them."""
 
     def read(start: int, stop: int) -> Block:

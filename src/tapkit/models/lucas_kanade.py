@@ -26,7 +26,7 @@ from tapkit.types import ModelCard
 class LucasKanadeConfig:
     """Settings; lengths are pixels of the frames as tracked (at most `max_side` long)."""
 
-    window: int = 21
+    window: int = 15
     """Side of the window that is registered."""
     levels: int = 4
     """Pyramid levels above the image itself."""
@@ -59,6 +59,8 @@ class LucasKanadeState(NamedTuple):
     """[N] float32: frames since the query."""
     lost: Tensor
     """[N] float32: frames since it was lost, 0 while followed."""
+    taken_up: Tensor
+    """[N] bool: was lost at least once and found again."""
 
 
 class LucasKanade:
@@ -98,6 +100,7 @@ class LucasKanade:
         return LucasKanadeState(
             gray=torch.zeros(size, dtype=torch.uint8), xy=torch.zeros(0, 2), patch=torch.zeros(0, p, p),
             tracked=torch.zeros(0, dtype=torch.bool), age=torch.zeros(0), lost=torch.zeros(0),
+            taken_up=torch.zeros(0, dtype=torch.bool),
         )
 
     def select(self, state: LucasKanadeState, rows: Tensor) -> LucasKanadeState:
@@ -117,6 +120,7 @@ class LucasKanade:
             tracked=torch.cat([moved.tracked, torch.ones(count, dtype=torch.bool)]),
             age=torch.cat([moved.age, torch.zeros(count)]),
             lost=torch.cat([moved.lost, torch.zeros(count)]),
+            taken_up=torch.cat([moved.taken_up, torch.zeros(count, dtype=torch.bool)]),
         )
         visible, confidence = probabilities(evidence)
         ones = torch.ones(count)
@@ -147,8 +151,9 @@ class LucasKanade:
                 xy[row], match[row], back[row], good[row] = place, score, 0.5, True
         after = torch.from_numpy(good)
         lost = torch.where(after, torch.zeros(()), state.lost + 1)
-        moved = state._replace(xy=torch.from_numpy(xy), tracked=after, age=state.age + 1, lost=lost)
-        evidence = Evidence(after, torch.from_numpy(back), torch.from_numpy(match), moved.age, lost)
+        taken_up = state.taken_up | (after & ~state.tracked)
+        moved = state._replace(xy=torch.from_numpy(xy), tracked=after, age=state.age + 1, lost=lost, taken_up=taken_up)
+        evidence = Evidence(after, torch.from_numpy(back), torch.from_numpy(match), moved.age, lost, taken_up)
         return moved, evidence
 
     def _flow(self, before: np.ndarray, after: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -190,31 +195,49 @@ class LucasKanade:
 
 
 class Evidence(NamedTuple):
-    """What is known of each point on a frame: [N] each."""
+    """What is known of each point on a frame."""
 
     tracked: Tensor
+    """[N] bool: followed; else lost."""
     back_error: Tensor
+    """[N] forward-backward error in pixels."""
     match: Tensor
+    """[N] correlation with the query's patch, -1..1."""
     age: Tensor
+    """[N] frames since the query."""
     lost: Tensor
+    """[N] frames since it was lost."""
+    taken_up: Tensor
+    """[N] bool: was lost at least once and found again."""
+
+
+def features(evidence: Evidence) -> tuple[Tensor, Tensor]:
+    """What the probabilities depend on: for points being followed [N,6], for lost ones [N,3]."""
+    ones = torch.ones_like(evidence.match)
+    back = evidence.back_error.clamp(max=2.0)
+    age = (1 + evidence.age).log()
+    match = evidence.match
+    followed = torch.stack([ones, back, match, match.clamp(min=0) ** 4, age, evidence.taken_up.float()], -1)
+    lost = torch.stack([ones, (1 + evidence.lost).log(), age], -1)
+    return followed, lost
 
 
 def probabilities(evidence: Evidence) -> tuple[Tensor, Tensor]:
-    """P(visible) and P(error < radius), logistic in the evidence.
+    """P(visible) [N] and P(error < radius) [N], logistic in the evidence.
 
-    The coefficients were fitted on made clips with exact ground truth by `tools/calibrate_lucas_kanade.py`.
+    The coefficients are fitted on made clips with exact ground truth by `tools/calibrate_lucas_kanade.py`.
     """
-    back = evidence.back_error.clamp(max=2.0)
-    features = torch.stack([torch.ones_like(back), back, evidence.match, (1 + evidence.age).log()], -1)
-    followed = torch.sigmoid(features @ torch.tensor(FOLLOWED).T)
-    lost = torch.stack([torch.ones_like(back), (1 + evidence.lost).log(), (1 + evidence.age).log()], -1)
-    away = torch.sigmoid(lost @ torch.tensor(LOST).T)
-    both = torch.where(evidence.tracked[:, None], followed, away)
+    followed, lost = features(evidence)
+    here, away = torch.tensor(FOLLOWED).T, torch.tensor(LOST).T
+    both = torch.where(evidence.tracked[:, None], torch.sigmoid(followed @ here), torch.sigmoid(lost @ away))
     return both[:, 0], both[:, 1]
 
 
-FOLLOWED = ((0.5, -1.0, 4.0, -0.2), (0.5, -1.0, 4.0, -0.2))
-LOST = ((-0.5, -0.3, 0.0), (-0.5, -1.0, 0.0))
+FOLLOWED = (
+    (1.329, -0.791, 1.381, 0.407, -0.104, -0.994),
+    (1.725, -1.187, 2.395, -0.755, -0.629, -1.194),
+)
+LOST = ((1.859, 0.277, -0.665), (2.709, -0.931, -0.577))
 
 
 def peak_offset(scores: np.ndarray, index: int) -> float:

@@ -1,0 +1,33 @@
+"""What many tests use: a textured clip that moves by a known amount, and a tracker that knows the answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+def textured(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A smooth random picture [H,W,3] uint8."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    image = np.zeros((height, width, 3))
+    for _ in range(24):
+        angle, frequency, phase = rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 0.6), rng.uniform(0, 2 * np.pi)
+        wave = np.sin(frequency * (x * np.cos(angle) + y * np.sin(angle)) + phase)
+        image += wave[..., None] * rng.uniform(0.2, 1, 3)
+    image = (image - image.min()) / np.ptp(image)
+    return (255 * image).astype(np.uint8)
+
+
+@pytest.fixture
+def moving_clip() -> tuple[np.ndarray, np.ndarray]:
+    """12 frames [T,64,96,3] of a picture that moves by whole pixels, and its position [T,2] relative to frame 0."""
+    steps = np.array([(3, 1), (2, -1), (-1, 2), (4, 0)] * 3)[:12]
+    shift = np.concatenate([np.zeros((1, 2), int), steps.cumsum(0)[:-1]])
+    margin = 40
+    canvas = textured(64 + 2 * margin, 96 + 2 * margin)
+    frames = [canvas[margin - dy : margin - dy + 64, margin - dx : margin - dx + 96] for dx, dy in shift]
+    return np.stack(frames), shift.astype(np.float32)
