@@ -52,7 +52,9 @@ class ArraySource(Source):
             start_frame=start_frame,
         )
 
-    def frames(self, start: int = 0, stop: int | None = None, step: int = 1, size: Size | None = None) -> Iterator[Frame]:
+    def frames(
+        self, start: int = 0, stop: int | None = None, step: int = 1, size: Size | None = None
+    ) -> Iterator[Frame]:
         """See `Source.frames`."""
         wanted = frame_range(self._count, start, stop, step)
         return (self._frame(index, size or self.info.size) for index in wanted)
@@ -108,7 +110,9 @@ class ListSource(Source):
             start_frame=start_frame,
         )
 
-    def frames(self, start: int = 0, stop: int | None = None, step: int = 1, size: Size | None = None) -> Iterator[Frame]:
+    def frames(
+        self, start: int = 0, stop: int | None = None, step: int = 1, size: Size | None = None
+    ) -> Iterator[Frame]:
         """See `Source.frames`. Raises ShapeError for a picture of another size than the first."""
         wanted = frame_range(len(self._pictures), start, stop, step)
         return (self._frame(index, size or self.info.size) for index in wanted)

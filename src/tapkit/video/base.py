@@ -19,7 +19,7 @@ Size = tuple[int, int]
 class Frame(NamedTuple):
     """One decoded frame."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # mypy sees tuple.index
     """Counted from 0 in presentation order."""
     time: float
     """Seconds at which it is shown."""
@@ -35,7 +35,9 @@ class Source(ABC):
     """Whether frames arrive only once, in order (cameras, streams, iterators)."""
 
     @abstractmethod
-    def frames(self, start: int = 0, stop: int | None = None, step: int = 1, size: Size | None = None) -> Iterator[Frame]:
+    def frames(
+        self, start: int = 0, stop: int | None = None, step: int = 1, size: Size | None = None
+    ) -> Iterator[Frame]:
         """Frames start, start + step, ... before stop, resized to `size` (height, width) while decoding.
 
         A negative step reads backwards (start is then the first one delivered; stop=None ends with frame 0).
@@ -46,7 +48,7 @@ class Source(ABC):
         """One frame by its index."""
         return next(iter(self.frames(index, index + 1, size=size)))
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (nothing to release is the usual case)
         """Release files and devices; a second call does nothing."""
 
     def __enter__(self) -> Self:

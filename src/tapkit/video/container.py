@@ -22,17 +22,25 @@ def open_stream(path: str, stream: int = 0) -> tuple[InputContainer, VideoStream
         container = av.open(path, metadata_errors="replace")
     except (av.FFmpegError, UnicodeDecodeError, ValueError) as error:
         raise VideoError(f"{path} is not a video that can be read: {_reason(error)}") from error
+    try:
+        return container, first_video(container, path, stream)
+    except VideoError:
+        container.close()
+        raise
+
+
+def first_video(container: InputContainer, name: str, stream: int = 0) -> VideoStream:
+    """The `stream`-th video stream of an open file; all others are discarded. Raises VideoError if there is none."""
     pictures = [s for s in container.streams.video if not _is_cover(s)]
     if stream >= len(pictures):
-        kinds = sorted({s.type for s in container.streams})
-        container.close()
         if pictures:
-            raise VideoError(f"{path} has {len(pictures)} video streams, there is no stream {stream}")
-        raise VideoError(f"{path} has no video in it, only {' and '.join(kinds) or 'no stream at all'}")
+            raise VideoError(f"{name} has {len(pictures)} video streams, there is no stream {stream}")
+        kinds = sorted({s.type for s in container.streams})
+        raise VideoError(f"{name} has no video in it, only {' and '.join(kinds) or 'no stream at all'}")
     for other in container.streams:
         if other is not pictures[stream] and hasattr(other, "discard"):
             other.discard = type(other.discard)["all"]
-    return container, pictures[stream]
+    return pictures[stream]
 
 
 def _check_file(path: Path) -> None:
@@ -49,6 +57,5 @@ def _is_cover(stream: VideoStream) -> bool:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, av.FFmpegError):
-        log = error.log[2] if error.log else ""
-        return f"{error.strerror}{f' ({log.strip()})' if log else ''}".lower()
+        return str(error.strerror).lower()
     return str(error)

@@ -72,10 +72,13 @@ class FileSource(Source):
         if self._index.damage:
             self._warn(self._index.damage)
 
-    def frames(self, start: int = 0, stop: int | None = None, step: int = 1, size: Size | None = None) -> Iterator[Frame]:
+    def frames(
+        self, start: int = 0, stop: int | None = None, step: int = 1, size: Size | None = None
+    ) -> Iterator[Frame]:
         """See `Source.frames`. Backwards, the first frame comes after its whole group of pictures was decoded."""
         wanted = frame_range(len(self._index), start, stop, step)
-        return self._forwards(wanted, size or self.info.size) if step > 0 else self._backwards(wanted, size or self.info.size)
+        size = size or self.info.size
+        return self._forwards(wanted, size) if step > 0 else self._backwards(wanted, size)
 
     def read(self, index: int, size: Size | None = None) -> Frame:
         """One frame by its index; cheap for a frame read lately, and for stepping on or back from the one before."""

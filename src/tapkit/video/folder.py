@@ -42,7 +42,8 @@ class FolderSource(Source):
         self._warned = False
         first = next((image for image in map(self._load, range(len(files))) if image is not None), None)
         if first is None:
-            raise VideoError(f"none of the {len(files)} files in {path or files[0].parent} is an image that can be read")
+            where = path or files[0].parent
+            raise VideoError(f"none of the {len(files)} files in {where} is an image that can be read")
         numbers = [frame_number(file) for file in files]
         self._note_gap(numbers)
         self.info = VideoInfo(
@@ -56,7 +57,9 @@ class FolderSource(Source):
         )
         self._first = first
 
-    def frames(self, start: int = 0, stop: int | None = None, step: int = 1, size: Size | None = None) -> Iterator[Frame]:
+    def frames(
+        self, start: int = 0, stop: int | None = None, step: int = 1, size: Size | None = None
+    ) -> Iterator[Frame]:
         """See `Source.frames`. Raises VideoError for an image of another size than the first."""
         return self._read(frame_range(len(self._files), start, stop, step), size or self.info.size)
 
@@ -128,7 +131,7 @@ def find_images(where: str | Path) -> list[Path]:
     return sorted(files, key=natural_key)
 
 
-def natural_key(path: Path) -> tuple:
+def natural_key(path: Path) -> tuple[object, ...]:
     """Sorts names as people count: frame_2 before frame_10.
 
     >>> [p.name for p in sorted(map(Path, ["b10.png", "b9.png", "a.png"]), key=natural_key)]

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
+from typing import Any
 
 import av
 import numpy as np
@@ -111,7 +113,7 @@ def _index_decoded(
     if picture is None:
         reason = failures[0] if failures else packets.doubt or "it holds no complete picture"
         raise VideoError(f"nothing in {path} can be decoded: {reason}")
-    timed = all(pts is not None for pts in decoded) and all(a < b for a, b in zip(decoded, decoded[1:], strict=False))
+    timed = all(pts is not None for pts in decoded) and all(a < b for a, b in pairwise(decoded))
     if not timed:
         rate = next((r for r in rates if r <= 240), Fraction(25))
         ticks = np.arange(len(decoded), dtype=np.int64)
@@ -172,7 +174,7 @@ def _length_bytes(video: VideoStream) -> int:
     return 0
 
 
-def _units_fit(packet: av.Packet, lengths: int) -> bool:
+def _units_fit(packet: av.Packet[Any], lengths: int) -> bool:
     """Whether the units of an H.264 or HEVC packet (length, bytes, length, bytes, ...) fill it exactly."""
     data = memoryview(packet)
     at, size = 0, len(data)
@@ -183,9 +185,9 @@ def _units_fit(packet: av.Packet, lengths: int) -> bool:
 
 def _decode(
     path: str, stream: int, limit: int | None, failures: list[str] | None = None
-) -> tuple[list, Picture | None]:
+) -> tuple[list[Any], Picture | None]:
     """The timestamps of the first `limit` decoded pictures (None: all), and what the first one is like."""
-    pts: list = []
+    pts: list[Any] = []
     picture: Picture | None = None
     container, video = open_stream(path, stream)
     with container:
@@ -207,7 +209,7 @@ def decode_on(
     """
     packets = container.demux(video)
     failures = [] if failures is None else failures
-    packet: av.Packet | None
+    packet: av.Packet[Any] | None
     while True:
         try:
             packet = next(packets, None)
@@ -249,7 +251,9 @@ def _key_frames(pts: list[int], keys: list[int]) -> list[int]:
     return sorted({0, *where.tolist()})
 
 
-def frame_rate(pts: np.ndarray, time_base: Fraction, stated: Iterable[Fraction] = (), last_duration: int = 0) -> Fraction:
+def frame_rate(
+    pts: np.ndarray, time_base: Fraction, stated: Iterable[Fraction] = (), last_duration: int = 0
+) -> Fraction:
     """Frames per second, exact, of frames shown at `pts` [T] (ticks of `time_base`).
 
     A stated or a common rate is taken if every timestamp agrees with it to within the rounding of one tick

@@ -29,7 +29,7 @@ def find_layout(shape: tuple[int, ...], layout: str | None = None) -> str:
     fits = [name for name in _LAYOUTS.get(len(shape), ()) if _fits(shape, name)]
     if len(shape) == 5 and shape[0] != 1:
         raise ShapeError(
-            f"a batch of {shape[0]} videos {list(shape)} is not one video: pass them one by one, video[0], video[1], ..."
+            f"a batch of {shape[0]} videos {list(shape)} is not one video: pass video[0], video[1], ... one by one"
         )
     if len(fits) > 1:
         raise ShapeError(
@@ -37,8 +37,8 @@ def find_layout(shape: tuple[int, ...], layout: str | None = None) -> str:
         )
     if not fits:
         raise ShapeError(
-            f"a video is [T,H,W,3], [T,3,H,W], [1,T,3,H,W] or grey [T,H,W] (also with 1 or 4 channels), got {list(shape)}; "
-            "if its axes are in another order, state them, for instance layout='CTHW'"
+            "a video is [T,H,W,3], [T,3,H,W], [1,T,3,H,W] or grey [T,H,W] (also with 1 or 4 channels), "
+            f"got {list(shape)}; if its axes are in another order, state them, for instance layout='CTHW'"
         )
     return fits[0]
 
@@ -111,7 +111,7 @@ class ValueRange:
         elif dtype == np.uint16 and high > 4095:
             return cls(0, 65535)
         example = "(-1, 1)" if low < 0 else next((str(w) for w in (255, 1023, 4095, 65535) if high <= w), f"{high:g}")
-        raise UsageError(f"{span}, so which are black and white is not clear: state them, for instance value_range={example}")
+        raise UsageError(f"{span}: state which are black and white, for instance value_range={example}")
 
     def to_uint8(self, image: np.ndarray, what: str) -> np.ndarray:
         """`image` as uint8 0..255, rounded, as a new array. Raises UsageError for NaN or values far outside."""
@@ -125,7 +125,8 @@ class ValueRange:
                 f"{what} has values in {float(image.min()):g}..{float(image.max()):g}, but black and white are taken "
                 f"to be {self.black:g} and {self.white:g}: state them with value_range=(black, white)"
             )
-        return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+        rounded: np.ndarray = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+        return rounded
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
@@ -147,7 +148,7 @@ def as_numpy(values: Any) -> np.ndarray:
         values = values.detach().cpu()
         # numpy has no bfloat16.
         values = values.float() if values.is_floating_point() else values
-        return values.numpy()
+        values = values.numpy()
     return np.asarray(values)
 
 

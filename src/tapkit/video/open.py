@@ -56,16 +56,16 @@ def open_video(
     values: dict[str, Any] = {"layout": layout, "value_range": value_range}
     if isinstance(video, os.PathLike):
         video = os.fspath(video)
-    if isinstance(video, bool) or isinstance(video, bytes):
+    if isinstance(video, (bool, bytes)):
         raise UsageError(f"{video!r} is not a video: give a path, an address, an array or frames")
     if isinstance(video, int):
         video = f"camera:{video}"
     if isinstance(video, str):
         if _is_live(video):
-            from tapkit.video.live import open_stream
+            from tapkit.video.live import open_live
 
-            return open_stream(video, **exact)
-        files = {"stream": stream, "cache_bytes": cache_bytes, "spill_bytes": spill_bytes}
+            return open_live(video, **exact)
+        files: dict[str, Any] = {"stream": stream, "cache_bytes": cache_bytes, "spill_bytes": spill_bytes}
         return _open_path(video, exact, start_frame, files)
     if hasattr(video, "shape") and hasattr(video, "dtype"):
         from tapkit.video.array import ArraySource
@@ -86,11 +86,11 @@ def open_video(
 
 def _is_live(name: str) -> bool:
     """Whether `name` is a camera or an address (of two letters at least: C: is a drive)."""
-    return re.match(r"camera:", name) is not None or re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", name) is not None
+    return re.match(r"camera:|(?!file:)[a-zA-Z][a-zA-Z0-9+.-]+://", name) is not None
 
 
-def _open_path(name: str, exact: dict[str, Any], start_frame: int | None, files: dict[str, int]) -> Source:
-    path = Path(name).expanduser()
+def _open_path(name: str, exact: dict[str, Any], start_frame: int | None, files: dict[str, Any]) -> Source:
+    path = Path(name.removeprefix("file://")).expanduser()
     if path.is_dir() or (not path.exists() and re.search(r"[*?\[]|%0?\d*d", name)):
         from tapkit.video.folder import find_images
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import numpy as np
@@ -23,7 +24,8 @@ class Orientation:
         The matrix (ISO/IEC 14496-12, 8.2.2) has rows [a b u], [c d v], [x y w]: a stored pixel (x, y) is shown at
         (a x + c y, b x + d y), apart from a translation that brings the picture back into view.
         """
-        matrix = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+        side_data: Any = frame.side_data
+        matrix = next((data for data in side_data if data.type.name == "DISPLAYMATRIX"), None)
         if matrix is None:
             return cls()
         a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
