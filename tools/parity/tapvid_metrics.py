@@ -27,19 +27,33 @@ def run(case: Case, name: str, parity: Parity) -> list[Check]:
             checks += _sampled(case, mode)
         elif f"{mode}/metric/average_jaccard" in case:
             checks += _figures(
-                case, mode, case["query_points"], case["gt_tracks"], case["gt_occluded"], case["pred_tracks"], case["pred_occluded"]
+                case,
+                mode,
+                case["query_points"],
+                case["gt_tracks"],
+                case["gt_occluded"],
+                case["pred_tracks"],
+                case["pred_occluded"],
             )
     return checks
 
 
 def _figures(
-    case: Case, mode: QueryMode, queries: np.ndarray, xy: np.ndarray, hidden: np.ndarray, pred: np.ndarray, pred_hidden: np.ndarray
+    case: Case,
+    mode: QueryMode,
+    queries: np.ndarray,
+    xy: np.ndarray,
+    hidden: np.ndarray,
+    pred: np.ndarray,
+    pred_hidden: np.ndarray,
 ) -> list[Check]:
     checks = []
     for kind, trackwise in (("metric", False), ("trackwise", True)):
         ours = tapvid_metrics(queries[..., 0], xy, ~hidden, pred, ~pred_hidden.astype(bool), mode, trackwise)
         checks += [
-            compare(key, ours[key.rsplit("/", 1)[1]], case[key], EXACT) for key in case if key.startswith(f"{mode}/{kind}/")
+            compare(key, ours[key.rsplit("/", 1)[1]], case[key], EXACT)
+            for key in case
+            if key.startswith(f"{mode}/{kind}/")
         ]
     return checks
 
@@ -56,7 +70,9 @@ def _sampled(case: Case, mode: QueryMode) -> list[Check]:
     ]
     if f"{mode}/trackgroup" in case:
         checks.append(compare(f"{mode}/trackgroup", rows.track[None], case[f"{mode}/trackgroup"], 0.0))
-    return checks + _figures(case, mode, queries, target, hidden, case[f"{mode}/pred_tracks"], case[f"{mode}/pred_occluded"])
+    return checks + _figures(
+        case, mode, queries, target, hidden, case[f"{mode}/pred_tracks"], case[f"{mode}/pred_occluded"]
+    )
 
 
 def _redetection(case: Case) -> list[Check]:
@@ -78,8 +94,12 @@ def _resize(case: Case, parity: Parity) -> list[Check]:
 
     checks = []
     for prefix in sorted({key.split("/")[0] for key in case}):
-        frames, height, width, seed = (int(case[f"{prefix}/{key}"]) for key in ("frames", "height", "width", "video_seed"))
+        frames, height, width, seed = (
+            int(case[f"{prefix}/{key}"]) for key in ("frames", "height", "width", "video_seed")
+        )
         theirs = case[f"{prefix}/resized"]
-        ours = np.stack([lanczos(image, theirs.shape[1:3]) for image in parity.seeded.video(frames, height, width, seed)])
+        ours = np.stack(
+            [lanczos(image, theirs.shape[1:3]) for image in parity.seeded.video(frames, height, width, seed)]
+        )
         checks.append(compare(f"{prefix}/resized", ours, theirs, 1.0))
     return checks

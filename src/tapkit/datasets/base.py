@@ -104,6 +104,8 @@ class Dataset(ABC):
     """Which families of figures the field reports on it: tapvid, pointodyssey, pck."""
     query_mode: str | None = None
     """Query mode of the papers where there is only one; None: any."""
+    resolution: str = "256x256"
+    """What trackers are handed by the benchmark's own protocol: "HxW" by the official resize, or "native"."""
     citation: str = ""
 
     @abstractmethod
@@ -134,4 +136,6 @@ class Dataset(ABC):
 
     def unknown(self, name: str) -> UsageError:
         """The error for a clip that is not in the set."""
-        return UsageError(f"{self.name} has no clip {name!r}; it has {len(self)}: {', '.join(list(self.names())[:4])}, ...")
+        return UsageError(
+            f"{self.name} has no clip {name!r}; it has {len(self)}: {', '.join(list(self.names())[:4])}, ..."
+        )

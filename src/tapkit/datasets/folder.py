@@ -34,7 +34,8 @@ KEYS = ("xy", "visible", "annotated", "counted", "size", "fps")
 class FolderDataset(Dataset):
     """Clips in tapkit's folder format under `root`."""
 
-    citation = "clips in tapkit's folder format"
+    resolution = "native"
+    citation = "Clips in tapkit's folder format"
 
     def __init__(self, root: str | Path, name: str | None = None) -> None:
         self.root = Path(root)
@@ -101,7 +102,9 @@ def read_clip(folder: Path, name: str) -> Clip:
     if xy.ndim == 3 and xy.shape[1] != count:
         raise StorageError(f"clip {name!r} has {count} frames but tracks of {xy.shape[1]}; a frame may be missing")
     if "size" in arrays and tuple(arrays["size"].tolist()) != size:
-        raise StorageError(f"clip {name!r}: tracks.npz says size {tuple(arrays['size'].tolist())}, the frames are {size}")
+        raise StorageError(
+            f"clip {name!r}: tracks.npz says size {tuple(arrays['size'].tolist())}, the frames are {size}"
+        )
     return Clip(name, xy, visible, size, open_source, counted=arrays.get("counted"), valid=_known(xy), stamp=stamp)
 
 
@@ -156,7 +159,10 @@ def write_clip(folder: str | Path, clip: Clip, **extra: Any) -> Path:
             for frame in source.frames(0, clip.frames):
                 Image.fromarray(frame.image).save(target / "frames" / f"{frame.index:05d}.png", compress_level=4)
         arrays: dict[str, Any] = {
-            "xy": clip.xy, "visible": clip.visible, "size": np.array(clip.size), "fps": np.array(fps.as_integer_ratio()),
+            "xy": clip.xy,
+            "visible": clip.visible,
+            "size": np.array(clip.size),
+            "fps": np.array(fps.as_integer_ratio()),
         }
         if clip.counted is not None:
             arrays["counted"] = clip.counted

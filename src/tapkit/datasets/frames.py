@@ -27,7 +27,7 @@ def lanczos(image: np.ndarray, size: Size) -> np.ndarray:
 
     The aspect ratio is not kept (specs/tapvid_benchmark.md section 3).
     """
-    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.LANCZOS))
+    return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.LANCZOS))
 
 
 def shrink(image: np.ndarray, size: Size) -> np.ndarray:
@@ -37,7 +37,7 @@ def shrink(image: np.ndarray, size: Size) -> np.ndarray:
         return image
     down = size[0] <= height and size[1] <= width
     method = Image.Resampling.BOX if down else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), method))
+    return np.array(Image.fromarray(image).resize((size[1], size[0]), method))
 
 
 class IndexedFrames(Source):
@@ -52,7 +52,9 @@ class IndexedFrames(Source):
     def load(self, index: int) -> np.ndarray:
         """One frame [H,W,3] uint8 RGB at its own size."""
 
-    def frames(self, start: int = 0, stop: int | None = None, step: int = 1, size: Size | None = None) -> Iterator[Frame]:
+    def frames(
+        self, start: int = 0, stop: int | None = None, step: int = 1, size: Size | None = None
+    ) -> Iterator[Frame]:
         """See `Source.frames`."""
         count = self.info.frames or 0
         if step == 0:
@@ -74,7 +76,9 @@ class EncodedFrames(IndexedFrames):
         """See `IndexedFrames.load`; `VideoError` names the damaged image."""
         image = decode_image(self.images[index], f"frame {index}")
         if image.shape[:2] != self.info.size:
-            raise VideoError(f"frame {index} is {image.shape[1]}x{image.shape[0]}, the clip {self.info.width}x{self.info.height}")
+            raise VideoError(
+                f"frame {index} is {image.shape[1]}x{image.shape[0]}, the clip {self.info.width}x{self.info.height}"
+            )
         return image
 
 
@@ -101,7 +105,9 @@ class Resized(IndexedFrames):
         """See `IndexedFrames.load`."""
         return lanczos(self.source.read(index).image, self.info.size)
 
-    def frames(self, start: int = 0, stop: int | None = None, step: int = 1, size: Size | None = None) -> Iterator[Frame]:
+    def frames(
+        self, start: int = 0, stop: int | None = None, step: int = 1, size: Size | None = None
+    ) -> Iterator[Frame]:
         """See `Source.frames`: reads the inner source in its own order, so that video files are decoded once."""
         for frame in self.source.frames(start, stop, step):
             image = lanczos(frame.image, self.info.size)
@@ -117,7 +123,7 @@ def decode_image(image: Path | bytes, what: str = "the image") -> np.ndarray:
     name = str(image) if isinstance(image, Path) else what
     try:
         with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
-            return np.asarray(opened.convert("RGB"))
+            return np.array(opened.convert("RGB"))
     except FileNotFoundError as error:
         raise VideoError(f"{name} does not exist") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

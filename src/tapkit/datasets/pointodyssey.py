@@ -138,8 +138,14 @@ class PointOdyssey(Dataset):
         frames = chosen.xy.shape[1]
         points = len(chosen.xy)
         return Clip(
-            name, chosen.xy, chosen.visible, size, lambda: open_images(files[:frames]), valid=chosen.valid,
-            queries=(np.arange(points), np.zeros(points, np.int64)), stamp=f"{path.stat().st_size} bytes of annotation",
+            name,
+            chosen.xy,
+            chosen.visible,
+            size,
+            lambda: open_images(files[:frames]),
+            valid=chosen.valid,
+            queries=(np.arange(points), np.zeros(points, np.int64)),
+            stamp=f"{path.stat().st_size} bytes of annotation",
         )
 
     def check(self) -> Iterator[Finding]:

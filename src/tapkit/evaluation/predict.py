@@ -125,7 +125,9 @@ def predict(tracker: Tracks3, clip: Clip, protocol: Protocol) -> Prediction:
     points = coords.resize(clip.xy[rows.track, rows.frame], clip.size, handed).clip(0, (width, height))
     queries = Queries(rows.frame, points, np.arange(len(points)))
     started = time.perf_counter()
-    answers = [_track(tracker, clip, handed, part, protocol) for part in _calls(queries, protocol.one_by_one(tracker.card))]
+    answers = [
+        _track(tracker, clip, handed, part, protocol) for part in _calls(queries, protocol.one_by_one(tracker.card))
+    ]
     seconds = time.perf_counter() - started
     frames = clip.frames
 
@@ -135,7 +137,8 @@ def predict(tracker: Tracks3, clip: Clip, protocol: Protocol) -> Prediction:
         return np.concatenate(arrays).astype(dtype)
 
     return Prediction(
-        rows.track, rows.frame,
+        rows.track,
+        rows.frame,
         coords.resize(joined([a.xy for a in answers], np.float32, 2), handed, clip.size),
         joined([a.visible for a in answers], np.float32),
         joined([a.confidence for a in answers], np.float32),

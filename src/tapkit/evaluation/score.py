@@ -71,27 +71,40 @@ def score_clip(
     figures |= {f"robustness/{k}": v for k, v in robustness(truth, seen, xy, prediction.said, later)._asdict().items()}
     figures |= _family_figures(clip, prediction, truth, xy, evaluated, families)
     return ClipScore(
-        clip=clip.name, fingerprint=clip.fingerprint(), frames=clip.frames, queries=len(rows), seconds=prediction.seconds,
+        clip=clip.name,
+        fingerprint=clip.fingerprint(),
+        frames=clip.frames,
+        queries=len(rows),
+        seconds=prediction.seconds,
         figures=figures,
         age=entries.binned(_bins(np.abs(np.arange(clip.frames) - frame[:, None]), AGE_EDGES), len(AGE_EDGES)),
         hidden=entries.binned(_bins(_longest_hidden(seen, frame), HIDDEN_EDGES), len(HIDDEN_EDGES)),
         speed=entries.binned(_speed_bins(truth, seen), len(SPEED_EDGES)),
         visible_reliability=reliability(prediction.visible, seen, evaluated),
         confidence_reliability=_confidence(clip, prediction, seen & evaluated, confidence_radius, radius_size),
-        events=redetection_events(truth, seen, xy, prediction.said, frame) if mode == "first" else RedetectionEvents.join([]),
+        events=redetection_events(truth, seen, xy, prediction.said, frame)
+        if mode == "first"
+        else RedetectionEvents.join([]),
     )
 
 
 def _family_figures(
-    clip: Clip, prediction: Prediction, truth: np.ndarray, xy: np.ndarray, evaluated: np.ndarray, families: Sequence[str]
+    clip: Clip,
+    prediction: Prediction,
+    truth: np.ndarray,
+    xy: np.ndarray,
+    evaluated: np.ndarray,
+    families: Sequence[str],
 ) -> dict[str, float]:
     out: dict[str, float] = {}
     if "pointodyssey" in families:
         valid = (clip.visible if clip.valid is None else clip.valid)[prediction.track]
         ours, paper = (trajectory_metrics(truth, valid, xy, METRIC_SIZE, limit) for limit in (16.0, 50.0))
         out |= {
-            "pointodyssey/delta_avg": ours.delta_avg, "pointodyssey/survival_16": ours.survival,
-            "pointodyssey/survival_50": paper.survival, "pointodyssey/mte": ours.mte,
+            "pointodyssey/delta_avg": ours.delta_avg,
+            "pointodyssey/survival_16": ours.survival,
+            "pointodyssey/survival_50": paper.survival,
+            "pointodyssey/mte": ours.mte,
         }
     if "pck" in families and clip.mask_area is not None:
         original = clip.xy[prediction.track]
@@ -144,7 +157,10 @@ def _confidence(
 def to_json(score: ClipScore) -> dict[str, Any]:
     """Plain values; NaN becomes None."""
     return {
-        "clip": score.clip, "fingerprint": score.fingerprint, "frames": score.frames, "queries": score.queries,
+        "clip": score.clip,
+        "fingerprint": score.fingerprint,
+        "frames": score.frames,
+        "queries": score.queries,
         "seconds": round(score.seconds, 4),
         "figures": {key: None if np.isnan(value) else value for key, value in score.figures.items()},
         **{name: [field.tolist() for field in getattr(score, name)] for name in ("age", "hidden", "speed")},
@@ -167,5 +183,6 @@ def from_json(values: dict[str, Any]) -> ClipScore:
         visible_reliability=Reliability(*(np.array(f) for f in values["visible_reliability"])),
         confidence_reliability=None if confidence is None else Reliability(*(np.array(f) for f in confidence)),
         events=RedetectionEvents(np.array(hidden, np.int64), np.array(jaccard, np.float64).reshape(len(hidden), -1))
-        if hidden else RedetectionEvents.join([]),
+        if hidden
+        else RedetectionEvents.join([]),
     )

@@ -51,7 +51,9 @@ class Reliability(NamedTuple):
             return self.predicted / self.count, self.happened / self.count
 
 
-def reliability(probability: np.ndarray, happened: np.ndarray, where: np.ndarray | None = None, bins: int = 10) -> Reliability:
+def reliability(
+    probability: np.ndarray, happened: np.ndarray, where: np.ndarray | None = None, bins: int = 10
+) -> Reliability:
     """Bin probabilities 0..1 against what happened (bool), both [...], over the entries of `where`.
 
     Bins are [0, 1/K), ..., [(K-1)/K, 1].
@@ -61,7 +63,9 @@ def reliability(probability: np.ndarray, happened: np.ndarray, where: np.ndarray
     """
     probability, happened = np.asarray(probability, np.float64), np.asarray(happened, bool)
     if probability.shape != happened.shape:
-        raise ShapeError(f"probabilities {list(probability.shape)} and outcomes {list(happened.shape)} must have one shape")
+        raise ShapeError(
+            f"probabilities {list(probability.shape)} and outcomes {list(happened.shape)} must have one shape"
+        )
     keep = np.ones(probability.shape, bool) if where is None else np.asarray(where, bool)
     p, y = probability[keep], happened[keep]
     if p.size and not ((p >= 0) & (p <= 1)).all():

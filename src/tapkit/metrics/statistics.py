@@ -88,8 +88,13 @@ def paired_difference(
     low, high = np.quantile(means, _tails(level))
     far = int((np.abs(means - mean) >= abs(mean)).sum())
     return Difference(
-        mean, float(low), float(high), (far + 1) / (resamples + 1), len(gain),
-        int((gain > 0).sum()), int((gain < 0).sum()),
+        mean,
+        float(low),
+        float(high),
+        (far + 1) / (resamples + 1),
+        len(gain),
+        int((gain > 0).sum()),
+        int((gain < 0).sum()),
     )
 
 

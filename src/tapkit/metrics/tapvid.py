@@ -136,7 +136,9 @@ def compare(
     """
     truth_xy, xy = np.asarray(truth_xy), np.asarray(xy)
     if truth_xy.shape != xy.shape or truth_xy.shape[-1:] != (2,):
-        raise ShapeError(f"ground truth {list(truth_xy.shape)} and prediction {list(xy.shape)} must both be [...,Q,T,2]")
+        raise ShapeError(
+            f"ground truth {list(truth_xy.shape)} and prediction {list(xy.shape)} must both be [...,Q,T,2]"
+        )
     for name, mask in (("truth_visible", truth_visible), ("visible", visible), ("evaluated", evaluated)):
         if np.shape(mask) != xy.shape[:-1]:
             raise ShapeError(f"{name} must be {list(xy.shape[:-1])} like the positions, got {list(np.shape(mask))}")

@@ -1,0 +1,126 @@
+"""`tapkit eval`: accuracy on a benchmark, and whether a difference is more than noise."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tapkit.cli.options import Device, Option, Quiet, Weights, read_options, say
+from tapkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from tapkit.datasets import Dataset
+    from tapkit.evaluation.run import Step
+
+
+def evaluate(
+    dataset: Annotated[
+        str | None, typer.Argument(help="A benchmark's folder or file, or 'tiny' (comes with tapkit).")
+    ] = None,
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Tracker; repeat it for several.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for results and predictions.")] = None,
+    mode: Annotated[str, typer.Option("--mode", help="Queries: first or strided.")] = "",
+    stride: Annotated[int, typer.Option("--stride", help="Frames between queries in mode strided.")] = 5,
+    resolution: Annotated[
+        str, typer.Option("--resolution", help="native, model, or HxW; default: the benchmark's own protocol.")
+    ] = "",
+    points: Annotated[str, typer.Option("--points", help="auto, joint or single (one query at a time).")] = "auto",
+    shard: Annotated[str, typer.Option("--shard", help="Do part i of n: i/n. All shards share --out.")] = "1/1",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ignore cached predictions.")] = False,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--compare", metavar="A B", help="Compare two results: FILE, FOLDER, or either with #MODEL."),
+    ] = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    option: Option = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure trackers on a benchmark; results go to --out as result.json, result.md and report.html.
+
+    Predictions are kept there too: a second call goes on where the first stopped, and figures are computed
+    again without running a network.
+
+        tapkit eval tiny --model lucas-kanade
+        tapkit eval tapvid_davis/ --model cotracker3-offline --model lucas-kanade --mode strided
+        tapkit eval --compare before/ after/
+    """
+    if compare is not None:
+        _compare(*compare)
+        return
+    if dataset is None or not model:
+        raise UsageError("say what to measure on and which tracker: tapkit eval DATASET --model ID")
+    if weights is not None and len(model) > 1:
+        raise UsageError("--weights goes with a single --model")
+    from tapkit.datasets import open_dataset
+    from tapkit.evaluation.protocol import Protocol
+    from tapkit.evaluation.report import markdown
+    from tapkit.evaluation.run import Contestant, Shard, evaluate as run, unanswered
+    from tapkit.evaluation.write import write_all
+
+    benchmark = open_dataset(dataset)
+    protocol = Protocol(_mode(benchmark, mode), stride, resolution or benchmark.resolution, points)  # type: ignore[arg-type]
+    part = Shard.parse(shard)
+    folder = out or Path("tapkit-eval") / _slug(f"{benchmark.name}-{protocol.query_mode}")
+    contestants = [Contestant.of(id, weights, device, **read_options(option)) for id in dict.fromkeys(model)]
+    result = run(benchmark, contestants, protocol, folder, part, fresh, None if quiet else _Progress())
+    waiting = unanswered(benchmark, contestants, protocol, folder) if part.count > 1 else []
+    if part.count > 1:
+        failed = {name for m in result.models for name in m.failed}
+        if set(waiting) - failed:
+            say(
+                f"shard {shard} is done; {len(waiting)} clips wait for other shards. The last one to finish writes the report."
+            )
+            return
+        result = run(benchmark, contestants, protocol, folder)
+    paths = write_all(result, benchmark, contestants, protocol, folder)
+    print(markdown(result))
+    say(f"wrote {paths['html']}, {paths['json'].name}, {paths['markdown'].name}")
+
+
+def _mode(benchmark: Dataset, mode: str) -> str:
+    if mode and benchmark.query_mode and mode != benchmark.query_mode:
+        raise UsageError(f"{benchmark.name} is only defined for query mode {benchmark.query_mode}")
+    return mode or benchmark.query_mode or "first"
+
+
+def _compare(first: str, second: str) -> None:
+    from tapkit.evaluation.report import comparison
+    from tapkit.evaluation.result import compare_models, open_model
+
+    (_, a), (_, b) = open_model(first), open_model(second)
+    if a.protocol != b.protocol:
+        say(f"note: the protocols differ\n  {a.id}: {a.protocol}\n  {b.id}: {b.protocol}")
+    names = (a.id, b.id) if a.id != b.id else (f"{a.id} ({first})", f"{b.id} ({second})")
+    print(comparison(*names, compare_models(a, b)))
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+class _Progress:
+    """A line for each clip: figures, time, and how long it will take."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, float] = {}
+        self.worked: dict[str, int] = {}
+
+    def __call__(self, step: Step) -> None:
+        now = time.monotonic()
+        start = self.started.setdefault(
+            step.model, now - (step.score.seconds if step.score and not step.cached else 0.0)
+        )
+        self.worked[step.model] = self.worked.get(step.model, 0) + (not step.cached)
+        left = (now - start) / max(self.worked[step.model], 1) * (step.total - step.done)
+        head = f"{step.model} {step.done}/{step.total} {step.clip}"
+        if step.score is None:
+            say(f"{head}: FAILED, {step.trouble}")
+            return
+        aj = 100 * step.score.figures["average_jaccard"]
+        how = "cached" if step.cached else f"{step.score.seconds:.1f} s"
+        say(f"{head}: AJ {aj:.1f} ({how})" + (f", {left:.0f} s left" if left >= 1 and not step.cached else ""))

@@ -1,0 +1,222 @@
+"""Running a benchmark: shards, resuming, cached predictions, progress."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tapkit import registry
+from tapkit._version import __version__
+from tapkit.api import choose_device, load
+from tapkit.datasets.base import Clip, Dataset
+from tapkit.errors import StorageError, UsageError, VideoError
+from tapkit.evaluation.predict import PredictionFolder, Tracks3, predict
+from tapkit.evaluation.protocol import Protocol
+from tapkit.evaluation.result import ModelResult, Result
+from tapkit.evaluation.score import ClipScore, score_clip
+from tapkit.types import ModelCard
+
+
+@dataclass
+class Contestant:
+    """A model to evaluate; its weights are loaded when, and only when, something has to be predicted."""
+
+    card: ModelCard
+    weights: Path | None = None
+    device: str = "auto"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    make: Callable[[], Tracks3] | None = None
+    """Builds the tracker; None: `tapkit.load` by the card's id."""
+    _tracker: Tracks3 | None = None
+
+    @classmethod
+    def of(cls, model: str, weights: Path | None = None, device: str = "auto", **options: Any) -> Contestant:
+        """By registry id. Raises `UsageError` for an unknown one."""
+        return cls(registry.card(model), weights, device, options)
+
+    def tracker(self) -> Tracks3:
+        """The loaded tracker."""
+        if self._tracker is None:
+            build = self.make or (lambda: load(self.card.id, self.weights, self.device, **self.options))
+            self._tracker = build()
+        return self._tracker
+
+    def release(self) -> None:
+        """Forget the loaded weights."""
+        self._tracker = None
+
+    def identity(self) -> dict[str, Any]:
+        """What predictions depend on besides protocol and data, as far as it is known without loading anything."""
+        weights = ""
+        if self.weights is not None:
+            try:
+                status = self.weights.stat()
+            except OSError as error:
+                raise StorageError(f"the weights {self.weights} cannot be read: {error.strerror}") from error
+            weights = f"{self.weights.name} {status.st_size} {int(status.st_mtime)}"
+        return {"model": self.card.id, "weights": weights, "options": dict(self.options), "version": __version__}
+
+
+class Shard(NamedTuple):
+    """Which part of the clips this process does: number `index` (from 1) of `count`."""
+
+    index: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """From "i/n".
+
+        >>> Shard.parse("2/8")
+        Shard(index=2, count=8)
+        """
+        index, slash, count = text.partition("/")
+        if not (slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+            raise UsageError(f"a shard is i/n with 1 <= i <= n, for instance 1/8, got {text!r}")
+        return cls(int(index), int(count))
+
+    def of(self, names: Sequence[str]) -> list[str]:
+        """The names that are this shard's."""
+        return list(names)[self.index - 1 :: self.count]
+
+
+class Step(NamedTuple):
+    """One clip done, for the progress line."""
+
+    model: str
+    clip: str
+    done: int
+    total: int
+    cached: bool
+    score: ClipScore | None
+    """None: it failed."""
+    trouble: str = ""
+
+
+def evaluate(
+    dataset: Dataset,
+    contestants: Sequence[Contestant],
+    protocol: Protocol,
+    folder: Path,
+    shard: Shard = Shard(),
+    fresh: bool = False,
+    progress: Callable[[Step], None] | None = None,
+) -> Result:
+    """Predict what is not cached below `folder`, and score everything of this shard.
+
+    Clips that cannot be read are reported in `ModelResult.failed` and left out; anything else that goes wrong is
+    raised. One clip and one model are in memory at a time. `fresh` ignores cached predictions.
+    """
+    names = shard.of(dataset.names())
+    if not names:
+        raise UsageError(
+            f"{dataset.name} has no clips here" + (f" for shard {shard.index}/{shard.count}" if shard.count > 1 else "")
+        )
+    models = []
+    for contestant in contestants:
+        models.append(_evaluate_one(dataset, names, contestant, protocol, folder, fresh, progress))
+        contestant.release()
+    return Result(
+        dataset.name,
+        dataset.citation,
+        protocol.query_mode,
+        len(dataset.names()),
+        dataset.missing(),
+        environment(contestants[0].device if contestants else "cpu"),
+        tuple(models),
+    )
+
+
+def prediction_folder(folder: Path, contestant: Contestant, protocol: Protocol) -> PredictionFolder:
+    """Where the predictions of a model under a protocol are kept."""
+    return PredictionFolder(folder / "predictions" / f"{contestant.card.id}-{protocol.key(**contestant.identity())}")
+
+
+def unanswered(dataset: Dataset, contestants: Sequence[Contestant], protocol: Protocol, folder: Path) -> list[str]:
+    """Clips that some model has not been asked yet."""
+    stores = [prediction_folder(folder, c, protocol) for c in contestants]
+    return [name for name in dataset.names() if not all(store.has(name) for store in stores)]
+
+
+def _evaluate_one(
+    dataset: Dataset,
+    names: Sequence[str],
+    contestant: Contestant,
+    protocol: Protocol,
+    folder: Path,
+    fresh: bool,
+    progress: Callable[[Step], None] | None,
+) -> ModelResult:
+    store = prediction_folder(folder, contestant, protocol)
+    scores, failed = [], {}
+    for number, name in enumerate(names, 1):
+        try:
+            clip = dataset.clip(name)
+            prediction = None if fresh else store.load(clip)
+            cached = prediction is not None
+            if prediction is None:
+                _check_weights(store, contestant, fresh)
+                prediction = predict(contestant.tracker(), clip, protocol)
+                store.save(clip, prediction)
+            score = _score(dataset, clip, prediction, contestant.card, protocol)
+        except (VideoError, StorageError) as error:
+            failed[name] = str(error)
+            if progress:
+                progress(Step(contestant.card.id, name, number, len(names), False, None, str(error)))
+            continue
+        scores.append(score)
+        if progress:
+            progress(Step(contestant.card.id, name, number, len(names), cached, score))
+    card, facts = contestant.card, store.read_facts() or {}
+    return ModelResult(
+        card.id,
+        card.name,
+        protocol.describe(card, dict(contestant.options), _threshold(card)),
+        facts.get("weights_sha256", ""),
+        dict(contestant.options),
+        f"{card.weights_licence}",
+        tuple(scores),
+        failed,
+        tuple(number.__dict__ for number in card.published),
+    )
+
+
+def _score(dataset: Dataset, clip: Clip, prediction: Any, card: ModelCard, protocol: Protocol) -> ClipScore:
+    size = card.input_size or protocol.handed_size(card)
+    return score_clip(clip, prediction, protocol.query_mode, card.confidence_radius, size, dataset.metrics)
+
+
+def _check_weights(store: PredictionFolder, contestant: Contestant, fresh: bool) -> None:
+    """Refuse to mix predictions of different weights in one folder."""
+    known = store.read_facts()
+    digest = getattr(contestant.tracker(), "weights_sha256", "")
+    if known is None or fresh:
+        store.write_facts({**contestant.identity(), "weights_sha256": digest})
+    elif known.get("weights_sha256", "") != digest:
+        raise UsageError(
+            f"{store.path} holds predictions made with other weights ({known.get('weights_sha256', '')[:12] or 'none'}, "
+            f"now {digest[:12] or 'none'}); use --fresh or another output folder"
+        )
+
+
+def _threshold(card: ModelCard) -> str:
+    return f"visible if {card.visible_rule} > {card.visible_threshold:g}"
+
+
+def environment(device: str) -> dict[str, str]:
+    """Versions and device, which results are to be read with."""
+    import numpy
+    import torch
+
+    chosen = choose_device(device)
+    name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "tapkit": __version__,
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "python": platform.python_version(),
+        "device": f"{chosen} ({name})",
+    }
