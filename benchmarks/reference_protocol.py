@@ -13,6 +13,7 @@ Linux only (peak memory comes from /proc).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -59,10 +60,10 @@ def _status_kib(field: str) -> int:
 def _forget_peak() -> int:
     """Give freed memory back, reset the high-water mark, and return the resident memory in KiB."""
     gc.collect()
-    try:  # memory freed after building must not hide what the runs allocate
+    with contextlib.suppress(
+        OSError, AttributeError
+    ):  # memory freed after building must not hide what the runs allocate
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError):
-        pass
     Path("/proc/self/clear_refs").write_text("5")
     return _status_kib("VmRSS")
 

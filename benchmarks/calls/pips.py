@@ -1,4 +1,4 @@
-"""How reference_cost.md called PIPs: ONE window of 8 frames, 64 points, 6 iterations (stride 4, as in all its tests)."""
+"""How reference_cost.md called PIPs: ONE window of 8 frames, 64 points, 6 iterations (stride 4, as it is tested)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from calls import frames, queries
 
+from calls import frames, queries
 from tapkit.models.pips import build
 
 REFERENCE = "pips"

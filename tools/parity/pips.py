@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from parity import Check, Parity, compare
 from torch import Tensor
 
+from parity import Check, Parity, compare
 from tapkit.models.pips import Features, Pips, build, chain
 
 
@@ -49,7 +49,9 @@ def window(case: dict[str, Any], parity: Parity) -> list[Check]:
     checks = [
         compare("queries", queries, case["queries"], 0.0),
         compare("tracks", steps[-1].xy.transpose(0, 1) * stride, case["tracks"], 1e-3),
-        compare("coords_iters", torch.stack([s.xy.transpose(0, 1) * stride for s in steps]), case["coords_iters"], 1e-3),
+        compare(
+            "coords_iters", torch.stack([s.xy for s in steps]).transpose(1, 2) * stride, case["coords_iters"], 1e-3
+        ),
         compare("vis_logits", steps[-1].logits.T, case["vis_logits"], 1e-2),
         compare("fmap_shape", np.array(features.shape), case["fmap_shape"], 0.0),
         compare("fmap_sample", features[:, ::16, ::3, ::3], case["fmap_sample"], 1e-4),

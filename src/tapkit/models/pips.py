@@ -125,19 +125,18 @@ class Mixer(nn.Module):
 
 def encode_pyramid(encoder: PointEncoder, frames: Tensor, size: Size, dtype: torch.dtype) -> Features:
     """Feature maps of frames [B,3,h,w] (0..255) at `size`, and their averages over 2x2 cells, three times."""
-    levels: list[Tensor] = []
+    height, width = encoder.map_size(*size)
+    shapes = [(len(frames), height >> level, width >> level, FEATURES) for level in range(LEVELS)]
+    levels = [torch.empty(shape, dtype=dtype, device=frames.device) for shape in shapes]
     step = 1 if frames.device.type == "cpu" else max(len(frames), 1)
     for first in range(0, len(frames), step):
         part = frames[first : first + step].float()
         if part.shape[-2:] != size:
             part = F.interpolate(part, size, mode="bilinear", align_corners=False)
-        level = encoder((part * (2 / 255) - 1).to(dtype))
-        for number in range(LEVELS):
-            if number:
-                level = F.avg_pool2d(level, 2)
-            if not first:
-                levels.append(level.new_empty(len(frames), *level.shape[2:], FEATURES))
-            levels[number][first : first + step] = level.permute(0, 2, 3, 1)
+        maps = encoder((part * (2 / 255) - 1).to(dtype))
+        for number, level in enumerate(levels):
+            maps = F.avg_pool2d(maps, 2) if number else maps
+            level[first : first + step] = maps.permute(0, 2, 3, 1)
     return Features(*levels)
 
 
@@ -174,8 +173,8 @@ class Pips(nn.Module):
         if min(self.fnet.map_size(height, width)) < 2**LEVELS:
             least = self.config.stride * 2**LEVELS
             raise UsageError(
-                f"at stride {self.config.stride} frames must have at least {least} pixels a side, got {width}x{height}; "
-                "set input_size to have them resized"
+                f"at stride {self.config.stride} frames must have at least {least} pixels a side, got "
+                f"{width}x{height}; set input_size to have them resized"
             )
         return encode_pyramid(self.fnet, frames, size, self.dtype)
 
@@ -333,8 +332,8 @@ def prepare(network: Pips, precision: str) -> None:
 
 
 def load_weights(network: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
-    """Load the published checkpoint, strictly both ways. Raises `WeightsError`."""
-    network.load_state_dict(match(state, network.state_dict(), name))
+    """Let the network have the tensors of the published checkpoint, strictly both ways. Raises `WeightsError`."""
+    network.load_state_dict({k: v.float() for k, v in match(state, network.state_dict(), name).items()}, assign=True)
 
 
 def build(weights: Mapping[str, Tensor] | None = None, precision: str = "float32", **options: Any) -> PipsModel:
@@ -344,8 +343,10 @@ def build(weights: Mapping[str, Tensor] | None = None, precision: str = "float32
         raise UsageError(f"PIPs works at stride 4 or 8, got {config.stride}")
     if config.iterations < 1:
         raise UsageError(f"iterations must be at least 1, got {config.iterations}")
-    network = Pips(config).eval().requires_grad_(False)
+    with torch.device("cpu" if weights is None else "meta"):  # nothing is drawn that the weights replace
+        network = Pips(config)
     if weights is not None:
         load_weights(network, weights, PIPS.id)
+    network.eval().requires_grad_(False)
     prepare(network, config.precision)
     return PipsModel(network)

@@ -15,7 +15,10 @@ _PIPS2_README = "README of aharley/pips2 (differs slightly from the paper)"
 PIPS = ModelCard(
     id="pips",
     name="PIPs",
-    paper="Harley, Fang, Fragkiadaki: Particle Video Revisited: Tracking Through Occlusions Using Point Trajectories, ECCV 2022",
+    paper=(
+        "Harley, Fang, Fragkiadaki: Particle Video Revisited: Tracking Through Occlusions Using Point Trajectories, "
+        "ECCV 2022"
+    ),
     paper_url="https://arxiv.org/abs/2204.04153",
     code_licence="MIT",
     weights_licence="not stated; published by the author beside MIT code",
@@ -61,7 +64,10 @@ PIPS = ModelCard(
 PIPS2 = ModelCard(
     id="pips2",
     name="PIPs++",
-    paper="Zheng, Harley, Shen, Wetzstein, Guibas: PointOdyssey: A Large-Scale Synthetic Dataset for Long-Term Point Tracking, ICCV 2023",
+    paper=(
+        "Zheng, Harley, Shen, Wetzstein, Guibas: PointOdyssey: A Large-Scale Synthetic Dataset for Long-Term Point "
+        "Tracking, ICCV 2023"
+    ),
     paper_url="https://arxiv.org/abs/2307.15055",
     code_licence="MIT",
     weights_licence="not stated; published by the authors beside MIT code",
