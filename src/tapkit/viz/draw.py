@@ -28,6 +28,7 @@ Occluded = Literal["hollow", "dashed", "hide"]
 _SHORT_SIDE_PER_RADIUS = 165.0
 _RADIUS_PER_SPACING = 0.13
 _LEAST_OPACITY = 0.2
+_CROWD = 400
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Style:
     radius: float | None = None
     """Of the dots in pixels; None: 1/165 of the shorter side, less where points stand close."""
     trail: int = 24
-    """Frames after which a trail has faded; 0: no trails."""
-    trail_width: float = 0.9
+    """Frames after which a trail has faded; 0: no trails. With more than 400 points they are somewhat shorter."""
+    trail_width: float = 0.75
     """Width of a trail at its point, as a share of the dot's radius; it thins out towards its end."""
     trail_opacity: float = 0.85
     """At the point; it fades towards the end."""
@@ -165,9 +166,7 @@ class Drawer:
     def _resize(self, count: int) -> None:
         """Choose the dots' radius; a crowd makes them smaller, and they do not grow again when it thins."""
         self._crowd = max(self._crowd, count)
-        spacing = np.sqrt(self.info.width * self.info.height / self._crowd)
-        fitting = min(min(self.info.size) / _SHORT_SIDE_PER_RADIUS, _RADIUS_PER_SPACING * spacing)
-        self._radius = self.style.radius or max(1.4, float(fitting))
+        self._radius = self.style.radius or dot_radius(self.info.size, self._crowd)
 
     def _rgb(self, rows: _Rows) -> np.ndarray:
         """Colours [M,3] float32 in 0..1."""
@@ -203,14 +202,16 @@ class Drawer:
 
     def _draw_trails(self, canvas: np.ndarray, frame: int) -> None:
         paths = self._trails.paths()
-        life = np.clip(1 - (frame - paths.frames) / self.style.trail, 0, 1)  # [S,2]: 1 now, 0 gone
+        crowd = np.float32(max(self._crowd / _CROWD, 1.0))
+        # A thousand long trails are a thicket: in a crowd they are shorter and fainter.
+        length = self.style.trail * crowd**-0.4
+        life = np.clip(1 - (frame - paths.frames) / length, 0, 1)  # [S,2]: 1 now, 0 gone
         keep = life.max(1) > 0.02
         if self.style.occluded == "hide":
             keep &= ~paths.hidden
         life = life[keep]
-        crowd = np.clip(self._crowd / 400, 1, 4) ** -0.35
-        opacity = self.style.trail_opacity * crowd * life**1.2
-        opacity[paths.hidden[keep]] *= 0.75
+        opacity = self.style.trail_opacity * crowd**-0.25 * life**1.2
+        opacity[paths.hidden[keep]] *= 0.6
         half = self.style.trail_width * self._radius / 2
         strokes = Strokes(
             paths.start[keep], paths.end[keep], (half * (0.3 + 0.7 * life)).astype(np.float32),
@@ -234,6 +235,12 @@ class Drawer:
         )  # fmt: skip
         rim = max(1.0, 0.3 * self._radius)
         self._canvas.discs(canvas, discs, self._radius, rim, 0.6 + 0.12 * self._radius, self.style.shade)
+
+
+def dot_radius(size: tuple[int, int], count: int) -> float:
+    """Radius in pixels that suits `count` points in a frame of `size` (height, width)."""
+    spacing = np.sqrt(size[0] * size[1] / max(count, 1))
+    return max(1.4, float(min(min(size) / _SHORT_SIDE_PER_RADIUS, _RADIUS_PER_SPACING * spacing)))
 
 
 def _number(name: str) -> int:

@@ -91,4 +91,6 @@ def one_colour(name: str) -> np.ndarray:
     try:
         return np.array(ImageColor.getrgb(name)[:3], dtype=np.float32) / 255
     except ValueError as error:
-        raise UsageError(f"{name!r} is no colour; give position, id, confidence, a name or a code as #ffaa00") from error
+        raise UsageError(
+            f"{name!r} is no colour; give position, id, confidence, a name or a code as #ffaa00"
+        ) from error

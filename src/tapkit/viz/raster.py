@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 _ROW_BITS = 20
+_BATCH_COLUMNS = 4096
+_COLUMNS_PER_END = 8.0
 _SCORE_LEVELS = (1 << (31 - _ROW_BITS)) - 1
 
 
@@ -81,10 +83,13 @@ class Canvas:
         """
         delta = np.abs(strokes.end - strokes.start)
         flat = delta[:, 0] >= delta[:, 1]
-        for axis, rows in ((0, np.flatnonzero(flat)), (1, np.flatnonzero(~flat))):
-            if len(rows):
-                cover = self._stroke_cover(strokes, rows, axis, outline, shade, dash)
-                self._composite(image, cover, strokes.rgb)
+        covers = [
+            self._stroke_cover(strokes, rows, axis, outline, shade, dash)
+            for axis, along in ((0, flat), (1, ~flat))
+            for rows in _batches(np.flatnonzero(along), delta[along, axis])
+        ]
+        if covers:
+            self._composite(image, _Cover(*(np.concatenate(parts) for parts in zip(*covers, strict=True))), strokes.rgb)
 
     def discs(self, image: np.ndarray, discs: Discs, radius: float, rim: float, outline: float, shade: float) -> None:
         """Draw in place on a contiguous image [H,W,3] uint8.
@@ -112,34 +117,56 @@ class Canvas:
         of = np.repeat(np.arange(len(rows)), count)
         column = np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count) + first[of]
 
-        along = (column + 0.5).astype(np.float32) - major[of]
+        along = (column + 0.5 - major[of]).astype(np.float32)
         safe = np.where(d_major == 0, np.float32(1e-6), d_major)
         middle = minor[of] + np.clip(along / safe[of], 0, 1) * d_minor[of]
-        band = int(np.ceil(float(reach.max()) * np.sqrt(2)))
-        base = np.floor(np.clip(middle, -band - 2, cross_limit + band + 2)).astype(np.int64)
-        cross = base[:, None] + np.arange(-band, band + 1)
-        across = (cross + 0.5).astype(np.float32) - minor[of][:, None]
+        band = int(np.ceil(float((reach * np.hypot(1, d_minor / safe)).max(initial=1.0))))
+        base = np.floor(np.clip(middle, -band - 2, cross_limit + band + 2)).astype(np.int64) - band
+        rows_across = 2 * band + 1
 
+        # [columns, rows_across]: distance to the stroke, squared, through the nearest point at share u of its length.
         length2 = np.maximum(d_major**2 + d_minor**2, 1e-6)
-        ratio_major, ratio_minor = (d_major / length2)[of], (d_minor / length2)[of]
-        u = np.clip((along * ratio_major)[:, None] + across * ratio_minor[:, None], 0, 1)
-        distance = np.hypot(along[:, None] - u * d_major[of][:, None], across - u * d_minor[of][:, None])
-        near = (distance < reach[of][:, None]) & (cross >= 0) & (cross < cross_limit)
-        line, _ = np.nonzero(near)
-        u, distance, cross, of = u[near], distance[near], cross[near], of[line]
-        column = column[line]
-        pixel = cross * self.width + column if axis == 0 else column * self.width + cross
+        across = (base + 0.5 - minor[of]).astype(np.float32)[:, None] + np.arange(rows_across, dtype=np.float32)
+        u = across * (d_minor / length2)[of, None]
+        u += (along * (d_major / length2)[of])[:, None]
+        np.clip(u, 0, 1, out=u)
+        off = u * -d_major[of, None]
+        off += along[:, None]
+        across -= u * d_minor[of, None]
+        square = off * off + across * across
+        near = np.flatnonzero(square < (reach**2)[of, None])
 
-        shape = rows[of]
-        half = radius[of, 0] + u * (radius[of, 1] - radius[of, 0])
-        core = np.clip(half - distance + 0.5, 0, 1)
-        edge = np.clip(half + outline - distance + 0.5, 0, 1) * shade
-        opacity = strokes.opacity[shape, 0] + u * (strokes.opacity[shape, 1] - strokes.opacity[shape, 0])
-        dashed = strokes.dashed[shape]
-        if dashed.any():
-            arc = strokes.arc[shape] + u * np.sqrt(length2)[of]
+        line, across_row = np.divmod(near, rows_across)
+        cross = base[line] + across_row
+        inside = (cross >= 0) & (cross < cross_limit)
+        if not inside.all():
+            near, line, cross = near[inside], line[inside], cross[inside]
+        distance, u, of, column = np.sqrt(square.ravel()[near]), u.ravel()[near], of[line], column[line]
+        pixel = cross * self.width + column if axis == 0 else column * self.width + cross
+        return self._stroke_weights(strokes, rows[of], pixel, u, distance, outline, shade, dash)
+
+    def _stroke_weights(
+        self,
+        strokes: Strokes,
+        shape: np.ndarray,
+        pixel: np.ndarray,
+        u: np.ndarray,
+        distance: np.ndarray,
+        outline: float,
+        shade: float,
+        dash: float,
+    ) -> _Cover:
+        """Weights of entries at `distance` from share `u` of their stroke's length."""
+        half = _between(strokes.radius, shape, u) - distance
+        half += 0.5
+        core = np.clip(half, 0, 1)
+        edge = np.clip(half + np.float32(outline), 0, 1) * np.float32(shade)
+        opacity = _between(strokes.opacity, shape, u)
+        if strokes.dashed.any():
+            length = np.hypot(*(strokes.end - strokes.start).T).astype(np.float32)
+            arc = strokes.arc[shape] + u * length[shape]
             phase = np.abs((arc % (2 * dash)) - dash) - dash / 2  # a triangle: positive on the dash, in pixels
-            opacity = np.where(dashed, opacity * np.clip(phase + 0.5, 0, 1), opacity)
+            opacity = np.where(strokes.dashed[shape], opacity * np.clip(phase + 0.5, 0, 1), opacity)
         score = (0.75 * core + 0.25 * edge) * (0.5 + 0.5 * opacity)
         return _Cover(pixel, shape, score, core * opacity, (core + edge * (1 - core)) * opacity)
 
@@ -179,8 +206,25 @@ class Canvas:
         np.maximum.at(self._winner, cover.pixel, key)
         won = np.flatnonzero(self._winner[cover.pixel] == key)
         self._winner[cover.pixel] = 0
-        pixel = cover.pixel[won]
-        flat = image.reshape(-1, 3)
-        under = flat[pixel] * (1 - cover.total[won, None])
-        over = rgb[cover.shape[won]] * (255 * cover.colour[won, None])
-        flat[pixel] = (under + over + 0.5).astype(np.uint8)
+        shape, colour, keep = cover.shape[won], 255 * cover.colour[won], 1 - cover.total[won]
+        flat = image.reshape(-1)
+        place = cover.pixel[won] * 3
+        for channel in range(3):  # one plane at a time: numpy gathers single bytes much faster than triples
+            value = flat[place] * keep
+            value += rgb[:, channel][shape] * colour
+            value += 0.5
+            flat[place] = value.astype(np.uint8)
+            place += 1
+
+
+def _batches(rows: np.ndarray, length: np.ndarray) -> list[np.ndarray]:
+    """The rows in batches of so many pixels of `length` that intermediate arrays stay in the processor's cache."""
+    if not len(rows):
+        return []
+    batch = np.cumsum(length + _COLUMNS_PER_END) // _BATCH_COLUMNS
+    return np.split(rows, np.flatnonzero(np.diff(batch)) + 1)
+
+
+def _between(ends: np.ndarray, shape: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Values at share `u` between the two ends [S,2] of each entry's stroke."""
+    return ends[:, 0][shape] + u * (ends[:, 1] - ends[:, 0])[shape]
