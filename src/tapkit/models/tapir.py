@@ -369,7 +369,7 @@ class Tapir(nn.Module):
         """Global matching in each frame: lowres maps [T,h,w,256] of R_0, query features [N,256]."""
         frames, height, width, channels = lowres.shape
         cells, logits = [], []
-        for maps in lowres.split(max(MATCHED_AT_ONCE // max(len(features), 1), 1)):
+        for maps in torch.split(lowres, max(MATCHED_AT_ONCE // max(len(features), 1), 1)):
             costs = torch.matmul(features.float(), maps.float().view(len(maps), -1, channels).transpose(1, 2))
             heat, raw = self.torch_cost_volume_track_mods(costs.view(-1, height, width))
             cells.append(soft_argmax(heat * self.config.softmax_temperature))
