@@ -154,10 +154,15 @@ def test_sound_of_a_part_begins_where_the_part_does(tmp_path: Path) -> None:
 
 def test_an_interrupted_video_is_valid_and_holds_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
-    with pytest.raises(KeyboardInterrupt), VideoWriter(path, VideoInfo(64, 48, FPS, frames=100)) as writer:
-        for index in range(7):
-            writer.write(picture(index))
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with VideoWriter(path, VideoInfo(64, 48, FPS, frames=100)) as writer:
+            for index in range(7):
+                writer.write(picture(index))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert len(decoded(path)[1]) == 7
     assert list(tmp_path.iterdir()) == [path]
 

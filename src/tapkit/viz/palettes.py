@@ -7,6 +7,7 @@ chroma and hue, in which equal steps look equal. Colours outside sRGB lose chrom
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import ImageColor
 
 from tapkit.errors import UsageError
@@ -24,28 +25,28 @@ _LMS_TO_RGB = np.array(
 _GOLDEN_ANGLE = 137.50776405003785
 
 
-def oklch(lightness: np.ndarray, chroma: np.ndarray, hue: np.ndarray) -> np.ndarray:
+def oklch(lightness: ArrayLike, chroma: ArrayLike, hue: ArrayLike) -> np.ndarray:
     """sRGB [...,3] float32 in 0..1 of OKLCH colours: lightness 0..1, chroma 0..0.4, hue in degrees."""
-    lightness, chroma, hue = np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in (lightness, chroma, hue)))
-    low, high = np.zeros_like(chroma), np.ones_like(chroma)
-    fits = _in_gamut(_linear_rgb(lightness, chroma, hue))
+    light, vivid, tone = np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in (lightness, chroma, hue)))
+    low, high = np.zeros_like(vivid), np.ones_like(vivid)
+    fits = _in_gamut(_linear_rgb(light, vivid, tone))
     for _ in range(12):  # the largest share of the chroma that sRGB can show
         share = (low + high) / 2
-        inside = _in_gamut(_linear_rgb(lightness, chroma * share, hue))
+        inside = _in_gamut(_linear_rgb(light, vivid * share, tone))
         low, high = np.where(inside, share, low), np.where(inside, high, share)
-    linear = np.clip(_linear_rgb(lightness, chroma * np.where(fits, 1.0, low), hue), 0.0, 1.0)
+    linear = np.clip(_linear_rgb(light, vivid * np.where(fits, 1.0, low), tone), 0.0, 1.0)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return encoded.astype(np.float32)
+    return np.asarray(encoded, dtype=np.float32)
 
 
 def _linear_rgb(lightness: np.ndarray, chroma: np.ndarray, hue: np.ndarray) -> np.ndarray:
     angle = np.deg2rad(hue)
     lab = np.stack([lightness, chroma * np.cos(angle), chroma * np.sin(angle)], -1)
-    return (lab @ _OKLAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T
+    return np.asarray((lab @ _OKLAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T)
 
 
 def _in_gamut(linear: np.ndarray) -> np.ndarray:
-    return ((linear >= -1e-4) & (linear <= 1 + 1e-4)).all(-1)
+    return np.asarray(((linear >= -1e-4) & (linear <= 1 + 1e-4)).all(-1))
 
 
 def by_position(xy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -79,7 +80,7 @@ def by_confidence(confidence: np.ndarray) -> np.ndarray:
 
 def _glow(hue: np.ndarray) -> np.ndarray:
     """Extra lightness around yellow, which is olive when dark; blue and purple stay vivid when darker."""
-    return 0.07 * np.cos(np.deg2rad(hue - 100))
+    return np.asarray(0.07 * np.cos(np.deg2rad(hue - 100)))
 
 
 def one_colour(name: str) -> np.ndarray:

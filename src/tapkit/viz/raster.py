@@ -227,4 +227,4 @@ def _batches(rows: np.ndarray, length: np.ndarray) -> list[np.ndarray]:
 
 def _between(ends: np.ndarray, shape: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Values at share `u` between the two ends [S,2] of each entry's stroke."""
-    return ends[:, 0][shape] + u * (ends[:, 1] - ends[:, 0])[shape]
+    return np.asarray(ends[:, 0][shape] + u * (ends[:, 1] - ends[:, 0])[shape])
