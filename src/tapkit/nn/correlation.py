@@ -10,31 +10,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tapkit.nn.sampling import Padding, blend, inside_patch, integer_patch
+from tapkit.nn.sampling import blend, integer_patch
 
 
-def local_correlation(
-    maps: Tensor, index: Tensor, xy: Tensor, features: Tensor, radius: int, padding: Padding = "border"
-) -> Tensor:
-    """Products of features with a window of bilinear samples.
+def local_correlation(maps: Tensor, index: Tensor, xy: Tensor, features: Tensor, radius: int) -> Tensor:
+    """Products of a feature with a window of bilinear samples around a position.
 
     Args:
         maps: [B,h,w,C], contiguous.
         index: int64 [P], the map of each position.
         xy: float32 [P,2], map pixels, centres at integers.
-        features: [P,K,C], K features for each position.
+        features: [P,C], one for each position.
         radius: r; the window is (2r+1) x (2r+1) samples, one map pixel apart.
-        padding: what lies outside the map.
 
     Returns:
-        [P,K,(2r+1)^2], the x offset being the slow index.
+        [P,(2r+1)^2], the x offset being the slow index. Outside the map the border is repeated.
     """
     pixels, fraction = integer_patch(maps, index, xy, radius)
-    products = torch.bmm(pixels.flatten(1, 2), features.transpose(1, 2))  # [P,(2r+2)^2,K]
-    grid = products.unflatten(1, pixels.shape[1:3])
-    if padding == "zeros":
-        grid = grid * inside_patch(xy, radius, (maps.shape[1], maps.shape[2]))[..., None]
-    return blend(grid, fraction).flatten(1, 2).transpose(1, 2)
+    products = torch.bmm(pixels.flatten(1, 2).to(features.dtype), features[..., None])
+    return blend(products.view(pixels.shape[:3]), fraction).flatten(1)
 
 
 def correlation_volume(maps: Tensor, xy: Tensor, support: Tensor, radius: int) -> Tensor:

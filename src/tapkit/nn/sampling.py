@@ -52,14 +52,6 @@ def integer_patch(maps: Tensor, index: Tensor, xy: Tensor, radius: int) -> tuple
     return maps.flatten(0, 2).index_select(0, flat).unflatten(0, (-1, side, side)), fraction
 
 
-def inside_patch(xy: Tensor, radius: int, size: tuple[int, int]) -> Tensor:
-    """Which of the pixels that `integer_patch` returns lie inside a map of `size` (h, w): bool [P,2r+2,2r+2]."""
-    base, _ = _split(xy, size, radius)
-    index = base[:, :, None] + torch.arange(-radius, radius + 2, device=xy.device)
-    inside = (index >= 0) & (index < torch.tensor([size[1], size[0]], device=xy.device)[:, None])
-    return inside[:, 0, :, None] & inside[:, 1, None, :]
-
-
 def blend(values: Tensor, fraction: Tensor) -> Tensor:
     """Bilinear blends of neighbouring entries: values [P,n+1 (x),n+1 (y),...], fraction [P,2] -> [P,n,n,...]."""
     shape = (-1,) + (1,) * (values.ndim - 1)
