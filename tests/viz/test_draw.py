@@ -81,6 +81,14 @@ def test_an_occluded_point_is_hollow_dashed_or_hidden() -> None:
     assert not changed(hidden).any()
 
 
+def test_no_trail_runs_through_a_hollow_point() -> None:
+    drawer = Drawer(INFO, Style(radius=8.0, shade=0.0, color="white"))
+    for t in range(8):
+        image = drawer.draw(GREY, result(t, (20.5 + 5 * t, 40.5), visible=0.0 if t == 7 else 1.0))
+    assert not changed(image)[37:44, 52:59].any()
+    assert changed(image)[40, 25:40].all()
+
+
 def test_the_threshold_is_the_authors_unless_the_style_says_otherwise() -> None:
     rows = result(0, (60.5, 40.5), visible=0.7, confidence=0.7)
     source = Provenance(visible_rule="visible*confidence", visible_threshold=0.6)

@@ -145,7 +145,12 @@ class Drawer:
         self._resize(len(rows.ids))
         canvas = self._background(image)
         if self.style.trail:
+            # What is hollow stays so: no trail runs through it.
+            hollow = self._canvas.inside(rows.xy[~rows.visible & self._in_view(rows.xy)], self._radius)
+            behind = canvas.reshape(-1, 3)[hollow]
             self._draw_trails(canvas, int(result.frame))
+            if self.style.occluded != "hide":
+                canvas.reshape(-1, 3)[hollow] = behind
         self._draw_dots(canvas, rows, rgb)
         if self.style.labels:
             self._labels = self._labels or Labels(max(10.0, min(self.info.size) / 42))
@@ -200,6 +205,12 @@ class Drawer:
                 lines[:] = lines * np.float32(0.8) + np.float32(0.2 * 235)
         return canvas
 
+    def _in_view(self, xy: np.ndarray) -> np.ndarray:
+        """Whether any part of the dots at xy [M,2] may be seen -> bool [M]."""
+        margin = 2 * self._radius + 2
+        size = np.array([self.info.width, self.info.height], np.float32)
+        return np.asarray(((xy > -margin) & (xy < size + margin)).all(1))
+
     def _draw_trails(self, canvas: np.ndarray, frame: int) -> None:
         paths = self._trails.paths()
         crowd = np.float32(max(self._crowd / _CROWD, 1.0))
@@ -220,9 +231,7 @@ class Drawer:
         self._canvas.strokes(canvas, strokes, 0.6 + 0.06 * self._radius, 0.6 * self.style.shade, max(3.0, self._radius))
 
     def _draw_dots(self, canvas: np.ndarray, rows: _Rows, rgb: np.ndarray) -> None:
-        margin = 2 * self._radius + 2
-        size = np.array([self.info.width, self.info.height], np.float32)
-        shown = ((rows.xy > -margin) & (rows.xy < size + margin)).all(1)
+        shown = self._in_view(rows.xy)
         if self.style.occluded == "hide":
             shown &= rows.visible
         visible, confidence = rows.visible[shown], rows.confidence[shown]

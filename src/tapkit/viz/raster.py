@@ -102,6 +102,27 @@ class Canvas:
         if len(discs.center):
             self._composite(image, self._disc_cover(discs, radius, rim, outline, shade), discs.rgb)
 
+    def inside(self, center: np.ndarray, radius: float) -> np.ndarray:
+        """Flat indices [E] of the pixels whose centre is less than `radius` from one of the centres [N,2]."""
+        shape, row, col, _, patch = self._patches(center, radius)
+        x, y = patch
+        return np.asarray(y[shape, row] * self.width + x[shape, col])
+
+    def _patches(
+        self, center: np.ndarray, reach: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """Pixels within `reach` of each centre, in the frame: which centre, row and column in its square patch,
+        distance (all [E]), and the columns and rows of the patches (both [N,P])."""
+        span = int(np.ceil(reach))
+        offset = np.arange(-span, span + 1)
+        corner = np.floor(center).astype(np.int64)
+        x, y = corner[:, :1] + offset, corner[:, 1:] + offset
+        dx, dy = (x + 0.5 - center[:, :1]).astype(np.float32), (y + 0.5 - center[:, 1:]).astype(np.float32)
+        distance = np.hypot(dx[:, None, :], dy[:, :, None])  # [N,P,P]
+        within = ((x >= 0) & (x < self.width))[:, None, :] & ((y >= 0) & (y < self.height))[:, :, None]
+        shape, row, col = np.nonzero((distance < reach) & within)
+        return shape, row, col, distance[shape, row, col], (x, y)
+
     def _stroke_cover(
         self, strokes: Strokes, rows: np.ndarray, axis: int, outline: float, shade: float, dash: float
     ) -> _Cover:
@@ -173,25 +194,21 @@ class Canvas:
     def _disc_cover(self, discs: Discs, radius: float, rim: float, outline: float, shade: float) -> _Cover:
         """Entries of discs: a square patch around each."""
         reach = radius + outline + 0.5
-        span = int(np.ceil(reach))
-        corner = np.floor(discs.center).astype(np.int64)
-        offset = np.arange(-span, span + 1)
-        x, y = corner[:, :1] + offset, corner[:, 1:] + offset
-        dx = (x + 0.5 - discs.center[:, :1]).astype(np.float32)
-        dy = (y + 0.5 - discs.center[:, 1:]).astype(np.float32)
-        distance = np.hypot(dx[:, None, :], dy[:, :, None])  # [N,P,P]
-        inside = ((x >= 0) & (x < self.width))[:, None, :] & ((y >= 0) & (y < self.height))[:, :, None]
-        shape, row, col = np.nonzero((distance < reach) & inside)
-        distance = distance[shape, row, col]
+        shape, row, col, distance, (x, y) = self._patches(discs.center, reach)
 
-        border = np.abs(distance - (radius - rim / 2))
+        middle = distance - (radius - rim / 2)
+        border = np.abs(middle)
+        # Towards the inside the outline is thin: a small ring would be a dark blob rather than hollow.
+        outer = np.where(middle < 0, np.float32(0.35 * outline), np.float32(outline))
         opacity = discs.rim[shape]
         dashed = discs.dashed[shape]
         if dashed.any():
-            angle = np.arctan2(dy[shape, row], dx[shape, col])
-            opacity = np.where(dashed, opacity * np.clip(0.5 + 2.5 * np.cos(5 * angle), 0, 1), opacity)
+            dashes = min(max(round(0.9 * radius), 3), 8)
+            center = discs.center[shape]
+            angle = np.arctan2(y[shape, row] + 0.5 - center[:, 1], x[shape, col] + 0.5 - center[:, 0])
+            opacity = np.where(dashed, opacity * np.clip(0.5 + 2.0 * np.cos(dashes * angle), 0, 1), opacity)
         ring = np.clip(rim / 2 - border + 0.5, 0, 1) * opacity
-        edge = np.clip(rim / 2 + outline - border + 0.5, 0, 1) * shade * opacity
+        edge = np.clip(rim / 2 + outer - border + 0.5, 0, 1) * shade * opacity
         colour = np.maximum(ring, np.clip(radius - distance + 0.5, 0, 1) * discs.fill[shape])
         keep = (colour > 0.004) | (edge > 0.004)
         shape, row, col, colour, edge = shape[keep], row[keep], col[keep], colour[keep], edge[keep]
