@@ -10,6 +10,9 @@ from av.video.stream import VideoStream
 
 from tapkit.errors import VideoError
 
+TEXT = ("ansi", "bintext", "xbin", "idf")
+"""What FFmpeg takes text files for: a terminal to be drawn."""
+
 
 def open_stream(path: str, stream: int = 0) -> tuple[InputContainer, VideoStream]:
     """The open file and its `stream`-th video stream, all other streams discarded.
@@ -31,12 +34,12 @@ def open_stream(path: str, stream: int = 0) -> tuple[InputContainer, VideoStream
 
 def first_video(container: InputContainer, name: str, stream: int = 0) -> VideoStream:
     """The `stream`-th video stream of an open file; all others are discarded. Raises VideoError if there is none."""
-    pictures = [s for s in container.streams.video if not _is_cover(s)]
+    pictures = [s for s in container.streams.video if not _is_cover(s) and s.codec_context.name not in TEXT]
     if stream >= len(pictures):
         if pictures:
             raise VideoError(f"{name} has {len(pictures)} video streams, there is no stream {stream}")
-        kinds = sorted({s.type for s in container.streams})
-        raise VideoError(f"{name} has no video in it, only {' and '.join(kinds) or 'no stream at all'}")
+        kinds = sorted({'text' if s in container.streams.video else s.type for s in container.streams})
+        raise VideoError(f"{name} has no video in it, only {' and '.join(kinds) or 'nothing'}")
     for other in container.streams:
         if other is not pictures[stream] and hasattr(other, "discard"):
             other.discard = type(other.discard)["all"]

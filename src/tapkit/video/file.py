@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tapkit.errors import VideoError, VideoWarning
 from tapkit.types import VideoInfo
 from tapkit.video.base import Frame, Size, Source, frame_range
 from tapkit.video.cache import FrameCache, FrameStack
-from tapkit.video.index import index_file
+from tapkit.video.index import GUESSED, index_file
 from tapkit.video.reader import Reader
 from tapkit.video.resize import resize_picture
 
@@ -141,10 +142,9 @@ class FileSource(Source):
             if shown is None:
                 raise VideoError(f"frame {index} of {self._path} cannot be decoded, nor any near it")
             if at != index:
-                self._warn(
-                    f"{self._path} is damaged at {self.info.time_of(index):.2f} s: frame {index} cannot be decoded "
-                    "and shows the frame before (as does every further one)"
-                )
+                self._damaged(index, "it cannot be decoded and shows the frame before, as does every further one")
+            elif shown.is_corrupt and reader.linear:
+                self._damaged(index, GUESSED)
             yield index, shown
 
     def _read_on(self, index: int, size: Size) -> Frame:
@@ -170,6 +170,12 @@ class FileSource(Source):
         if self._cursor is not None:
             self._cursor.close()
             self._cursor = None
+
+    def _damaged(self, index: int, what: str) -> None:
+        """Warn of damage found while reading; from now on decoding always starts at the beginning of the file, since
+        what a picture after the damage looks like depends on where it started."""
+        self._index = replace(self._index, keys=self._index.keys[:1])
+        self._warn(f"{self._path} is damaged at {self.info.time_of(index):.2f} s (frame {index}): {what}")
 
     def _warn(self, message: str) -> None:
         if not self._warned:

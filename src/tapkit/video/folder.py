@@ -124,10 +124,10 @@ def find_images(where: str | Path) -> list[Path]:
     endings = Image.registered_extensions()
     files = [f for f in candidates if f.suffix.lower() in endings and not f.name.startswith(".") and f.is_file()]
     if not files:
-        kind = "the folder" if path.is_dir() else "what matches"
         others = sorted({file.suffix.lower() for file in candidates if file.is_file() and file.suffix})
-        found = f" (only {', '.join(others[:5])})" if others else ""
-        raise VideoError(f"{kind} {path} holds no images{found}")
+        found = f", only {', '.join(others[:5])} files" if others else ""
+        what = f"there are no images in the folder {path}" if path.is_dir() else f"no image matches {path}"
+        raise VideoError(what + found)
     return sorted(files, key=natural_key)
 
 

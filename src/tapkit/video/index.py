@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -27,6 +27,9 @@ COMMON_RATES = tuple(Fraction(r) for r in (24, 25, 30, 48, 50, 60, 90, 100, 120,
 )
 PROBED = 4
 """Decoded pictures whose timestamps are compared with the list of packets at opening."""
+
+
+GUESSED = "a picture is incomplete, the decoder filled in the rest"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +77,14 @@ class Picture:
     """As stored (not turned)."""
 
 
+class Failure(NamedTuple):
+    """Something that could not be decoded as it should."""
+
+    pictures: int
+    """How many pictures came out of the decoder before it was noticed (with some delay)."""
+    reason: str
+
+
 @dataclass
 class _Packets:
     """What the list of packets says."""
@@ -108,35 +119,37 @@ def _index_decoded(
     path: str, stream: int, packets: _Packets, time_base: Fraction, rates: list[Fraction]
 ) -> tuple[FrameIndex, Picture]:
     """The index of what really can be decoded, from decoding all of it."""
-    failures: list[str] = []
+    failures: list[Failure] = []
     decoded, picture = _decode(path, stream, None, failures)
     if picture is None:
-        reason = failures[0] if failures else packets.doubt or "it holds no complete picture"
+        reason = failures[0].reason if failures else packets.doubt or "it holds no complete picture"
         raise VideoError(f"nothing in {path} can be decoded: {reason}")
     timed = all(pts is not None for pts in decoded) and all(a < b for a, b in pairwise(decoded))
     if not timed:
         rate = next((r for r in rates if r <= 240), Fraction(25))
         ticks = np.arange(len(decoded), dtype=np.int64)
         return FrameIndex(ticks, np.zeros(1, np.int64), 1 / rate, rate, timed=False), picture
-    missing = sorted(set(packets.pts) - set(decoded))
     damage = None
     if failures or packets.doubt:
-        known = [pts for pts in missing if pts > decoded[0]]
-        at = known[0] if known else decoded[-1]
+        lost = [pts for pts in sorted(set(packets.pts) - set(decoded)) if pts > decoded[0]]
+        at = lost[0] if lost else decoded[failures[0].pictures if failures else -1]
+        frame = int(np.searchsorted(decoded, at)) - bool(lost)
+        reason = failures[0].reason if failures else packets.doubt
         damage = (
-            f"{path} is damaged at {float(at * time_base):.2f} s (after frame {np.searchsorted(decoded, at) - 1}): "
-            f"{failures[0] if failures else packets.doubt}; all {len(decoded)} frames that can be decoded are used"
+            f"{path} is damaged at {float(at * time_base):.2f} s (after frame {frame}): {reason}; "
+            f"all {len(decoded)} frames that can be decoded are used"
         )
     # A picture after the damage depends on how decoding got there: always start at the beginning.
     keys = [0] if damage else _key_frames(decoded, packets.keys)
     # The rate is that of the whole clip, frames included that the damage took.
-    fps = frame_rate(np.array(sorted({*decoded, *packets.pts}), np.int64), time_base, rates, packets.last_duration)
+    whole = sorted({*decoded, *packets.pts}) if damage else decoded
+    fps = frame_rate(np.array(whole, np.int64), time_base, rates, packets.last_duration)
     return FrameIndex(np.array(decoded, np.int64), np.array(keys, np.int64), time_base, fps, damage=damage), picture
 
 
 def _list_packets(container: InputContainer, video: VideoStream) -> _Packets:
     found = _Packets()
-    lengths = _length_bytes(video)
+    lengths, codec = _length_bytes(video), video.codec_context.name
     empty = 0
     try:
         for packet in container.demux(video):
@@ -145,7 +158,7 @@ def _list_packets(container: InputContainer, video: VideoStream) -> _Packets:
                 continue
             if found.doubt is None and (packet.is_corrupt or (lengths and not _units_fit(packet, lengths))):
                 found.doubt = "a packet is incomplete"
-            if packet.is_discard:
+            if packet.is_discard or not _shown(packet, codec):
                 empty += 1
                 continue
             if packet.pts is None:
@@ -158,9 +171,26 @@ def _list_packets(container: InputContainer, video: VideoStream) -> _Packets:
                 found.last_duration = packet.duration or 0
     except av.FFmpegError as error:
         found.doubt = found.doubt or str(error.strerror).lower()
-    if found.doubt is None and "mov" in container.format.name and len(found.pts) + empty < video.frames:
-        found.doubt = f"{len(found.pts) + empty} of {video.frames} frames are in the file"
+    found.doubt = found.doubt or _shortfall(container, video, found, empty)
     return found
+
+
+def _shortfall(container: InputContainer, video: VideoStream, found: _Packets, empty: int) -> str | None:
+    """What the header promises and the file does not hold, if it was cut off (`empty`: packets without a picture)."""
+    kind = container.format.name
+    if "mov" in kind and len(found.pts) + empty < video.frames:
+        return f"{len(found.pts) + empty} of {video.frames} frames are in the file"
+    if ("matroska" in kind or "flv" in kind) and len(found.pts) > 1:
+        hours, minutes, seconds = (float(part) for part in video.metadata.get("DURATION", "0:0:0").split(":"))
+        promised = 3600 * hours + 60 * minutes + seconds
+        alone = all(stream.type not in ("audio", "subtitle") for stream in container.streams)
+        if not promised and alone and container.duration:
+            promised = container.duration / 1_000_000
+        last = float(max(found.pts) * _time_base(video))
+        step = (last - float(min(found.pts) * _time_base(video))) / (len(found.pts) - 1)
+        if last + max(4 * step, 0.1) < promised:
+            return f"it ends at {last:.2f} s instead of {promised:.2f} s"
+    return None
 
 
 def _length_bytes(video: VideoStream) -> int:
@@ -183,8 +213,24 @@ def _units_fit(packet: av.Packet[Any], lengths: int) -> bool:
     return at == size
 
 
+def _shown(packet: av.Packet[Any], codec: str) -> bool:
+    """Whether a packet brings a picture to show. VP8 and VP9 have some that only serve to predict others.
+
+    Header bits as in RFC 6386, section 9.1 (VP8) and the VP9 bitstream specification, sections 6.2 and B.2.
+    """
+    if codec.removeprefix("lib") not in ("vp8", "vp9", "vpx", "vpx-vp9"):
+        return True
+    data = memoryview(packet)
+    if "9" not in codec:
+        return bool(data[0] & 0x10)
+    several = data[-1] & 0xE0 == 0xC0  # the mark of a superframe, which ends in a picture that is shown
+    profile_3 = data[0] & 0x30 == 0x30  # it has a reserved bit before the next two flags
+    repeats, shows = (0x04, 0x01) if profile_3 else (0x08, 0x02)
+    return several or bool(data[0] & (repeats | shows))
+
+
 def _decode(
-    path: str, stream: int, limit: int | None, failures: list[str] | None = None
+    path: str, stream: int, limit: int | None, failures: list[Failure] | None = None
 ) -> tuple[list[Any], Picture | None]:
     """The timestamps of the first `limit` decoded pictures (None: all), and what the first one is like."""
     pts: list[Any] = []
@@ -194,6 +240,8 @@ def _decode(
         video.thread_type = "SLICE"  # frame threads would read far ahead, and tell of failures late
         for frame in decode_on(container, video, failures):
             picture = picture or _describe(frame, video)
+            if frame.is_corrupt and failures is not None:
+                failures.append(Failure(len(pts), GUESSED))
             pts.append(frame.pts)
             if limit is not None and len(pts) >= limit:
                 break
@@ -201,7 +249,7 @@ def _decode(
 
 
 def decode_on(
-    container: InputContainer, video: VideoStream, failures: list[str] | None = None, from_key: bool = False
+    container: InputContainer, video: VideoStream, failures: list[Failure] | None = None, from_key: bool = False
 ) -> Iterator[av.VideoFrame]:
     """Pictures from where the file stands (`from_key`: from the next key frame) to its end.
 
@@ -209,23 +257,26 @@ def decode_on(
     """
     packets = container.demux(video)
     failures = [] if failures is None else failures
+    count = 0
     packet: av.Packet[Any] | None
     while True:
         try:
             packet = next(packets, None)
         except av.FFmpegError as error:
-            failures.append(str(error.strerror).lower())
+            failures.append(Failure(count, str(error.strerror).lower()))
             packet = None
         if from_key and packet is not None and packet.size:
             if not packet.is_keyframe:
                 continue
             from_key = False
         try:
-            yield from video.codec_context.decode(packet)
+            for frame in video.codec_context.decode(packet):
+                count += 1
+                yield frame
         except EOFError:  # the decoder was already emptied
             return
         except av.FFmpegError as error:
-            failures.append(str(error.strerror).lower())
+            failures.append(Failure(count, str(error.strerror).lower()))
         if packet is None:
             return
 
@@ -256,8 +307,9 @@ def frame_rate(
 ) -> Fraction:
     """Frames per second, exact, of frames shown at `pts` [T] (ticks of `time_base`).
 
-    A stated or a common rate is taken if every timestamp agrees with it to within the rounding of one tick
-    (Matroska rounds to milliseconds); else it is the average over the clip, the last frame's duration included.
+    A stated or a common rate is taken if every timestamp agrees with it to within one tick up or down
+    (Matroska rounds to milliseconds), the best of several; else it is the average over the clip, the last frame's
+    duration included.
 
     >>> frame_rate(np.array([0, 33, 67, 100, 133]), Fraction(1, 1000))
     Fraction(30, 1)
@@ -272,7 +324,7 @@ def frame_rate(
     best: tuple[float, Fraction] | None = None
     for rate in [*stated, *COMMON_RATES]:
         error = float(np.ptp(ticks - count * float(1 / (rate * time_base))))
-        if error < 1 + 1e-6 and (best is None or error < best[0] - 1e-6):
+        if error <= 2 and (best is None or error < best[0] - 1e-6):
             best = error, rate
     if best is not None:
         return best[1]

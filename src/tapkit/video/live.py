@@ -258,13 +258,13 @@ def _arrivals(container: Any, video: Any, name: str) -> Iterator[Arrival]:
     """Decoded pictures of an open stream; when it breaks off there is one warning, and it ends."""
     from av.video.reformatter import VideoReformatter
 
-    from tapkit.video.index import decode_on
+    from tapkit.video.index import Failure, decode_on
     from tapkit.video.orientation import Orientation
     from tapkit.video.resize import resize_picture
 
     reformatter = VideoReformatter()
     first = None
-    failures: list[str] = []
+    failures: list[Failure] = []
     count = 0
     with container:
         for picture in decode_on(container, video, failures):
@@ -280,4 +280,4 @@ def _arrivals(container: Any, video: Any, name: str) -> Iterator[Arrival]:
             count += 1
             yield Arrival(seconds - first, convert)
     if failures:
-        warnings.warn(f"{name} was damaged or broke off: {failures[-1]}, {count} frames came", VideoWarning)
+        warnings.warn(f"{name} was damaged or broke off: {failures[-1].reason}; {count} frames came", VideoWarning)

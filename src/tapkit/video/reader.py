@@ -18,6 +18,8 @@ class Reader:
     def __init__(self, path: str, stream: int, index: FrameIndex) -> None:
         self._path, self._stream, self._index = path, stream, index
         self._open: tuple[InputContainer, VideoStream] | None = None
+        self.linear = True
+        """Whether decoding began at the start of the file: pictures right after a seek may be incomplete by nature."""
 
     def pictures(self, first: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """(frame index, picture as stored) in order, beginning at or before frame `first`; ends an earlier call's.
@@ -43,7 +45,7 @@ class Reader:
             self._open = None
 
     def _from(self, key: int) -> Iterator[tuple[int, av.VideoFrame]]:
-        from_start = key == 0 or not self._seek(key)
+        self.linear = from_start = key == 0 or not self._seek(key)
         if from_start:
             self._reopen()
         assert self._open is not None  # one of the two opened it
