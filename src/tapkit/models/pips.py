@@ -123,6 +123,16 @@ class Mixer(nn.Module):
         return head(norm(x).mean(1)).view(len(x), WINDOW, -1)
 
 
+def check_size(encoder: PointEncoder, size: Size) -> None:
+    """Raise `UsageError` if frames of `size` are too small for the pyramid: its last level needs 2 cells a side."""
+    if min(encoder.map_size(*size)) < 2**LEVELS:
+        least = encoder.stride * 2**LEVELS
+        raise UsageError(
+            f"at stride {encoder.stride} frames must have at least {least} pixels a side, got {size[1]}x{size[0]}; "
+            "set input_size to have them resized"
+        )
+
+
 def encode_pyramid(encoder: PointEncoder, frames: Tensor, size: Size, dtype: torch.dtype) -> Features:
     """Feature maps of frames [B,3,h,w] (0..255) at `size`, and their averages over 2x2 cells, three times."""
     height, width = encoder.map_size(*size)
@@ -169,13 +179,8 @@ class Pips(nn.Module):
 
         Raises `UsageError` where a map would have less than 16 cells a side.
         """
-        height, width = size = size or (frames.shape[-2], frames.shape[-1])
-        if min(self.fnet.map_size(height, width)) < 2**LEVELS:
-            least = self.config.stride * 2**LEVELS
-            raise UsageError(
-                f"at stride {self.config.stride} frames must have at least {least} pixels a side, got "
-                f"{width}x{height}; set input_size to have them resized"
-            )
+        size = size or (frames.shape[-2], frames.shape[-1])
+        check_size(self.fnet, size)
         return encode_pyramid(self.fnet, frames, size, self.dtype)
 
     def tokens(self, levels: Features, frames: Tensor, xy: Tensor, features: Tensor) -> Tensor:
