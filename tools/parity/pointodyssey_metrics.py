@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from parity import Check, Parity, compare
 
+from parity import Check, Parity, compare
 from tapkit import coords
 from tapkit.datasets.pointodyssey import evaluation_tracks
 from tapkit.metrics.pointodyssey import trajectory_metrics

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from parity import Check, Parity, compare
 
+from parity import Check, Parity, compare
 from tapkit import coords
 from tapkit.metrics.redetection import RedetectionEvents, reappearances, redetection_events
 from tapkit.metrics.tapvid import QUERY_MODES, QueryMode, sample_queries, tapvid_metrics

@@ -59,7 +59,8 @@ def evaluate(
     from tapkit.datasets import open_dataset
     from tapkit.evaluation.protocol import Protocol
     from tapkit.evaluation.report import markdown
-    from tapkit.evaluation.run import Contestant, Shard, evaluate as run, unanswered
+    from tapkit.evaluation.run import Contestant, Shard, unanswered
+    from tapkit.evaluation.run import evaluate as run
     from tapkit.evaluation.write import write_all
 
     benchmark = open_dataset(dataset)
@@ -72,9 +73,7 @@ def evaluate(
     if part.count > 1:
         failed = {name for m in result.models for name in m.failed}
         if set(waiting) - failed:
-            say(
-                f"shard {shard} is done; {len(waiting)} clips wait for other shards. The last one to finish writes the report."
-            )
+            say(f"shard {shard} is done; {len(waiting)} clips wait for the others, the last of which writes the report")
             return
         result = run(benchmark, contestants, protocol, folder)
     paths = write_all(result, benchmark, contestants, protocol, folder)

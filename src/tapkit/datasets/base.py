@@ -48,7 +48,7 @@ class Clip:
         xy, visible = np.array(self.xy, np.float32), np.array(self.visible, bool)
         if xy.ndim != 3 or xy.shape[2] != 2 or visible.shape != xy.shape[:2]:
             raise ShapeError(
-                f"clip {self.name!r}: xy must be [N,T,2] and visible [N,T], got {list(xy.shape)} and {list(visible.shape)}"
+                f"clip {self.name!r}: xy must be [N,T,2] and visible [N,T], got {list(xy.shape)}, {list(visible.shape)}"
             )
         unknown = visible & ~np.isfinite(xy).all(-1)
         if unknown.any():

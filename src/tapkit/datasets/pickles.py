@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -74,11 +74,12 @@ class LazyArray:
         """The array, read-only: a memory map if its bytes lie in the file. Arrays of objects: see `items`."""
         if self.dtype.hasobject:
             raise StorageError("an array of Python objects is not an array of numbers")
-        order = "F" if self.fortran else "C"
-        if isinstance(self.data, Blob) and 0 not in self.shape:
-            return np.memmap(self.data.path, self.dtype, "r", self.data.offset, self.shape, order)  # type: ignore[call-overload]
-        data = self.data.read() if isinstance(self.data, Blob) else self.data
-        return np.frombuffer(data, self.dtype).reshape(self.shape, order=order)  # type: ignore[call-overload]
+        order: Literal["F", "C"] = "F" if self.fortran else "C"
+        if isinstance(self.data, Blob):
+            mapped: np.ndarray = np.memmap(self.data.path, self.dtype, "r", self.data.offset, self.shape, order)
+            return mapped
+        array: np.ndarray = np.frombuffer(self.data, self.dtype).reshape(self.shape, order=order)
+        return array
 
     def items(self) -> list[Any]:
         """The members of a one-dimensional array of objects or of byte strings."""
@@ -263,7 +264,7 @@ def _dtype(arguments: tuple[Any, ...]) -> np.dtype:
 
 
 def _typed(dtype: np.dtype, state: Any) -> np.dtype:
-    order = state[1].decode("ascii") if isinstance(state[1], bytes) else state[1]
+    order: Any = state[1].decode("ascii") if isinstance(state[1], bytes) else state[1]
     if order not in ("<", ">", "|", "=") or any(part is not None for part in state[2:5]):
         raise _Refused("a structured array type")
     return dtype if order in "|=" else dtype.newbyteorder(order)

@@ -51,7 +51,7 @@ Block = tuple[np.ndarray, np.ndarray, np.ndarray]
 def evaluation_tracks(
     xy: np.ndarray, visible: np.ndarray, valid: np.ndarray, size: Size = (540, 960), max_points: int = MAX_POINTS
 ) -> EvaluationTracks:
-    """Section 4.2 of the spec on arrays: `xy` [N,T,2] (may hold inf and NaN), masks [N,T] bool, `size` (height, width)."""
+    """Section 4.2 of the spec on arrays: `xy` [N,T,2] (may hold inf, NaN), masks [N,T] bool, `size` (height, width)."""
     block = xy.swapaxes(0, 1), np.asarray(visible, bool).T, np.asarray(valid, bool).T
     return choose_tracks(lambda: iter([block]), size, max_points)
 

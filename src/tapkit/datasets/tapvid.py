@@ -219,7 +219,7 @@ def _array_head(file: IO[bytes], shape: tuple[int, ...], kind: str, size: int) -
     order = "<" if kind[1] != "1" else "|"
     file.write(
         b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"  # an empty array
-        + b"(K\x01"
+        b"(K\x01"
         + _shape(shape)
         + b"cnumpy\ndtype\n"
         + _text(kind)

@@ -247,42 +247,47 @@ def _sample(texture: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     x0, y0, x1, y1 = x0 % side, y0 % side, (x0 + 1) % side, (y0 + 1) % side
     top = texture[y0, x0] * (256 - fx) + texture[y0, x1] * fx
     low = texture[y1, x0] * (256 - fx) + texture[y1, x1] * fx
-    return (top * (256 - fy) + low * fy + (1 << 15)) >> 16
+    colours: np.ndarray = (top * (256 - fy) + low * fy + (1 << 15)) >> 16
+    return colours
 
 
 def _texture(random: np.random.RandomState, layer: Layer) -> np.ndarray:
-    """Value noise in octaves, with discs and bars of other colours on it: [side,side,3] int64 in 0..255."""
+    """Value noise between three colours, with discs and bars of other colours on it: [side,side,3] int64 0..255."""
     side = layer.tile
-    total = np.zeros((side, side, 3), np.int64)
-    cell, weight, weights = layer.cell, 32, 0
-    while cell >= 2:
-        total += weight * _noise(random, side, cell)
-        weights += weight
-        cell, weight = cell // 2, max(weight * 3 // 4, 1)
-    low, high = 40 + random.randint(0, 40, 3), 170 + random.randint(0, 60, 3)
-    stretched = (total // weights - 128) * 2 + 128
-    image = low + np.clip(stretched, 0, 255) * (high - low) // 255
+    dark, light, third = 30 + random.randint(0, 60, 3), 150 + random.randint(0, 90, 3), random.randint(30, 230, 3)
+    tone, hue = (_octaves(random, side, layer.cell)[..., None] for _ in range(2))
+    image: np.ndarray = dark + (light - dark) * tone // 255
+    image = image + (third - image) * np.clip(2 * hue - 255, 0, 255) // 400
     y, x = np.mgrid[0:side, 0:side]
-    for _ in range(side // 12):
+    for _ in range(side // 10):
         cx, cy, a, b = random.randint(0, side, 2).tolist() + random.randint(3, 3 + layer.cell // 3, 2).tolist()
-        colour = random.randint(0, 256, 3)
+        colour, round_ = random.randint(0, 256, 3), bool(random.randint(2))
         dx, dy = (x - cx + side // 2) % side - side // 2, (y - cy + side // 2) % side - side // 2
-        shape = (
-            dx * dx * b * b + dy * dy * a * a < a * a * b * b if random.randint(2) else (abs(dx) < a) & (abs(dy) < b)
-        )
+        shape = dx * dx * b * b + dy * dy * a * a < a * a * b * b if round_ else (abs(dx) < a) & (abs(dy) < b)
         image[shape] = (image[shape] + 3 * colour) // 4
     return image
 
 
+def _octaves(random: np.random.RandomState, side: int, cell: int) -> np.ndarray:
+    """Noise of details from `cell` pixels down to 2, stretched: [side,side] int64 0..255."""
+    total, weight, weights = np.zeros((side, side), np.int64), 32, 0
+    while cell >= 2:
+        total += weight * _noise(random, side, cell)
+        weights += weight
+        cell, weight = cell // 2, max(weight * 3 // 4, 1)
+    stretched: np.ndarray = np.clip((total // weights - 128) * 5 // 2 + 128, 0, 255)
+    return stretched
+
+
 def _noise(random: np.random.RandomState, side: int, cell: int) -> np.ndarray:
-    """One octave: random values every `cell` pixels, bilinear between them, repeating: [side,side,3] int64."""
-    count = max(side // cell, 1)
-    grid = random.randint(0, 256, (count, count, 3))
+    """One octave: random values every `cell` pixels, bilinear between them, repeating: [side,side] int64."""
+    grid = random.randint(0, 256, (max(side // cell, 1),) * 2)
     place = np.arange(side)
-    low, fraction = place // cell % count, place % cell
-    high = (low + 1) % count
-    rows = grid[low] * (cell - fraction)[:, None, None] + grid[high] * fraction[:, None, None]
-    return (rows[:, low] * (cell - fraction)[None, :, None] + rows[:, high] * fraction[None, :, None]) // (cell * cell)
+    low, fraction = place // cell % len(grid), place % cell
+    high = (low + 1) % len(grid)
+    rows = grid[low] * (cell - fraction)[:, None] + grid[high] * fraction[:, None]
+    values: np.ndarray = (rows[:, low] * (cell - fraction) + rows[:, high] * fraction) // (cell * cell)
+    return values
 
 
 def _random(scene: Scene, purpose: str) -> np.random.RandomState:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 
+import numpy as np
+
 from tapkit.api import load
 from tapkit.datasets import open_dataset
 from tapkit.errors import TapkitError
@@ -39,7 +41,7 @@ def main() -> int:
             scores.append(score)
             shown = " ".join(f"{100 * score.figures[key]:6.1f}" for key in SHOWN)
             print(f"{clip.name[:24]:24} {shown} {score.seconds:8.2f}", flush=True)
-        means = [mean_defined([score.figures[key] for score in scores]).value for key in SHOWN]
+        means = [mean_defined(np.array([score.figures[key] for score in scores])).value for key in SHOWN]
         print(f"{'mean':24} {' '.join('   nan' if m is None else f'{100 * m:6.1f}' for m in means)}")
         print(protocol.describe(tracker.card))
     except TapkitError as error:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 WIDTH, HEIGHT = 460, 280
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 46
+FEW = 20
+"""Points that stand on fewer entries are drawn hollow and left out of the line."""
 
 
 class Series(NamedTuple):
@@ -30,6 +32,11 @@ def _y(value: float) -> float:
     return TOP + (1 - value) * (HEIGHT - TOP - BOTTOM)
 
 
+def _kind(entries: int) -> str:
+    """CSS class of a marker."""
+    return "dot" if entries >= FEW else "few"
+
+
 def _frame(title: str, x_label: str, y_label: str, body: Sequence[str]) -> str:
     grid = [
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{_y(v):.1f}" y2="{_y(v):.1f}"/>'
@@ -38,7 +45,8 @@ def _frame(title: str, x_label: str, y_label: str, body: Sequence[str]) -> str:
     ]
     labels = [
         f'<text class="label" x="{_x(0.5):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>',
-        f'<text class="label" transform="translate(12 {_y(0.5):.1f}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>',
+        f'<text class="label" transform="translate(12 {_y(0.5):.1f}) rotate(-90)" text-anchor="middle">',
+        f"{escape(y_label)}</text>",
     ]
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
@@ -58,20 +66,23 @@ def category_plot(title: str, labels: Sequence[str], series: Sequence[Series], x
         )
     place = {bin_: (k + 0.5) / len(used) for k, bin_ in enumerate(used)}
     body = [
-        f'<text class="tick" x="{_x(place[i]):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{escape(labels[i])}</text>'
+        f'<text class="tick" x="{_x(place[i]):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">'
+        f"{escape(labels[i])}</text>"
         for i in used
     ]
     for number, line in enumerate(series):
         points = [(i, line.values[i]) for i in used]
         total = max(sum(line.weights), 1)
-        path = " ".join(f"{_x(place[i]):.1f},{_y(v):.1f}" for i, v in points if v is not None)
+        firm = [(i, v) for i, v in points if v is not None and line.weights[i] >= FEW]
+        path = " ".join(f"{_x(place[i]):.1f},{_y(v):.1f}" for i, v in firm)
         body.append(f'<polyline class="line s{number}" points="{path}"/>')
         for i, value in points:
             if value is not None:
                 radius = 2.0 + 7.0 * (line.weights[i] / total) ** 0.5
                 tip = f"{line.name}: {100 * value:.1f} at {labels[i]} ({line.weights[i]} entries)"
                 body.append(
-                    f'<circle class="dot s{number}" cx="{_x(place[i]):.1f}" cy="{_y(value):.1f}" r="{radius:.1f}">'
+                    f'<circle class="{_kind(line.weights[i])} s{number}" cx="{_x(place[i]):.1f}" cy="{_y(value):.1f}" '
+                    f'r="{radius:.1f}">'
                     f"<title>{escape(tip)}</title></circle>"
                 )
     return _frame(title, x_label, y_label, body)
@@ -84,22 +95,24 @@ class Bin(NamedTuple):
     observed: float
     share: float
     """Of all predictions, 0..1."""
+    entries: int
+    """How many predictions."""
 
 
 def reliability_plot(title: str, curves: Sequence[tuple[str, Sequence[Bin]]], x_label: str, y_label: str) -> str:
-    """Observed frequency over predicted probability; the diagonal is perfect calibration, area of a dot is its share."""
+    """Observed frequency over predicted probability; the diagonal is perfect, the area of a dot is its share."""
     body = [f'<line class="ideal" x1="{_x(0):.1f}" y1="{_y(0):.1f}" x2="{_x(1):.1f}" y2="{_y(1):.1f}"/>']
     body += [
         f'<text class="tick" x="{_x(v):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{v:g}</text>'
         for v in (0, 0.25, 0.5, 0.75, 1)
     ]
     for number, (name, bins) in enumerate(curves):
-        path = " ".join(f"{_x(b.predicted):.1f},{_y(b.observed):.1f}" for b in bins)
+        path = " ".join(f"{_x(b.predicted):.1f},{_y(b.observed):.1f}" for b in bins if b.entries >= FEW)
         body.append(f'<polyline class="line s{number}" points="{path}"/>')
         for b in bins:
             tip = f"{name}: said {b.predicted:.2f}, was so in {100 * b.observed:.1f}% ({100 * b.share:.1f}% of all)"
             body.append(
-                f'<circle class="dot s{number}" cx="{_x(b.predicted):.1f}" cy="{_y(b.observed):.1f}" '
+                f'<circle class="{_kind(b.entries)} s{number}" cx="{_x(b.predicted):.1f}" cy="{_y(b.observed):.1f}" '
                 f'r="{2.0 + 9.0 * b.share**0.5:.1f}"><title>{escape(tip)}</title></circle>'
             )
     return _frame(title, x_label, y_label, body)
@@ -130,7 +143,8 @@ def clip_plot(title: str, clips: Sequence[str], series: Sequence[Series], x_labe
             if value is not None:
                 tip = f"{clip}, {line.name}: {100 * value:.1f}"
                 body.append(
-                    f'<circle class="dot s{number}" cx="{x(value):.1f}" cy="{y:.1f}" r="5"><title>{escape(tip)}</title></circle>'
+                    f'<circle class="dot s{number}" cx="{x(value):.1f}" cy="{y:.1f}" r="5">'
+                    f"<title>{escape(tip)}</title></circle>"
                 )
     return (
         f'<svg viewBox="0 0 {WIDTH * 2} {height}" role="img" aria-label="{escape(title)}">'

@@ -13,7 +13,8 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol as Structural
+from typing import Any, NamedTuple
+from typing import Protocol as Structural
 
 import numpy as np
 
@@ -84,7 +85,8 @@ class PredictionFolder:
         if str(arrays.pop("fingerprint", "")) != clip.fingerprint():
             return None
         try:
-            return Prediction(**{**arrays, "seconds": float(arrays["seconds"])})
+            track, frame, xy, visible, confidence, said, seconds = (arrays[name] for name in Prediction._fields)
+            return Prediction(track, frame, xy, visible, confidence, said, float(seconds))
         except (TypeError, KeyError) as error:
             raise StorageError(f"{self._file(clip.name)} is not a file of predictions; delete it") from error
 
@@ -101,7 +103,8 @@ class PredictionFolder:
     def read_facts(self) -> dict[str, Any] | None:
         """What `write_facts` kept, if anything."""
         try:
-            return json.loads((self.path / "run.json").read_text())
+            facts: dict[str, Any] = json.loads((self.path / "run.json").read_text())
+            return facts
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from html import escape
+from importlib import resources
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from tapkit.evaluation.plots import Bin, Series, category_plot, clip_plot, relia
 from tapkit.evaluation.result import HEADLINE, PIXELS, TITLES, ModelResult, Result
 from tapkit.evaluation.score import AGE_EDGES, HIDDEN_EDGES, SPEED_EDGES
 from tapkit.metrics.statistics import Difference, Mean
-from tapkit.metrics.tapvid import Counts
+from tapkit.metrics.tapvid import THRESHOLDS, Counts
 
 FAMILIES = ("pointodyssey/", "pck/")
 DETAIL = (
@@ -103,7 +105,7 @@ def comparison(first: str, second: str, differences: Mapping[str, Difference]) -
         verdict = "more than noise" if d.significant else "within noise"
         unit = 1 if key in PIXELS else 100
         lines.append(
-            f"  {TITLES.get(key, key):8} {unit * d.value:+6.2f}  95% interval {unit * d.low:+6.2f} to {unit * d.high:+6.2f}  "
+            f"  {TITLES.get(key, key):8} {unit * d.value:+6.2f}  95% {unit * d.low:+6.2f} to {unit * d.high:+6.2f}  "
             f"p {d.p:.4f}  higher on {d.better}, lower on {d.worse}: {verdict}"
         )
     return "\n".join(lines)
@@ -120,17 +122,15 @@ def _ece(model: ModelResult, what: str) -> float | None:
 def html(result: Result, pictures: Sequence[Picture] = ()) -> str:
     """The whole page."""
     title = f"{escape(result.dataset)}, query {escape(result.query_mode)}"
-    legend = "".join(
-        f'<span class="key"><svg viewBox="0 0 12 12"><circle class="dot s{i}" cx="6" cy="6" r="5"/></svg>{escape(m.id)}</span>'
-        for i, m in enumerate(result.models)
-    )
+    keys = "".join(f'<span class="key">{_dot(i)}{escape(m.id)}</span>' for i, m in enumerate(result.models))
+    legend = f"<p class='legend'>{keys}</p>" if len(result.models) > 1 else ""
     notes = undefined_notes(result)
     parts = [
         f"<header><h1>{title}</h1>" + "".join(f"<p class='facts'>{escape(f)}</p>" for f in facts(result)) + "</header>",
         _table(result),
         "<section><h2>Protocol</h2><dl>" + "".join(_protocol(m) for m in result.models) + "</dl></section>",
-        f"<section><h2>Where it breaks</h2><p class='legend'>{legend}</p><div class='plots'>{_plots(result)}</div></section>",
-        f"<section><h2>Clip by clip</h2><p class='legend'>{legend}</p>{_clips(result)}</section>",
+        f"<section><h2>Where it breaks</h2>{legend}<div class='plots'>{_plots(result)}</div></section>",
+        f"<section><h2>Clip by clip</h2>{legend}{_clips(result)}</section>",
         _pictures(pictures),
         _details(result),
     ]
@@ -140,20 +140,20 @@ def html(result: Result, pictures: Sequence[Picture] = ()) -> str:
         )
     foot = f"<footer>{escape(result.citation)}. Made by <code>tapkit eval</code>.</footer>" if result.citation else ""
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{title}</title><style>{STYLE}</style></head><body><main>{''.join(parts)}{foot}</main></body></html>"
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title}</title><style>{_style()}</style></head><body><main>{''.join(parts)}{foot}</main></body></html>"
     )
 
 
 def _table(result: Result) -> str:
     keys = headline_keys(result)
-    best = {
-        key: max(
-            (m.summary[key].value for m in result.models if key in m.summary and m.summary[key].value is not None),
-            default=None,
-        )
-        for key in keys
-    }
+    best = {}
+    for key in keys:
+        values = [
+            mean.value for m in result.models if (mean := m.summary.get(key)) is not None and mean.value is not None
+        ]
+        best[key] = max((v for v in values if v is not None), default=None)
     heads = "".join(f"<th>{escape(TITLES.get(k, k))}</th>" for k in keys)
     rows = []
     for i, model in enumerate(result.models):
@@ -162,7 +162,8 @@ def _table(result: Result) -> str:
             mean = model.summary.get(key, Mean(None, None, None, 0, 0))
             top = len(result.models) > 1 and mean.value is not None and mean.value == best[key] and key not in PIXELS
             cells.append(
-                f"<td{' class=best' if top else ''}><b>{number(key, mean.value)}</b><small>{interval(key, mean)}</small></td>"
+                f"<td{' class=best' if top else ''}><b>{number(key, mean.value)}</b>"
+                f"<small>{interval(key, mean)}</small></td>"
             )
         extra = [
             number("", model.redetection.get("AJ_RD")),
@@ -172,17 +173,22 @@ def _table(result: Result) -> str:
         cells += [f"<td><b>{value}</b><small></small></td>" for value in extra]
         queries = sum(score.queries for score in model.scores)
         cells.append(f"<td><b>{model.seconds:.0f} s</b><small>{queries} queries</small></td>")
-        mark = f'<svg viewBox="0 0 12 12"><circle class="dot s{i}" cx="6" cy="6" r="5"/></svg>'
         rows.append(
-            f"<tr><th class='model'>{mark}{escape(model.id)}<small>{escape(model.licence)}</small></th>{''.join(cells)}</tr>"
+            f"<tr><th class='model'>{_dot(i)}{escape(model.id)}<small>weights: {escape(model.licence)}</small></th>"
+            f"{''.join(cells)}</tr>"
         )
     return (
         f"<section><div class='scroll'><table><thead><tr><th class='model'>tracker</th>{heads}<th>AJ<sub>RD</sub></th>"
-        f"<th>ECE visible</th><th>ECE confid.</th><th>time</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        "<th>ECE visible</th><th>ECE confid.</th><th>time</th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
         "<p class='facts'>Percent unless px is said. Small: 95% interval of the mean over clips (bootstrap). "
         "AJ<sub>RD</sub>: Jaccard after a point comes back. ECE: expected calibration error, lower is better. "
         "–: not defined for any clip, or by the tracker.</p></section>"
     )
+
+
+def _dot(number: int) -> str:
+    return f'<svg viewBox="0 0 12 12"><circle class="dot s{number}" cx="6" cy="6" r="5"/></svg>'
 
 
 def _protocol(model: ModelResult) -> str:
@@ -192,6 +198,7 @@ def _protocol(model: ModelResult) -> str:
 
 def _plots(result: Result) -> str:
     plots = [
+        _thresholds(result),
         _curve(result, "age", AGE_EDGES, "Accuracy against track age", "frames since the query"),
         _curve(
             result, "hidden", HIDDEN_EDGES, "Accuracy after occlusion", "longest time hidden since the query, frames"
@@ -204,6 +211,20 @@ def _plots(result: Result) -> str:
             _reliability(result, "confidence", "Is the confidence calibrated?", "said confidence", "was right, %")
         )
     return "".join(f"<figure><figcaption>{title}</figcaption>{svg}</figure>" for title, svg in plots)
+
+
+def _thresholds(result: Result) -> tuple[str, str]:
+    labels = [f"{x:g}" for x in THRESHOLDS]
+    series = []
+    for model in result.models:
+        means = [model.summary.get(f"pts_within_{label}") for label in labels]
+        clips = [0 if mean is None else mean.defined for mean in means]
+        entries = sum(int(score.age.visible.sum()) for score in model.scores)
+        series.append(
+            Series(model.id, [None if m is None else m.value for m in means], [entries if c else 0 for c in clips])
+        )
+    title = "How precise"
+    return title, category_plot(title, labels, series, "threshold, pixels (of 256 × 256)", "δ of visible points, %")
 
 
 def _curve(result: Result, name: str, edges: Sequence[float], title: str, x_label: str) -> tuple[str, str]:
@@ -225,11 +246,9 @@ def bin_labels(edges: Sequence[float]) -> list[str]:
     ['0–.25', '.25–.5', '.5+']
     """
     if all(isinstance(edge, int) for edge in edges):
-        return [str(a) if b - a == 1 else f"{a}–{b - 1}" for a, b in zip(edges, edges[1:], strict=False)] + [
-            f"{edges[-1]}+"
-        ]
+        return [str(a) if b - a == 1 else f"{a}–{b - 1}" for a, b in pairwise(edges)] + [f"{edges[-1]}+"]
     text = [f"{edge:g}".removeprefix("0") or "0" for edge in edges]
-    return [f"{a}–{b}" for a, b in zip(text, text[1:], strict=False)] + [f"{text[-1]}+"]
+    return [f"{a}–{b}" for a, b in pairwise(text)] + [f"{text[-1]}+"]
 
 
 def _reliability(result: Result, what: str, title: str, x_label: str, y_label: str) -> tuple[str, str]:
@@ -239,9 +258,9 @@ def _reliability(result: Result, what: str, title: str, x_label: str, y_label: s
         bins: list[Bin] = []
         if diagram is not None:
             predicted, happened = diagram.curve()
-            total = max(int(diagram.count.sum()), 1)
-            rows = zip(predicted.tolist(), happened.tolist(), diagram.count.tolist(), strict=True)
-            bins = [Bin(p, h, c / total) for p, h, c in rows if c]
+            total = max(int(diagram.entries.sum()), 1)
+            rows = zip(predicted.tolist(), happened.tolist(), diagram.entries.tolist(), strict=True)
+            bins = [Bin(p, h, c / total, c) for p, h, c in rows if c]
         curves.append((model.id, bins))
     return title, reliability_plot(title, curves, x_label, y_label)
 
@@ -266,14 +285,16 @@ def _pictures(pictures: Sequence[Picture]) -> str:
     if not pictures:
         return ""
     figures = "".join(
-        f"<figure class='wide'><figcaption>{escape(p.model)}: {escape(p.clip)} <small>{escape(p.caption)}</small></figcaption>"
+        f"<figure class='wide'><figcaption>{escape(p.model)}: {escape(p.clip)} <small>{escape(p.caption)}</small>"
+        "</figcaption>"
         f'<img alt="{escape(p.clip)}" src="data:image/jpeg;base64,{base64.b64encode(p.jpeg).decode()}"></figure>'
         for p in pictures
     )
     return (
         "<section><h2>Worst clips</h2><p class='legend'>"
         "<span class='key'><i style='background:#34c759'></i>right</span>"
-        f"<span class='key'><i style='background:#ff453a'></i>off by {FAR:g} px or more: ring = truth, cross = said</span>"
+        f"<span class='key'><i style='background:#ff453a'></i>off by {FAR:g} px or more "
+        "(ring: truth, cross: answer)</span>"
         "<span class='key'><i style='background:#ffcc00'></i>visible, but said to be hidden</span>"
         "<span class='key'><i style='background:#bf5af2'></i>hidden, but said to be visible</span></p>"
         f"{figures}</section>"
@@ -299,30 +320,8 @@ def _details(result: Result) -> str:
     )
 
 
-STYLE = """
-:root{color-scheme:light dark;--bg:#fbfbfd;--card:#fff;--ink:#1d1d1f;--soft:#6e6e73;--rule:#e3e3e8;--best:#eef6ff;
---c0:#0a66d8;--c1:#d9480f;--c2:#2b8a3e;--c3:#9c36b5;--c4:#0b7285;--c5:#c2255c;--c6:#846200;--c7:#495057}
-@media (prefers-color-scheme:dark){:root{--bg:#131315;--card:#1c1c1f;--ink:#f2f2f4;--soft:#a0a0a8;--rule:#34343a;--best:#17263a;
---c0:#4da3ff;--c1:#ff8a5c;--c2:#5fd07a;--c3:#d98cf0;--c4:#4fc3d9;--c5:#ff7aa8;--c6:#e0b94a;--c7:#b0b6bd}}
-*{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--ink);
-font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
-main{max-width:1120px;margin:0 auto;padding:32px 20px 60px}
-h1{font-size:28px;line-height:1.2;margin:0 0 8px;letter-spacing:-.01em}h2{font-size:19px;margin:0 0 10px}
-section{background:var(--card);border:1px solid var(--rule);border-radius:12px;padding:20px;margin:18px 0}
-.facts,footer{color:var(--soft);font-size:13px;margin:6px 0 0}footer{margin-top:24px}
-.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{padding:9px 12px;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap;vertical-align:top}
-thead th{color:var(--soft);font-weight:500;font-size:13px}tbody tr:last-child>*{border-bottom:0}
-td b{display:block;font-size:17px;font-weight:600}small{display:block;color:var(--soft);font-size:12px;font-weight:400}
-td.best{background:var(--best)}th.model{text-align:left;font-weight:600}th.model svg,.key svg{width:11px;height:11px;margin-right:7px}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 16px;margin:0;font-size:14px}dt{font-weight:600}dd{margin:0;color:var(--soft)}
-.legend{display:flex;flex-wrap:wrap;gap:4px 20px;margin:0 0 10px;font-size:13px;color:var(--soft)}
-.key i{display:inline-block;width:11px;height:11px;border-radius:50%;margin-right:7px}
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(400px,1fr));gap:18px 26px}
-figure{margin:0}figcaption{font-weight:600;font-size:14px;margin:0 0 4px}figcaption small{display:inline;margin-left:6px}
-figure.wide{margin:0 0 16px}figure svg{width:100%;height:auto;display:block}figure img{width:100%;border-radius:8px;display:block}
-svg .grid{stroke:var(--rule);stroke-width:1}svg .ideal{stroke:var(--soft);stroke-width:1;stroke-dasharray:4 4}
-svg text{fill:var(--soft);font-size:11px;font-family:inherit}svg .label{font-size:12px}
-svg .line{fill:none;stroke-width:2;stroke-linejoin:round}svg .dot{fill-opacity:.85}
-summary{cursor:pointer;font-weight:600}ul{margin:0;padding-left:20px;font-size:14px;color:var(--soft)}
-""" + "".join(f"svg .line.s{i}{{stroke:var(--c{i % 8})}}svg .dot.s{i}{{fill:var(--c{i % 8})}}" for i in range(24))
+def _style() -> str:
+    """The page's style sheet, with a colour class for each series."""
+    sheet = resources.files("tapkit.evaluation").joinpath("report.css").read_text(encoding="utf-8")
+    series = (f".line.s{i},.few.s{i}{{stroke:var(--c{i % 8})}}.dot.s{i}{{fill:var(--c{i % 8})}}\n" for i in range(24))
+    return sheet + "".join(series)

@@ -208,7 +208,7 @@ def compare_models(first: ModelResult, second: ModelResult, keys: Sequence[str] 
     common = [key for key in ours if key in theirs]
     if len(common) < 2:
         raise UsageError(
-            f"{first.id} and {second.id} have {len(common)} clips in common (same name, same annotation); two are needed"
+            f"{first.id} and {second.id} have {len(common)} clips in common (same name and annotation); two are needed"
         )
     nan = float("nan")
     return {

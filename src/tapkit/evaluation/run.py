@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,10 +59,26 @@ class Contestant:
             except OSError as error:
                 raise StorageError(f"the weights {self.weights} cannot be read: {error.strerror}") from error
             weights = f"{self.weights.name} {status.st_size} {int(status.st_mtime)}"
-        return {"model": self.card.id, "weights": weights, "options": dict(self.options), "version": __version__}
+        return {
+            "model": self.card.id,
+            "weights": weights,
+            "options": dict(self.options),
+            "version": __version__,
+            "rule": f"{self.card.visible_rule} > {self.card.visible_threshold:g}",
+            "code": _code_digest(self.card),
+        }
 
 
-class Shard(NamedTuple):
+def _code_digest(card: ModelCard) -> str:
+    """Of the file that the model is written in, so that predictions do not outlive a change of it."""
+    found = importlib.util.find_spec(card.factory.partition(":")[0]) if ":" in card.factory else None
+    if found is None or found.origin is None or not Path(found.origin).is_file():
+        return ""
+    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Shard:
     """Which part of the clips this process does: number `index` (from 1) of `count`."""
 
     index: int = 1
@@ -83,6 +101,10 @@ class Shard(NamedTuple):
         return list(names)[self.index - 1 :: self.count]
 
 
+WHOLE = Shard()
+"""All clips."""
+
+
 class Step(NamedTuple):
     """One clip done, for the progress line."""
 
@@ -101,7 +123,7 @@ def evaluate(
     contestants: Sequence[Contestant],
     protocol: Protocol,
     folder: Path,
-    shard: Shard = Shard(),
+    shard: Shard = WHOLE,
     fresh: bool = False,
     progress: Callable[[Step], None] | None = None,
 ) -> Result:
@@ -197,8 +219,8 @@ def _check_weights(store: PredictionFolder, contestant: Contestant, fresh: bool)
         store.write_facts({**contestant.identity(), "weights_sha256": digest})
     elif known.get("weights_sha256", "") != digest:
         raise UsageError(
-            f"{store.path} holds predictions made with other weights ({known.get('weights_sha256', '')[:12] or 'none'}, "
-            f"now {digest[:12] or 'none'}); use --fresh or another output folder"
+            f"{store.path} holds predictions made with the weights {known.get('weights_sha256', '')[:12] or '(none)'}, "
+            f"these are {digest[:12] or '(none)'}; use --fresh or another output folder"
         )
 
 

@@ -15,7 +15,7 @@ from tapkit.metrics.calibration import Reliability, reliability
 from tapkit.metrics.pck import pck
 from tapkit.metrics.pointodyssey import trajectory_metrics
 from tapkit.metrics.redetection import RedetectionEvents, hidden_before, redetection_events, robustness
-from tapkit.metrics.tapvid import Counts, QueryMode, compare, evaluated_entries
+from tapkit.metrics.tapvid import THRESHOLDS, Counts, QueryMode, compare, evaluated_entries
 
 AGE_EDGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Frames since the query: bins [1,2), [2,4), ..., [1024, inf)."""
@@ -176,13 +176,20 @@ def from_json(values: dict[str, Any]) -> ClipScore:
     """The inverse of `to_json`."""
     hidden, jaccard = values["events"]
     confidence = values["confidence_reliability"]
+    age, longest, speed = (Counts(*(np.array(f) for f in values[name])) for name in ("age", "hidden", "speed"))
     return ClipScore(
-        **{name: values[name] for name in ("clip", "fingerprint", "frames", "queries", "seconds")},
-        figures={key: float("nan") if value is None else float(value) for key, value in values["figures"].items()},
-        **{name: Counts(*(np.array(f) for f in values[name])) for name in ("age", "hidden", "speed")},
-        visible_reliability=Reliability(*(np.array(f) for f in values["visible_reliability"])),
-        confidence_reliability=None if confidence is None else Reliability(*(np.array(f) for f in confidence)),
-        events=RedetectionEvents(np.array(hidden, np.int64), np.array(jaccard, np.float64).reshape(len(hidden), -1))
-        if hidden
-        else RedetectionEvents.join([]),
+        values["clip"],
+        values["fingerprint"],
+        values["frames"],
+        values["queries"],
+        values["seconds"],
+        {key: float("nan") if value is None else float(value) for key, value in values["figures"].items()},
+        age,
+        longest,
+        speed,
+        Reliability(*(np.array(f) for f in values["visible_reliability"])),
+        None if confidence is None else Reliability(*(np.array(f) for f in confidence)),
+        RedetectionEvents(
+            np.array(hidden, np.int64), np.array(jaccard, np.float64).reshape(len(hidden), len(THRESHOLDS))
+        ),
     )

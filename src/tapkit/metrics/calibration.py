@@ -17,7 +17,7 @@ from tapkit.errors import ShapeError, UsageError
 class Reliability(NamedTuple):
     """Sums for each of K equal bins of the predicted probability; sums of several clips add up."""
 
-    count: np.ndarray
+    entries: np.ndarray
     """[K] int64 predictions in the bin."""
     predicted: np.ndarray
     """[K] float64, sum of the predicted probabilities."""
@@ -36,19 +36,19 @@ class Reliability(NamedTuple):
     @property
     def ece(self) -> float:
         """Expected calibration error 0..1: |mean probability - observed frequency|, weighted by count; NaN if empty."""
-        total = int(self.count.sum())
+        total = int(self.entries.sum())
         return float(np.abs(self.predicted - self.happened).sum() / total) if total else float("nan")
 
     @property
     def brier(self) -> float:
         """Mean squared error of the probability, 0..1; NaN if empty."""
-        total = int(self.count.sum())
+        total = int(self.entries.sum())
         return float(self.squared.sum() / total) if total else float("nan")
 
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
         """(mean predicted probability, observed frequency) of each bin [K]; NaN in empty bins."""
         with np.errstate(invalid="ignore"):
-            return self.predicted / self.count, self.happened / self.count
+            return self.predicted / self.entries, self.happened / self.entries
 
 
 def reliability(
@@ -72,7 +72,7 @@ def reliability(
         raise UsageError("probabilities must lie in 0..1; logits need a sigmoid")
     index = np.minimum((p * bins).astype(np.int64), bins - 1)
     return Reliability(
-        count=np.bincount(index, minlength=bins),
+        entries=np.bincount(index, minlength=bins),
         predicted=np.bincount(index, p, bins),
         happened=np.bincount(index[y], minlength=bins),
         squared=np.bincount(index, np.square(p - y), bins),

@@ -54,7 +54,8 @@ def trajectory_metrics(
     truth_xy, xy, valid = np.asarray(truth_xy, np.float64), np.asarray(xy, np.float64), np.asarray(valid, bool)
     if truth_xy.shape != xy.shape or truth_xy.ndim != 3 or valid.shape != xy.shape[:2]:
         raise ShapeError(
-            f"expected positions [N,T,2] and valid [N,T], got {list(truth_xy.shape)}, {list(xy.shape)}, {list(valid.shape)}"
+            f"expected positions [N,T,2] and valid [N,T], got {list(truth_xy.shape)}, {list(xy.shape)} and "
+            f"{list(valid.shape)}"
         )
     with np.errstate(invalid="ignore"):
         offset = coords.resize(xy - truth_xy, size, (256, 256))

@@ -113,11 +113,10 @@ def evaluated_entries(query_frame: np.ndarray, frames: int, mode: QueryMode) -> 
     """
     query = np.rint(np.asarray(query_frame, dtype=np.float64))[..., None]
     time = np.arange(frames)
-    if mode == "first":
-        return time > query
-    if mode != "strided":
+    if mode not in QUERY_MODES:
         raise UsageError(f"query mode must be 'first' or 'strided', got {mode!r}")
-    return time != query
+    counts: np.ndarray = time > query if mode == "first" else time != query
+    return counts
 
 
 def compare(

@@ -1,0 +1,153 @@
+"""Dynamic Replica as released (Karaev et al., DynamicStereo, CVPR 2023).
+
+    ROOT/SPLIT/frame_annotations_SPLIT.jgz   gzipped JSON, one entry for each frame and camera:
+        sequence_name, frame_number, camera_name, image {path, size}, trajectories {path}
+    trajectories: .pth with `traj_2d` (N,2 or 3) pixels and `verts_inds_vis` (N)
+
+Only the left camera is read. Each frame has a trajectory file of its own, so a clip is put together frame by
+frame and only the points that are asked (visible on frame 0, at most `max_points`) are kept. The layout is
+written down from what is publicly known of the set; it could not be checked against a released copy here.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tapkit.datasets.base import Clip, Dataset
+from tapkit.datasets.frames import image_size, open_images
+from tapkit.errors import StorageError
+
+MAX_POINTS = 256
+FRAMES = 300
+
+
+class _FrameFiles(NamedTuple):
+    number: int
+    image: Path
+    tracks: Path
+
+
+class DynamicReplica(Dataset):
+    """Sequences of one split: `root` is the split's folder, or the set's with `split`."""
+
+    name = "Dynamic Replica"
+    metrics = ("tapvid", "pointodyssey")
+    query_mode = "first"
+    resolution = "native"
+    citation = "Karaev et al., DynamicStereo, CVPR 2023"
+
+    def __init__(
+        self, root: str | Path, split: str | None = None, max_points: int = MAX_POINTS, frames: int = FRAMES
+    ) -> None:
+        self.root = Path(root) / split if split else Path(root)
+        self.max_points, self.frames = max_points, frames
+        found = sorted(self.root.glob("frame_annotations_*.jgz"))
+        if not found:
+            raise StorageError(f"{self.root} has no frame_annotations_*.jgz")
+        self._sequences = _read_index(found[0], self.root)
+        self._missing = {
+            name: why for name, files in self._sequences.items() if (why := _lacking(files[: self.frames]))
+        }
+
+    def names(self) -> Sequence[str]:
+        """See `Dataset.names`."""
+        return [name for name in self._sequences if name not in self._missing]
+
+    def missing(self) -> Mapping[str, str]:
+        """See `Dataset.missing`."""
+        return dict(self._missing)
+
+    def clip(self, name: str) -> Clip:
+        """See `Dataset.clip`: points visible on frame 0, asked for on frame 0, at most `frames` frames."""
+        if name not in self._sequences:
+            raise self.unknown(name)
+        if name in self._missing:
+            raise StorageError(f"sequence {name!r} {self._missing[name]}")
+        files = self._sequences[name][: self.frames]
+        size = image_size(files[0].image)
+        xy, seen = _frame_tracks(files[0].tracks)
+        visible = np.flatnonzero(seen & _inside(xy, size))
+        count = min(len(visible), self.max_points)
+        rows = visible[np.linspace(0, len(visible) - 1, count).astype(np.int64)] if count else visible
+        positions, states = [], []
+        for file in files:
+            xy, seen = _frame_tracks(file.tracks)
+            if len(xy) <= rows.max(initial=-1):
+                raise StorageError(f"{file.tracks} has {len(xy)} points, fewer than the first frame")
+            positions.append(xy[rows])
+            states.append((seen & _inside(xy, size))[rows])
+        track_xy, track_seen = np.stack(positions, 1), np.stack(states, 1)
+        images = [file.image for file in files]
+        return Clip(
+            name,
+            track_xy,
+            track_seen,
+            size,
+            lambda: open_images(images),
+            valid=np.isfinite(track_xy).all(-1),
+            queries=(np.arange(len(rows)), np.zeros(len(rows), np.int64)),
+            stamp=f"{len(files)} frames",
+        )
+
+
+def _read_index(path: Path, root: Path) -> dict[str, list[_FrameFiles]]:
+    """Frames of the left camera by sequence, in order."""
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            entries = json.load(file)
+    except (OSError, EOFError, ValueError) as error:
+        raise StorageError(f"{path} cannot be read ({error}); it is damaged or cut short") from error
+    sequences: dict[str, list[_FrameFiles]] = {}
+    for entry in entries if isinstance(entries, list) else []:
+        try:
+            if entry["camera_name"] == "left":
+                files = _FrameFiles(
+                    int(entry["frame_number"]), root / entry["image"]["path"], root / entry["trajectories"]["path"]
+                )
+                sequences.setdefault(str(entry["sequence_name"]), []).append(files)
+        except (KeyError, TypeError) as error:
+            raise StorageError(f"{path}: an entry lacks {error}; is it a Dynamic Replica index?") from error
+    return {name: sorted(files) for name, files in sequences.items()}
+
+
+def _frame_tracks(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Positions [N,2] and visibility [N] of one frame; only tensors are unpickled."""
+    import torch
+
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        xy, seen = content["traj_2d"], content["verts_inds_vis"]
+        return np.asarray(xy, np.float32)[:, :2], np.asarray(seen).astype(bool)
+    except FileNotFoundError as error:
+        raise StorageError(f"{path} does not exist") from error
+    except (
+        OSError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        IndexError,
+        ValueError,
+        EOFError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise StorageError(f"{path} is not a Dynamic Replica trajectory file, or it is damaged") from error
+
+
+def _inside(xy: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return (xy[:, 0] >= 0) & (xy[:, 0] < size[1]) & (xy[:, 1] >= 0) & (xy[:, 1] < size[0])
+
+
+def _lacking(files: Sequence[_FrameFiles]) -> str:
+    for what, kind in (("image", "images"), ("tracks", "trajectory files")):
+        gone = sum(not getattr(file, what).is_file() for file in files)
+        if gone:
+            return f"lacks {gone} of {len(files)} {kind}"
+    return ""
