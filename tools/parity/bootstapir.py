@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from parity import Check, Parity
 from parity.tapir import offline
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from parity import Check, Parity, compare
 from torch import Tensor
 
+from parity import Check, Parity, compare
+from tapkit.models.base import Prediction
 from tapkit.models.tapir import Estimate, QueryFeatures, Tapir
 from tapkit.models.tapir_causal import CausalTapir, build_bootstapir_causal, build_tapir_causal
 from tapkit.models.tapir_model import Features, TapirModel, build_bootstapir, build_tapir
@@ -137,12 +138,11 @@ def _mixer(checks: list[Check], case: Case, seen: dict[str, list[Tensor]]) -> No
             checks.append(compare(key, seen["block0 out"][0][: len(case[key]), 1], case[key], MIXER))
 
 
-def final(case: Case, prediction: Any) -> list[Check]:
-    """Compare tracks, logits and the visibility decision."""
+def final(case: Case, prediction: Prediction, estimate: Estimate) -> list[Check]:
+    """Compare tracks, logits and the visibility decision that follows from the card."""
     checks = [compare("tracks", prediction.xy, case["tracks"], PIXELS)]
+    checks += [compare(name, getattr(estimate, name).T, case[name], LOGITS) for name in ("occlusion", "expected_dist")]
     score = prediction.visible * prediction.confidence
-    for name, ours in (("occlusion", prediction.visible), ("expected_dist", prediction.confidence)):
-        checks.append(compare(name, -torch.logit(ours.double()), case[name], LOGITS))
     clear = np.abs(score.numpy() - 0.5) > 1e-4
     checks.append(compare("visible", score > 0.5, case["visible"], 0, where=clear))
     return checks
@@ -163,7 +163,8 @@ def offline(case: Case, parity: Parity, manifest: str) -> list[Check]:
     watch = Watch(hid1=heads.hid1, hid2=heads.hid2, hid3=heads.hid3, mixer=mixer, block0=mixer.blocks[0])
     with watch as seen:
         estimates = _whole_clip(model, features, size, queries)
-    checks = final(case, model.track(features, size, queries))
+    estimate = model.estimate(features, size, of_query, queries)
+    checks = final(case, model.track(features, size, queries), estimate)
     records(checks, case, network, size, estimates)
     _features(checks, case, features, of_query, model.levels(size).refined[-1])
     _heads(checks, case, seen, features.lowres[0], of_query.lowres[0])

@@ -206,14 +206,19 @@ class TapirModel(TapirBase):
     @torch.inference_mode()
     def track(self, features: Features, size: Size, queries: Tensor) -> Prediction:
         """See `ClipModel.track`: queries [N,3] (t, x, y) in the clip itself."""
-        return self._track(features, size, self.query_features(features, size, queries), queries.to(self.device))
+        of_query = self.query_features(features, size, queries)
+        return self._prediction(size, self.estimate(features, size, of_query, queries.to(self.device)))
 
     @torch.inference_mode()
     def track_features(self, features: Features, size: Size, of_query: QueryFeatures) -> Prediction:
         """Prediction [N,T,...] for points known by their features alone (see `features_at`)."""
-        return self._track(features, size, of_query, None)
+        return self._prediction(size, self.estimate(features, size, of_query, None))
 
-    def _track(self, features: Features, size: Size, of_query: QueryFeatures, queries: Tensor | None) -> Prediction:
+    def estimate(self, features: Features, size: Size, of_query: QueryFeatures, queries: Tensor | None) -> Estimate:
+        """The final estimate: the mean over resolutions of positions and logits.
+
+        queries [N,3] (t, x, y), pixels of `size`, if the points were seen in this very clip.
+        """
         levels = self.levels(size)
         maps = features.levels()
         pyramids = [self.network.pyramid(maps[k]) for k in levels.refined]
@@ -228,8 +233,7 @@ class TapirModel(TapirBase):
                 start = self._pin(start, size, queries[rows])
             chosen = choose_rows(at_levels, rows)
             parts.append(self._refined(start, pyramids, [levels.maps[k] for k in levels.refined], chosen))
-        estimate = Estimate(*(torch.cat(field, 1) for field in zip(*parts, strict=True)))
-        return self._prediction(size, estimate)
+        return Estimate(*(torch.cat(field, 1) for field in zip(*parts, strict=True)))
 
     def _pin(self, start: Estimate, size: Size, queries: Tensor) -> Estimate:
         """The first guess with each point put where it was asked for, on the frame of its query."""
