@@ -148,7 +148,7 @@ def draw(video: Any, tracks: Tracks, path: str | Path, **style: Any) -> Path:
 
     `style` are the fields of `tapkit.viz.Style`.
     """
-    from tapkit.viz import Style, draw_video
+    from tapkit.viz.draw import Style, draw_video
 
     with using(video) as source:
         draw_video(source, tracks, path, style=Style(**style))

@@ -93,7 +93,7 @@ def _print(rows: list) -> None:  # type: ignore[type-arg]
     for r in rows:
         figures = (f"{r.fps:.1f}", f"{r.first_ms:.0f}", f"{r.median_ms:.1f}", f"{r.p95_ms:.1f}", f"{r.multiples:.3f}", f"{r.peak_mib:.0f}")
         table.add_row(r.model, r.precision, str(r.points), f"{r.width}x{r.height}", *figures)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def _reference(names: list[str]) -> None:

@@ -30,7 +30,7 @@ def draw(
     """
     from tapkit.types import Tracks
     from tapkit.video import open_video
-    from tapkit.viz import Style, draw_video
+    from tapkit.viz.draw import Style, draw_video
 
     style = Style(
         trail=trail, radius=radius, color=color, occluded=occluded, threshold=threshold, grid=lines, labels=labels, dim=dim  # type: ignore[arg-type]

@@ -139,7 +139,7 @@ class _Sinks:
             self.recorder = stack.enter_context(Recorder(output, source.info, queries, provenance))
         self.picture: Any = None
         if record is not None:
-            from tapkit.viz import Drawer, Style
+            from tapkit.viz.draw import Drawer, Style
             from tapkit.video.writer import VideoWriter
 
             writer = stack.enter_context(VideoWriter(record, source.info))

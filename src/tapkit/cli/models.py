@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -25,10 +26,11 @@ def models(
     if as_json:
         print(json.dumps([{**c.to_dict(), "weights_present": _state(c, weights.find(c)) != "missing"} for c in chosen], indent=1))
         return
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table()
+    table = Table(box=box.SIMPLE)
     for name in ("id", "streaming", "latency", "input", "weights licence", "commercial", "published (first)", "weights"):
         table.add_column(name, overflow="fold")
     for card in chosen:
@@ -37,7 +39,7 @@ def models(
             f"{card.input_size[1]}x{card.input_size[0]}" if card.input_size else "any",
             card.weights_licence, "yes" if card.commercial else "no", _published(card), _state(card, weights.find(card)),
         )
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _published(card: ModelCard) -> str:

@@ -14,7 +14,7 @@ from tapkit.engine.tracker import Tracker
 from tapkit.types import FrameResult, Provenance, Queries
 from tapkit.video.base import Source
 from tapkit.video.writer import VideoWriter
-from tapkit.viz import Drawer, Style
+from tapkit.viz.draw import Drawer, Style
 
 OnComplete = Callable[[int, Record], None]
 

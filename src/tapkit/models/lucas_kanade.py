@@ -147,13 +147,15 @@ class LucasKanade:
         xy[~good] = np.clip(old[~good] + drift, 0, (width, height))
         for row in np.flatnonzero(~good & inside):
             place, score = self._find(gray, xy[row], state.patch.numpy()[row])
+            match[row] = score
             if score > config.found_match:
-                xy[row], match[row], back[row], good[row] = place, score, 0.5, True
+                xy[row], back[row], good[row] = place, 0.5, True
         after = torch.from_numpy(good)
         lost = torch.where(after, torch.zeros(()), state.lost + 1)
         taken_up = state.taken_up | (after & ~state.tracked)
         moved = state._replace(xy=torch.from_numpy(xy), tracked=after, age=state.age + 1, lost=lost, taken_up=taken_up)
-        evidence = Evidence(after, torch.from_numpy(back), torch.from_numpy(match), moved.age, lost, taken_up)
+        edge = torch.from_numpy(((xy < 1) | (xy > (width - 1, height - 1))).any(1))
+        evidence = Evidence(after, torch.from_numpy(back), torch.from_numpy(match), moved.age, lost, taken_up, edge)
         return moved, evidence
 
     def _flow(self, before: np.ndarray, after: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -202,23 +204,25 @@ class Evidence(NamedTuple):
     back_error: Tensor
     """[N] forward-backward error in pixels."""
     match: Tensor
-    """[N] correlation with the query's patch, -1..1."""
+    """[N] correlation with the query's patch, -1..1; for lost points the best one near where they were lost."""
     age: Tensor
     """[N] frames since the query."""
     lost: Tensor
     """[N] frames since it was lost."""
     taken_up: Tensor
     """[N] bool: was lost at least once and found again."""
+    edge: Tensor
+    """[N] bool: at the border of the frame, where lost points that have left it wait."""
 
 
 def features(evidence: Evidence) -> tuple[Tensor, Tensor]:
-    """What the probabilities depend on: for points being followed [N,6], for lost ones [N,3]."""
+    """What the probabilities depend on: for points being followed [N,6], for lost ones [N,6]."""
     ones = torch.ones_like(evidence.match)
     back = evidence.back_error.clamp(max=2.0)
     age = (1 + evidence.age).log()
     match = evidence.match
     followed = torch.stack([ones, back, match, match.clamp(min=0) ** 4, age, evidence.taken_up.float()], -1)
-    lost = torch.stack([ones, (1 + evidence.lost).log(), age], -1)
+    lost = torch.stack([ones, (1 + evidence.lost).log(), age, match, match.clamp(min=0) ** 4, evidence.edge.float()], -1)
     return followed, lost
 
 
@@ -234,10 +238,13 @@ def probabilities(evidence: Evidence) -> tuple[Tensor, Tensor]:
 
 
 FOLLOWED = (
-    (1.329, -0.791, 1.381, 0.407, -0.104, -0.994),
-    (1.725, -1.187, 2.395, -0.755, -0.629, -1.194),
+    (1.481, -0.802, 1.474, 0.140, -0.140, -0.935),
+    (2.280, -1.220, 1.772, -0.659, -0.651, -1.226),
 )
-LOST = ((1.859, 0.277, -0.665), (2.709, -0.931, -0.577))
+LOST = (
+    (1.573, 0.198, -0.499, -0.555, 1.557, -1.686),
+    (2.754, -1.054, -0.459, -0.055, -0.188, -0.178),
+)
 
 
 def peak_offset(scores: np.ndarray, index: int) -> float:
