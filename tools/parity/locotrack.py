@@ -42,7 +42,8 @@ def run(case: Arrays, name: str, parity: Parity) -> list[Check]:
         checks.append(compare(f"adapter {key}", logit, case[key], 1e-3, where=np.abs(case[key]) < 6))
     points = model.point_features(features, size, queries)
     known = model._in_units(queries, size)
-    states = list(model.network.estimates(features.initial(), features.refined(), points, known))
+    first = model.network.match(features.initial(), points, known)
+    states = [first, *model.network.refine(features.refined(), points, first)]
     scale = torch.tensor([width, height] if str(case["mode"]) == "forward" else [256, 256]) / 256
     logits = [torch.stack([state[field] for state in states]) for field in (1, 2)]
     checks += [
@@ -79,7 +80,7 @@ def _inside(
         checks.append(compare(key, volume.view(7, 7, 7, 7), case[key], 1e-4))
         key = f"dbg_cmd_emb_{name}_q1_t1"
         checks.append(compare(key, network.cmdtop[number](volume)[0], case[key], 1e-4))
-    costs = network.costs(initial.lowres[frame], initial.hires[frame], one)
+    costs = network.costs(initial.lowres[frame], initial.hires[frame], one.low, one.high)
     checks += [
         compare("dbg_cost_in_t1_q1", costs[0, :, ::3, ::3], case["dbg_cost_in_t1_q1"], 1e-5),
         compare("dbg_cost_out_t1_q1", network.heat(costs)[0, 0], case["dbg_cost_out_t1_q1"], 1e-5),

@@ -17,9 +17,9 @@ from tapkit.errors import QueryError, ShapeError, UsageError
 from tapkit.models import locotrack_network as network_
 from tapkit.models.base import Prediction, Size
 from tapkit.models.cards import locotrack as cards
-from tapkit.models.locotrack_network import LocoTrackConfig, LocoTrackNetwork, Maps, PointFeatures, chunks
+from tapkit.models.locotrack_network import LocoTrackConfig, LocoTrackNetwork, Maps, PointFeatures, groups
 from tapkit.nn.global_matching import check_resolution, refinement_resolutions, resize_bilinear, to_unit_range
-from tapkit.nn.packed import Conv2d, Linear, pack
+from tapkit.nn.packed import Linear, pack
 from tapkit.nn.precision import feature_dtype
 from tapkit.types import ModelCard
 from tapkit.weights import match
@@ -77,9 +77,10 @@ class LocoTrack:
         """What depends on where the weights are."""
         dtype = feature_dtype(self._options.precision, self.device)
         if dtype != torch.float32:  # never back: what was rounded stays rounded
-            kinds = (Conv2d, Linear, network_.CellConv)
-            for module in self.network.modules():
-                if isinstance(module, kinds):
+            self.network.resnet_torch.to(dtype)
+            self.network.cmdtop.to(dtype)
+            for module in self.network.torch_pips_mixer.modules():
+                if isinstance(module, Linear):
                     module.to(dtype)
         pack(self.network)
         self.network.prepare()
@@ -112,8 +113,8 @@ class LocoTrack:
         return int(numbers) * self.network.resnet_torch.initial_conv.weight.dtype.itemsize
 
     def point_bytes(self, frames: int, size: Size) -> int:
-        """The estimate and the answer; what refinement needs besides is bounded by its blocks, not by the points."""
-        return frames * 4 * (2 * 4 + network_.Mixer.INPUTS)
+        """The answer while it is put together; what refinement needs is bounded by its groups, not by the points."""
+        return frames * 4 * 2 * 4
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> ClipFeatures:
@@ -170,9 +171,10 @@ class LocoTrack:
         initial, refined = features.initial(), features.refined()
         xy = torch.zeros(count, frames, 2, device=self.device)
         visible, confidence = torch.zeros_like(xy[..., 0]), torch.zeros_like(xy[..., 0])
-        for rows in chunks(count, frames) if frames else []:
+        for rows in groups(count, frames) if frames else []:
             asked = None if known is None else self._in_units(known[rows], size)
-            *_, last = self.network.estimates(initial, refined, points.rows(rows), asked)
+            some = points.rows(rows)
+            *_, last = self.network.refine(refined, some, self.network.match(initial, some, asked))
             xy[rows] = coords.resize(last.xy, UNITS, size)
             visible[rows], confidence[rows] = (-last.occluded).sigmoid(), (-last.uncertain).sigmoid()
         return Prediction(xy, visible, confidence)
@@ -180,7 +182,7 @@ class LocoTrack:
     def track(self, features: ClipFeatures, size: Size, queries: Tensor) -> Prediction:
         """See `ClipModel.track`."""
         parts = []
-        for rows in chunks(len(queries), len(features.hires)) or [slice(0, 0)]:
+        for rows in groups(len(queries), len(features.hires)) or [slice(0, 0)]:
             points = self.point_features(features, size, queries[rows])
             parts.append(self.track_points(features, size, points, queries[rows]))
         return Prediction(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))

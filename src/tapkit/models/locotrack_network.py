@@ -7,14 +7,14 @@ of the three volumes into 256 numbers; and a temporal transformer over the whole
 Points do not influence each other.
 
 Positions inside are (x, y) in units of a 256x256 image, corner origin, whatever the resolution of the features.
-Points are worked on in chunks, and within one also frames, of at most `BLOCK` point-frames: no array of correlations is
-larger than such a block, and results do not depend on it.
+Correlations are made and encoded in blocks of at most `BLOCK` point-frames (one point in one frame), so that no array
+of them is larger than such a block; the transformer is given groups of points. Results depend on neither.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from tapkit.models.base import Size
 from tapkit.nn.global_matching import sample_trilinear, soft_argmax
-from tapkit.nn.packed import Linear, can_pack
+from tapkit.nn.packed import Conv2d, Linear, can_pack
 from tapkit.nn.resnet import ResNet, l2_normalize, same_padding
 
 UNIT = 256
@@ -37,7 +37,9 @@ STEPS = 4
 HEAT = 20.0
 """Factor on the heat map before its softmax."""
 BLOCK = 256
-"""Point-frames worked on at once: large enough for full speed, small enough to stay in cache and bound memory."""
+"""Point-frames correlated at once: large enough for full speed, small enough to stay in cache and bound memory."""
+GROUP = 2048
+"""Point-frames whose tokens exist at once (one whole track at least)."""
 MAPS = ("hires", "lowres", "highest")
 """The order in which the maps' encodings enter the transformer."""
 
@@ -133,6 +135,11 @@ class CellConv(nn.Conv2d):
             self.cells = []
         return super().train(mode)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self.cells = []
+        super()._apply(fn, recurse)
+        return self
+
     def forward(self, x: Tensor) -> Tensor:
         """x [B,n,n,C] -> [B,m,m,C']."""
         if not self.cells:
@@ -184,7 +191,7 @@ class Attention(nn.Module):
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         else:  # in pieces, since the bias grows with the square of the clip's length
             pieces = []
-            for rows in torch.arange(x.shape[1], device=x.device).split(BLOCK):
+            for rows in torch.arange(x.shape[1], device=x.device).split(GROUP):
                 bias = time_bias(self.heads, rows, x.shape[1]).to(q.dtype)
                 queries = q[:, :, rows[0] : rows[-1] + 1]
                 pieces.append(F.scaled_dot_product_attention(queries, k, v, attn_mask=bias))
@@ -313,7 +320,7 @@ class LocoTrackNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.resnet_torch = ResNet()
-        self.cost_conv = nn.Conv2d(2, 1, 3, padding=1)
+        self.cost_conv = Conv2d(2, 1, 3, padding=1)
         self.occ_linear = nn.Linear(6, 2)
         self.cmdtop = nn.ModuleList([CorrelationEncoder(config) for _ in MAPS])
         self.torch_pips_mixer = Mixer(config)
@@ -344,24 +351,25 @@ class LocoTrackNetwork(nn.Module):
         low, high = (sample_trilinear(level, at(level)) for level in (initial.lowres, initial.hires))
         return PointFeatures(low, high, *patches)
 
-    def locate(self, lowres: Tensor, hires: Tensor, points: PointFeatures) -> Estimate:
-        """Global matching of points with maps lowres [T,h8,w8,C], hires [T,h4,w4,C] (each frame for itself)."""
-        stacked = self.costs(lowres, hires, points)  # [N*T,2,h4,w4]
-        frames, (height, width) = len(hires), stacked.shape[-2:]
+    def locate(self, lowres: Tensor, hires: Tensor, low: Tensor, high: Tensor) -> Estimate:
+        """Global matching of features low, high [N,C] with maps lowres, hires [T,h,w,C] (each frame for itself)."""
+        stacked = self.costs(lowres, hires, low, high)  # [N*T,2,h4,w4]
+        height, width = stacked.shape[-2:]
         heat = self.heat(stacked)
         scale = heat.new_tensor([UNIT / width, UNIT / height])
         xy = soft_argmax(HEAT * heat[:, 0]) * scale
         flat = stacked.flatten(2)
         pooled = torch.cat([flat.mean(-1), flat.amax(-1), flat.amin(-1)], -1)
         occluded, uncertain = self.occ_linear(pooled).unbind(-1)
-        shape = (-1, frames)
+        shape = (len(low), -1)
         return Estimate(xy.view(*shape, 2), occluded.view(shape), uncertain.view(shape))
 
-    def costs(self, lowres: Tensor, hires: Tensor, points: PointFeatures) -> Tensor:
+    def costs(self, lowres: Tensor, hires: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Correlations of points with whole maps, float32 [N*T,2,h4,w4]: stride 8 (enlarged), stride 4."""
         parts = []
-        for level, vectors in ((lowres, points.low), (hires, points.high)):
-            cost = (vectors @ level.flatten(0, 2).T).float()
+        for level, vectors in ((lowres, low), (hires, high)):
+            # in full precision always: the heat is 20 times as sharp as this
+            cost = vectors.float() @ level.flatten(0, 2).float().T
             parts.append(cost.view(-1, 1, *level.shape[1:3]))
         enlarged = F.interpolate(parts[0], size=parts[1].shape[-2:], mode="bilinear", align_corners=False)
         return torch.cat([enlarged, parts[1]], 1)
@@ -381,13 +389,15 @@ class LocoTrackNetwork(nn.Module):
 
     def tokens(self, maps: Maps, points: PointFeatures, now: Estimate) -> Tensor:
         """What the transformer is shown, float32 [N,T,854]."""
-        seen = [
-            self.encodings(Maps(*(level[part] for level in maps)), points, now.xy[:, part])
-            for part in _slices(len(maps.hires), BLOCK)
-        ]
+        count, frames = now.occluded.shape
+        codes = now.xy.new_empty(count, frames, len(MAPS) * 256)
+        for rows in slices(count, max(BLOCK // max(frames, 1), 1)):
+            for part in slices(frames, BLOCK):
+                seen = Maps(*(level[part] for level in maps))
+                codes[rows, part] = self.encodings(seen, points.rows(rows), now.xy[rows, part])
         scale = now.xy.new_tensor(_refined_size(maps)).flip(-1) / UNIT**2
         logits = torch.stack([now.occluded, now.uncertain], -1)
-        return torch.cat([logits, torch.cat(seen, 1), displacement_code(now.xy, scale)], -1)
+        return torch.cat([logits, codes, displacement_code(now.xy, scale)], -1)
 
     def update(self, tokens: Tensor, now: Estimate, size: Size) -> Estimate:
         """The estimate after a step; `size` is that of the images whose maps were read."""
@@ -397,35 +407,36 @@ class LocoTrackNetwork(nn.Module):
             now.xy + change[..., :2] * scale, now.occluded + change[..., 2], now.uncertain + change[..., 3]
         )
 
-    def estimates(
-        self, initial: Maps, refined: Maps, points: PointFeatures, known: Tensor | None = None
-    ) -> Iterator[Estimate]:
-        """The estimate by global matching and after each refinement step, for points of one chunk.
+    def match(self, initial: Maps, points: PointFeatures, known: Tensor | None = None) -> Estimate:
+        """The first estimate, by global matching (the map `highest` of `initial` is not used).
 
-        `initial`: maps for global matching (its `highest` is not used); `refined`: maps for refinement. `known` [N,3]
-        (t, x, y in 256-units): where the points were asked, if in this clip: global matching is overruled there.
+        `known` [N,3] (t, x, y in 256-units): where the points were asked, if in this clip; it overrules the matching.
         """
-        parts = [
-            self.locate(initial.lowres[part], initial.hires[part], points)
-            for part in _slices(len(initial.hires), max(BLOCK // max(len(points.low), 1), 1))
+        frames, count = len(initial.hires), len(points.low)
+        blocks = [
+            self.locate(initial.lowres[part], initial.hires[part], points.low, points.high)
+            for part in slices(frames, max(BLOCK // max(count, 1), 1))
         ]
-        now = Estimate(*(torch.cat(tensors, 1) for tensors in zip(*parts, strict=True)))
-        if known is not None:
-            frame = torch.arange(now.xy.shape[1], device=known.device)
-            at = (frame == known[:, :1].round())[..., None]
-            now = now._replace(xy=torch.where(at, known[:, None, 1:], now.xy))
-        yield now
+        now = Estimate(*(torch.cat(tensors, 1) for tensors in zip(*blocks, strict=True)))
+        if known is None:
+            return now
+        at = torch.arange(frames, device=known.device) == known[:, :1].round()
+        return now._replace(xy=torch.where(at[..., None], known[:, None, 1:], now.xy))
+
+    def refine(self, maps: Maps, points: PointFeatures, now: Estimate) -> Iterator[Estimate]:
+        """The estimates after each refinement step."""
         for _ in range(STEPS):
-            now = self.update(self.tokens(refined, points, now), now, _refined_size(refined))
+            now = self.update(self.tokens(maps, points, now), now, _refined_size(maps))
             yield now
 
 
-def chunks(points: int, frames: int) -> list[slice]:
-    """Points to be worked on together, so that `BLOCK` point-frames are not exceeded (one point at least)."""
-    return _slices(points, max(BLOCK // max(frames, 1), 1))
+def groups(points: int, frames: int) -> list[slice]:
+    """Points to be refined together, so that `GROUP` point-frames are not exceeded (one point at least)."""
+    return slices(points, max(GROUP // max(frames, 1), 1))
 
 
-def _slices(count: int, size: int) -> list[slice]:
+def slices(count: int, size: int) -> list[slice]:
+    """range(count) in pieces of at most `size`."""
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
