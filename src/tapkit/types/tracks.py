@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -243,3 +244,29 @@ class Tracks:
         from tapkit.types.storage import load_tracks
 
         return load_tracks(Path(path))
+
+    def write(self, path: str | Path, format: str | None = None, **options: Any) -> Path:
+        """Write for another program: `format` as `tapkit export --list` shows them, None by the ending of `path`.
+
+        Options common to all formats: when, threshold, gaps, start_frame (see `tapkit.export.format.Format.write`).
+        """
+        from tapkit.types import formats
+
+        return (formats.by_suffix(path) if format is None else formats.find(format)).write(self, path, **options)
+
+    @classmethod
+    def read(cls, path: str | Path, format: str | None = None, **options: Any) -> Tracks:
+        """Read what another program wrote, human keyframes marked (see `tapkit.export.format.Format.read`)."""
+        from tapkit.types import formats
+
+        return (formats.by_suffix(path) if format is None else formats.find(format)).read(path, **options)
+
+    def __getattr__(self, name: str) -> Callable[..., Path]:
+        """`tracks.to_FORMAT(path, **options)` for every format there is, those of other packages too."""
+        if name.startswith("to_"):
+            from tapkit.types import formats
+
+            wanted = name.removeprefix("to_").replace("_", "-")
+            if wanted in formats.formats():
+                return partial(formats.find(wanted).write, self)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -1,0 +1,155 @@
+"""COLMAP: a text model, and a database for its matcher-free reconstruction. Coordinates are tapkit's own.
+
+A point's positions become keypoints of the frames, and those of one point on two frames a match. Nothing is verified
+geometrically here: the database says so by writing the same matches as inliers of uncalibrated pairs, for `mapper`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tapkit.errors import UsageError, require
+from tapkit.export.format import Format, Job, Option
+from tapkit.export.text import table, write_text
+
+EXTRA = "colmap"
+
+
+def _focal(job: Job, focal: float) -> float:
+    """Pixels; COLMAP's own guess where none is known: 1.2 times the longer side."""
+    return focal or 1.2 * max(job.video.size)
+
+
+def _image_names(job: Job, image: str) -> list[str]:
+    return [image.format(number) for number in job.numbers.tolist()]
+
+
+def _rotation_quaternion(rotation: np.ndarray) -> np.ndarray:
+    """Unit quaternion (w, x, y, z), w >= 0, of a rotation matrix [3,3].
+
+    The eigenvector of the largest eigenvalue of Bar-Itzhack's matrix (2000), which is stable for every rotation.
+    """
+    r = np.asarray(rotation, float)
+    k = np.array([
+        [r[0, 0] - r[1, 1] - r[2, 2], 0, 0, 0],
+        [r[0, 1] + r[1, 0], r[1, 1] - r[0, 0] - r[2, 2], 0, 0],
+        [r[0, 2] + r[2, 0], r[1, 2] + r[2, 1], r[2, 2] - r[0, 0] - r[1, 1], 0],
+        [r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], r.trace()],
+    ])  # fmt: skip
+    quaternion = np.linalg.eigh(k / 3, UPLO="L")[1][:, -1][[3, 0, 1, 2]]
+    return quaternion if quaternion[0] >= 0 else -quaternion
+
+
+def _text(
+    job: Job, target: Path, focal: float = 0.0, image: str = "{:06d}.png", poses: Any = None, points: Any = None
+) -> None:
+    """cameras.txt, images.txt and points3D.txt in a folder.
+
+    `poses` [T,3,4] world to camera and `points` [N,3] (NaN: unknown, N as in the tracks) are what odometry found;
+    without them poses are the identity and no 2D point belongs to a 3D one, as `point_triangulator` expects it.
+    """
+    count, frames = job.keys.key.shape
+    poses = np.broadcast_to(np.eye(3, 4), (frames, 3, 4)) if poses is None else np.asarray(poses, float)
+    world = np.full((count, 3), np.nan) if points is None else np.asarray(points, float)
+    if poses.shape != (frames, 3, 4) or world.shape != (count, 3):
+        raise UsageError(
+            f"poses must be [T,3,4]={[frames, 3, 4]} and points [N,3]={[count, 3]}, "
+            f"got {list(poses.shape)} and {list(world.shape)}"
+        )
+    target.mkdir()
+    length, (height, width) = _focal(job, focal), job.video.size
+    camera = f"1 PINHOLE {width} {height} {length} {length} {width / 2} {height / 2}\n"
+    write_text(target / "cameras.txt", ["# CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]\n", camera])
+    known = np.isfinite(world).all(1)
+    write_text(target / "images.txt", _images(job, poses, known, image))
+    write_text(target / "points3D.txt", _points3d(job, world, known))
+
+
+def _images(job: Job, poses: np.ndarray, known: np.ndarray, image: str) -> Iterator[str]:
+    yield "# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME\n# POINTS2D[] as (X, Y, POINT3D_ID)\n"
+    for t, name in enumerate(_image_names(job, image)):
+        here = np.flatnonzero(job.keys.key[:, t])
+        x, y = job.keys.xy[here, t].T
+        pose = " ".join(f"{v:.12g}" for v in (*_rotation_quaternion(poses[t, :, :3]), *poses[t, :, 3]))
+        yield f"{t + 1} {pose} 1 {name}\n"
+        yield table("%.5f %.5f %d ", x, y, np.where(known[here], here + 1, -1)).rstrip() + "\n"
+
+
+def _points3d(job: Job, world: np.ndarray, known: np.ndarray) -> Iterator[str]:
+    yield "# POINT3D_ID, X, Y, Z, R, G, B, ERROR, TRACK[] as (IMAGE_ID, POINT2D_IDX)\n"
+    order = np.cumsum(job.keys.key, 0) - 1  # index of each key among those of its frame
+    for row in np.flatnonzero(known):
+        seen = np.flatnonzero(job.keys.key[row])
+        place = " ".join(f"{v:.9g}" for v in world[row])
+        yield f"{row + 1} {place} 128 128 128 0 " + table("%d %d ", seen + 1, order[row, seen]).rstrip() + "\n"
+
+
+def _pairs(frames: int, span: int) -> Iterator[tuple[int, int]]:
+    """Pairs of frames to match: distances 1, 2, 4, ... up to `span` frames; COLMAP joins them to whole tracks."""
+    step = 1
+    while step <= min(span, frames - 1):
+        yield from ((t, t + step) for t in range(frames - step))
+        step *= 2
+
+
+def _database(job: Job, target: Path, focal: float = 0.0, image: str = "{:06d}.png", span: int = 64) -> None:
+    """database.db with one camera, an image for each frame, keypoints and matches."""
+    colmap = require("pycolmap", EXTRA)
+    key = job.keys.key
+    database = colmap.Database.open(str(target))
+    try:
+        camera = colmap.Camera.create_from_model_name(
+            0, "SIMPLE_PINHOLE", _focal(job, focal), job.video.width, job.video.height
+        )
+        camera.has_prior_focal_length = bool(focal)
+        camera_id = database.write_camera(camera)
+        order = np.cumsum(key, 0) - 1
+        numbers = []
+        for t, name in enumerate(_image_names(job, image)):
+            numbers.append(database.write_image(colmap.Image(name=name, camera_id=camera_id)))
+            database.write_keypoints(numbers[t], np.ascontiguousarray(job.keys.xy[key[:, t], t], np.float32))
+        geometry = colmap.TwoViewGeometry()
+        geometry.config = colmap.TwoViewGeometryConfiguration.UNCALIBRATED
+        for a, b in _pairs(job.tracks.frames, span):
+            both = key[:, a] & key[:, b]
+            if both.any():
+                matches = np.stack([order[both, a], order[both, b]], 1).astype(np.uint32)
+                geometry.inlier_matches = matches
+                database.write_matches(numbers[a], numbers[b], matches)
+                database.write_two_view_geometry(numbers[a], numbers[b], geometry)
+    finally:
+        database.close()
+
+
+def _database_size(job: Job, span: int = 64, **_: Any) -> float:
+    """Keypoints 8 bytes; a match 8 bytes, twice, for every pair that has it."""
+    steps = 1 + int(np.log2(max(min(span, job.tracks.frames - 1), 1)))
+    return float(job.keys.key.sum()) * (8 + 16 * steps)
+
+
+def _python_only(text: str) -> Any:
+    raise UsageError(
+        "poses and points are arrays: give them from Python, tracks.to_colmap(path, poses=..., points=...)"
+    )
+
+
+_OPTIONS = {
+    "focal": Option(float, "focal length in pixels, where it is known"),
+    "image": Option(str, "file names of the frames, with {:06d} for the number"),
+}
+COLMAP = Format(
+    "colmap", "/", "COLMAP text model (a folder)", _text, timing="index", keeps_empty=True, bytes_per_key=22,
+    options={
+        **_OPTIONS, "poses": Option(_python_only, "[T,3,4] world to camera; from Python only"),
+        "points": Option(_python_only, "[N,3] positions in the world; from Python only"),
+    },
+)  # fmt: skip
+COLMAP_DATABASE = Format(
+    "colmap-database", ".db", "COLMAP database with keypoints and matches", _database, timing="index",
+    size=_database_size,
+    options={**_OPTIONS, "span": Option(int, "longest distance in frames that is matched directly")},
+)  # fmt: skip

@@ -1,0 +1,172 @@
+"""DeepLabCut: labelled data of a project (CollectedData_SCORER.csv and .h5) and predictions (csv and h5).
+
+Pixel centres are integers (DeepLabCut does not say; its own tools index arrays with these numbers). Missing
+positions are empty cells. Tables are pandas frames with the columns scorer, bodyparts, coords.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tapkit import coords
+from tapkit.errors import UsageError, require
+from tapkit.export.format import Format, Job, Option, flag
+from tapkit.export.found import Context, Found
+from tapkit.export.text import NameRule
+
+EXTRA, KEY = "dlc", "df_with_missing"
+_TABLE_COLUMNS = 1200
+"""HDF5 keeps column names in a header of 64 KB: wider frames get pandas' "fixed" layout, which reads alike."""
+
+
+def _frame(job: Job, frames: np.ndarray, scorer: str, index: Any, likelihood: bool) -> Any:
+    """The pandas frame: a row for each of `frames`, columns (scorer, bodypart, x | y | likelihood)."""
+    pandas = require("pandas", EXTRA)
+    xy = coords.to_centers(job.keys.xy[:, frames])
+    parts, axes = [xy[..., 0], xy[..., 1]], ["x", "y"]
+    if likelihood:
+        parts.append(np.where(job.keys.key, job.tracks.visible * job.tracks.confidence, np.nan)[:, frames])
+        axes.append("likelihood")
+    values = np.stack(parts, 1).reshape(-1, len(frames)).T
+    columns = pandas.MultiIndex.from_product([[scorer], job.names, axes], names=["scorer", "bodyparts", "coords"])
+    return pandas.DataFrame(np.ascontiguousarray(values, dtype=np.float64), columns=columns, index=index)
+
+
+def _store(frame: Any, target: Path) -> None:
+    """Both files beside each other: the CSV to read by eye, the HDF5 that DeepLabCut opens."""
+    require("tables", EXTRA)
+    layout = "table" if frame.shape[1] <= _TABLE_COLUMNS and frame.index.nlevels == 1 else "fixed"
+    frame.to_hdf(target.with_suffix(".h5"), key=KEY, mode="w", format=layout)
+    frame.to_csv(target.with_suffix(".csv"))
+
+
+def _labelled(job: Job, target: Path, scorer: str = "tapkit", frames: str = "labelled", images: bool = True) -> None:
+    """A folder labeled-data/VIDEO: the table, and the pictures of its rows cut out of the video."""
+    pandas = require("pandas", EXTRA)
+    chosen = _chosen(job, frames)
+    digits = len(str(job.tracks.frames - 1 + job.first))
+    names = [f"img{job.first + t:0{digits}d}.png" for t in chosen.tolist()]
+    folder = job.path.name
+    index = pandas.MultiIndex.from_tuples([("labeled-data", folder, name) for name in names])
+    target.mkdir()
+    if images:
+        _pictures(job, chosen, [target / name for name in names])
+    _store(_frame(job, chosen, scorer, index, False), target / f"CollectedData_{scorer}")
+
+
+def _chosen(job: Job, frames: str) -> np.ndarray:
+    """Frames to write: "labelled" those with human keyframes (else those of the queries), "all", or every n-th."""
+    present: np.ndarray = np.any(job.keys.key, axis=0)
+    if frames == "labelled":
+        wanted: np.ndarray = np.any(job.keyframe, axis=0)
+        if not wanted.any():
+            wanted = np.isin(np.arange(len(present)), job.tracks.queries.t)
+    elif frames == "all":
+        wanted = np.ones(len(present), bool)
+    elif re.fullmatch(r"[1-9]\d*", frames):
+        wanted = np.arange(len(present)) % int(frames) == 0
+    else:
+        raise UsageError(f"frames must be labelled, all, or a number n for every n-th frame, got {frames!r}")
+    chosen = np.flatnonzero(present & wanted)
+    if not len(chosen):
+        raise UsageError(f"no point has a position on the chosen frames (frames={frames}): try frames=all")
+    return chosen
+
+
+def _pictures(job: Job, frames: np.ndarray, paths: list[Path]) -> None:
+    """Save those frames of the video as PNG."""
+    from PIL import Image
+
+    from tapkit.video import open_video
+
+    if not job.video.path:
+        raise UsageError("DeepLabCut needs pictures but the tracks do not know their video: images=no goes without")
+    with open_video(job.video.path) as source:
+        for frame, path in zip(frames.tolist(), paths, strict=True):
+            Image.fromarray(source.read(frame).image).save(path)
+
+
+def _predictions(job: Job, target: Path, scorer: str = "tapkit") -> None:
+    frames = np.arange(job.tracks.frames)
+    _store(_frame(job, frames, scorer, frames, True), target)
+
+
+# -- reading ------------------------------------------------------------------------------------------
+
+
+def _load(path: Path, context: Context) -> Any:
+    """The pandas frame of a CSV or HDF5 file, or of the CollectedData file in a folder."""
+    pandas = require("pandas", EXTRA)
+    if path.is_dir():
+        files = sorted(path.glob("CollectedData_*.h5")) or sorted(path.glob("CollectedData_*.csv"))
+        if not files:
+            raise context.damaged("there is no CollectedData file in the folder")
+        path = files[0]
+    if path.suffix.lower() in (".h5", ".hdf5"):
+        require("tables", EXTRA)
+        return pandas.read_hdf(path)
+    lines = path.read_text("utf-8-sig").split("\n", 4)
+    heads = 0
+    while heads < 4 and lines[heads].split(",")[0] in ("scorer", "individuals", "bodyparts", "coords"):
+        heads += 1
+    if heads < 3:
+        raise context.damaged("it does not begin with the rows scorer, bodyparts, coords")
+    depth = next(n for n, cell in enumerate(lines[0].split(",")[1:], 1) if cell)
+    return pandas.read_csv(path, header=list(range(heads)), index_col=list(range(depth)))
+
+
+def _read(path: Path, context: Context) -> Found:
+    """Labelled data (all positions are human) or predictions (none is); points of several animals: ANIMAL.PART."""
+    frame = _load(path, context)
+    numbers = np.array([_number(row) for row in frame.index.tolist()])
+    labelled = frame.index.nlevels > 1 or isinstance(frame.index[0], str)
+    levels = list(frame.columns.names)
+    tracks, likelihood = [], []
+    order = list(dict.fromkeys(column[1:-1] for column in frame.columns.tolist()))
+    scorer = frame.columns[0][0]
+    if "bodyparts" not in levels or "coords" not in levels:
+        raise context.damaged("its columns are not scorer, bodyparts, coords")
+    for part in order:
+        x, y = (frame[(scorer, *part, axis)].to_numpy(float) for axis in "xy")
+        known = np.isfinite(x) & np.isfinite(y)
+        tracks.append((".".join(part), numbers[known], *coords.from_centers(np.stack([x, y])[:, known])))
+        score = (scorer, *part, "likelihood")
+        sure = frame[score].to_numpy(float) if score in frame.columns else np.ones(len(x))
+        likelihood.append(np.nan_to_num(sure[known]))
+    sure = np.clip(np.concatenate([np.zeros(0), *likelihood]), 0, 1)
+    return Found.of(
+        tracks, visible=sure, human=np.full(len(sure), labelled), frames=None if labelled else len(frame),
+        first=None if labelled else 0,
+    )  # fmt: skip
+
+
+def _number(row: Any) -> int:
+    """Frame of a row: a number, or the last digits of a picture's name."""
+    if isinstance(row, (int, np.integer)):
+        return int(row)
+    name = str(row[-1] if isinstance(row, tuple) else row)
+    digits = re.findall(r"\d+", Path(name).stem)
+    if not digits:
+        raise UsageError(f"the picture {name!r} has no frame number in its name")
+    return int(digits[-1])
+
+
+_PARTS = NameRule(r"[^\w-]", 60, letter_first=True)
+_SCORER = Option(str, "the scorer: who labelled, as in config.yaml")
+
+
+DEEPLABCUT = Format(
+    "dlc", "/", "DeepLabCut labelled data (a folder labeled-data/VIDEO)", _labelled, _read, _PARTS, timing="index",
+    bytes_per_key=40, human_marks=True, options={
+        "scorer": _SCORER, "images": Option(flag, "no: without the pictures"),
+        "frames": Option(str, "labelled (human keyframes, else queries), all, or n for every n-th"),
+    },
+)  # fmt: skip
+DEEPLABCUT_PREDICTIONS = Format(
+    "dlc-predictions", ".h5", "DeepLabCut predictions (h5 and csv)", _predictions, _read, _PARTS, occlusion=True,
+    timing="index", keeps_empty=True, bytes_per_key=75, options={"scorer": _SCORER},
+)  # fmt: skip

@@ -1,0 +1,245 @@
+"""What a file said, and how it becomes `Tracks` again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from tapkit.errors import StorageError, UsageError
+from tapkit.types import Provenance, Queries, Tracks, VideoInfo
+
+Human = Literal["auto", "marks", "changed", "all", "none"]
+MOVED = 0.01
+"""Pixels by which a position must differ from the original to count as set by a human: well above what formats
+round away, well below what a hand can do."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the caller knows about the video that the file does not say."""
+
+    path: Path
+    video: VideoInfo | None = None
+
+    def size(self, width: float | None = None, height: float | None = None) -> tuple[int, int]:
+        """(height, width): what the file says, else what the caller gave; one sentence if neither does."""
+        if self.video is not None:
+            return self.video.size
+        if width is None or height is None:
+            raise UsageError(
+                f"{self.path.name} does not say how large the picture is: give the video, the original tracks or a size"
+            )
+        return round(height), round(width)
+
+    def damaged(self, why: str) -> StorageError:
+        """An error for a file that is not what it should be."""
+        return StorageError(f"cannot read {self.path}: {why}")
+
+
+@dataclass
+class Found:
+    """Positions found in a file, K of them, in tapkit's coordinates; and what it says about the video."""
+
+    names: list[str]
+    """Of the points, in the file's order."""
+    point: np.ndarray
+    """[K] int: index into `names`."""
+    frame: np.ndarray
+    """[K] int: number in the file's own counting."""
+    xy: np.ndarray
+    """[K,2] float64."""
+    visible: np.ndarray | None = None
+    """[K] probability; None: every position in the file is visible."""
+    confidence: np.ndarray | None = None
+    human: np.ndarray | None = None
+    """[K] bool: marked in the file as set by a human; None: it has no such marks."""
+    width: int | None = None
+    height: int | None = None
+    fps: Fraction | None = None
+    pixel_aspect: Fraction | None = None
+    frames: int | None = None
+    first: int | None = None
+    """Number of frame 0, where the file says so."""
+    positional: bool = False
+    """Whether names are made up by the format, so that points are told apart by their order alone."""
+
+    @classmethod
+    def of(cls, tracks: Sequence[tuple[str, Any, Any, Any]], **facts: Any) -> Found:
+        """From (name, frame numbers, xs, ys) of each point; names that occur twice get a number."""
+        lengths = [len(t[1]) for t in tracks]
+
+        def column(part: int, dtype: type) -> np.ndarray:
+            return np.concatenate([np.zeros(0, dtype), *(np.asarray(t[part], dtype=dtype) for t in tracks)])
+
+        xy = np.stack([column(2, float), column(3, float)], 1)
+        return cls(
+            unique([t[0] for t in tracks]), np.repeat(np.arange(len(tracks)), lengths), column(1, int), xy, **facts
+        )
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """The names with a number added to those that occurred before."""
+    from tapkit.export.text import NameRule
+
+    return NameRule(forbidden=r"(?!)", longest=10_000).apply(names)
+
+
+def assemble(
+    found: Found,
+    context: Context,
+    first: int,
+    original: Tracks | None,
+    rename: Callable[[Sequence[str]], list[str]],
+    threshold: float | None = None,
+    human: Human = "auto",
+) -> Tracks:
+    """`Tracks` of what was found.
+
+    Args:
+        first: number that the format gives to frame 0, used where the file does not say it.
+        original: the result that was exported; what the file leaves unchanged keeps its probabilities.
+        rename: how the format changes names, so that points are recognised again.
+        threshold: with which `original` was exported: says which positions are missing because a human removed them.
+        human: "marks": positions that the file marks as set by hand; "changed": those that differ from the original;
+            "all"; "none". "auto": changed if there is an original, else marks if the format has them, else all,
+            since hand work taken for a prediction is lost at the next re-tracking, and the reverse loses nothing.
+    """
+    if human not in get_args(Human):
+        raise UsageError(f"human must be one of {', '.join(get_args(Human))}, got {human!r}")
+    if human == "changed" and original is None:
+        raise UsageError("to mark what was changed, the original tracks are needed")
+    if human == "marks" and found.human is None:
+        raise UsageError(f"{context.path.name} does not mark what a human set: choose changed, all or none")
+    if not len(found.names):
+        raise context.damaged("there are no points in it")
+    _check_finite(found, context)
+    video = _video(found, context, first)
+    fresh = _scatter(found, video, context, human)
+    if original is None:
+        return fresh
+    return _merge(fresh, original, _rows(found, original, rename, threshold, context), threshold, human)
+
+
+def _check_finite(found: Found, context: Context) -> None:
+    if not np.isfinite(found.xy).all():
+        worst = int(np.flatnonzero(~np.isfinite(found.xy).all(1))[0])
+        raise context.damaged(
+            f"the position of {found.names[found.point[worst]]!r} on frame {found.frame[worst]} is not a number"
+        )
+
+
+def _video(found: Found, context: Context, first: int) -> VideoInfo:
+    """Facts of the video: the caller's where given, else the file's. Its `start_frame` says what frame 0 is called."""
+    start = first if found.first is None else found.first
+    last = int(found.frame.max()) - start + 1 if len(found.frame) else 0
+    given = context.video
+    if given is not None:
+        frames = given.frames if given.frames is not None else max(last, found.frames or 0)
+        video = replace(given, frames=frames)
+    else:
+        height, width = context.size(found.width, found.height)
+        video = VideoInfo(
+            width,
+            height,
+            found.fps or Fraction(25),
+            max(found.frames or 0, last, 1),
+            pixel_aspect=found.pixel_aspect or Fraction(1),
+        )
+    index = found.frame - start
+    outside = (index < 0) | (index >= (video.frames or 0))
+    if outside.any():
+        raise UsageError(
+            f"{context.path.name} has frame {found.frame[outside][0]}, but the clip has frames {start} to "
+            f"{start + (video.frames or 0) - 1}: is it of another clip, or is its first frame not number {start}?"
+        )
+    found.frame = index
+    return video
+
+
+def _scatter(found: Found, video: VideoInfo, context: Context, human: Human) -> Tracks:
+    """The positions as `Tracks`, one row for each point that has any."""
+    count, frames = len(found.names), video.frames or 1
+    where = (found.point, found.frame)
+    xy = np.full((count, frames, 2), np.nan)
+    xy[where] = found.xy
+    visible, confidence, keyframe = (
+        np.zeros((count, frames)),
+        np.zeros((count, frames)),
+        np.zeros((count, frames), bool),
+    )
+    visible[where] = 1.0 if found.visible is None else found.visible
+    confidence[where] = 1.0 if found.confidence is None else found.confidence
+    valid = np.isfinite(xy[..., 0])
+    marks = found.human if human in ("auto", "marks") else None
+    keyframe[where] = (human in ("auto", "all")) if marks is None else marks
+    keep = valid.any(1)
+    if not keep.any():
+        raise context.damaged("none of its points has a position")
+    best = np.where(keyframe, 3, np.where(visible > 0.5, 2, valid))[keep]
+    t = best.argmax(1)
+    rows = np.flatnonzero(keep)
+    queries = Queries(t, xy[rows, t], np.array(found.names)[rows])
+    source = Provenance(options={"imported_from": context.path.name})
+    return Tracks(xy[rows], visible[rows], confidence[rows], valid[rows], queries, video, source, keyframe[rows])
+
+
+def _rows(
+    found: Found,
+    original: Tracks,
+    rename: Callable[[Sequence[str]], list[str]],
+    threshold: float | None,
+    context: Context,
+) -> dict[str, int]:
+    """Name in the file -> row of the original."""
+    if not found.positional:
+        return {name: row for row, name in enumerate(rename(original.ids.tolist()))}
+    shown = np.flatnonzero(original.visible_at(threshold).any(1))
+    rows = shown if len(found.names) == len(shown) else np.arange(len(original))
+    if len(rows) != len(found.names):
+        raise UsageError(
+            f"{context.path.name} has {len(found.names)} points without names, the original tracks have {len(rows)}: "
+            "which is which cannot be told"
+        )
+    return dict(zip(found.names, rows.tolist(), strict=True))
+
+
+def _merge(fresh: Tracks, original: Tracks, rows: dict[str, int], threshold: float | None, human: Human) -> Tracks:
+    """The original with what differs in the file; points that are only in the file come last."""
+    assert fresh.keyframe is not None and original.keyframe is not None
+    known = np.array([name in rows for name in fresh.ids.tolist()], dtype=bool)
+    row = np.array([rows[name] for name in fresh.ids[known].tolist()], dtype=int)
+    xy, visible = original.xy.copy(), original.visible.copy()
+    confidence, valid, keyframe = original.confidence.copy(), original.valid.copy(), original.keyframe.copy()
+    given = fresh.valid[known]
+    with np.errstate(invalid="ignore"):
+        moved = given & ~(np.abs(fresh.xy[known] - xy[row]).max(-1) <= MOVED)
+    removed = ~given & original.visible_at(threshold)[row]
+    changed = moved | removed
+    xy[row] = np.where(moved[..., None], fresh.xy[known], xy[row])
+    valid[row] |= moved
+    for ours, theirs in ((visible, fresh.visible), (confidence, fresh.confidence)):
+        ours[row] = np.where(moved, theirs[known], ours[row])
+    visible[row] = np.where(removed, 0.0, visible[row])
+    if human in ("auto", "changed"):
+        keyframe[row] |= changed
+    elif human != "none":
+        keyframe[row] = fresh.keyframe[known]
+    queries = _queries_on(original.queries, xy, row, changed)
+    merged = original.with_(
+        xy=xy, visible=visible, confidence=confidence, valid=valid, keyframe=keyframe, queries=queries
+    )
+    added = np.flatnonzero(~known)
+    return Tracks.join([merged, fresh[added].with_(video=merged.video)]) if len(added) else merged
+
+
+def _queries_on(queries: Queries, xy: np.ndarray, row: np.ndarray, changed: np.ndarray) -> Queries:
+    """The queries, moved along where a human moved the very position that was asked about."""
+    positions = queries.xy.copy()
+    here = changed[np.arange(len(row)), queries.t[row]]
+    positions[row[here]] = xy[row[here], queries.t[row[here]]]
+    return Queries(queries.t, positions, queries.ids)
