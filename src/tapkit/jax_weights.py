@@ -20,8 +20,8 @@ from tapkit.errors import WeightsError
 SUFFIXES = (".npy", ".npz")
 """Endings of the files this module reads."""
 
-_ARRAY: Callable[..., Any] = np.zeros(1).__reduce__()[0]
-_NUMBER: Callable[..., Any] = np.float64(0).__reduce__()[0]
+_ARRAY: Any = np.zeros(1).__reduce__()[0]
+_NUMBER: Any = np.float64(0).__reduce__()[0]
 _HARMLESS: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
