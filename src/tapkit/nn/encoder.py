@@ -25,22 +25,33 @@ FEATURES = 128
 """Channels of the fused map."""
 
 
+_ROWS = 32
+"""Rows of a map whose squares are summed at once: what is squared stays in the cache."""
+
+
 def instance_norm(x: Tensor) -> Tensor:
-    """Instance norm of x [B,C,h,w] without parameters (biased variance, eps 1e-5)."""
-    if x.requires_grad or x.device.type != "cpu":
+    """Instance norm of x [B,C,h,w] without parameters (biased variance, eps 1e-5); may overwrite x.
+
+    On a CPU without gradients: in place, and summed row by row, which is both more exact and several times as fast
+    as torch's kernels for channels_last, that add up 16,384 pixels one after the other.
+    """
+    if x.requires_grad or x.device.type != "cpu" or len(x) != 1:
         return F.instance_norm(x, eps=1e-5)
-    # The same statistics, but this kernel knows channels_last on a CPU: about eight times as fast there.
-    return F.group_norm(x, x.shape[1], eps=1e-5)
+    if x.dtype != torch.float32:
+        return F.group_norm(x, x.shape[1], eps=1e-5)  # keeps channels_last, sums in float32
+    rows = x[0].permute(1, 2, 0)  # [h,w,C]
+    ones = rows.new_full((1, rows.shape[1]), 1 / rows.shape[1])
+    rows.sub_(torch.matmul(ones, rows).mean(0))
+    squares = [torch.matmul(ones, rows[y : y + _ROWS].square()).sum(0) for y in range(0, len(rows), _ROWS)]
+    variance = torch.stack(squares).sum(0) / len(rows)
+    rows.mul_(variance.add_(1e-5).rsqrt_())
+    return x
 
 
 def norm_relu(x: Tensor) -> Tensor:
-    """relu(instance norm(x)), in place where nothing asks for gradients: x is the output of a convolution alone."""
-    if x.requires_grad or x.device.type != "cpu" or len(x) != 1 or x.dtype != torch.float32:
-        return F.relu(instance_norm(x))
-    unused = x.new_empty(2, x.shape[1])
-    mean, variance = torch.batch_norm_update_stats(x, unused[0], unused[1], 0.0)
-    scale = torch.rsqrt(variance + 1e-5)
-    return x.sub_(mean[:, None, None]).mul_(scale[:, None, None]).relu_()
+    """relu(instance norm(x)); may overwrite x."""
+    y = instance_norm(x)
+    return F.relu(y) if y.requires_grad else y.relu_()
 
 
 class ResidualBlock(nn.Module):
