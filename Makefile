@@ -20,7 +20,6 @@ $(VENV)/.test: $(VENV)/.base
 
 # The sample clip, tracked; look at demo-out/.
 demo: $(VENV)/.base
-	$(BIN)/python -m tapkit.cli.main info "$$($(BIN)/python -m tapkit.video.samples)"
 	$(BIN)/python examples/demo.py demo-out
 
 test: lint types contract unit

@@ -42,6 +42,8 @@ class LucasKanadeConfig:
     """Half the side of the area in which a lost point is looked for."""
     found_match: float = 0.87
     """Correlation at which it is taken up again."""
+    found_margin: float = 0.05
+    """By how much that must exceed the correlation anywhere else in the area."""
 
 
 class LucasKanadeState(NamedTuple):
@@ -178,7 +180,8 @@ class LucasKanade:
         return np.where(flat, 1.0, (here * patch).sum((1, 2))).astype(np.float32)
 
     def _find(self, gray: np.ndarray, xy: np.ndarray, patch: np.ndarray) -> tuple[np.ndarray, float]:
-        """The best place of a patch near `xy`, to half a pixel, and its correlation; -1 where it cannot be told."""
+        """The best place of a patch near `xy`, to half a pixel, and its correlation; -1 where it cannot be told, at most
+        `found_match` where another place is nearly as good."""
         config, half = self.config, self.config.patch // 2
         if not patch.any():
             return xy, -1.0
@@ -193,7 +196,9 @@ class LucasKanade:
         _, best, _, (column, row) = self._cv.minMaxLoc(scores)
         dx, dy = peak_offset(scores[row, :], column), peak_offset(scores[:, column], row)
         place = np.array([left + column + half + 0.5 + dx, top + row + half + 0.5 + dy], np.float32)
-        return place, float(best)
+        scores[max(row - half, 0) : row + half + 1, max(column - half, 0) : column + half + 1] = -1
+        unique = best - float(scores.max()) > config.found_margin
+        return place, float(best) if unique else min(float(best), config.found_match)
 
 
 class Evidence(NamedTuple):

@@ -1,0 +1,147 @@
+"""The command line, run as a person runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tapkit
+from tapkit.cli.main import COMMANDS, main
+from tapkit.types import Tracks
+
+pytest.importorskip("cv2")
+
+
+class Done(NamedTuple):
+    """What a command printed."""
+
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: str | Path, code: int = 0) -> Done:
+    """Run a command in this process, as the console script does."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
+        warnings.catch_warnings(), pytest.raises(SystemExit) as left,
+    ):
+        patch.setattr(sys, "argv", ["tapkit", *map(str, arguments)])
+        main()
+    assert (left.value.code or 0) == code, err.getvalue() + out.getvalue()
+    assert "Traceback" not in err.getvalue()
+    return Done(out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a clip of twelve pictures that move by two pixels a frame."""
+    root = tmp_path_factory.mktemp("cli")
+    rng = np.random.default_rng(0)
+    canvas = np.asarray(Image.fromarray(rng.integers(0, 255, (20, 30, 3), dtype=np.uint8)).resize((240, 160)))
+    (root / "shot").mkdir()
+    for t in range(12):
+        Image.fromarray(canvas[20:116, 60 - 2 * t : 188 - 2 * t]).save(root / "shot" / f"{t + 1001}.png")
+    Image.fromarray(np.pad(np.full((30, 30), 255, np.uint8), ((20, 46), (40, 58)))).save(root / "mask.png")
+    (root / "points.csv").write_text("id,t,x,y\nnose,0,60,40\ntail,6,70.5,50\n")
+    return root
+
+
+def test_help_is_quick_and_needs_no_torch() -> None:
+    code = "import sys, tapkit.cli.main as m; sys.argv = ['tapkit', '--help']\ntry: m.main()\nexcept SystemExit: pass\n"
+    done = subprocess.run([sys.executable, "-c", code + "assert 'torch' not in sys.modules"], capture_output=True, text=True)
+    assert done.returncode == 0 and "Exit codes" in done.stdout, done.stderr
+
+
+def test_every_command_has_help() -> None:
+    for name in COMMANDS:
+        assert name in run(name, "--help").stdout
+
+
+def test_a_video_goes_in_tracks_and_an_overlay_come_out(folder: Path, tmp_path: Path) -> None:
+    done = run("track", folder / "shot", "--grid", 5, "-o", tmp_path / "a.npz", "--overlay", tmp_path / "a.mp4", "--json")
+    summary = json.loads(done.stdout)
+    assert summary["points"] == 25 and summary["frames"] == 12
+    tracks = Tracks.load(tmp_path / "a.npz")
+    assert tracks.xy.shape == (25, 12, 2) and tracks.video.start_frame == 1001
+    inner = tracks.xy[12]
+    np.testing.assert_allclose(inner[:, 0] - inner[0, 0], 2 * np.arange(12), atol=0.3)
+    with tapkit.open_video(str(tmp_path / "a.mp4")) as video:
+        assert (video.info.frames, video.info.size) == (12, (96, 128))
+    assert "frame 12/" in done.stderr
+    run("draw", folder / "shot", tmp_path / "a.npz", tmp_path / "pictures" / "%04d.png", "--labels", "-q")
+    assert len(list((tmp_path / "pictures").iterdir())) == 12
+
+
+def test_points_come_from_files_options_masks_and_corners(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.npz"
+    run("track", folder / "shot", "--points", folder / "points.csv", "--at", "3,60,40", "-o", out, "-q")
+    tracks = Tracks.load(out)
+    assert tracks.ids.tolist() == ["nose", "tail", "at0"] and tracks.queries.t.tolist() == [0, 6, 3]
+    assert tracks.valid.all()
+    run("track", folder / "shot", "--mask", folder / "mask.png", "-o", out, "-q", "--direction", "forward")
+    assert 40 <= Tracks.load(out).queries.xy.min() + 20 and len(Tracks.load(out)) > 100
+    run("track", folder / "shot", "--corners", 7, "--frame", 4, "-o", out, "-q")
+    assert set(Tracks.load(out).queries.t.tolist()) == {4}
+
+
+def test_live_plays_a_file_and_records(folder: Path, tmp_path: Path) -> None:
+    run("live", folder / "shot", "--grid", 3, "--every-frame", "--record", tmp_path / "l.mp4", "-o", tmp_path / "l.npz")
+    tracks = Tracks.load(tmp_path / "l.npz")
+    run("track", folder / "shot", "--grid", 3, "-o", tmp_path / "t.npz", "-q")
+    np.testing.assert_array_equal(tracks.xy, Tracks.load(tmp_path / "t.npz").xy)
+    with tapkit.open_video(str(tmp_path / "l.mp4")) as video:
+        assert video.info.frames == 12
+
+
+def test_info_and_models_speak_to_people_and_programs(folder: Path) -> None:
+    assert json.loads(run("info", folder / "shot", "--json").stdout)["size"] == "128x96"
+    cards = json.loads(run("models", "--json").stdout)
+    assert {"id", "weights_present", "commercial"} <= set(cards[0])
+    assert "lucas-kanade" in run("models", "--commercial").stdout
+
+
+def test_bench_measures(folder: Path) -> None:
+    rows = json.loads(run("bench", "-m", "lucas-kanade", "--points", 4, "--size", "96x64", "--frames", 6, "--json").stdout)
+    assert rows[0]["fps"] > 0 and rows[0]["multiples"] > 0 and rows[0]["points"] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["track", "none.mp4"], 3, "none.mp4"),
+        (["track", "SHOT", "--at", "99,3,3"], 2, "outside frames 0..11"),
+        (["track", "SHOT", "--at", "0,500,3"], 2, "outside the 128x96 frame"),
+        (["track", "SHOT", "--at", "0,x,3"], 2, "frame,x,y"),
+        (["track", "SHOT", "--model", "lucas-kanadee"], 2, "did you mean 'lucas-kanade'"),
+        (["track", "SHOT", "-o", "out.txt"], 2, "stored as"),
+        (["track", "SHOT", "--memory", "lots"], 2, "memory budget"),
+        (["track", "SHOT", "--set", "window"], 2, "NAME=VALUE"),
+        (["track", "SHOT", "--set", "windw=3"], 2, "no option"),
+        (["track", "SHOT", "--device", "warp"], 2, "device warp"),
+        (["track", "SHOT", "-o", "/proc/none/a.npz"], 6, "cannot write"),
+        (["trak", "SHOT"], 2, "did you mean 'track'"),
+        (["info", "SHOT/1001.txt"], 3, "1001.txt"),
+        (["bench", "--size", "big"], 2, "WIDTHxHEIGHT"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence_and_an_exit_code(folder: Path, arguments: list[str], code: int, sentence: str) -> None:
+    done = run(*[a.replace("SHOT", str(folder / "shot")) for a in arguments], code=code)
+    assert sentence in done.stderr
+
+
+def test_missing_weights_say_what_to_fetch_and_where_to_put_it(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAPKIT_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("TAPKIT_CACHE", str(tmp_path / "cache"))
+    done = run("track", folder / "shot", "--model", "pips2", code=4)
+    assert str(tmp_path) in done.stderr and "fetch" in done.stderr
