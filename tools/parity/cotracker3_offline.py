@@ -18,6 +18,7 @@ from parity.cotracker_recorder import (
     grids,
     inputs,
     intermediates,
+    unsized,
     visible_check,
 )
 from torch import Tensor
@@ -72,11 +73,12 @@ def short(case: dict[str, Any], parity: Parity) -> list[Check]:
 def tables(case: dict[str, Any], network: CoTracker3Network) -> list[Check]:
     """units.npz: time and motion codes, the correlation MLP of zeros, grids."""
     columns = case["columns"]
+    motion = octave_sines(torch.from_numpy(case["motion_in"]), 10)
     with torch.inference_mode():
         zero = network.corr_mlp(torch.zeros(1, 2401))
     checks = [
         compare("time_embedding", network.time_table[:, columns], case["time_embedding"], 1e-6),
-        compare("motion_embedding", octave_sines(torch.from_numpy(case["motion_in"]), 10), case["motion_embedding"], 1e-4),
+        compare("motion_embedding", motion, case["motion_embedding"], 1e-4),
         compare("corr_mlp_of_zero", zero, case["corr_mlp_of_zero"], 1e-5),
     ]
     for name in case:
@@ -151,14 +153,6 @@ def resized(case: dict[str, Any], model: Any, frames: Tensor) -> Check:
     """Frame 1 as the network sees it."""
     seen = model.prepare_frames(frames[1:2])[0]
     return compare("resized_frame", seen[:, ::16, ::16], case["resized_frame"], 1e-2)
-
-
-def unsized(asked: Tensor, frames: Tensor) -> Tensor:
-    """Queries at the network's size (384x512), in pixels of the clip (centres at integers)."""
-    from tapkit import coords
-
-    size = (int(frames.shape[-2]), int(frames.shape[-1]))
-    return torch.cat([asked[:, :1], coords.resize_centers(asked[:, 1:], (384, 512), size)], 1)
 
 
 def single_point(case: dict[str, Any], parity: Parity) -> list[Check]:

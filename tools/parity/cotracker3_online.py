@@ -50,7 +50,9 @@ def run_windows(
     return windows, sofar
 
 
-def per_window(case: dict[str, Any], record: Recorder, windows: list[Prediction], queries: Tensor) -> list[Check]:
+def per_window(
+    case: dict[str, Any], record: Recorder, windows: list[Prediction], queries: Tensor, probability: float = PROBABILITY
+) -> list[Check]:
     """`delta`, `coords_iter` and `visibility_window`."""
     count, iterations = len(queries), int(case["iters"])
     deltas = torch.stack(record.deltas).unflatten(0, (len(windows), iterations))  # [w,k,N,S,c]
@@ -60,12 +62,12 @@ def per_window(case: dict[str, Any], record: Recorder, windows: list[Prediction]
     last = torch.stack([part.xy - 0.5 for part in windows])[:, None]
     later = deltas[..., :2].flip(1).cumsum(1).flip(1) - deltas[..., :2]
     steps = (last - STRIDE * later).transpose(2, 3)
-    reach = torch.from_numpy(~torch.isnan(torch.from_numpy(case["coords_iter"])).numpy())
+    reach = ~torch.isnan(torch.from_numpy(case["coords_iter"]))
     checks.append(compare("coords_iter", steps.where(reach, torch.nan), case["coords_iter"], TRACKS))
     ours = torch.stack([part.visible.T for part in windows])
     reach = ~torch.isnan(torch.from_numpy(case["visibility_window"]))
     assert steps.shape[3] == count
-    checks.append(compare("visibility_window", ours.where(reach, torch.nan), case["visibility_window"], PROBABILITY))
+    checks.append(compare("visibility_window", ours.where(reach, torch.nan), case["visibility_window"], probability))
     return checks
 
 
@@ -96,22 +98,32 @@ def streaming(case: dict[str, Any], parity: Parity) -> list[Check]:
     return stream_checks(case, model, *inputs(case, parity))
 
 
-def stream_checks(case: dict[str, Any], model: Any, frames: Tensor, queries: Tensor) -> list[Check]:
+def stream_checks(
+    case: dict[str, Any], model: Any, frames: Tensor, queries: Tensor, probability: float = PROBABILITY
+) -> list[Check]:
     """streaming.npz of both windowed models; one has no confidence."""
     with torch.inference_mode():
         _, sofar = run_windows(model, frames, queries)
-    assert [[k * model.stride, min(model.window, len(frames) - k * model.stride)] for k in sofar] == case["chunks"].tolist()
+    chunks = [[k * model.stride, min(model.window, len(frames) - k * model.stride)] for k in sofar]
+    assert chunks == case["chunks"].tolist()
     checks = []
     for key in [*sofar, "whole"]:
         result = sofar[max(sofar) if key == "whole" else key]
         for name, ours in zip(("tracks", "visibility", "confidence"), result, strict=True):
             if f"{name}_{key}" in case:
-                tolerance = TRACKS if name == "tracks" else PROBABILITY
+                tolerance = TRACKS if name == "tracks" else probability
                 checks.append(compare(f"{name}_{key}", ours.transpose(0, 1), case[f"{name}_{key}"], tolerance))
     return checks
 
 
-def online_predictor(case: dict[str, Any], model: Any, frames: Tensor, queries: Tensor, threshold: float) -> list[Check]:
+def online_predictor(
+    case: dict[str, Any],
+    model: Any,
+    frames: Tensor,
+    queries: Tensor,
+    threshold: float,
+    probability: float = PROBABILITY,
+) -> list[Check]:
     """The online predictor of both windowed models: resizing, support points, every call's answer."""
     size = (int(frames.shape[-2]), int(frames.shape[-1]))
     state = model._join(model.start(size), corner(queries), 0)
@@ -136,7 +148,7 @@ def online_predictor(case: dict[str, Any], model: Any, frames: Tensor, queries: 
         score = raw[0].T
         for name, part in zip(("visibility", "confidence"), raw, strict=True):
             if f"raw_{name}_{call}" in case:
-                checks.append(compare(f"raw_{name}_{call}", part.T, case[f"raw_{name}_{call}"], PROBABILITY))
+                checks.append(compare(f"raw_{name}_{call}", part.T, case[f"raw_{name}_{call}"], probability))
                 score = score if name == "visibility" else score * part.T
         checks.append(visible_check(f"visible_{call}", score, threshold, case[f"visible_{call}"], len(queries)))
     return checks
