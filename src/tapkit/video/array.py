@@ -143,10 +143,7 @@ def picture_reader(
     Layout and range are settled once, the range from all `known` pictures (32 of many) or else from the first.
     """
     sample = _plain(first)
-    axes = find_layout(sample.shape, layout)
-    if "T" in axes:
-        # One picture of three axes can only be a picture, never a video of grey frames.
-        axes = find_layout(sample.shape[1:] if sample.shape[0] == 1 else sample.shape, layout)
+    axes = find_layout(sample.shape, layout, picture=True)
     drop = tuple(0 if axis in "TB" else slice(None) for axis in axes)
     order = [axis for axis in axes if axis not in "TB"]
     turn = [order.index(axis) for axis in "HWC" if axis in order]

@@ -45,7 +45,9 @@ class Source(ABC):
         """
 
     def read(self, index: int, size: Size | None = None) -> Frame:
-        """One frame by its index."""
+        """One frame by its index. Raises UsageError if the video has no such frame."""
+        if self.info.frames is not None:
+            check_index(self.info.frames, index)
         return next(iter(self.frames(index, index + 1, size=size)))
 
     def close(self) -> None:  # noqa: B027  (nothing to release is the usual case)
@@ -60,6 +62,12 @@ class Source(ABC):
         self.close()
 
 
+def check_index(frames: int, index: int) -> None:
+    """Raise UsageError unless a video of `frames` frames has a frame `index`."""
+    if not 0 <= index < frames:
+        raise UsageError(f"frame {index} is not in the video: its frames are 0..{frames - 1}")
+
+
 def frame_range(frames: int, start: int = 0, stop: int | None = None, step: int = 1) -> range:
     """The frame indices that `Source.frames(start, stop, step)` delivers from a video of `frames` frames.
 
@@ -70,8 +78,8 @@ def frame_range(frames: int, start: int = 0, stop: int | None = None, step: int 
     """
     if step == 0:
         raise UsageError("step must not be 0: use a positive step to read forwards, a negative one to read backwards")
-    if start < 0 or (start >= frames and not (step > 0 and start == frames)):
-        raise UsageError(f"frame {start} is not in the video: its frames are 0..{frames - 1}")
+    if not (step > 0 and start == frames):
+        check_index(frames, start)
     if step > 0:
         return range(start, frames if stop is None else min(stop, frames), step)
     return range(start, -1 if stop is None else max(stop, -1), step)

@@ -14,7 +14,7 @@ from av.video.reformatter import VideoReformatter
 
 from tapkit.errors import VideoError, VideoWarning
 from tapkit.types import VideoInfo
-from tapkit.video.base import Frame, Size, Source, frame_range
+from tapkit.video.base import Frame, Size, Source, check_index, frame_range
 from tapkit.video.cache import FrameCache, FrameStack
 from tapkit.video.index import GUESSED, index_file
 from tapkit.video.reader import Reader
@@ -83,7 +83,7 @@ class FileSource(Source):
 
     def read(self, index: int, size: Size | None = None) -> Frame:
         """One frame by its index; cheap for a frame read lately, and for stepping on or back from the one before."""
-        frame_range(len(self._index), index, index + 1)
+        check_index(len(self._index), index)
         size = size or self.info.size
         cached = self._cache.get(index, size)
         if cached is None:

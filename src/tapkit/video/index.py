@@ -134,9 +134,9 @@ def _index_decoded(
         lost = [pts for pts in sorted(set(packets.pts) - set(decoded)) if pts > decoded[0]]
         at = lost[0] if lost else decoded[failures[0].pictures if failures else -1]
         frame = int(np.searchsorted(decoded, at)) - bool(lost)
-        reason = failures[0].reason if failures else packets.doubt
+        why = failures[0].reason if failures else packets.doubt
         damage = (
-            f"{path} is damaged at {float(at * time_base):.2f} s (after frame {frame}): {reason}; "
+            f"{path} is damaged at {float(at * time_base):.2f} s (after frame {frame}): {why}; "
             f"all {len(decoded)} frames that can be decoded are used"
         )
     # A picture after the damage depends on how decoding got there: always start at the beginning.

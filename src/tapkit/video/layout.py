@@ -14,8 +14,10 @@ SCANNED = 1 << 26
 """An array of up to so many values is looked through to find its range; of a larger one 32 frames are."""
 
 
-def find_layout(shape: tuple[int, ...], layout: str | None = None) -> str:
+def find_layout(shape: tuple[int, ...], layout: str | None = None, picture: bool = False) -> str:
     """The axes of an array as letters of BTHWC, from its shape; `layout` states them instead.
+
+    `picture`: it is known to be a single picture (so [3,H,W] is RGB, not three grey frames).
 
     Raises ShapeError where nothing fits or more than one reading does.
 
@@ -27,6 +29,8 @@ def find_layout(shape: tuple[int, ...], layout: str | None = None) -> str:
     if layout is not None:
         return _check_layout(shape, layout.upper())
     fits = [name for name in _LAYOUTS.get(len(shape), ()) if _fits(shape, name)]
+    if picture:
+        fits = [name for name in fits if "T" not in name or shape[name.index("T")] == 1]
     if len(shape) == 5 and shape[0] != 1:
         raise ShapeError(
             f"a batch of {shape[0]} videos {list(shape)} is not one video: pass video[0], video[1], ... one by one"

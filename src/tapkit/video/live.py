@@ -244,7 +244,9 @@ def _open_address(name: str, fps: Fraction | None, pixel_aspect: Fraction | None
     stated = video.guessed_rate or video.average_rate
     rate = fps or (Fraction(stated) if stated and stated <= 240 else Fraction(25))
     # What has an end is read at the reader's own speed; what goes on by itself is read as it comes.
-    endless = container.duration is None or name.split(":")[0] in ("rtsp", "rtsps", "rtp", "udp", "srt", "rtmp")
+    by_itself = name.split(":")[0] in ("rtsp", "rtsps", "rtp", "udp", "srt", "rtmp")
+    playlist = container.format.name in ("hls", "dash")  # the size stated is that of the list
+    endless = by_itself or (container.duration is None and (playlist or container.size <= 0))
     arrivals: Iterator[Arrival] = _arrivals(container, video, name)
 
     def info(size: Size) -> VideoInfo:
