@@ -60,5 +60,8 @@ def convert(
     if out.suffix == ".pkl":
         count = write_tapvid(out, clips)
     else:
-        count = sum(1 for each in clips if write_clip(out / each.name.replace("/", "_"), each))
+        count = 0
+        for each in clips:
+            write_clip(out / each.name.replace("/", "_"), each)
+            count += 1
     say(f"wrote {count} clips to {out}")

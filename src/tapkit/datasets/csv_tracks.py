@@ -160,6 +160,8 @@ def _rows(path: Path, kinetics: bool) -> Iterator[tuple[int, str, int]]:
                 offset += len(line)
     except FileNotFoundError as error:
         raise StorageError(f"{path} does not exist") from error
+    except StorageError:
+        raise
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
 

@@ -167,6 +167,8 @@ def write_clip(folder: str | Path, clip: Clip, **extra: Any) -> Path:
         if clip.counted is not None:
             arrays["counted"] = clip.counted
         np.savez_compressed(target / TRACKS, **arrays, **extra)
+    except StorageError:
+        raise
     except OSError as error:
         raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
     return target

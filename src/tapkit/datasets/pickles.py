@@ -114,6 +114,9 @@ _ALLOWED = {
     ("numpy", "dtype"): "dtype",
     ("_codecs", "encode"): "encode",
     ("collections", "OrderedDict"): "dict",
+    # Protocols 0 to 2 write an empty byte string as a call of bytes without arguments.
+    ("__builtin__", "bytes"): "bytes",
+    ("builtins", "bytes"): "bytes",
 }
 
 
@@ -291,6 +294,12 @@ def _frombuffer(arguments: tuple[Any, ...]) -> LazyArray:
     return array
 
 
+def _empty(arguments: tuple[Any, ...]) -> bytes:
+    if arguments:
+        raise _Refused("a call of bytes")
+    return b""
+
+
 def _ordered(arguments: tuple[Any, ...]) -> dict[Any, Any]:
     return dict(*arguments)
 
@@ -302,6 +311,7 @@ _CALLS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
     "encode": _encode,
     "frombuffer": _frombuffer,
     "dict": _ordered,
+    "bytes": _empty,
 }
 
 

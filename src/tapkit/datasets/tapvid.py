@@ -180,6 +180,8 @@ def write_tapvid(path: str | Path, clips: Iterable[Clip], named: bool = True) ->
                 count += 1
             file.write(b".")
         temporary.replace(path)
+    except StorageError:
+        raise
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
