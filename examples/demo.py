@@ -20,7 +20,7 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     clip = sample()
     started = time.perf_counter()
-    tracks = tapkit.track(clip, corners=150)
+    tracks = tapkit.track(clip, grid=20)
     seconds = time.perf_counter() - started
     print(f"{tracks!r}: {tracks.frames / seconds:.0f} frames/s")
     tracks.save(folder / "tracks.npz")

@@ -18,7 +18,7 @@ CARDS = (
         latency=0,
         uses_past=False,
         visible_rule="visible*confidence",
-        visible_threshold=0.4,
+        visible_threshold=0.45,
         confidence_radius=8.0,
         notes="Classical, no training: forward-backward check, drift check against the query's own patch, re-detection "
         "near where the point was lost. Loses points on blur, large rotation and long occlusion. "
