@@ -9,13 +9,14 @@ of the published checkpoints.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tapkit.nn.packed import Conv2d
+from tapkit.nn.packed import Conv2d, Linear, Packable, can_pack
 
 CHANNELS = (64, 96, 128, 128)
 """Channels of the four groups' outputs."""
@@ -71,6 +72,82 @@ class ResidualBlock(nn.Module):
         return F.relu(instance_norm(self.downsample(x)) + y)
 
 
+def _spread(size: int, new_size: int) -> Tensor:
+    """How a three-tap filter reads an axis of `size` through a corner-aligned linear resize to `new_size`.
+
+    [3, new_size, size]: entry (k, i, j) is the weight of input j in the resized value at i + k - 1, zero outside.
+    """
+    resized = F.interpolate(torch.eye(size)[None], new_size, mode="linear", align_corners=True)[0].T
+    around = F.pad(resized, (0, 0, 1, 1))
+    return torch.stack([around[k : k + new_size] for k in range(3)])
+
+
+class FusingConv(Packable, nn.Conv2d):
+    """The 3x3 convolution over all groups' outputs, resized to one size and concatenated.
+
+    Packed, the channels of maps that are four times as coarse as the output are multiplied by the weights *before* they
+    are resized: both are linear, so the result is the same up to rounding, for a fraction of the products.
+    """
+
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], stride: int, outputs: int) -> None:
+        super().__init__(sum(channels), outputs, 3, padding=1)
+        self.coarse = sum(1 for own in strides if own >= 4 * stride)
+        """How many of the maps, the last ones, are that coarse."""
+        self._counts = list(channels)
+        self._near: tuple[Conv2d, ...] = ()  # tuples, so that they are no submodules
+        self._far: tuple[Linear, ...] = ()
+
+    def pack(self) -> None:
+        """See `Packable`. The plain weight is kept."""
+        if not can_pack(self.weight):
+            return
+        first = len(self._counts) - (self.coarse if self.weight.dtype == torch.float32 else 0)
+        near, *far = self.weight.detach().split([sum(self._counts[:first]), *self._counts[first:]], 1)
+        conv = Conv2d(near.shape[1], self.out_channels, 3, padding=1, device="meta")
+        conv.weight, conv.bias = nn.Parameter(near, requires_grad=False), self.bias
+        products = []
+        for weight in far:
+            product = Linear(weight.shape[1], 9 * self.out_channels, bias=False, device="meta")
+            rows = weight.permute(2, 3, 0, 1).reshape(-1, weight.shape[1])
+            product.weight = nn.Parameter(rows.contiguous(), requires_grad=False)
+            products.append(product)
+        for part in (conv, *products):
+            part.pack()
+        self._near, self._far = (conv,), tuple(products)
+
+    def unpack(self) -> None:
+        """See `Packable`."""
+        self._near = self._far = ()
+
+    def fuse(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """The outputs of the groups, [B,C,h,w] each, at any sizes -> [B,C',*size]."""
+        fine = len(maps) - len(self._far)
+        near = [
+            x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=True)
+            for x in maps[:fine]
+        ]
+        together = torch.cat(near, 1)
+        near.clear()
+        if not self._near:
+            return self(together)
+        out = self._near[0](together)
+        for product, x in zip(self._far, maps[fine:], strict=True):
+            self._add_coarse(out, product, x)
+        return out
+
+    def _add_coarse(self, out: Tensor, product: Linear, x: Tensor) -> None:
+        """Add to out [B,C',H,W] what the map x [B,C,h,w] contributes."""
+        height, width = out.shape[-2:]
+        h, w = x.shape[-2:]
+        down = _spread(h, height).permute(1, 2, 0).reshape(height, -1)  # [H, 3h]
+        across = _spread(w, width).unsqueeze(1).expand(-1, height, -1, -1)  # [3, H, W, w]
+        for frame, target in zip(x, out, strict=True):
+            columns = product(frame.permute(2, 1, 0).reshape(w * h, -1)).view(w, 3 * h, -1)
+            rows = torch.matmul(down, columns).view(w, height, 3, -1)
+            for k in range(3):
+                target.permute(1, 2, 0).baddbmm_(across[k], rows[:, :, k].transpose(0, 1))
+
+
 class PointEncoder(nn.Module):
     """Frames [B,3,H,W] in [-1,1] -> maps [B,128,H//stride,W//stride], channels_last in memory.
 
@@ -89,7 +166,7 @@ class PointEncoder(nn.Module):
                 ResidualBlock(before, after, 1 if number == 1 else 2), ResidualBlock(after, after, 1)
             )
             self.add_module(f"layer{number}", blocks)
-        self.conv2 = Conv2d(sum(CHANNELS), 2 * FEATURES, 3, 1, 1)
+        self.conv2 = FusingConv(CHANNELS, STRIDES, stride, 2 * FEATURES)
         self.conv3 = Conv2d(2 * FEATURES, FEATURES, 1)
 
     def map_size(self, height: int, width: int) -> tuple[int, int]:
@@ -115,10 +192,8 @@ class PointEncoder(nn.Module):
     def _encode(self, frames: Tensor) -> Tensor:
         size = self.map_size(*frames.shape[-2:])
         x = norm_relu(self.conv1(frames.contiguous(memory_format=torch.channels_last)))
-        scales = []
+        maps = []
         for number in range(1, 5):
             x = self.get_submodule(f"layer{number}")(x)
-            scales.append(x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=True))
-        fused = torch.cat(scales, 1)
-        scales.clear()
-        return self.conv3(norm_relu(self.conv2(fused)))
+            maps.append(x)
+        return self.conv3(norm_relu(self.conv2.fuse(maps, size)))
