@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from parity import Check, Parity, compare
 from parity.cotracker3_online import online_predictor, per_window, run_windows, stream_checks
 from parity.cotracker_recorder import (
@@ -22,8 +24,6 @@ from parity.cotracker_recorder import (
     visible_check,
     window_starts,
 )
-from torch import Tensor
-
 from tapkit.models.cotracker2 import CoTracker2, build, flow_codes
 from tapkit.models.cotracker_adapter import WindowState, WindowTrack
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from parity import Check, Parity, compare
 from parity.cotracker_recorder import (
     DELTA,
@@ -21,8 +23,6 @@ from parity.cotracker_recorder import (
     unsized,
     visible_check,
 )
-from torch import Tensor
-
 from tapkit.models.cotracker3 import CoTracker3Offline, build_offline
 from tapkit.models.cotracker3_network import CoTracker3Network, Estimate, motion_codes
 from tapkit.nn.posenc import octave_sines

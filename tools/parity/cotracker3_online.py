@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from parity import Check, Parity, compare
 from parity.cotracker3_offline import correlation, tables
 from parity.cotracker_recorder import (
@@ -21,8 +23,6 @@ from parity.cotracker_recorder import (
     visible_check,
     window_starts,
 )
-from torch import Tensor
-
 from tapkit.models.base import Prediction
 from tapkit.models.cotracker3 import CoTracker3Online, build_online
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from parity import Check, Parity, compare
 from torch import Tensor, nn
 
+from parity import Check, Parity, compare
 from tapkit import coords
 from tapkit.models.cotracker_support import grid_points
 

@@ -1,0 +1,117 @@
+"""ClipDriver: for models that want the whole clip. Features are kept, everything is tracked at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tapkit.engine.driver import DriverResult
+from tapkit.engine.memory import points_at_once
+from tapkit.engine.state import flatten, unflatten
+from tapkit.models.base import ClipModel, Prediction, Size
+
+_BLOCK = 64
+"""Frames for which room is made at once. On a CPU room that is not used costs nothing, and clips of up to so many
+frames are never copied."""
+
+
+class ClipDriver:
+    """Drives a `ClipModel`.
+
+    Each frame is encoded when it comes and only its features are kept. With a memory budget, points are tracked in
+    groups that fit beside the features: for a model whose points do not see one another that changes nothing, for a
+    joint one the results differ a little from those of all points together (and the provenance says so).
+    """
+
+    def __init__(self, model: ClipModel, size: Size, budget: int | None = None) -> None:
+        self.model = model
+        self.size = size
+        self.budget = budget
+        self.keys = torch.zeros(0, dtype=torch.long)
+        self.queries = torch.zeros(0, 3)
+        self.frames = 0
+        self._blocks: list[Any] = []
+        self._used = 0
+        """Frames in the last block."""
+
+    @property
+    def earliest(self) -> int:
+        """0: the features of all frames are there."""
+        return 0
+
+    def add(self, keys: Tensor, queries: Tensor) -> None:
+        """See `Driver.add`."""
+        self.keys = torch.cat([self.keys, keys])
+        self.queries = torch.cat([self.queries, queries])
+
+    def remove(self, keys: Tensor) -> None:
+        """See `Driver.remove`."""
+        keep = ~torch.isin(self.keys, keys)
+        self.keys, self.queries = self.keys[keep], self.queries[keep]
+
+    def step(self, index: int, frame: Tensor) -> list[DriverResult]:
+        """See `Driver.step`: nothing is known before the end."""
+        self._store(self.model.encode(frame[None]))
+        return []
+
+    def finish(self) -> list[DriverResult]:
+        """See `Driver.finish`."""
+        if not self.frames or not len(self.keys):
+            return []
+        features = self._whole()
+        fixed = self.frames * self.model.frame_bytes(self.size)
+        per_point = self.model.point_bytes(self.frames, self.size)
+        step = points_at_once(self.budget, fixed, per_point, len(self.keys))
+        queries = self.queries.to(self.model.device)
+        parts = [self.model.track(features, self.size, some) for some in queries.split(step)]
+        prediction = Prediction(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        return [
+            DriverResult(frame, self.keys, Prediction(*(part[:, frame] for part in prediction)))
+            for frame in range(self.frames)
+        ]
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """See `Driver.snapshot`."""
+        flat = {"keys": self.keys, "queries": self.queries, "frames": torch.tensor(self.frames)}
+        for number, block in enumerate(self._blocks):
+            used = self._used if number == len(self._blocks) - 1 else _BLOCK
+            flat |= {name: part[:used] for name, part in flatten(block, f"block{number}").items()}
+        return flat
+
+    def restore(self, snapshot: dict[str, Tensor]) -> None:
+        """See `Driver.restore`."""
+        self.keys, self.queries = snapshot["keys"], snapshot["queries"]
+        self.frames, self._blocks, self._used = 0, [], 0
+        frames = int(snapshot["frames"])
+        if frames:
+            blank = torch.zeros(1, 3, *self.size, dtype=torch.uint8, device=self.model.device)
+            template = self.model.encode(blank)
+            for number in range(-(-frames // _BLOCK)):
+                self._store(unflatten(template, snapshot, f"block{number}"))
+
+    def _store(self, features: Any) -> None:
+        """Append the features of some frames, which fit into one block."""
+        parts = flatten(features)
+        count = len(next(iter(parts.values())))
+        if not self._blocks or self._used == _BLOCK:
+            room = {name: part.new_empty(_BLOCK, *part.shape[1:]) for name, part in parts.items()}
+            self._blocks.append(unflatten(features, room))
+            self._used = 0
+        for name, part in flatten(self._blocks[-1]).items():
+            part[self._used : self._used + count] = parts[name]
+        self._used += count
+        self.frames += count
+
+    def _whole(self) -> Any:
+        """The features of all frames, without a second copy where one block holds them."""
+        template = self._blocks[-1]
+        blocks = [flatten(block) for block in self._blocks]
+        self._blocks = []
+        blocks[-1] = {name: part[: self._used] for name, part in blocks[-1].items()}
+        whole = {}
+        for name in list(blocks[0]):
+            parts = [block.pop(name) for block in blocks]  # frees each level as soon as it has been copied
+            whole[name] = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return unflatten(template, whole)
