@@ -1,0 +1,361 @@
+"""Benchmarks that are folders: tapkit's own, PointOdyssey, Kubric, Dynamic Replica, BADJA; finding and checking."""
+
+import gzip
+import json
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tapkit.datasets import open_dataset
+from tapkit.datasets.badja import Badja
+from tapkit.datasets.base import Clip
+from tapkit.datasets.dynamic_replica import DynamicReplica
+from tapkit.datasets.folder import FolderDataset, write_clip
+from tapkit.datasets.kubric_folders import KubricFolders
+from tapkit.datasets.pointodyssey import PointOdyssey, annotation_blocks, choose_tracks, evaluation_tracks
+from tapkit.datasets.tapvid import write_tapvid
+from tapkit.errors import ShapeError, StorageError, UsageError, VideoError
+
+
+def images(folder, count, size=(24, 32), ending="png"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        Image.fromarray(np.full((*size, 3), 10 * i, np.uint8)).save(folder / f"{i:05d}.{ending}")
+
+
+# -- tapkit's own format --------------------------------------------------------------------------
+
+
+def test_a_clip_that_is_written_is_read_back_exactly(tmp_path, made):
+    clip = made.clip()
+    write_clip(tmp_path / "set" / "walk", clip)
+    made.same(FolderDataset(tmp_path / "set").clip("walk"), clip, 0)
+
+
+def test_a_single_clip_is_a_benchmark_too(tmp_path, made):
+    write_clip(tmp_path / "walk", made.clip())
+    assert open_dataset(tmp_path / "walk").names() == ["walk"]
+
+
+def test_frames_are_ordered_by_number(tmp_path):
+    folder = tmp_path / "a"
+    (folder / "frames").mkdir(parents=True)
+    for i in (2, 10, 1):
+        Image.fromarray(np.full((8, 8, 3), i, np.uint8)).save(folder / "frames" / f"f{i}.png")
+    np.savez(folder / "tracks.npz", xy=np.ones((1, 3, 2)), visible=np.ones((1, 3), bool))
+    with FolderDataset(tmp_path).clip("a").open() as source:
+        assert [int(f.image[0, 0, 0]) for f in source.frames()] == [1, 2, 10]
+
+
+FOLDER_DAMAGE = {
+    "a frame is missing": (
+        lambda f: (f / "frames" / "00003.png").unlink(),
+        StorageError,
+        "has 5 frames but tracks of 6",
+    ),
+    "tracks cut short": (lambda f: cut(f / "tracks.npz", 200), StorageError, "cannot be read"),
+    "tracks of pickles": (
+        lambda f: np.savez(f / "tracks.npz", xy=np.array([{}], dtype=object), visible=np.ones((1, 6))),
+        StorageError,
+        "plain arrays",
+    ),
+    "no visible": (lambda f: np.savez(f / "tracks.npz", xy=np.ones((1, 6, 2))), StorageError, "no array 'visible'"),
+    "visible without a position": (
+        lambda f: np.savez(f / "tracks.npz", xy=np.full((1, 6, 2), np.nan), visible=np.ones((1, 6), bool)),
+        UsageError,
+        "visible on frame 0 but has no position",
+    ),
+    "tracks of another shape": (
+        lambda f: np.savez(f / "tracks.npz", xy=np.ones((1, 6, 3)), visible=np.ones((1, 6), bool)),
+        ShapeError,
+        "xy must be",
+    ),
+    "another size": (
+        lambda f: np.savez(f / "tracks.npz", xy=np.ones((1, 6, 2)), visible=np.ones((1, 6), bool), size=[10, 10]),
+        StorageError,
+        "says size",
+    ),
+    "the first image is text": (
+        lambda f: (f / "frames" / "00000.png").write_text("no"),
+        VideoError,
+        "cannot be decoded as an image",
+    ),
+}
+
+
+def cut(path, keep):
+    path.write_bytes(path.read_bytes()[:keep])
+
+
+@pytest.mark.parametrize("name", FOLDER_DAMAGE)
+def test_damage_is_one_sentence_and_found_by_check(tmp_path, made, name):
+    damage, error, message = FOLDER_DAMAGE[name]
+    write_clip(tmp_path / "good", made.clip("good"))
+    write_clip(tmp_path / "bad", made.clip("bad"))
+    damage(tmp_path / "bad")
+    dataset = FolderDataset(tmp_path)
+    with pytest.raises(error, match=message) as raised:
+        dataset.clip("bad")
+    assert "\n" not in str(raised.value)
+    assert {(f.level, f.where) for f in dataset.check()} == {("damaged", "bad"), ("ok", "good")}
+
+
+def test_a_damaged_last_frame_is_found_by_check(tmp_path, made):
+    write_clip(tmp_path / "a", made.clip())
+    path = sorted((tmp_path / "a" / "frames").iterdir())[-1]
+    cut(path, 60)
+    assert [f.level for f in FolderDataset(tmp_path).check()] == ["damaged"]
+
+
+def test_a_clip_without_any_video_is_missing(tmp_path):
+    (tmp_path / "a").mkdir()
+    np.savez(tmp_path / "a" / "tracks.npz", xy=np.ones((1, 2, 2)), visible=np.ones((1, 2), bool))
+    dataset = FolderDataset(tmp_path)
+    assert dataset.names() == []
+    assert "neither frames/ nor a video" in dataset.missing()["a"]
+
+
+def test_the_fingerprint_knows_the_annotation_and_not_the_filler(made):
+    clip = made.clip()
+    filler = np.where(clip.visible[..., None], clip.xy, 77.0)
+    moved = clip.xy + 0.5
+    same = Clip(clip.name, filler, clip.visible, clip.size, clip.open)
+    other = Clip(clip.name, moved, clip.visible, clip.size, clip.open)
+    assert same.fingerprint() == clip.fingerprint() != other.fingerprint()
+
+
+# -- PointOdyssey ---------------------------------------------------------------------------------
+
+
+def odyssey_arrays(frames=20, points=60, size=(54, 96), seed=0):
+    random = np.random.default_rng(seed)
+    start = random.uniform(-5, (size[1] + 5, size[0] + 5), (1, points, 2))
+    xy = (start + np.cumsum(random.normal(0, 1, (frames, points, 2)), 0)).astype(np.float16)
+    xy[random.random((frames, points)) < 0.01] = np.inf
+    state = random.choice([0, 1, 2], (frames, points), p=[0.15, 0.8, 0.05])
+    return xy, state
+
+
+@pytest.fixture
+def odyssey(tmp_path):
+    xy, state = odyssey_arrays()
+    images(tmp_path / "val" / "old" / "rgbs", 20, (54, 96), "jpg")
+    images(tmp_path / "val" / "new" / "rgbs", 18, (54, 96), "jpg")
+    np.savez_compressed(tmp_path / "val" / "old" / "anno.npz", trajs_2d=xy, visibilities=state.astype(np.float16))
+    np.savez_compressed(tmp_path / "val" / "new" / "anno.npz", trajs_2d=xy, visibs=state == 1, valids=state < 2)
+    (tmp_path / "val" / "empty" / "rgbs").mkdir(parents=True)
+    return tmp_path / "val"
+
+
+def test_both_versions_of_the_annotation_are_read(odyssey):
+    dataset = PointOdyssey(odyssey)
+    assert dataset.names() == ["new", "old"]
+    assert "anno.npz" in dataset.missing()["empty"]
+    xy, state = odyssey_arrays()
+    for name, frames in (("old", 20), ("new", 18)):
+        expected = evaluation_tracks(
+            xy[:frames].swapaxes(0, 1), (state == 1)[:frames].T, (state < 2)[:frames].T, (54, 96)
+        )
+        clip = dataset.clip(name)
+        np.testing.assert_array_equal(clip.xy, expected.xy)
+        np.testing.assert_array_equal(clip.valid, expected.valid)
+        assert clip.frames == frames  # arrays may be longer than the folder
+
+
+def test_blocks_of_frames_choose_the_same_points_as_the_whole(odyssey):
+    path = odyssey / "old" / "anno.npz"
+    whole = list(annotation_blocks(path, 20))
+    assert len(whole) == 1
+    single = [tuple(part[t : t + 1] for part in whole[0]) for t in range(20)]
+    one, many = (choose_tracks(lambda b=b: iter(b), (54, 96), 30) for b in (whole, single))
+    for a, b in zip(one, many, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_truncated_annotation_is_an_error_in_one_sentence(odyssey):
+    cut(odyssey / "old" / "anno.npz", 900)
+    with pytest.raises(StorageError, match=r"cut short|damaged"):
+        PointOdyssey(odyssey).clip("old")
+
+
+def test_all_points_are_asked_on_frame_zero(odyssey):
+    clip = PointOdyssey(odyssey).clip("old")
+    assert set(clip.queries[1].tolist()) == {0}
+    assert clip.visible[clip.queries[0], 0].all()
+
+
+# -- Kubric folders -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kubric(tmp_path):
+    for name in ("0001", "0002"):
+        images(tmp_path / name / "frames", 5)
+        hidden = np.zeros((3, 5), bool)
+        hidden[1, 2:] = True
+        np.save(
+            tmp_path / name / f"{name}.npy",
+            {"coords": np.full((3, 5, 2), 4.0), "visibility": hidden},
+            allow_pickle=True,
+        )
+    return tmp_path
+
+
+def test_kubric_visibility_is_stored_as_occlusion(kubric):
+    clip = KubricFolders(kubric).clip("0001")
+    assert clip.visible.tolist() == [[True] * 5, [True, True, False, False, False], [True] * 5]
+
+
+def test_a_hostile_npy_is_refused(kubric, monkeypatch):
+    monkeypatch.chdir(kubric)
+
+    class Command:
+        def __reduce__(self):
+            import os
+
+            return os.system, ("touch proof",)
+
+    np.save(kubric / "0001" / "0001.npy", np.array({"coords": Command()}, dtype=object), allow_pickle=True)
+    with pytest.raises(StorageError, match="refused"):
+        KubricFolders(kubric).clip("0001")
+    assert not (kubric / "proof").exists()
+    assert KubricFolders(kubric).clip("0002").frames == 5
+
+
+def test_a_plain_npy_is_not_a_kubric_annotation(kubric):
+    np.save(kubric / "0001" / "0001.npy", np.zeros(3))
+    with pytest.raises(StorageError, match="plain array"):
+        KubricFolders(kubric).clip("0001")
+
+
+# -- Dynamic Replica ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def replica(tmp_path):
+    import torch
+
+    entries = []
+    for camera in ("left", "right"):
+        for t in (2, 0, 1):
+            image, tracks = f"seq/images/{camera}_{t}.png", f"seq/trajectories/{camera}_{t}.pth"
+            for path in (image, tracks):
+                (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((20, 30, 3), t, np.uint8)).save(tmp_path / image)
+            xy = torch.tensor([[3.0 + t, 4.0, 1.0], [29.0 + t, 5.0, 1.0], [6.0, 6.0, 1.0]])
+            torch.save({"traj_2d": xy, "verts_inds_vis": torch.tensor([True, True, t > 0])}, tmp_path / tracks)
+            entries.append(
+                {
+                    "sequence_name": "seq",
+                    "frame_number": t,
+                    "camera_name": camera,
+                    "image": {"path": image},
+                    "trajectories": {"path": tracks},
+                }
+            )
+    with gzip.open(tmp_path / "frame_annotations_valid.jgz", "wt") as file:
+        json.dump(entries, file)
+    return tmp_path
+
+
+def test_frames_of_the_left_camera_are_put_in_order(replica):
+    clip = DynamicReplica(replica).clip("seq")
+    assert len(clip) == 2  # the third point is hidden on frame 0
+    assert clip.xy[0, :, 0].tolist() == [3.0, 4.0, 5.0]
+    assert clip.visible[1].tolist() == [True, False, False]  # leaves the frame
+
+
+def test_trajectory_files_that_are_not_tensors_are_refused(replica):
+    (replica / "seq/trajectories/left_1.pth").write_bytes(pickle.dumps({"traj_2d": print}))
+    with pytest.raises(StorageError, match="trajectory file"):
+        DynamicReplica(replica).clip("seq")
+
+
+def test_a_sequence_that_lacks_files_is_missing(replica):
+    (replica / "seq/images/left_1.png").unlink()
+    assert DynamicReplica(replica).missing() == {"seq": "lacks 1 of 3 images"}
+
+
+# -- BADJA ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def badja(tmp_path):
+    images(tmp_path / "DAVIS/bear", 7)
+    images(tmp_path / "masks/bear", 7)
+    entries = [
+        {
+            "image_path": f"DAVIS/bear/{t:05d}.png",
+            "segmentation_path": f"masks/bear/{t:05d}.png",
+            "joints": [[5 + t, 10], [6, 11], [7, 12]],
+            "visibility": [1, t != 5, 0],
+        }
+        for t in (1, 5)
+    ]
+    (tmp_path / "joint_annotations").mkdir()
+    (tmp_path / "joint_annotations" / "bear.json").write_text(json.dumps(entries))
+    return tmp_path
+
+
+def test_joints_are_row_and_column_of_pixel_centres(badja):
+    clip = Badja(badja).clip("bear")
+    assert clip.frames == 5  # from the first annotated frame to the last
+    assert clip.xy[0, 0].tolist() == [10.5, 6.5]
+    assert clip.queries[0].tolist() == [0, 1]  # the third joint is not visible at first
+
+
+def test_frames_between_annotations_do_not_count(badja):
+    clip = Badja(badja).clip("bear")
+    assert clip.counted.any(0).tolist() == [True, False, False, False, True]
+    assert clip.mask_area[4] == 24 * 32
+
+
+def test_an_animal_whose_images_are_gone_is_missing(badja):
+    (badja / "DAVIS/bear/00005.png").unlink()
+    assert "lacks 1 annotated images" in Badja(badja).missing()["bear"]
+
+
+# -- finding --------------------------------------------------------------------------------------
+
+
+def test_benchmarks_are_recognised_by_what_lies_in_the_folder(request, tmp_path, made):
+    for fixture, kind in (
+        ("odyssey", PointOdyssey),
+        ("kubric", KubricFolders),
+        ("replica", DynamicReplica),
+        ("badja", Badja),
+    ):
+        assert isinstance(open_dataset(request.getfixturevalue(fixture)), kind)
+        for path in tmp_path.iterdir():  # all fixtures share tmp_path
+            import shutil
+
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    write_tapvid(tmp_path / "tapvid_davis.pkl", [made.clip()])
+    assert open_dataset(tmp_path).name == "TAP-Vid DAVIS"
+    assert open_dataset(tmp_path / "tapvid_davis.pkl").name == "TAP-Vid DAVIS"
+    assert open_dataset("tiny").name == "tapkit tiny"
+
+
+def test_a_folder_of_something_else_says_what_would_be_known(tmp_path):
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(StorageError, match="holds no benchmark"):
+        open_dataset(tmp_path)
+    with pytest.raises(StorageError, match="does not exist"):
+        open_dataset(tmp_path / "nothing")
+    (tmp_path / "a.zip").write_text("")
+    with pytest.raises(StorageError, match="unpack it"):
+        open_dataset(tmp_path / "a.zip")
+
+
+def test_check_counts_tracks_that_ask_nothing_and_positions_outside(tmp_path, made):
+    clip = made.clip()
+    visible = clip.visible.copy()
+    visible[0] = False
+    xy = clip.xy.copy()
+    xy[1, 0] = [500, 3]
+    write_clip(tmp_path / "a", Clip("a", xy, visible, clip.size, clip.open))
+    said = " ".join(f.what for f in FolderDataset(tmp_path).check())
+    assert "1 of 4 tracks are never visible" in said
+    assert "1 positions are visible but outside" in said
