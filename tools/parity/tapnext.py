@@ -7,18 +7,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from parity import Check, Parity, compare
 from torch import Tensor
 
-from tapkit.models.tapnext import TapNext, build_tapnext, certainty, decode
+from parity import Check, Parity, compare
+from tapkit.models.tapnext import TapNext, TapNextOptions, build_tapnext, certainty, decode
 
 TOLERANCES = {"tracks_yx": 1e-3, "certainty": 1e-4, "visible_logits": 3e-4, "track_logits": 3e-4}
 """By the start of an array's name; tokens, block outputs and states: 1e-3."""
 
 
 @lru_cache(maxsize=1)
+def _filled(manifest: str, parity: Parity) -> TapNext:
+    return build_tapnext(parity.weights(manifest))
+
+
 def _model(manifest: str, parity: Parity, height: int, width: int) -> TapNext:
-    return build_tapnext(parity.weights(manifest), resolution=(height, width))
+    filled = _filled(manifest, parity)
+    return TapNext(filled.network, filled.card, TapNextOptions(resolution=(height, width)))
 
 
 def run(case: dict[str, np.ndarray], name: str, parity: Parity) -> list[Check]:
@@ -61,8 +66,12 @@ def _explicit_slots(model: TapNext, video: Tensor, queries: Tensor, case: dict[s
         logits, visible = network.read(x[patches:])
         yx = decode(logits)
         note(
-            tracks_yx=yx, visible_logits=visible, certainty=certainty(logits, yx, as_released=True),
-            track_logits_p0=logits[0], track_logits_p_last=logits[-1], tokens_in=tokens[shown, :48],
+            tracks_yx=yx,
+            visible_logits=visible,
+            certainty=certainty(logits, yx, as_released=True),
+            track_logits_p0=logits[0],
+            track_logits_p_last=logits[-1],
+            tokens_in=tokens[shown, :48],
             **{f"block_out_{i}": output[shown, :48] for i, output in enumerate(outputs)},
         )
     result: dict[str, Any] = {key: torch.stack(values) for key, values in columns.items()}

@@ -242,7 +242,8 @@ def _build(
 def build_locotrack_small(weights: Mapping[str, Tensor] | None = None, **options: Any) -> LocoTrack:
     """LocoTrack-S (8.2 M parameters) from the released checkpoint; None: untrained.
 
-    Options: those of `LocoTrackOptions`; `resolution` may be one number (a square). Raises `WeightsError`, `UsageError`.
+    Options: those of `LocoTrackOptions`; `resolution` may be one number (a square). Raises `WeightsError` and
+    `UsageError`.
     """
     return _build(network_.SMALL, cards.SMALL, weights, **options)
 

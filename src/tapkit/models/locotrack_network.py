@@ -1,4 +1,4 @@
-"""The network of LocoTrack: Cho et al., "Local All-Pair Correspondence for Point Tracking" (ECCV 2024, arXiv:2407.15420).
+"""The network of LocoTrack: Cho et al., Local All-Pair Correspondence for Point Tracking, ECCV 2024 (arXiv:2407.15420).
 
 Per frame, a ResNet gives unit features at strides 8, 4 and 2. A point is first found in every frame by global matching
 (section 3.2 of the paper), then refined in four steps: the 7x7 features around the query are correlated with the 7x7
@@ -137,19 +137,29 @@ class CellConv(nn.Conv2d):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self.cells = []
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B,n,n,C] -> [B,m,m,C']."""
         if not self.cells:
             x = F.pad(x.permute(0, 3, 1, 2), self.before * 2)
-            return super().forward(x).permute(0, 2, 3, 1)
+            out: Tensor = super().forward(x)
+            return out.permute(0, 2, 3, 1)
         out = x.new_empty(len(x), len(self.cells), self.out_channels)
         places = [(rows, columns) for rows in self.windows for columns in self.windows]
         for number, (cell, ((_, y0, y1), (_, x0, x1))) in enumerate(zip(self.cells, places, strict=True)):
             out[:, number] = cell(x[:, y0:y1, x0:x1].flatten(1))
-        return out.unflatten(1, (self.side, self.side))
+        return out.view(-1, self.side, self.side, self.out_channels)
+
+
+class EncoderLayer(nn.Sequential):
+    """Convolution, group norm, ReLU; channels last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B,n,n,C] -> [B,m,m,C']."""
+        convolved: Tensor = self[0](x)
+        return F.relu(self[1](convolved.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
 
 
 class CorrelationEncoder(nn.Module):
@@ -160,16 +170,18 @@ class CorrelationEncoder(nn.Module):
         layers, inputs, side = [], TAPS, 2 * RADIUS + 1
         for outputs, kernel, stride in config.encoder:
             conv = CellConv(inputs, outputs, kernel, stride, side)
-            layers.append(nn.Sequential(conv, nn.GroupNorm(outputs // 16, outputs)))
+            layers.append(EncoderLayer(conv, nn.GroupNorm(outputs // 16, outputs)))
             inputs, side = outputs, conv.side
         self.conv = nn.ModuleList(layers)
 
     def forward(self, volume: Tensor) -> Tensor:
         """volume [B,49,49] (cells around the position, cells around the query) -> float32 [B,256]."""
         side = 2 * RADIUS + 1
-        x = torch.cat([volume, volume.transpose(1, 2)]).unflatten(1, (side, side))  # the other side as pixels
-        for conv, norm in self.conv:
-            x = F.relu(norm(conv(x).permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+        x = torch.cat([volume, volume.transpose(1, 2)]).view(
+            -1, side, side, TAPS
+        )  # now one, now the other side as image
+        for layer in self.conv:
+            x = layer(x)
         seen, asked = x.mean((1, 2)).float().chunk(2)
         return torch.cat([seen, asked], 1)
 
@@ -185,18 +197,19 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N,T,C] -> [N,T,C]."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [N,heads,T,c]
+        q, k, v = self.qkv(x).view(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # each [N,heads,T,c]
         if torch.compiler.is_exporting():
             bias = time_bias(self.heads, torch.arange(x.shape[1], device=x.device), x.shape[1]).to(q.dtype)
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         else:  # in pieces, since the bias grows with the square of the clip's length
             pieces = []
-            for rows in torch.arange(x.shape[1], device=x.device).split(GROUP):
+            for rows in torch.split(torch.arange(x.shape[1], device=x.device), GROUP):
                 bias = time_bias(self.heads, rows, x.shape[1]).to(q.dtype)
                 queries = q[:, :, rows[0] : rows[-1] + 1]
                 pieces.append(F.scaled_dot_product_attention(queries, k, v, attn_mask=bias))
             out = torch.cat(pieces, 2)
-        return self.final_proj(out.transpose(1, 2).flatten(2))
+        mixed: Tensor = self.final_proj(out.transpose(1, 2).flatten(2))
+        return mixed
 
 
 def time_bias(heads: int, rows: Tensor, frames: int) -> Tensor:
@@ -225,7 +238,8 @@ class Layer(nn.Module):
         """x float32 [N,T,C]."""
         dtype = self.attn.qkv.weight.dtype
         x = x + self.attn(self.layer_norm1(x).to(dtype))
-        return x + self.dense["2"](self.dense["0"](self.layer_norm2(x).to(dtype), "gelu"))
+        out: Tensor = x + self.dense["2"](self.dense["0"](self.layer_norm2(x).to(dtype), "gelu"))
+        return out
 
 
 class Transformer(nn.Module):
@@ -239,7 +253,8 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
             x = layer(x)
-        return self.ln_out(x)
+        out: Tensor = self.ln_out(x)
+        return out
 
 
 class Mixer(nn.Module):
@@ -255,11 +270,19 @@ class Mixer(nn.Module):
         self.transformer = Transformer(config)
         self.output_proj = nn.Linear(config.width, self.OUTPUTS)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """tokens float32 [N,T,854] -> float32 [N,T,4]."""
-        x = self.input_proj(tokens.to(self.input_proj.weight.dtype)).float()
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """tokens float32 [N,T,854] -> float32 [N,T,width]."""
+        x: Tensor = self.input_proj(tokens.to(self.input_proj.weight.dtype)).float()
         x = self.transformer(x)
-        return F.linear(x, self.output_proj.weight[:4], self.output_proj.bias[:4])
+        return x
+
+    def output_rows(self, count: int) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the first outputs."""
+        return self.output_proj.weight[:count], self.output_proj.bias[:count]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens float32 [N,T,854] -> float32 [N,T,4], the outputs that are read."""
+        return F.linear(self.hidden(tokens), *self.output_rows(4))
 
 
 def displacement_code(xy: Tensor, scale: Tensor) -> Tensor:
@@ -376,7 +399,8 @@ class LocoTrackNetwork(nn.Module):
 
     def heat(self, stacked: Tensor) -> Tensor:
         """The heat map [B,1,h,w] of costs [B,2,h,w]."""
-        return self.cost_conv(stacked)
+        out: Tensor = self.cost_conv(stacked)
+        return out
 
     def encodings(self, maps: Maps, points: PointFeatures, xy: Tensor) -> Tensor:
         """Encoded local correlations around xy [N,T,2] (256-units) in the frames of `maps` -> float32 [N,T,768]."""
@@ -403,9 +427,7 @@ class LocoTrackNetwork(nn.Module):
         """The estimate after a step; `size` is that of the images whose maps were read."""
         change = self.torch_pips_mixer(tokens)
         scale = now.xy.new_tensor([UNIT / size[1], UNIT / size[0]])
-        return Estimate(
-            now.xy + change[..., :2] * scale, now.occluded + change[..., 2], now.uncertain + change[..., 3]
-        )
+        return Estimate(now.xy + change[..., :2] * scale, now.occluded + change[..., 2], now.uncertain + change[..., 3])
 
     def match(self, initial: Maps, points: PointFeatures, known: Tensor | None = None) -> Estimate:
         """The first estimate, by global matching (the map `highest` of `initial` is not used).

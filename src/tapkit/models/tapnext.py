@@ -62,8 +62,8 @@ class TapNextConfig:
     hidden: int = 3072
     """Width of both channel MLPs."""
     numerics: Numerics = "torch"
-    """The released PyTorch and JAX codes differ in the heads' and MLPs' GELU (erf, tanh), the epsilon of layer norms, and
-    position codes at the border (faded, clamped). Parity vectors and TAPNext++'s training are those of "torch"."""
+    """The released PyTorch and JAX codes differ in the GELU of heads and MLPs (erf, tanh), the epsilon of layer norms,
+    and position codes at the border (faded, clamped). Parity vectors and TAPNext++'s training are those of "torch"."""
 
 
 class BlockMemory(NamedTuple):
@@ -127,9 +127,9 @@ class RecurrentBlock(nn.Module):
         for tap, weight in zip(taps, self.conv_weight, strict=True):
             mixed = torch.addcmul(mixed, tap.float(), weight)
         heads, size = self.gate_weight.shape[:2]
-        by_head = mixed.unflatten(-1, (heads, size)).transpose(0, 1)
+        by_head = mixed.view(-1, heads, size).transpose(0, 1)
         gates = torch.baddbmm(self.gate_bias[:, None], by_head, self.gate_weight).sigmoid_()  # [heads,S,2*size]
-        into, forget = (g.transpose(0, 1).reshape(mixed.shape) for g in gates.split(size, -1))
+        into, forget = (g.transpose(0, 1).reshape(mixed.shape) for g in gates.chunk(2, -1))
         log_a = forget * (-8.0 * F.softplus(self.decay))
         entering = into * mixed
         if first:
@@ -173,7 +173,7 @@ class Block(nn.Module):
 
     def _attend(self, x: Tensor, copies: int | None) -> Tensor:
         """Attention of all slots; x [S,C] -> [S,C]."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(1, 2, 0, 3)[:, None]  # each [1,heads,S,size]
+        q, k, v = self.qkv(x).view(len(x), 3, self.heads, -1).permute(1, 2, 0, 3)[:, None]  # each [1,heads,S,size]
         mask = None
         if copies == 0:
             k, v = k[:, :, :-1], v[:, :, :-1]
@@ -186,9 +186,9 @@ class Block(nn.Module):
 
 def _add(linear: Linear, x: Tensor, residual: Tensor) -> Tensor:
     """residual + linear(x), in the residual's (full) precision."""
-    if x.dtype == residual.dtype:
-        return linear(x, residual=residual)
-    return residual + linear(x)
+    fused = x.dtype == residual.dtype
+    out: Tensor = linear(x, residual=residual) if fused else residual + linear(x)
+    return out
 
 
 def _head(width: int, outputs: int, config: TapNextConfig) -> nn.Sequential:
@@ -226,7 +226,7 @@ def position_code(yx: Tensor, size: int, width: int, clamp: bool = False) -> Ten
 
 def decode(logits: Tensor) -> Tensor:
     """Positions [N,2] (in the order of the two halves: y, x), bins, from coordinate logits [N,2*BINS]."""
-    logits = logits.unflatten(-1, (2, BINS))
+    logits = logits.view(-1, 2, BINS)
     bins = torch.arange(BINS, device=logits.device)
     near = (bins - logits.argmax(-1, keepdim=True)).abs() <= WINDOW
     p = (logits / TEMPERATURE).softmax(-1) * near
@@ -240,7 +240,7 @@ def certainty(logits: Tensor, yx: Tensor, radius: float = CERTAIN_RADIUS, as_rel
     the disc as the released code does (of little effect; the parity vectors have it).
     """
     side = 2 * int(radius) + 1
-    p = logits.unflatten(-1, (2, BINS)).softmax(-1)
+    p = logits.view(-1, 2, BINS).softmax(-1)
     start = (yx - radius - 0.5).floor().clamp(0, BINS - side).long()
     index = start[..., None] + torch.arange(side, device=yx.device)  # [N,2,side]
     p_y, p_x = p.gather(-1, index).unbind(1)
@@ -271,13 +271,14 @@ class TapNextNetwork(nn.Module):
         if grid[0] * grid[1] == self.image_pos_emb.shape[1]:
             return self.image_pos_emb[0]
         side = self.config.image_size // PATCH
-        stored = self.image_pos_emb.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+        stored = self.image_pos_emb.view(1, side, side, -1).permute(0, 3, 1, 2)
         resized = F.interpolate(stored, size=grid, mode="bicubic", align_corners=False)
         return resized.flatten(2).transpose(1, 2)[0]
 
     def patch_tokens(self, frame: Tensor, positions: Tensor) -> Tensor:
         """frame [3,H,W] in [-1,1] -> [h*w,C] tokens, row by row."""
-        return self.lin_proj(frame[None])[0].flatten(1).T + positions
+        patches: Tensor = self.lin_proj(frame[None])
+        return patches[0].flatten(1).T + positions
 
     def query_tokens(self, yx: Tensor) -> Tensor:
         """Tokens [M,C] of points on their query frame; yx [M,2] in pixels of the `image_size` square, corner origin."""
@@ -286,7 +287,7 @@ class TapNextNetwork(nn.Module):
 
     def empty_memory(self, slots: int) -> tuple[BlockMemory, ...]:
         """Before the first frame."""
-        device, dtype = self.image_pos_emb.device, self.blocks[0].qkv.weight.dtype
+        device, dtype = self.image_pos_emb.device, next(m.weight.dtype for m in self.modules() if isinstance(m, Linear))
         hidden = torch.zeros(slots, self.config.width, device=device)
         past = torch.zeros(slots, self.config.width, device=device, dtype=dtype)
         return tuple(BlockMemory(hidden, (past, past, past)) for _ in self.blocks)

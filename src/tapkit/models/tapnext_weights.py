@@ -25,7 +25,11 @@ _SSM = "ssm_block.recurrent_block."
 _BLOCK = {
     "temporal_pre_norm.scale": "ssm_block.temporal_pre_norm.scale",
     "channel_pre_norm.scale": "ssm_block.channel_pre_norm.scale",
-    **{f"recurrent.linear_{k}.{leaf}": f"{_SSM}linear_{k}.{leaf}" for k in ("y", "x", "out") for leaf in ("weight", "bias")},
+    **{
+        f"recurrent.{name}": _SSM + name
+        for k in ["y", "x", "out"]
+        for name in (f"linear_{k}.weight", f"linear_{k}.bias")
+    },
     "recurrent.conv_weight": _SSM + "conv_1d.w",
     "recurrent.conv_bias": _SSM + "conv_1d.b",
     "recurrent.decay": _SSM + "rg_lru.a_param",

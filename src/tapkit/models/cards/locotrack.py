@@ -9,8 +9,8 @@ _TABLE = "paper, table 1 (from notes)"
 _RERUN = "independent re-run of the PyTorch checkpoint (Jeff-Tracker, docs/METHOD.md)"
 _WEIGHTS = "https://huggingface.co/datasets/hamacojr/LocoTrack-pytorch-weights/resolve/main/"
 _NOTES = (
-    "Sees the whole clip at once; points do not influence each other. Works at 256x256: finer features halve the median "
-    "error but break re-finding after occlusion, with confident errors (third-party measurement). The weights' "
+    "Sees the whole clip at once; points do not influence each other. Works at 256x256: finer features halve the "
+    "median error but break re-finding after occlusion, with confident errors (third-party measurement). The weights' "
     "repository states no licence (the code is Apache-2.0), so commercial use is not cleared."
 )
 

@@ -71,9 +71,10 @@ TAPNEXT_PP = ModelCard(
         PublishedNumber("TAP-Vid DAVIS", "AJ", 67.0, _FIRST.replace("256x256", "512x512 checkpoint"), _README),
         PublishedNumber("TAP-Vid DAVIS", "AJ", 71.2, _STRIDED.replace("256x256", "512x512 checkpoint"), _README),
     ),
-    notes="The network of tapnext with other weights: trained on clips of 1024 frames, finds points again after occlusion. "
-    "For the checkpoint fine-tuned at 512 pixels (https://storage.googleapis.com/gresearch/tapnextpp/tapnextpp_512.ckpt) "
-    "give its path as weights and resolution=512. On Kinetics and RoboTAP it is below BootsTAPNext.",
+    notes="The network of tapnext with other weights: trained on clips of 1024 frames, finds points again after "
+    "occlusion. For the checkpoint fine-tuned at 512 pixels "
+    "(https://storage.googleapis.com/gresearch/tapnextpp/tapnextpp_512.ckpt) give its path as weights and "
+    "resolution=512. On Kinetics and RoboTAP it is below BootsTAPNext.",
 )
 
 CARDS = (TAPNEXT, TAPNEXT_PP)
