@@ -32,8 +32,11 @@ BLOCKS = 12
 RADIUS = 3
 """Local correlations reach so many cells from the position."""
 TAPS = (2 * RADIUS + 1) ** 2
-MATCHED_AT_ONCE = 512
-"""Cost maps that exist at the same time."""
+SMALL_MAP = 2048
+"""On maps of at most so many cells the products with all of them cost less than fetching the 64 around a point."""
+GATHERED_AT_ONCE = 64
+MATCHED_AT_ONCE = 64
+"""Cost maps, or neighbourhoods, that exist at the same time: they stay in a CPU's cache."""
 
 
 @dataclass(frozen=True)
@@ -305,7 +308,6 @@ def local_costs(maps: Tensor, features: Tensor, centres: Tensor) -> Tensor:
     one fractional offset, so the products are taken with 8x8 whole cells and blended bilinearly afterwards.
     """
     frames, height, width, channels = maps.shape
-    count = features.shape[1]
     index = centres - 0.5
     corner = index.floor()
     fraction = (index - corner).unsqueeze(-1).unsqueeze(-1)
@@ -315,12 +317,28 @@ def local_costs(maps: Tensor, features: Tensor, centres: Tensor) -> Tensor:
     y = corner[..., 1].clamp(-9, height + 9).long()[..., None] + reach
     inside = ((x >= 0) & (x < width))[..., None, :] & ((y >= 0) & (y < height))[..., :, None]
     cells = y.clamp(0, height - 1)[..., :, None] * width + x.clamp(0, width - 1)[..., None, :]  # [T,N,8,8]
-    frame = torch.arange(frames, device=maps.device)[:, None, None]
-    patches = maps.reshape(-1, channels)[(cells.flatten(2) + frame * (height * width)).flatten()]
-    products = torch.bmm(patches.view(frames * count, -1, channels), features.reshape(-1, channels, 1))
+    if height * width <= SMALL_MAP:
+        costs = torch.matmul(features, maps.view(frames, -1, channels).transpose(1, 2))
+        products = costs.gather(2, cells.flatten(2))
+    else:
+        products = _gathered_products(maps, features, cells.flatten(2))
     products = products.float().view(inside.shape) * inside
     rows = torch.lerp(products[..., :-1, :], products[..., 1:, :], fraction[..., 1, :, :])
     return torch.lerp(rows[..., :-1], rows[..., 1:], fraction[..., 0, :, :]).flatten(2)
+
+
+def _gathered_products(maps: Tensor, features: Tensor, cells: Tensor) -> Tensor:
+    """Products of features [T,N,C] with K cells each (int64 [T,N,K]: which of their map) of maps [T,h,w,C]: [T,N,K]."""
+    frames, height, width, channels = maps.shape
+    first = torch.arange(frames, device=maps.device)[:, None, None] * (height * width)
+    index, flat = (cells + first).flatten(0, 1), maps.reshape(-1, channels)
+    vectors = features.reshape(-1, channels, 1)
+    at_once = GATHERED_AT_ONCE if maps.device.type == "cpu" else max(len(vectors), 1)
+    parts = [
+        torch.bmm(flat.index_select(0, some.flatten()).view(len(some), -1, channels), vector)
+        for some, vector in zip(torch.split(index, at_once), torch.split(vectors, at_once), strict=True)
+    ]
+    return torch.cat(parts).view(cells.shape)
 
 
 class Tapir(nn.Module):
@@ -369,7 +387,8 @@ class Tapir(nn.Module):
         """Global matching in each frame: lowres maps [T,h,w,256] of R_0, query features [N,256]."""
         frames, height, width, channels = lowres.shape
         cells, logits = [], []
-        for maps in torch.split(lowres, max(MATCHED_AT_ONCE // max(len(features), 1), 1)):
+        at_once = MATCHED_AT_ONCE if lowres.device.type == "cpu" else 64 * MATCHED_AT_ONCE
+        for maps in torch.split(lowres, max(at_once // max(len(features), 1), 1)):
             costs = torch.matmul(features.float(), maps.float().view(len(maps), -1, channels).transpose(1, 2))
             heat, raw = self.torch_cost_volume_track_mods(costs.view(-1, height, width))
             cells.append(soft_argmax(heat * self.config.softmax_temperature))

@@ -42,7 +42,7 @@ from tapkit.weights import match
 _TOKENS = {"cpu": 640}
 """Tokens (points x frames) refined together: on a CPU as many as stay in its cache."""
 _TOKENS_ELSEWHERE = 65536
-_PIXELS = {"cpu": 2 * 256 * 256}
+_PIXELS = {"cpu": 256 * 256}
 """Pixels encoded together."""
 _PIXELS_ELSEWHERE = 16 * 256 * 256
 
