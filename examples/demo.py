@@ -1,6 +1,6 @@
 """The sample clip, tracked: tracks, an overlay video and a picture of it. What `make demo` runs.
 
-    python examples/demo.py [FOLDER]
+python examples/demo.py [FOLDER]
 """
 
 from __future__ import annotations

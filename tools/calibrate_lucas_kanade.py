@@ -59,7 +59,11 @@ def made_clip(rng: np.random.Generator, photos: list[Path]) -> tuple[np.ndarray,
             matrix = np.linalg.inv(half) @ paths[number][t] @ half
             border = cv2.BORDER_REFLECT if number == 0 else cv2.BORDER_CONSTANT
             warped = cv2.warpPerspective(picture, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=border)
-            mask = np.ones((HEIGHT, WIDTH), np.float32) if number == 0 else cv2.warpPerspective(alpha, matrix, (WIDTH, HEIGHT))
+            mask = (
+                np.ones((HEIGHT, WIDTH), np.float32)
+                if number == 0
+                else cv2.warpPerspective(alpha, matrix, (WIDTH, HEIGHT))
+            )
             canvas = canvas * (1 - mask[..., None]) + warped * mask[..., None]
             owner[mask > 0.5] = number
         canvas = canvas * (1 + 0.15 * np.sin(t / 9 + rng.uniform())) + rng.normal(0, 4, canvas.shape)
@@ -83,7 +87,7 @@ class Observer(LucasKanade):
 
     seen: Evidence
 
-    def _advance(self, state, gray):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def _advance(self, state, gray):  # type: ignore[no-untyped-def]
         moved, self.seen = super()._advance(state, gray)
         return moved, self.seen
 
@@ -125,7 +129,9 @@ def logistic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=60)
-    parser.add_argument("--photos", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "assets" / "photos")
+    parser.add_argument(
+        "--photos", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "assets" / "photos"
+    )
     arguments = parser.parse_args()
     photos = sorted(arguments.photos.glob("*.jpg"))
     if not photos:
@@ -138,8 +144,15 @@ def main() -> None:
         for i, f in enumerate(fitted):
             p = 1 / (1 + np.exp(-x @ f))
             bins = np.minimum((p * 10).astype(int), 9)
-            gap = sum(abs(p[bins == b].mean() - targets[bins == b, i].mean()) * (bins == b).mean() for b in range(10) if (bins == b).any())
-            print(f"  {('visible', 'within 8 px')[i]}: {len(rows)} cases, base rate {targets[:, i].mean():.3f}, ECE {gap:.4f}")
+            gap = sum(
+                abs(p[bins == b].mean() - targets[bins == b, i].mean()) * (bins == b).mean()
+                for b in range(10)
+                if (bins == b).any()
+            )
+            print(
+                f"  {('visible', 'within 8 px')[i]}: {len(rows)} cases, "
+                f"base rate {targets[:, i].mean():.3f}, ECE {gap:.4f}"
+            )
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def cases(folder: Path) -> list[Path]:
     return sorted(vectors.glob("*.npz")) or sorted(vectors.glob("*/*.npz"))
 
 
-def runner(model: str):  # noqa: ANN201 - a runner function or None
+def runner(model: str):
     """The `run` function for the cases in folder `model`, or None."""
     if not (TOOLS / "parity" / f"{model}.py").is_file():
         return None
@@ -91,7 +91,8 @@ def main() -> int:
         for check in checks:
             verdict = "ok" if check.passed else "FAIL"
             failed += not check.passed
-            print(f"{model:20} {path.stem:26} {check.output:34} {check.difference:12.3g} {check.tolerance:10.1g}  {verdict}")
+            figures = f"{check.difference:12.3g} {check.tolerance:10.1g}"
+            print(f"{model:20} {path.stem:26} {check.output:34} {figures}  {verdict}")
             rows.append({"model": model, "case": path.stem, **check._asdict(), "verdict": verdict})
         if trouble:
             print(trouble, file=sys.stderr)

@@ -39,8 +39,21 @@ _HOME = {
 }
 
 __all__ = [
-    "FrameResult", "ModelCard", "Provenance", "Queries", "Session", "TapkitError", "Tracker", "Tracks", "VideoInfo",
-    "__version__", "cards", "draw", "load", "open_video", "track",
+    "FrameResult",
+    "ModelCard",
+    "Provenance",
+    "Queries",
+    "Session",
+    "TapkitError",
+    "Tracker",
+    "Tracks",
+    "VideoInfo",
+    "__version__",
+    "cards",
+    "draw",
+    "load",
+    "open_video",
+    "track",
 ]
 
 

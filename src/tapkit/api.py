@@ -1,4 +1,4 @@
-"""The few functions most people need: load, track, draw, open_video. Only here (and on the command line) is a device chosen."""
+"""The few functions most people need: load, track, draw, open_video. Here, and only here, a device is chosen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tapkit import registry, weights as stored
+from tapkit import registry
+from tapkit import weights as stored
 from tapkit.engine.offline import Direction, Progress
 from tapkit.engine.tracker import Tracker
 from tapkit.errors import UsageError
@@ -82,7 +83,7 @@ def make_queries(
     frame: int = 0,
     seed: int = 0,
 ) -> Queries:
-    """Points for a video: `queries` themselves, and/or a grid, the inside of a mask, corners or random points of `frame`."""
+    """Points for a video: `queries` themselves, and/or a grid, a mask, corners or random points of `frame`."""
     parts = [] if queries is None else [Queries.of(queries)]
     size = source.info.size
     if grid is not None:

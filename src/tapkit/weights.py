@@ -109,7 +109,9 @@ def _download(card: ModelCard, report: Report | None) -> Path:
     digest = sha256(partial)
     if card.weights_sha256 and digest != card.weights_sha256:
         partial.unlink()
-        raise WeightsError(f"what {card.weights_url} sent is not the published file (SHA-256 {digest[:12]}...); try again")
+        raise WeightsError(
+            f"what {card.weights_url} sent is not the published file (SHA-256 {digest[:12]}...); try again"
+        )
     shutil.move(partial, target)
     _note(target, digest)
     return target
@@ -132,12 +134,15 @@ def _check(card: ModelCard, path: Path) -> None:
     entry = _index(path).get(path.name, {})
     if "bytes" in entry and path.stat().st_size != entry["bytes"]:
         raise WeightsError(
-            f"{path} has {path.stat().st_size} bytes, but had {entry['bytes']} when it was downloaded; delete it and try again"
+            f"{path} has {path.stat().st_size} bytes, but had {entry['bytes']} when it was downloaded; "
+            "delete it and try again"
         )
     expected = card.weights_sha256 if path.name == card.weights_file else None
     expected = expected or entry.get("sha256")
     if expected and sha256(path) != expected:
-        raise WeightsError(f"{path} is damaged or is another file (its SHA-256 is not {expected[:12]}...); delete it and try again")
+        raise WeightsError(
+            f"{path} is damaged or is another file (its SHA-256 is not {expected[:12]}...); delete it and try again"
+        )
 
 
 def sha256(path: Path) -> str:

@@ -72,7 +72,9 @@ def test_corners_are_found_at_corners_and_strongest_first() -> None:
     xy = Queries.corners(image, 5).xy
     truth = np.array([(16, 20), (48, 20), (16, 44), (48, 44)])
     distance = np.linalg.norm(xy[:4, None] - truth, axis=-1).min(1)
-    assert (distance < 4).all() and len({tuple(truth[i]) for i in np.linalg.norm(xy[:4, None] - truth, axis=-1).argmin(1)}) == 4
+    assert (distance < 4).all() and len(
+        {tuple(truth[i]) for i in np.linalg.norm(xy[:4, None] - truth, axis=-1).argmin(1)}
+    ) == 4
     assert len(Queries.corners(np.full((32, 32), 7, np.uint8), 5)) == 0
 
 

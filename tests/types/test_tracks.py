@@ -15,8 +15,10 @@ from tapkit.types import Provenance, Queries, Tracks, VideoInfo
 def make(count: int = 3, frames: int = 5, **changes) -> Tracks:
     rng = np.random.default_rng(0)
     values = {
-        "xy": rng.uniform(0, 90, (count, frames, 2)), "visible": rng.uniform(size=(count, frames)),
-        "confidence": rng.uniform(size=(count, frames)), "valid": rng.uniform(size=(count, frames)) > 0.2,
+        "xy": rng.uniform(0, 90, (count, frames, 2)),
+        "visible": rng.uniform(size=(count, frames)),
+        "confidence": rng.uniform(size=(count, frames)),
+        "valid": rng.uniform(size=(count, frames)) > 0.2,
         "queries": Queries.at(1, rng.uniform(0, 90, (count, 2)), [f"p{i}" for i in range(count)]),
         "video": VideoInfo(96, 90, Fraction(30000, 1001), frames, times=np.arange(frames) * 0.0334),
         "source": Provenance("m", "abc", "1", {"grid": 3}, "visible*confidence", 0.3),
@@ -84,7 +86,11 @@ def test_a_span_of_time_is_a_clip_of_its_own() -> None:
 
 @pytest.mark.parametrize("suffix", [".npz", ".zarr"])
 def test_files_give_back_what_was_saved(tmp_path: Path, suffix: str) -> None:
-    for name, tracks in {"some": make(), "none": make(count=0), "human": make(keyframe=np.eye(3, 5, dtype=bool))}.items():
+    for name, tracks in {
+        "some": make(),
+        "none": make(count=0),
+        "human": make(keyframe=np.eye(3, 5, dtype=bool)),
+    }.items():
         path = tracks.save(tmp_path / f"{name}{suffix}")
         equal(Tracks.load(path), tracks)
         tracks.save(path)  # over an existing one

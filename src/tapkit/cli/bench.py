@@ -6,16 +6,22 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tapkit.cli import options as o
 from tapkit.errors import TapkitError, UsageError
 
+if TYPE_CHECKING:
+    from tapkit.engine.tracker import Tracker
+    from tapkit.evaluation.speed import Speed
+
 
 def bench(
-    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Trackers; default: those that need no download.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Trackers; default: those that need no download.")
+    ] = None,
     points: Annotated[list[int] | None, typer.Option("--points", help="Numbers of points. [1, 64, 256]")] = None,
     size: Annotated[list[str] | None, typer.Option("--size", metavar="WxH", help="Resolutions. [256x256]")] = None,
     frames: Annotated[int, typer.Option(min=2, help="Frames of the clip.")] = 24,
@@ -23,7 +29,11 @@ def bench(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: as torch chooses.")] = None,
     option: o.Option = None,
     reference_protocol: Annotated[
-        bool, typer.Option("--reference-protocol", help="Network only, one thread, CPU time, beside what the originals cost (from a checkout).")
+        bool,
+        typer.Option(
+            "--reference-protocol",
+            help="Network only, one thread, CPU time, beside what the originals cost (from a checkout).",
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -38,7 +48,7 @@ def bench(
         return
     import torch
 
-    from tapkit.evaluation.speed import Speed, measure
+    from tapkit.evaluation.speed import measure
 
     if threads:
         torch.set_num_threads(threads)
@@ -63,7 +73,7 @@ def _ready() -> list[str]:
     return [name for name, card in registry.cards().items() if not card.needs_weights or weights.find(card)]
 
 
-def _tracker(name: str, device: str, option: list[str] | None):  # noqa: ANN202 - Tracker, imported late
+def _tracker(name: str, device: str, option: list[str] | None) -> Tracker:
     from tapkit import api, registry, weights
     from tapkit.engine.tracker import Tracker
 
@@ -83,15 +93,33 @@ def _size(text: str) -> tuple[int, int]:
     return width, height
 
 
-def _print(rows: list) -> None:  # type: ignore[type-arg]
+def _print(rows: list[Speed]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"{rows[0].device}, {rows[0].threads} threads, {rows[0].frames} frames" if rows else None)
-    for name in ("model", "precision", "points", "size", "frames/s", "first ms", "median ms", "p95 ms", "x a frame", "peak MiB"):
+    for name in (
+        "model",
+        "precision",
+        "points",
+        "size",
+        "frames/s",
+        "first ms",
+        "median ms",
+        "p95 ms",
+        "x a frame",
+        "peak MiB",
+    ):
         table.add_column(name, justify="left" if name == "model" else "right")
     for r in rows:
-        figures = (f"{r.fps:.1f}", f"{r.first_ms:.0f}", f"{r.median_ms:.1f}", f"{r.p95_ms:.1f}", f"{r.multiples:.3f}", f"{r.peak_mib:.0f}")
+        figures = (
+            f"{r.fps:.1f}",
+            f"{r.first_ms:.0f}",
+            f"{r.median_ms:.1f}",
+            f"{r.p95_ms:.1f}",
+            f"{r.multiples:.3f}",
+            f"{r.peak_mib:.0f}",
+        )
         table.add_row(r.model, r.precision, str(r.points), f"{r.width}x{r.height}", *figures)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 

@@ -13,27 +13,40 @@ from tapkit.cli import options as o
 def draw(
     video: Annotated[str, typer.Argument(help="Video file, folder or pattern of images.")],
     tracks: Annotated[Path, typer.Argument(help="Tracks (.npz, .zarr) made from it.")],
-    output: Annotated[Path, typer.Argument(help="Where to: .mp4, .webm, .gif, .mov, or a pattern such as out/%05d.png.")],
+    output: Annotated[
+        Path, typer.Argument(help="Where to: .mp4, .webm, .gif, .mov, or a pattern such as out/%05d.png.")
+    ],
     trail: Annotated[int, typer.Option(min=0, help="Frames after which a trail has faded; 0: none.")] = 24,
     radius: Annotated[float | None, typer.Option(help="Of the dots in pixels. [by resolution and crowd]")] = None,
     color: Annotated[str, typer.Option(help="position, id, confidence, or one colour (#ffaa00).")] = "position",
     occluded: Annotated[str, typer.Option(help="hollow, dashed or hide.")] = "hollow",
-    threshold: Annotated[float | None, typer.Option(help="Visible from this score on. [the model authors' own]")] = None,
-    lines: Annotated[int | None, typer.Option("--grid-lines", help="Spacing of faint coordinate lines in pixels.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Visible from this score on. [the model authors' own]")
+    ] = None,
+    lines: Annotated[
+        int | None, typer.Option("--grid-lines", help="Spacing of faint coordinate lines in pixels.")
+    ] = None,
     labels: Annotated[bool, typer.Option("--labels", help="Write the ids beside the points.")] = False,
     dim: Annotated[float, typer.Option(min=0, max=1, help="Darken the footage by this much.")] = 0.0,
     quiet: o.Quiet = False,
 ) -> None:
     """Draw stored tracks over their video: trails that fade, hollow where occluded, faint where unsure.
 
-      tapkit draw clip.mp4 clip.tracks.npz clip.overlay.mp4 --labels
+    tapkit draw clip.mp4 clip.tracks.npz clip.overlay.mp4 --labels
     """
     from tapkit.types import Tracks
     from tapkit.video import open_video
     from tapkit.viz.draw import Style, draw_video
 
     style = Style(
-        trail=trail, radius=radius, color=color, occluded=occluded, threshold=threshold, grid=lines, labels=labels, dim=dim  # type: ignore[arg-type]
+        trail=trail,
+        radius=radius,
+        color=color,
+        occluded=occluded,
+        threshold=threshold,
+        grid=lines,
+        labels=labels,
+        dim=dim,  # type: ignore[arg-type]
     )
     stored = Tracks.load(tracks)
     with open_video(video) as source:

@@ -30,9 +30,14 @@ def _video(clip: str) -> dict[str, Any]:
     with open_video(clip) as source:
         video = source.info
         return {
-            "path": clip, "size": f"{video.width}x{video.height}", "frames": video.frames, "fps": str(video.fps),
+            "path": clip,
+            "size": f"{video.width}x{video.height}",
+            "frames": video.frames,
+            "fps": str(video.fps),
             "seconds": None if not video.frames else round(video.time_of(video.frames - 1) + float(1 / video.fps), 3),
-            "variable_rate": video.variable_rate, "pixel_aspect": str(video.pixel_aspect), "start_frame": video.start_frame,
+            "variable_rate": video.variable_rate,
+            "pixel_aspect": str(video.pixel_aspect),
+            "start_frame": video.start_frame,
             "live": source.live,
         }
 
@@ -43,9 +48,16 @@ def _tracks(path: Path) -> dict[str, Any]:
     tracks = Tracks.load(path)
     video, shown = tracks.video, tracks.visible_at()
     return {
-        "path": str(path), "points": len(tracks), "frames": tracks.frames, "video": video.path,
-        "size": f"{video.width}x{video.height}", "fps": str(video.fps), "model": tracks.source.model,
-        "version": tracks.source.version, "options": dict(tracks.source.options),
-        "asked": int(tracks.valid.sum()), "visible": int(shown.sum()),
+        "path": str(path),
+        "points": len(tracks),
+        "frames": tracks.frames,
+        "video": video.path,
+        "size": f"{video.width}x{video.height}",
+        "fps": str(video.fps),
+        "model": tracks.source.model,
+        "version": tracks.source.version,
+        "options": dict(tracks.source.options),
+        "asked": int(tracks.valid.sum()),
+        "visible": int(shown.sum()),
         "keyframes": 0 if tracks.keyframe is None else int(tracks.keyframe.sum()),
     }

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 def live(
-    source: Annotated[str, typer.Argument(help="Camera number (0), stream URL, or a file, played as it was recorded.")] = "0",
+    source: Annotated[
+        str, typer.Argument(help="Camera number (0), stream URL, or a file, played as it was recorded.")
+    ] = "0",
     grid: o.Grid = None,
     points: o.Points = None,
     at: o.At = None,
@@ -37,7 +39,10 @@ def live(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Record the tracks: .npz, .zarr, .csv.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop after that long.")] = None,
     every_frame: Annotated[
-        bool, typer.Option("--every-frame", help="Of a file, track every frame instead of leaving out those that come too fast.")
+        bool,
+        typer.Option(
+            "--every-frame", help="Of a file, track every frame instead of leaving out those that come too fast."
+        ),
     ] = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -52,7 +57,9 @@ def live(
 
     tracker = o.load_tracker(model, weights, device, option, quiet)
     if tracker.card.streaming == "offline":
-        raise UsageError(f"{model} needs the whole clip; live tracking takes a causal or windowed tracker (tapkit models)")
+        raise UsageError(
+            f"{model} needs the whole clip; live tracking takes a causal or windowed tracker (tapkit models)"
+        )
     with open_video(f"camera:{source}" if source.isdigit() else source) as opened:
         frames = opened.frames() if every_frame or opened.live else _as_it_plays(opened)
         first = next(frames, None)
@@ -126,7 +133,13 @@ class _Sinks:
     """
 
     def __init__(
-        self, stack: contextlib.ExitStack, source: Source, tracker: Tracker, queries: Queries, record: Path | None, output: Path | None
+        self,
+        stack: contextlib.ExitStack,
+        source: Source,
+        tracker: Tracker,
+        queries: Queries,
+        record: Path | None,
+        output: Path | None,
     ) -> None:
         from tapkit._version import __version__
         from tapkit.engine.recorder import Recorder
@@ -139,8 +152,8 @@ class _Sinks:
             self.recorder = stack.enter_context(Recorder(output, source.info, queries, provenance))
         self.picture: Any = None
         if record is not None:
-            from tapkit.viz.draw import Drawer, Style
             from tapkit.video.writer import VideoWriter
+            from tapkit.viz.draw import Drawer, Style
 
             writer = stack.enter_context(VideoWriter(record, source.info))
             self.picture = (writer, Drawer(source.info, Style(), queries=queries, source=provenance))
@@ -179,16 +192,24 @@ def _merged(results: list[FrameResult], frame: int) -> FrameResult:
     """All that was said about one frame as one result."""
     from tapkit.types import FrameResult
 
-    if not results:
-        return FrameResult(frame, np.zeros(0, np.str_), *(np.zeros(s, np.float32) for s in ((0, 2), 0, 0)))
-    return FrameResult(frame, *(np.concatenate([r[field] for r in results]) for field in range(1, 5)))
+    empty = np.zeros(0, np.float32)
+    none = FrameResult(frame, np.zeros(0, np.str_), np.zeros((0, 2), np.float32), empty, empty)
+    parts = [none, *results]
+    return FrameResult(
+        frame,
+        np.concatenate([r.ids for r in parts]),
+        np.concatenate([r.xy for r in parts]),
+        np.concatenate([r.visible for r in parts]),
+        np.concatenate([r.confidence for r in parts]),
+    )
 
 
 class _Screen:
     """Shows how it goes, a few times a second."""
 
     def __init__(self, show: Any) -> None:
-        self.show, self.times, self.last, self.count = show, deque(maxlen=60), 0.0, 0
+        self.show, self.last, self.count = show, 0.0, 0
+        self.times: deque[float] = deque(maxlen=60)
         self.arrivals: deque[float] = deque(maxlen=60)
 
     def step(self, seconds: float, results: list[Any], latency: int) -> None:
@@ -203,7 +224,9 @@ class _Screen:
         newest = results[-1] if results else None
         seen = f"{int((newest.visible > 0.5).sum())}/{len(newest.ids)}" if newest else "-"
         delay = 1e3 * sum(self.times) / len(self.times) + 1e3 * latency / rate
-        self.show(f"frame {self.count}  {rate:5.1f} frames/s  latency {delay:5.0f} ms ({latency} frames)  visible {seen}")
+        self.show(
+            f"frame {self.count}  {rate:5.1f} frames/s  latency {delay:5.0f} ms ({latency} frames)  visible {seen}"
+        )
 
 
 @contextlib.contextmanager

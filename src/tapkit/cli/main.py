@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 import click
-import typer.core
+import typer
 from typer.main import get_command
 
 # Name -> (module, attribute, one-line help). The attribute is a function for typer, or a typer.Typer.
@@ -46,7 +46,7 @@ class LazyGroup(click.Group):
             app = typer.Typer(add_completion=False, rich_markup_mode=None)
             app.command(name=cmd_name)(found)
             found = app
-        command = get_command(found)
+        command: Any = get_command(found)
         command.name = cmd_name
         return command
 
@@ -78,8 +78,12 @@ app = LazyGroup(
     "extra, 6 file, 7 memory budget, 130 Ctrl-C.",
     context_settings={"help_option_names": ["-h", "--help"]},
     params=[
-        click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."),
-        click.Option(["--debug"], is_flag=True, expose_value=False, is_eager=True, help="Show the traceback of an error."),
+        click.Option(
+            ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+        ),
+        click.Option(
+            ["--debug"], is_flag=True, expose_value=False, is_eager=True, help="Show the traceback of an error."
+        ),
     ],
 )
 
@@ -122,7 +126,7 @@ def _show_warnings_plainly() -> None:
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         print(f"tapkit: warning: {message}", file=sys.stderr)
 
-    warnings.showwarning = show  # type: ignore[assignment]
+    warnings.showwarning = show
 
 
 if __name__ == "__main__":

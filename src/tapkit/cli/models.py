@@ -20,31 +20,52 @@ def models(
     from tapkit import registry, weights
 
     chosen = [
-        card for card in registry.cards().values()
+        card
+        for card in registry.cards().values()
         if (card.commercial or not commercial) and streaming in (None, card.streaming)
     ]
     if as_json:
-        print(json.dumps([{**c.to_dict(), "weights_present": _state(c, weights.find(c)) != "missing"} for c in chosen], indent=1))
+        print(
+            json.dumps(
+                [{**c.to_dict(), "weights_present": _state(c, weights.find(c)) != "missing"} for c in chosen], indent=1
+            )
+        )
         return
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE)
-    for name in ("id", "streaming", "latency", "input", "weights licence", "commercial", "published (first)", "weights"):
+    for name in (
+        "id",
+        "streaming",
+        "latency",
+        "input",
+        "weights licence",
+        "commercial",
+        "published (first)",
+        "weights",
+    ):
         table.add_column(name, overflow="fold")
     for card in chosen:
         table.add_row(
-            card.id, card.streaming, "clip" if card.latency < 0 else str(card.latency),
+            card.id,
+            card.streaming,
+            "clip" if card.latency < 0 else str(card.latency),
             f"{card.input_size[1]}x{card.input_size[0]}" if card.input_size else "any",
-            card.weights_licence, "yes" if card.commercial else "no", _published(card), _state(card, weights.find(card)),
+            card.weights_licence,
+            "yes" if card.commercial else "no",
+            _published(card),
+            _state(card, weights.find(card)),
         )
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _published(card: ModelCard) -> str:
     """The headline figures: TAP-Vid DAVIS, AJ / delta_avg / OA, or whatever comes first."""
-    davis = {n.metric: n.value for n in reversed(card.published) if "DAVIS" in n.dataset and "strided" not in n.protocol}
+    davis = {
+        n.metric: n.value for n in reversed(card.published) if "DAVIS" in n.dataset and "strided" not in n.protocol
+    }
     if davis:
         shown = [f"{davis[m]:g}" if m in davis else "-" for m in ("AJ", "delta_avg", "OA")]
         return "DAVIS " + " / ".join(shown)

@@ -102,7 +102,9 @@ def read_options(pairs: list[str] | None) -> dict[str, Any]:
     return options
 
 
-def load_tracker(model: str, weights: Path | None, device: str, options: list[str] | None, quiet: bool = False) -> Tracker:
+def load_tracker(
+    model: str, weights: Path | None, device: str, options: list[str] | None, quiet: bool = False
+) -> Tracker:
     """The tracker, with a line about its licence if that forbids commercial use, and the download shown."""
     from tapkit import api, registry
 
@@ -143,14 +145,18 @@ def progress_of(what: str, quiet: bool = False) -> Iterator[Callable[[Progress],
 
 @contextmanager
 def _bar(what: str) -> Iterator[Callable[[Progress], None]]:
+    from rich import progress as bars
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        TextColumn("{task.fields[rate]:.1f} frames/s"), TimeElapsedColumn(), TimeRemainingColumn(),
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[rate]:.1f} frames/s"),
+        bars.TimeElapsedColumn(),
+        bars.TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with bars.Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=None, rate=0.0)
         rate = _Rate()
 

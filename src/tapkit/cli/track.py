@@ -7,7 +7,7 @@ import json
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 def track(
     video: Annotated[str, typer.Argument(help="Video file, folder or pattern of images ('frames/*.jpg'), URL.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where the tracks go: .npz, .zarr, .csv, .parquet. [VIDEO.tracks.npz]")
+        Path | None,
+        typer.Option("--output", "-o", help="Where the tracks go: .npz, .zarr, .csv, .parquet. [VIDEO.tracks.npz]"),
     ] = None,
     overlay: Annotated[
-        Path | None, typer.Option("--overlay", help="Also draw them: .mp4, .webm, .gif, or a pattern such as out/%05d.png.")
+        Path | None,
+        typer.Option("--overlay", help="Also draw them: .mp4, .webm, .gif, or a pattern such as out/%05d.png."),
     ] = None,
     grid: o.Grid = None,
     points: o.Points = None,
@@ -39,7 +41,9 @@ def track(
     weights: o.Weights = None,
     device: o.Device = "auto",
     option: o.Option = None,
-    direction: Annotated[str, typer.Option(help="both, forward or backward from each point's frame.")] = "both",
+    direction: Annotated[
+        Literal["both", "forward", "backward"], typer.Option(help="Both ways from each point's frame, or one.")
+    ] = "both",
     memory: Annotated[str | None, typer.Option(help='Budget such as "2GB".')] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     quiet: o.Quiet = False,
@@ -69,8 +73,12 @@ def track(
                 raise
         seconds = time.perf_counter() - started
     summary = {
-        "tracks": str(target), "overlay": str(overlay) if overlay else None, "points": len(queries),
-        "frames": source.info.frames, "seconds": round(seconds, 3), "model": model,
+        "tracks": str(target),
+        "overlay": str(overlay) if overlay else None,
+        "points": len(queries),
+        "frames": source.info.frames,
+        "seconds": round(seconds, 3),
+        "model": model,
     }
     if as_json:
         print(json.dumps(summary))
@@ -94,7 +102,9 @@ def _drawing(
     if path is None:
         return contextlib.nullcontext()
     if source.live:
-        raise UsageError("the overlay of a stream cannot be drawn afterwards; `tapkit live --record` draws while it plays")
+        raise UsageError(
+            "the overlay of a stream cannot be drawn afterwards; `tapkit live --record` draws while it plays"
+        )
     from tapkit.cli.overlay import overlay
 
     return overlay(path, source, tracker, queries)

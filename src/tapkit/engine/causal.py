@@ -84,8 +84,11 @@ class CausalDriver:
     def snapshot(self) -> dict[str, Tensor]:
         """See `Driver.snapshot`. (The last frame is not kept: right after a restore, points start on the next.)"""
         own = {
-            "keys": self.keys, "last": torch.tensor(self.last), "new": torch.tensor(len(self._new_xy)),
-            "waiting_keys": self._waiting_keys, "waiting": self._waiting,
+            "keys": self.keys,
+            "last": torch.tensor(self.last),
+            "new": torch.tensor(len(self._new_xy)),
+            "waiting_keys": self._waiting_keys,
+            "waiting": self._waiting,
         }
         return {**own, **flatten(self._state, "state")}
 

@@ -64,7 +64,11 @@ class Checkpoint:
         """Note that passes before `task` are done and this one is at `state` (None: at its beginning)."""
         from safetensors.torch import save_file
 
-        if state is not None and not always and sum(t.numel() * t.element_size() for t in state.values()) > _PERIODIC_BYTES:
+        if (
+            state is not None
+            and not always
+            and sum(t.numel() * t.element_size() for t in state.values()) > _PERIODIC_BYTES
+        ):
             return
         old = self._read("progress.json").get("state")
         name = None

@@ -51,7 +51,9 @@ class Recorder:
         frames = max(len(self._times), self._results.frames)
         try:
             if frames:
-                times = np.array(self._times) if len(self._times) == frames and (np.diff(self._times) > 0).all() else None
+                times = (
+                    np.array(self._times) if len(self._times) == frames and (np.diff(self._times) > 0).all() else None
+                )
                 info = replace(self.info, frames=frames, times=times)
                 started = self.queries.t < frames
                 rows = np.flatnonzero(started)

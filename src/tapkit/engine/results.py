@@ -32,7 +32,9 @@ class Results(Protocol):
     count: int
     frames: int
 
-    def write(self, frame: int, rows: np.ndarray, xy: np.ndarray, visible: np.ndarray, confidence: np.ndarray) -> None: ...
+    def write(
+        self, frame: int, rows: np.ndarray, xy: np.ndarray, visible: np.ndarray, confidence: np.ndarray
+    ) -> None: ...
 
     def at(self, frame: int) -> Record: ...
 
@@ -53,7 +55,10 @@ class MemoryResults:
     def _empty(self, frames: int) -> Record:
         shape = (frames, self.count)
         return Record(
-            np.zeros((*shape, 2), np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, bool)
+            np.zeros((*shape, 2), np.float32),
+            np.zeros(shape, np.float32),
+            np.zeros(shape, np.float32),
+            np.zeros(shape, bool),
         )
 
     def write(self, frame: int, rows: np.ndarray, xy: np.ndarray, visible: np.ndarray, confidence: np.ndarray) -> None:
@@ -88,7 +93,12 @@ class DiskResults:
     def __init__(self, path: Path, count: int) -> None:
         self.path, self.count = path, count
         self._fields = np.dtype(
-            [("xy", "<f4", (count, 2)), ("visible", "<f4", (count,)), ("confidence", "<f4", (count,)), ("valid", "?", (count,))]
+            [
+                ("xy", "<f4", (count, 2)),
+                ("visible", "<f4", (count,)),
+                ("confidence", "<f4", (count,)),
+                ("valid", "?", (count,)),
+            ]
         )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +142,9 @@ class DiskResults:
             while data:
                 data = data[os.write(self._file, data) :]
         except OSError as error:
-            raise StorageError(f"cannot write {self.path}: {error.strerror}; what was written before is kept") from error
+            raise StorageError(
+                f"cannot write {self.path}: {error.strerror}; what was written before is kept"
+            ) from error
 
     def at(self, frame: int) -> Record:
         """All points on one frame."""
@@ -144,7 +156,10 @@ class DiskResults:
         self.flush()
         shape = (stop - start, self.frames)
         out = Record(
-            np.zeros((*shape, 2), np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, bool)
+            np.zeros((*shape, 2), np.float32),
+            np.zeros(shape, np.float32),
+            np.zeros(shape, np.float32),
+            np.zeros(shape, bool),
         )
         for first, block in self._blocks():
             span = slice(first, first + len(block))

@@ -120,7 +120,8 @@ class Session:
             self._driver.remove(torch.tensor(keys))
 
     def _fresh(self, count: int) -> Sequence[str]:
-        number, names = len(self._t), []
+        number = len(self._t)
+        names: list[str] = []
         while len(names) < count:
             if str(number) not in self._active:
                 names.append(str(number))

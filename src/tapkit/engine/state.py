@@ -21,7 +21,9 @@ def flatten(state: Any, prefix: str = "") -> dict[str, Tensor]:
     if isinstance(state, Tensor):
         return {prefix: state}
     if not isinstance(state, tuple):
-        raise TypeError(f"a state holds tensors and tuples of them, got {type(state).__name__} at {prefix or 'its root'}")
+        raise TypeError(
+            f"a state holds tensors and tuples of them, got {type(state).__name__} at {prefix or 'its root'}"
+        )
     names = getattr(state, "_fields", range(len(state)))
     flat: dict[str, Tensor] = {}
     for name, part in zip(names, state, strict=True):

@@ -20,8 +20,8 @@ from tapkit.engine.session import Session
 from tapkit.models.base import Model, Size
 from tapkit.types import ModelCard, Provenance, Queries, Tracks, VideoInfo
 from tapkit.types.storage import Block, Stored, check_suffix, write
-from tapkit.video.using import using
 from tapkit.video.base import Source
+from tapkit.video.using import using
 
 _DRIVERS = {
     "causal": ("tapkit.engine.causal", "CausalDriver"),
@@ -90,11 +90,15 @@ class Tracker:
             asked = self._check(queries, source.info)
             results = MemoryResults(len(asked), source.info.frames)
             run = self._execute(source, asked, results, direction, memory, None, progress, None)
-            record = results.points(0, len(asked))
-            frames = run.frames
+            record, frames = results.points(0, len(asked)), run.frames
             return Tracks(
-                *(part[:, :frames] for part in record),
-                queries=asked, video=_seen(source.info, frames), source=self._provenance(direction, memory),
+                xy=record.xy[:, :frames],
+                visible=record.visible[:, :frames],
+                confidence=record.confidence[:, :frames],
+                valid=record.valid[:, :frames],
+                queries=asked,
+                video=_seen(source.info, frames),
+                source=self._provenance(direction, memory),
             )
 
     def track_to(
@@ -120,14 +124,17 @@ class Tracker:
             job = {
                 **self._provenance(direction, memory).to_dict(),
                 "video": {**source.info.to_dict(), **_file_identity(source.info.path)},
-                "queries": asked.array().tolist(), "ids": asked.ids.tolist(),
+                "queries": asked.array().tolist(),
+                "ids": asked.ids.tolist(),
             }
             checkpoint = Checkpoint(path.with_name(path.name + ".partial"), job)
             results = DiskResults(checkpoint.results, len(asked))
             try:
                 run = self._execute(source, asked, results, direction, memory, checkpoint, progress, on_complete)
                 info = _seen(source.info, run.frames)
-                content = Stored(asked, info, self._provenance(direction, memory), run.frames, blocks(results, run.frames))
+                content = Stored(
+                    asked, info, self._provenance(direction, memory), run.frames, blocks(results, run.frames)
+                )
                 write(content, path)
             finally:
                 results.close()
@@ -150,8 +157,14 @@ class Tracker:
     ) -> Run:
         passes = plan(self.model, queries, source.info, direction, parse_bytes(memory))
         run = Run(
-            lambda info, points: self.start(info, points, memory), source, queries, results, direction,
-            checkpoint=checkpoint, progress=progress, on_complete=on_complete,
+            lambda info, points: self.start(info, points, memory),
+            source,
+            queries,
+            results,
+            direction,
+            checkpoint=checkpoint,
+            progress=progress,
+            on_complete=on_complete,
         )
         run.execute(passes)
         return run

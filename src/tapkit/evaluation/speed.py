@@ -73,10 +73,20 @@ def measure(tracker: Tracker, points: int, height: int, width: int, frames: int 
     each = (marks[-1] - marks[0]) / frames
     spread = steps if tracker.card.streaming != "offline" else np.array([each])
     return Speed(
-        model=tracker.card.id, points=points, width=width, height=height, frames=frames, device=device_name(device),
-        threads=torch.get_num_threads(), precision=str(tracker.model.options.get("precision", "float32")),
-        fps=1 / each, first_ms=1e3 * float(steps[0]), median_ms=1e3 * float(np.median(spread)),
-        p95_ms=1e3 * float(np.percentile(spread, 95)), multiples=each / statistics.mean((before, after)), peak_mib=growth,
+        model=tracker.card.id,
+        points=points,
+        width=width,
+        height=height,
+        frames=frames,
+        device=device_name(device),
+        threads=torch.get_num_threads(),
+        precision=str(tracker.model.options.get("precision", "float32")),
+        fps=1 / each,
+        first_ms=1e3 * float(steps[0]),
+        median_ms=1e3 * float(np.median(spread)),
+        p95_ms=1e3 * float(np.percentile(spread, 95)),
+        multiples=each / statistics.mean((before, after)),
+        peak_mib=growth,
     )
 
 

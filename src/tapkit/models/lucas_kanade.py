@@ -102,8 +102,12 @@ class LucasKanade:
         """See `CausalModel.start`."""
         p = self.config.patch
         return LucasKanadeState(
-            gray=torch.zeros(size, dtype=torch.uint8), xy=torch.zeros(0, 2), patch=torch.zeros(0, p, p),
-            tracked=torch.zeros(0, dtype=torch.bool), age=torch.zeros(0), lost=torch.zeros(0),
+            gray=torch.zeros(size, dtype=torch.uint8),
+            xy=torch.zeros(0, 2),
+            patch=torch.zeros(0, p, p),
+            tracked=torch.zeros(0, dtype=torch.bool),
+            age=torch.zeros(0),
+            lost=torch.zeros(0),
             taken_up=torch.zeros(0, dtype=torch.bool),
         )
 
@@ -202,8 +206,10 @@ class LucasKanade:
         return np.where(flat, 1.0, (here * patch).sum((1, 2))).astype(np.float32)
 
     def _find(self, gray: np.ndarray, xy: np.ndarray, patch: np.ndarray) -> tuple[np.ndarray, float]:
-        """The best place of a patch near `xy`, to half a pixel, and its correlation; -1 where it cannot be told, at most
-        `found_match` where another place is nearly as good."""
+        """The best place of a patch near `xy`, to half a pixel, and its correlation.
+
+        That is -1 where it cannot be told, and at most `found_match` where another place is nearly as good.
+        """
         config, half = self.config, self.config.patch // 2
         if not patch.any():
             return xy, -1.0
@@ -249,7 +255,9 @@ def features(evidence: Evidence) -> tuple[Tensor, Tensor]:
     age = (1 + evidence.age).log()
     match = evidence.match
     followed = torch.stack([ones, back, match, match.clamp(min=0) ** 4, age, evidence.taken_up.float()], -1)
-    lost = torch.stack([ones, (1 + evidence.lost).log(), age, match, match.clamp(min=0) ** 4, evidence.edge.float()], -1)
+    lost = torch.stack(
+        [ones, (1 + evidence.lost).log(), age, match, match.clamp(min=0) ** 4, evidence.edge.float()], -1
+    )
     return followed, lost
 
 

@@ -91,7 +91,9 @@ class Queries:
         return cls(np.full(len(xy), frame), xy, names)  # type: ignore[arg-type]
 
     @classmethod
-    def grid(cls, size: Size, count: int | tuple[int, int] = 10, frame: int = 0, margin: float | None = None) -> Queries:
+    def grid(
+        cls, size: Size, count: int | tuple[int, int] = 10, frame: int = 0, margin: float | None = None
+    ) -> Queries:
         """A regular grid over a frame of `size` (height, width): `count` points a side, or (rows, columns).
 
         `margin` in pixels is left free on every side; by default half a cell, so that cells tile the frame.
@@ -169,7 +171,9 @@ class Queries:
             try:
                 points.append((float(row[frame]), float(row[names["x"]]), float(row[names["y"]])))
             except (TypeError, ValueError) as error:
-                raise QueryError(f"{path} line {number}: t, x and y must be numbers, got {list(row.values())}") from error
+                raise QueryError(
+                    f"{path} line {number}: t, x and y must be numbers, got {list(row.values())}"
+                ) from error
         return cls.of(points, [row[names["id"]] for row in rows] if "id" in names else None)
 
     # -- using them -------------------------------------------------------------------------------
@@ -230,7 +234,9 @@ class Queries:
                 swapped = "; are x and y swapped?"
             elif (self.xy >= 0).all() and (self.xy <= 1).all() and max(size) > 2:
                 swapped = "; are the positions normalised to 0..1?"
-            raise QueryError(f"query {self.ids[row]!s} is at ({x:g}, {y:g}), outside the {width}x{height} frame{swapped}")
+            raise QueryError(
+                f"query {self.ids[row]!s} is at ({x:g}, {y:g}), outside the {width}x{height} frame{swapped}"
+            )
         return self
 
 

@@ -76,7 +76,9 @@ def check_suffix(path: Path) -> None:
 def write(content: Stored, path: Path) -> Path:
     """Write to `path` in the format its ending names. Raises `StorageError` (full disk, no permission)."""
     check_suffix(path)
-    writer = {".npz": _write_npz, ".zarr": _write_zarr, ".csv": _write_csv, ".parquet": _write_parquet}[path.suffix.lower()]
+    writer = {".npz": _write_npz, ".zarr": _write_zarr, ".csv": _write_csv, ".parquet": _write_parquet}[
+        path.suffix.lower()
+    ]
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +166,8 @@ def _read_zarr(path: Path) -> Block:
     arrays = {name: np.asarray(array[...]) for name, array in group.arrays()}
     ids = group.attrs["ids"]
     return {
-        **arrays, "meta": np.array(group.attrs["meta"]),
+        **arrays,
+        "meta": np.array(group.attrs["meta"]),
         "ids": np.array(ids, dtype=np.str_) if ids else np.zeros(0, np.str_),
     }
 
@@ -182,8 +185,13 @@ def _rows(content: Stored) -> Iterator[dict[str, np.ndarray]]:
         points, frames = np.nonzero(block["valid"])
         x, y = block["xy"][points, frames].T
         yield {
-            "id": content.queries.ids[start:stop][points], "frame": frames, "time": times[frames], "x": x, "y": y,
-            "visible": block["visible"][points, frames], "confidence": block["confidence"][points, frames],
+            "id": content.queries.ids[start:stop][points],
+            "frame": frames,
+            "time": times[frames],
+            "x": x,
+            "y": y,
+            "visible": block["visible"][points, frames],
+            "confidence": block["confidence"][points, frames],
         }
 
 
@@ -194,7 +202,9 @@ def _write_csv(content: Stored, path: Path) -> None:
         writer.writerow(COLUMNS)
         for columns in _rows(content):
             text = [columns["id"].tolist(), columns["frame"].tolist()]
-            text += [np.char.mod(f, columns[n]).tolist() for n, f in zip(COLUMNS[2:], ("%.6f", *["%.4f"] * 4), strict=True)]
+            text += [
+                np.char.mod(f, columns[n]).tolist() for n, f in zip(COLUMNS[2:], ("%.6f", *["%.4f"] * 4), strict=True)
+            ]
             writer.writerows(zip(*text, strict=True))
 
 

@@ -158,8 +158,12 @@ class Tracks:
         """Some of the points: an id, ids, an index, indices, a slice, a mask [N]."""
         rows = self._rows(points)
         return self.with_(
-            xy=self.xy[rows], visible=self.visible[rows], confidence=self.confidence[rows], valid=self.valid[rows],
-            keyframe=self._keyframe[rows], queries=self.queries[rows],
+            xy=self.xy[rows],
+            visible=self.visible[rows],
+            confidence=self.confidence[rows],
+            valid=self.valid[rows],
+            keyframe=self._keyframe[rows],
+            queries=self.queries[rows],
         )
 
     def time(self, start: int, stop: int) -> Tracks:
@@ -186,9 +190,13 @@ class Tracks:
             start_frame=self.video.start_frame + start,
         )
         return self.with_(
-            xy=self.xy[rows, span], visible=self.visible[rows, span], confidence=self.confidence[rows, span],
-            valid=valid[rows], keyframe=self._keyframe[rows, span],
-            queries=Queries(t, xy, self.ids[rows]), video=video,
+            xy=self.xy[rows, span],
+            visible=self.visible[rows, span],
+            confidence=self.confidence[rows, span],
+            valid=valid[rows],
+            keyframe=self._keyframe[rows, span],
+            queries=Queries(t, xy, self.ids[rows]),
+            video=video,
         )
 
     def with_(self, **changes: Any) -> Tracks:

@@ -1,0 +1,169 @@
+"""Checkpoints: found, fetched, checked, and read without running anything in them."""
+
+from __future__ import annotations
+
+import http.server
+import pickle
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tapkit import weights
+from tapkit.errors import WeightsError
+from tapkit.types import ModelCard
+
+CARD = ModelCard(
+    id="made",
+    name="",
+    paper="",
+    paper_url="",
+    code_licence="",
+    weights_licence="",
+    commercial=True,
+    factory="",
+    weights_file="made.pth",
+)
+STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(1)}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TAPKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("TAPKIT_WEIGHTS", raising=False)
+    return tmp_path / "cache"
+
+
+class Server(http.server.SimpleHTTPRequestHandler):
+    """Serves one file, in parts if asked; `breaks` makes the first answer end early."""
+
+    content = b""
+    breaks = False
+    ranges: list[str | None] = []  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        asked = self.headers.get("Range")
+        Server.ranges.append(asked)
+        first = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(Server.content) - first))
+        self.end_headers()
+        part = Server.content[first:]
+        if Server.breaks:
+            Server.breaks = False
+            part = part[: len(part) // 2]
+        self.wfile.write(part)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    torch.save(STATE, tmp_path / "published.pth")
+    Server.content, Server.breaks, Server.ranges = (tmp_path / "published.pth").read_bytes(), False, []
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/made.pth"
+    server.shutdown()
+
+
+def same(state: weights.StateDict) -> bool:
+    return state.keys() == STATE.keys() and all(torch.equal(state[k], STATE[k]) for k in STATE)
+
+
+def test_a_download_is_kept_and_its_hash_checked_ever_after(url: str, cache: Path) -> None:
+    card = replace(CARD, weights_url=url)
+    seen = []
+    path = weights.obtain(card, lambda done, total: seen.append((done, total)))
+    assert path.parent == cache / "weights" and same(weights.read(path))
+    assert seen[-1] == (len(Server.content), len(Server.content))
+    assert weights.obtain(card) == path and len(Server.ranges) == 1
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(WeightsError, match="damaged"):
+        weights.obtain(card)
+
+
+def test_a_download_that_broke_off_is_resumed(url: str) -> None:
+    Server.breaks = True
+    card = replace(CARD, weights_url=url)
+    with pytest.raises(WeightsError, match=r"broke off|could not be downloaded"):
+        weights.obtain(card)
+    assert same(weights.read(weights.obtain(card)))
+    assert Server.ranges[-1] == f"bytes={len(Server.content) // 2}-"
+
+
+def test_a_file_that_is_not_the_published_one_is_refused(url: str, cache: Path) -> None:
+    card = replace(CARD, weights_url=url, weights_sha256="0" * 64)
+    with pytest.raises(WeightsError, match="not the published file"):
+        weights.obtain(card)
+    assert not list((cache / "weights").iterdir())
+
+
+def test_without_a_network_one_sentence_says_what_to_do(cache: Path) -> None:
+    card = replace(CARD, weights_url="http://127.0.0.1:9/made.pth")
+    with pytest.raises(
+        WeightsError, match=r"fetch made\.pth from http://127\.0\.0\.1:9/made\.pth and put it into"
+    ) as told:
+        weights.obtain(card)
+    assert str(cache) in str(told.value)
+    with pytest.raises(WeightsError, match="cannot be downloaded by a program"):
+        weights.obtain(CARD)
+
+
+def test_the_offline_folder_comes_first_and_safetensors_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAPKIT_WEIGHTS", str(tmp_path))
+    save_file(STATE, tmp_path / "made.safetensors")
+    assert weights.find(CARD) == tmp_path / "made.safetensors"
+    torch.save(STATE, tmp_path / "made.pth")
+    assert weights.find(CARD) == tmp_path / "made.pth"
+    assert same(weights.read(tmp_path / "made.safetensors")) and same(weights.read(tmp_path / "made.pth"))
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model", "ema"])
+def test_the_containers_of_training_scripts_are_removed(tmp_path: Path, wrapper: str) -> None:
+    torch.save({wrapper: STATE, "epoch": 3, "optimizer": {"state": {}}}, tmp_path / "a.pth")
+    assert same(weights.read(tmp_path / "a.pth"))
+
+
+def test_nothing_in_a_checkpoint_is_run(tmp_path: Path) -> None:
+    class Hostile:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"a": Hostile()}))
+    torch.save({"a": Hostile()}, tmp_path / "evil2.pth")
+    for name in ("evil.pth", "evil2.pth"):
+        with pytest.raises(WeightsError, match="cannot be read as weights"):
+            weights.read(tmp_path / name)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_empty_and_missing_files_are_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / "empty.pth").touch()
+    torch.save({"epoch": 3}, tmp_path / "none.pth")
+    for name, message in (("empty.pth", "cannot be read"), ("none.pth", "holds no tensors"), ("no.pth", "there is no")):
+        with pytest.raises(WeightsError, match=message):
+            weights.read(tmp_path / name)
+
+
+def test_matching_is_strict_both_ways_and_says_what_differs() -> None:
+    assert same(weights.match(STATE, {"a.weight": (2, 3), "b": torch.zeros(1)}, "m"))
+    with pytest.raises(WeightsError, match=r"lacks c.*has besides b"):
+        weights.match(STATE, {"a.weight": (2, 3), "c": (1,)}, "m")
+    with pytest.raises(WeightsError, match=r"b is \[1\] instead of \[2\]"):
+        weights.match(STATE, {"a.weight": (2, 3), "b": (2,)}, "m")
+
+
+def test_the_hash_of_tensors_knows_names_values_and_shapes() -> None:
+    hashes = {
+        weights.sha256_of(s)
+        for s in (STATE, {**STATE, "b": torch.zeros(1)}, {"a": STATE["b"]}, {**STATE, "b": torch.ones(1, 1)})
+    }
+    assert len(hashes) == 4 and weights.sha256_of(dict(reversed(STATE.items()))) == weights.sha256_of(STATE)
