@@ -35,7 +35,7 @@ contract: $(VENV)/.test
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.test
-	$(BIN)/python -m pytest --doctest-modules src/tapkit tests -m "not slow"
+	$(BIN)/python -m pytest -n 2 --doctest-modules src/tapkit tests
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix src tests tools benchmarks examples

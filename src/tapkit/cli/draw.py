@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,7 +19,9 @@ def draw(
     trail: Annotated[int, typer.Option(min=0, help="Frames after which a trail has faded; 0: none.")] = 24,
     radius: Annotated[float | None, typer.Option(help="Of the dots in pixels. [by resolution and crowd]")] = None,
     color: Annotated[str, typer.Option(help="position, id, confidence, or one colour (#ffaa00).")] = "position",
-    occluded: Annotated[str, typer.Option(help="hollow, dashed or hide.")] = "hollow",
+    occluded: Annotated[
+        Literal["hollow", "dashed", "hide"], typer.Option(help="How to show occluded points.")
+    ] = "hollow",
     threshold: Annotated[
         float | None, typer.Option(help="Visible from this score on. [the model authors' own]")
     ] = None,
@@ -46,7 +48,7 @@ def draw(
         threshold=threshold,
         grid=lines,
         labels=labels,
-        dim=dim,  # type: ignore[arg-type]
+        dim=dim,
     )
     stored = Tracks.load(tracks)
     with open_video(video) as source:

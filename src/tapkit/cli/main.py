@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import click
 import typer
@@ -46,9 +46,9 @@ class LazyGroup(click.Group):
             app = typer.Typer(add_completion=False, rich_markup_mode=None)
             app.command(name=cmd_name)(found)
             found = app
-        command: Any = get_command(found)
+        command: Any = get_command(found)  # typer's own kind of click.Command
         command.name = cmd_name
-        return command
+        return cast(click.Command, command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

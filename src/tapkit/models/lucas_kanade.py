@@ -302,11 +302,13 @@ def patches(gray: np.ndarray, xy: np.ndarray, side: int) -> np.ndarray:
     fx, fy = (x - x0)[:, None, :].astype(np.float32), (y - y0)[:, :, None].astype(np.float32)
 
     def at(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        return gray[rows[:, :, None], columns[:, None, :]].astype(np.float32)
+        values: np.ndarray = gray[rows[:, :, None], columns[:, None, :]].astype(np.float32)
+        return values
 
     upper = at(y0, x0) * (1 - fx) + at(y0, x1) * fx
     lower = at(y1, x0) * (1 - fx) + at(y1, x1) * fx
-    return upper * (1 - fy) + lower * fy
+    blended: np.ndarray = upper * (1 - fy) + lower * fy
+    return blended
 
 
 def normalize(patch: np.ndarray, least: float = 2.0) -> np.ndarray:

@@ -91,7 +91,7 @@ class Tracks:
         if len(self.queries) != count:
             swapped = "; is xy [T,N,2]? use xy.transpose(1, 0, 2)" if frames == len(self.queries) else ""
             raise ShapeError(f"xy has {count} points but there are {len(self.queries)} queries{swapped}")
-        arrays = {"xy": xy}
+        arrays: dict[str, np.ndarray[Any, Any]] = {"xy": xy}
         for name, dtype in (("visible", np.float32), ("confidence", np.float32), ("valid", bool), ("keyframe", bool)):
             value = getattr(self, name)
             if value is None:
