@@ -118,7 +118,8 @@ def _read(path: Path, context: Context) -> Found:
             continue
         lines = [line.split("\t")[1:4] for line in rest.splitlines() if re.match(r"\t-?[\d.]+\t", line)]
         values = np.array(lines, dtype=float).reshape(-1, 3)
-        tracks.append((head.replace("\t", " "), np.rint(values[:, 0]).astype(int), values[:, 1] / widen, values[:, 2]))
+        name = re.sub(r"^Motion Trackers\tTracker #1\t|\tFeature Center.*$", "", head).replace("\t", " ")
+        tracks.append((name, np.rint(values[:, 0]).astype(int), values[:, 1] / widen, values[:, 2]))
     if not tracks:
         raise context.damaged("it has no block of positions (Motion Trackers, Position or a corner pin)")
     return Found.of(
@@ -129,7 +130,8 @@ def _read(path: Path, context: Context) -> Found:
 
 _SQUARE = Option(flag, "yes: the comp has square pixels; no: those of the footage")
 AFTER_EFFECTS = Format(
-    "ae", ".txt", "After Effects keyframe text to paste", _text, _read, square_only=False, most_points=500,
+    "ae", ".txt", "After Effects keyframe text to paste", _text, _read, square_only=False, holds_gaps=False,
+    most_points=500,
     bytes_per_key=26, options={
         "block": Option(_block, "tracker: points of a motion tracker; position: of layers; corner-pin: of four points"),
         "square": _SQUARE,
@@ -141,6 +143,7 @@ AFTER_EFFECTS_SCRIPT = Format(
     timing="times", square_only=False, most_points=1000, bytes_per_key=25, options={"square": _SQUARE},
 )  # fmt: skip
 MOCHA = Format(
-    "mocha", ".txt", "Mocha and older After Effects keyframe text", _mocha, _read, square_only=False, most_points=500,
+    "mocha", ".txt", "Mocha and older After Effects keyframe text", _mocha, _read, square_only=False,
+    holds_gaps=False, most_points=500,
     bytes_per_key=27,
 )  # fmt: skip

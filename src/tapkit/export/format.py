@@ -16,7 +16,7 @@ import numpy as np
 
 from tapkit.errors import StorageError, UsageError
 from tapkit.export.found import Context, Found, Human, assemble
-from tapkit.export.select import Gaps, Keys, When, select
+from tapkit.export.select import Gaps, Keys, When, runs, select
 from tapkit.export.text import NameRule
 from tapkit.types import Tracks, VideoInfo
 
@@ -65,10 +65,13 @@ class Job:
             x, y = xy[row, frames].T
             yield name, frames, x, y
 
-    def human_or_first(self, row: int) -> np.ndarray:
-        """Frames that programs show as set by hand: those a human set, else the first key alone."""
+    def human_or_query(self, row: int) -> np.ndarray:
+        """Frames that programs show as set by hand: those a human set, else that of the query, else the first key."""
         human = np.flatnonzero(self.keyframe[row])
-        return human if len(human) else np.flatnonzero(self.keys.key[row])[:1]
+        if len(human):
+            return human
+        asked = self.tracks.queries.t[row]
+        return np.array([asked]) if self.keys.key[row, asked] else np.flatnonzero(self.keys.key[row])[:1]
 
 
 Writer = Callable[..., None]
@@ -106,6 +109,8 @@ class Format:
     """constant: the program plays at a constant rate; times: seconds are stored; index: frames of the same file."""
     square_only: bool = True
     """Whether it has no place for the shape of pixels (and the program shows pictures, not numbers)."""
+    holds_gaps: bool = True
+    """Whether the program shows nothing in a gap, rather than moving straight through it."""
     keeps_empty: bool = False
     """Whether points without any key are written as well."""
     bytes_per_key: float = 20.0
@@ -195,6 +200,13 @@ class Format:
             warnings.warn(
                 f"{self.name} has no place for the pixel aspect {float(video.pixel_aspect):.4g}: "
                 "set it in the program, for the footage",
+                ExportWarning,
+            )
+        gaps = sum(len(runs(row)) - 1 for row in job.keys.key) if not self.holds_gaps else 0
+        if gaps:
+            warnings.warn(
+                f"{self.name} moves straight through gaps, of which there are {gaps}: the points are not really there "
+                "on those frames",
                 ExportWarning,
             )
         if self.most_points is not None and len(job.names) > self.most_points:

@@ -35,8 +35,6 @@ _COLUMNS = (
         "key_centre_offset_x", "key_centre_offset_y",
     )),
 )  # fmt: skip
-_KEYS = 25
-"""Column of key_track_x: the frames of its curve are the frames set by hand."""
 
 
 def _curve(numbers: np.ndarray, values: np.ndarray, spans: list[tuple[int, int]]) -> str:
@@ -78,7 +76,7 @@ def _switch(job: Job, shown: np.ndarray) -> str:
 def _row(job: Job, row: int, name: str, frames: np.ndarray, x: np.ndarray, y: np.ndarray) -> str:
     """One row of the table: 31 cells in the order of `_COLUMNS`."""
     numbers, spans = job.numbers[frames], _spans(frames)
-    keys = np.searchsorted(frames, job.human_or_first(row))
+    keys = np.searchsorted(frames, job.human_or_query(row))
     start = numbers[0]
 
     def at_keys(values: np.ndarray) -> str:
@@ -258,5 +256,5 @@ NUKE_SCRIPT = Format(
 )  # fmt: skip
 NUKE_CORNERPIN = Format(
     "nuke-cornerpin", ".nk", "Nuke CornerPin2D node of four points", _corner_pin, None, _NAMES, first_frame=1,
-    keeps_start=True, options=_CORNERS,
+    keeps_start=True, holds_gaps=False, options=_CORNERS,
 )  # fmt: skip
