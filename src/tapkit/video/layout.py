@@ -25,12 +25,17 @@ def find_layout(shape: tuple[int, ...], layout: str | None = None, picture: bool
     ('TCHW', 'THWC', 'BTCHW')
     >>> find_layout((24, 480, 640)), find_layout((480, 640, 3))
     ('THW', 'HWC')
+    >>> find_layout((3, 480, 640, 3))
+    'THWC'
     """
     if layout is not None:
         return _check_layout(shape, layout.upper())
     fits = [name for name in _LAYOUTS.get(len(shape), ()) if _fits(shape, name)]
     if picture:
         fits = [name for name in fits if "T" not in name or shape[name.index("T")] == 1]
+    if len(fits) > 1:
+        # [3,H,W,3] is three frames of a video, not one with the channels first whose pictures are 3 pixels wide.
+        fits = [name for name in fits if shape[name.index("W")] not in CHANNELS] or fits
     if len(shape) == 5 and shape[0] != 1:
         raise ShapeError(
             f"a batch of {shape[0]} videos {list(shape)} is not one video: pass video[0], video[1], ... one by one"
