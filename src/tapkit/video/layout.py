@@ -35,7 +35,7 @@ def find_layout(shape: tuple[int, ...], layout: str | None = None, picture: bool
         fits = [name for name in fits if "T" not in name or shape[name.index("T")] == 1]
     if len(fits) > 1:
         # [3,H,W,3] is three frames of a video, not one with the channels first whose pictures are 3 pixels wide.
-        fits = [name for name in fits if shape[name.index("W")] not in CHANNELS] or fits
+        fits = [name for name in fits if not {shape[name.index(axis)] for axis in "HW"} & set(CHANNELS)] or fits
     if len(shape) == 5 and shape[0] != 1:
         raise ShapeError(
             f"a batch of {shape[0]} videos {list(shape)} is not one video: pass video[0], video[1], ... one by one"
