@@ -24,7 +24,7 @@ from tapkit.models.base import Prediction, Size
 from tapkit.models.cards.pips import PIPS
 from tapkit.nn.encoder import FEATURES, PointEncoder
 from tapkit.nn.neighbourhood import correlate, sample_clamped
-from tapkit.nn.packed import Linear, pack
+from tapkit.nn.packed import Activation, Linear, Packable, pack
 from tapkit.nn.precision import feature_dtype
 from tapkit.weights import match
 
@@ -71,6 +71,13 @@ class Window(NamedTuple):
     """[N,128] float32: the appearance that was looked for."""
 
 
+def linear(layer: nn.Module, x: Tensor, activation: Activation = "none") -> Tensor:
+    """A `Linear` layer in the precision of its weights; x float32 [...,in] -> float32 [...,out]."""
+    assert isinstance(layer, Linear)
+    y: Tensor = layer(x.to(layer.bias.dtype), activation)
+    return y.float()
+
+
 class TokenMixing(nn.Module):
     """x + (frames mixed by a two-layer network, the same for all channels); x [N,8,512]."""
 
@@ -80,26 +87,26 @@ class TokenMixing(nn.Module):
         self.fn = nn.ModuleDict({"0": nn.Conv1d(WINDOW, hidden, 1), "3": nn.Conv1d(hidden, WINDOW, 1)})
 
     def forward(self, x: Tensor) -> Tensor:
-        inner, outer = self.fn["0"], self.fn["3"]
-        y = torch.matmul(inner.weight[..., 0], self.norm(x)).add_(inner.bias[:, None])
-        return torch.baddbmm(x, outer.weight[..., 0].expand(len(x), -1, -1), F.gelu(y)).add_(outer.bias[:, None])
+        inner, outer = (self.fn.get_parameter(f"{layer}.weight")[..., 0] for layer in (0, 3))
+        inner_bias, outer_bias = (self.fn.get_parameter(f"{layer}.bias")[:, None] for layer in (0, 3))
+        y = F.gelu(torch.matmul(inner, self.norm(x)) + inner_bias)
+        return torch.baddbmm(x, outer.expand(len(x), -1, -1), y) + outer_bias
 
 
 class ChannelMixing(nn.Module):
-    """x + (channels mixed by a two-layer network, the same for all frames); x [N,8,512]."""
+    """x + (channels mixed by a two-layer network, the same for all frames); x [N,8,512]. The sum is float32."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.fn = nn.ModuleDict({"0": Linear(width, hidden), "3": Linear(hidden, width)})
-        self.dtype = torch.float32
 
     def forward(self, x: Tensor) -> Tensor:
-        inner, outer = self.fn["0"], self.fn["3"]
-        y = self.norm(x)
-        if (dtype := self.dtype) == torch.float32:
-            return outer(inner(y, activation="gelu"), residual=x)
-        return x + outer(inner(y.to(dtype), activation="gelu"))  # the sum stays float32
+        inner, outer = self.fn.values()
+        dtype = self.fn.get_parameter("3.bias").dtype
+        y: Tensor = inner(self.norm(x).to(dtype), "gelu")
+        y = outer(y, residual=x) if dtype == x.dtype else x + outer(y)
+        return y
 
 
 class Mixer(nn.Module):
@@ -116,11 +123,11 @@ class Mixer(nn.Module):
         self.to_delta = nn.ModuleDict(layers)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        *layers, norm, head = self.to_delta.values()
-        x = tokens
+        first, *layers, norm, head = self.to_delta.values()
+        x = linear(first, tokens)
         for layer in layers:
             x = layer(x)
-        return head(norm(x).mean(1)).view(len(x), WINDOW, -1)
+        return linear(head, norm(x).mean(1)).view(len(x), WINDOW, -1)
 
 
 def check_size(encoder: PointEncoder, size: Size) -> None:
@@ -193,7 +200,7 @@ class Pips(nn.Module):
     def refine(self, change: Tensor, features: Tensor) -> Tensor:
         """Features [N,8,128] after the feature `change` [N,8,128] that the mixer asks for."""
         normed = F.layer_norm(change, (FEATURES,), self.norm.weight, self.norm.bias, self.norm.eps)
-        return features + self.ffeat_updater["0"](normed.to(self.dtype), activation="gelu").float()
+        return features + linear(self.ffeat_updater["0"], normed, "gelu")
 
     def iterations(self, levels: Features, frames: Tensor, start: Tensor, template: Tensor | None) -> list[Window]:
         """All iterations of one window, the last one with visibilities (see `window`)."""
@@ -204,11 +211,11 @@ class Pips(nn.Module):
         features = template[:, None].repeat(1, WINDOW, 1)
         steps = []
         for _ in range(self.config.iterations):
-            change = self.delta_block(self.tokens(levels, frames, xy, features).to(self.dtype)).float()
+            change = self.delta_block(self.tokens(levels, frames, xy, features))
             features = self.refine(change[..., 2:], features)
             xy = torch.cat([start[:, None], xy[:, 1:] + change[:, 1:, :2]], 1)
             steps.append(Window(xy, xy.new_zeros(count, 0), template))
-        logits = self.vis_predictor["0"](features.to(self.dtype)).float().squeeze(-1)
+        logits = linear(self.vis_predictor["0"], features).squeeze(-1)
         return [*steps[:-1], steps[-1]._replace(logits=logits)]
 
     def window(self, levels: Features, frames: Tensor, start: Tensor, template: Tensor | None = None) -> Window:
@@ -263,7 +270,7 @@ def chain(network: Pips, levels: Features, t: Tensor, start: Tensor) -> Chain:
     current, history = t.clone(), []
     while (active := (current < length).nonzero()[:, 0]).numel():
         history.append(torch.where(current < length, current, -1))
-        for rows in active.split(BLOCK):
+        for rows in torch.split(active, BLOCK):
             frames = current[rows, None] + torch.arange(WINDOW, device=t.device)
             here = frames.clamp(max=length - 1)
             result = network.window(levels, here, xy[rows, current[rows]], template[rows])
@@ -331,7 +338,7 @@ def prepare(network: Pips, precision: str) -> None:
     """Bring the network's weights into the precision asked for and the layout its device likes best."""
     network.dtype = feature_dtype(precision, network.norm.weight.device)
     for module in network.modules():
-        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)) or type(module) is nn.LayerNorm:
+        if isinstance(module, Packable):
             module.to(network.dtype)
     pack(network)
 

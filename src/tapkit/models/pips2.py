@@ -24,7 +24,7 @@ from tapkit.models.cards.pips import PIPS2
 from tapkit.models.pips import LEVELS, RADIUS, Features, check_size, encode_pyramid, load_weights
 from tapkit.nn.encoder import FEATURES, PointEncoder
 from tapkit.nn.neighbourhood import correlate, sample_clamped
-from tapkit.nn.packed import Linear, Packable, can_pack, pack
+from tapkit.nn.packed import Conv2d, Linear, Packable, can_pack, pack
 from tapkit.nn.precision import feature_dtype
 
 STRIDE = 8
@@ -96,51 +96,57 @@ class TemporalConv(Packable, nn.Conv1d):
 
     Packed, it becomes products of matrices: in float32 by Winograd's F(2,3), which computes two frames from four
     products instead of six (the same up to rounding: it takes sums, differences and a half); in bfloat16, where sums
-    of inputs would lose what little precision there is, as one product with three frames side by side.
+    of inputs would lose what little precision there is, it stays a convolution.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 3)
-        self.products: tuple[Linear, ...] = ()  # a tuple, so that they are no submodules
+        # Tuples, so that they are no submodules.
+        self._products: tuple[Linear, ...] = ()
+        self._direct: tuple[Conv2d, ...] = ()
 
     def pack(self) -> None:
         """See `Packable`; the plain weight is kept, since sums of it do not give it back exactly."""
         if not can_pack(self.weight) or self.bias is None:
             return
-        before, here, after = self.weight.detach().unbind(-1)
-        if self.weight.dtype == torch.float32:
-            total = before + after
-            matrices = [before, (total + here) / 2, (total - here) / 2, after]
-        else:
-            matrices = [torch.cat([before, here, after], 1)]
-        self.products = tuple(Linear(m.shape[1], m.shape[0], bias=False, device="meta") for m in matrices)
-        for product, matrix in zip(self.products, matrices, strict=True):
+        weight = self.weight.detach()
+        if self.weight.dtype != torch.float32:
+            conv = Conv2d(self.in_channels, self.out_channels, (3, 1), device="meta")
+            conv.weight, conv.bias = nn.Parameter(weight.unsqueeze(-1), requires_grad=False), self.bias
+            conv.pack()
+            self._direct = (conv,)
+            return
+        before, here, after = weight.unbind(-1)
+        total = before + after
+        products = []
+        for matrix in (before, (total + here) / 2, (total - here) / 2, after):
+            product = Linear(self.in_channels, self.out_channels, bias=False, device="meta")
             product.weight = nn.Parameter(matrix.contiguous(), requires_grad=False)
-        # The second product of four enters both frames once, with a plus.
-        self.products[len(matrices) // 3].bias = self.bias
-        for product in self.products:
+            products.append(product)
+        products[1].bias = self.bias  # the one product that enters both frames once, with a plus
+        for product in products:
             product.pack()
+        self._products = tuple(products)
 
     def unpack(self) -> None:
         """See `Packable`."""
-        self.products = ()
+        self._products = self._direct = ()
 
     def over(self, x: Tensor, length: int) -> Tensor:
         """x `padded` [N,S+2..,C], length S -> float32 [N,S,C']."""
-        if len(self.products) == 4:
+        if self._products:
             return self._winograd(x, length)
-        x = x.to(self.weight.dtype)
-        if self.products:
-            return self.products[0](torch.cat([x[:, k : k + length] for k in range(3)], -1)).float()
-        return self(x[:, : length + 2].transpose(1, 2)).transpose(1, 2).float()
+        x = x[:, : length + 2].transpose(1, 2).to(self.weight.dtype)
+        y: Tensor = self._direct[0](x.unsqueeze(-1)).squeeze(-1) if self._direct else self(x)
+        return y.transpose(1, 2).float()
 
     def _winograd(self, x: Tensor, length: int) -> Tensor:
         """Lavin and Gray, arXiv:1509.09308, section 4, along time: frames 2k and 2k+1 from padded frames 2k .. 2k+3."""
         even, odd = x[:, 0::2], x[:, 1::2]
         x0, x1, x2, x3 = even[:, :-1], odd[:, :-1], even[:, 1:], odd[:, 1:]
-        first, plus, minus, last = self.products
+        first, plus, minus, last = self._products
         a, b = plus(x1 + x2), minus(x2 - x1)
-        out = a.new_empty(len(x), length, a.shape[-1])
+        out = a.new_empty(len(x), length, self.out_channels)
         torch.add(a + b, first(x0 - x2), out=out[:, 0::2])
         half = length // 2
         torch.sub(a.sub_(b)[:, :half], last(x1 - x3)[:, :half], out=out[:, 1::2])
@@ -189,7 +195,8 @@ class TemporalNet(nn.Module):
         x = F.relu(_over(self.first_block_conv, padded(tokens), tokens.shape[1]))
         for block in self.basicblock_list:
             x = block(x)
-        return self.dense(F.relu(x))
+        change: Tensor = self.dense(F.relu(x))
+        return change
 
 
 def encode_motion(xy: Tensor) -> Tensor:
@@ -288,7 +295,7 @@ def chain(network: Pips2, levels: Features, t: Tensor, start: Tensor) -> Tensor:
     """
     length = len(levels.level0)
     xy = start.float()[:, None].repeat(1, length, 1)
-    for first in t.unique().tolist():
+    for first in sorted(set(t.tolist())):
         spans = windows(length - first, network.config.window)
         block = max(_BLOCK_TOKENS // (spans[0][1] if spans else 1), 1)
         for rows in (t == first).nonzero()[:, 0].split(block):

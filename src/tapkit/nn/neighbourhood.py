@@ -37,7 +37,8 @@ def _around(level: Tensor, templates: Tensor, frames: Tensor, xy: Tensor, radius
     x, y = (corner.long()[:, axis, None] + offsets for axis in (0, 1))
     inside_x, inside_y = (x >= 0) & (x < width), (y >= 0) & (y < height)
     patch = _fetch(level, frames, x.clamp_(0, width - 1), y.clamp_(0, height - 1))
-    products = torch.matmul(templates, patch.transpose(1, 2)).float().view(len(xy), -1, side, side)  # [M,K,x,y]
+    # In float32 whatever the map is stored in: products rounded to bfloat16 would say little about the position.
+    products = torch.matmul(templates, patch.float().transpose(1, 2)).view(len(xy), -1, side, side)  # [M,K,x,y]
     products *= (inside_x[:, :, None] & inside_y[:, None, :])[:, None]
     fx, fy = fraction[:, 0, None, None, None], fraction[:, 1, None, None, None]
     along_x = torch.lerp(products[:, :, :-1], products[:, :, 1:], fx)
@@ -56,12 +57,12 @@ def correlate(levels: Sequence[Tensor], templates: Tensor, frames: Tensor, xy: T
     out = torch.empty(
         len(xy), templates.shape[1], len(levels) * (2 * radius + 1) ** 2, dtype=torch.float32, device=xy.device
     )
-    templates = templates * templates.shape[-1] ** -0.5
+    templates = templates.float() * templates.shape[-1] ** -0.5
     for start in range(0, len(xy), _ROWS):
         rows = slice(start, start + _ROWS)
         parts = out[rows].chunk(len(levels), 2)
         for number, (level, part) in enumerate(zip(levels, parts, strict=True)):
-            part.copy_(_around(level, templates[rows].to(level.dtype), frames[rows], xy[rows] / 2**number, radius))
+            part.copy_(_around(level, templates[rows], frames[rows], xy[rows] / 2**number, radius))
     return out
 
 
