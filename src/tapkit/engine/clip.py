@@ -65,7 +65,7 @@ class ClipDriver:
         per_point = self.model.point_bytes(self.frames, self.size)
         step = points_at_once(self.budget, fixed, per_point, len(self.keys))
         queries = self.queries.to(self.model.device)
-        parts = [self.model.track(features, self.size, some) for some in queries.split(step)]
+        parts = [self.model.track(features, self.size, some) for some in torch.split(queries, step)]
         prediction = Prediction(*(torch.cat(part) for part in zip(*parts, strict=True)))
         return [
             DriverResult(frame, self.keys, Prediction(*(part[:, frame] for part in prediction)))

@@ -84,7 +84,7 @@ class CoTracker2Network(nn.Module):
     def query_feature(self, maps: Maps, index: Tensor, xy: Tensor) -> Tensor:
         """Features at xy [P,2] (cells) on frames `index` [P] -> [P,128]."""
         values = xy.new_zeros(len(xy), FEATURES)
-        for frame in index.unique().tolist():
+        for frame in sorted(set(index.tolist())):
             here = index == frame
             level = maps.level0[frame : frame + 1].permute(0, 3, 1, 2).float()
             values[here] = sample(level, xy[here][None])[0]
@@ -121,22 +121,21 @@ class CoTracker2Network(nn.Module):
     def _feature_update(self, delta: Tensor) -> Tensor:
         # A group norm with one group on single vectors is a layer norm.
         normed = F.layer_norm(delta, (FEATURES,), self.norm.weight, self.norm.bias, self.norm.eps)
-        layer = self.track_feat_updater[0]
-        return layer(normed.to(layer.weight.dtype), activation="gelu").to(delta.dtype)
+        update: Tensor = self.track_feat_updater[0](normed, activation="gelu")
+        return update
 
     def _position_codes(self, xy: Tensor) -> Tensor:
         """Position codes of xy [B,N,2] cells -> [B,N,456]."""
-        return sample(self.position_table, xy.flatten(0, 1)[None])[0].unflatten(0, xy.shape[:2])
+        return sample(self.position_table, xy.flatten(0, 1)[None]).view(*xy.shape[:2], TOKEN)
 
     def _embed(
         self, maps: Maps, xy: Tensor, features: Tensor, mask: Tensor, visible: Tensor, codes: Tensor
     ) -> Tensor:
         """Embedded tokens [B,N,S,384], built for a few points at a time."""
-        shape = xy.shape[:2]
-        frames = xy.shape[2]
+        batch, count, frames, _ = xy.shape
         parts = []
         step = max(tokens_at_once(xy.device) // 4 // frames, 1)
-        flat = [part.flatten(0, 1).split(step) for part in (xy, features, mask, visible, codes)]
+        flat = [torch.split(part.flatten(0, 1), step) for part in (xy, features, mask, visible, codes)]
         for some_xy, some_features, some_mask, some_visible, some_codes in zip(*flat, strict=True):
             pieces = [
                 flow_codes(some_xy),
@@ -147,7 +146,7 @@ class CoTracker2Network(nn.Module):
             ]
             token = torch.cat(pieces, -1) + some_codes[:, None] + self.time_table
             parts.append(self.updateformer.input_transform(token))
-        return torch.cat(parts).unflatten(0, shape)
+        return torch.cat(parts).view(batch, count, frames, -1)
 
     def _correlations(self, maps: Maps, xy: Tensor, features: Tensor) -> Tensor:
         """Correlations of features [P,S,128] around xy [P,S,2] -> [P,S,196]."""
@@ -157,7 +156,7 @@ class CoTracker2Network(nn.Module):
             local_correlation(level, index, xy.flatten(0, 1) / 2**number, scaled, RADIUS)
             for number, level in enumerate(maps)
         ]
-        return torch.cat(levels, -1).unflatten(0, xy.shape[:2])
+        return torch.cat(levels, -1).view(*xy.shape[:2], -1)
 
 
 def flow_codes(xy: Tensor) -> Tensor:
@@ -204,17 +203,17 @@ class CoTracker2(WindowAdapter):
             mask = mask & (frames >= first + self.window - self.stride)
         given = (start.xy, start.visible, mask, active, self.grouped(state.features[0]))
         # With exactly 64 points the authors' masks let the inactive ones have a say, so they have to stay then.
-        rows = slice(None)
-        if active.shape[1] != VIRTUAL and len(active) == 1 and not active.all():
-            rows = active[0].nonzero()[:, 0]
-            if len(rows) == VIRTUAL:
-                rows = torch.cat([rows, (~active[0]).nonzero()[:1, 0]])
+        if active.shape[1] == VIRTUAL or len(active) != 1 or bool(active.all()):
+            xy, visible = self.network(features, *given, self.iterations)
+            return WindowTrack(xy, visible, visible)
+        rows = active[0].nonzero()[:, 0]
+        if not len(rows):
+            return WindowTrack(start.xy, start.visible, start.visible)
+        if len(rows) == VIRTUAL:  # not 64 points before, so not now either
+            rows = torch.cat([rows, (~active[0]).nonzero()[:1, 0]])
         xy, visible = self.network(features, *(part[:, rows] for part in given), self.iterations)
-        if not isinstance(rows, slice):
-            xy, visible = (
-                old.index_copy(1, rows, new) for old, new in ((start.xy, xy), (start.visible, visible))
-            )
-        return WindowTrack(xy, visible, visible)
+        visible = start.visible.index_copy(1, rows, visible)
+        return WindowTrack(start.xy.index_copy(1, rows, xy), visible, visible)
 
     def point_bytes(self, size: Size) -> int:
         """About how much memory one more query takes in `step` at its peak."""

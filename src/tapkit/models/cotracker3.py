@@ -69,7 +69,7 @@ class CoTracker3Offline(Adapter):
         """The tracks of the `count` queries among all points rows [P,3] -> [count,T,...]; groups in batches."""
         groups = self.grouped(rows)
         step = max(8 * tokens_at_once(rows.device) // (groups.shape[1] * len(features.level0)), 1)
-        parts = [self._groups(features, some) for some in groups.split(step)]
+        parts = [self._groups(features, some) for some in torch.split(groups, step)]
         whole = Estimate(*(torch.cat(part) for part in zip(*parts, strict=True)))
         return Estimate(*(self.queried(part, count) for part in whole))
 
@@ -78,10 +78,11 @@ class CoTracker3Offline(Adapter):
         frames = len(features.level0)
         flat = rows.flatten(0, 1)
         support = self.network.support(features, flat[:, 0].long(), flat[:, 1:])
-        support = Pyramid(*(level.unflatten(0, rows.shape[:2]) for level in support))
+        support = Pyramid(*(level.view(*rows.shape[:2], *level.shape[1:]) for level in support))
         logits = rows.new_zeros(*rows.shape[:2], frames)
         start = Estimate(rows[:, :, None, 1:].repeat(1, 1, frames, 1), logits, logits)
-        return self.network(features, start, support, self.iterations)
+        estimate: Estimate = self.network(features, start, support, self.iterations)
+        return estimate
 
     def point_bytes(self, frames: int, size: Size) -> int:
         """About how much memory one more query takes in `track` at its peak."""

@@ -67,7 +67,8 @@ class CorrelationMlp(nn.Module):
         self.fc2 = Linear(384, EMBEDDING)
 
     def forward(self, volume: Tensor) -> Tensor:
-        return self.fc2(self.fc1(volume.to(self.fc1.weight.dtype), activation="gelu")).float()
+        squeezed: Tensor = self.fc2(self.fc1(volume.to(self.fc1.weight.dtype), activation="gelu"))
+        return squeezed.float()
 
 
 class CoTracker3Network(nn.Module):
@@ -126,18 +127,15 @@ class CoTracker3Network(nn.Module):
     def _embed(self, pyramid: Pyramid, xy: Tensor, visible: Tensor, confidence: Tensor, support: Pyramid) -> Tensor:
         """Embedded tokens [B,N,S,384], built for a few points at a time: the volumes never exist all at once."""
         batch, count, frames, _ = xy.shape
-        codes = self.time_codes(frames)
+        codes, parts = self.time_codes(frames), []
         flat = [part.flatten(0, 1) for part in (xy, visible, confidence)]
         step = max(tokens_at_once(xy.device) // 4 // frames, 1)
-        parts = []
         for first in range(0, batch * count, step):
             rows = slice(first, first + step)
             some = Estimate(*(part[rows] for part in flat))
             token = self._token(pyramid, some, Pyramid(*(level[rows] for level in support))) + codes
             parts.append(self.updateformer.input_transform(token))
-        if not parts:
-            return xy.new_zeros(batch, count, frames, self.updateformer.input_transform.out_features)
-        return torch.cat(parts).unflatten(0, (batch, count))
+        return torch.cat(parts).view(batch, count, frames, -1)
 
     def _token(self, pyramid: Pyramid, points: Estimate, support: Pyramid) -> Tensor:
         """Tokens [P,S,1110] of points xy [P,S,2] before the time codes."""

@@ -6,7 +6,7 @@ has a group of its own with its own support points (the protocol of the papers),
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -164,7 +164,7 @@ class Adapter:
 
     def grouped(self, values: Tensor) -> Tensor:
         """A value of all points [P,...], own ones first, as groups [B,N,...]."""
-        return values.unflatten(0, (-1, self.own)) if self.single else values[None]
+        return values.reshape(-1, self.own, *values.shape[1:]) if self.single else values[None]
 
     def queried(self, values: Tensor, count: int) -> Tensor:
         """The entries of the `count` queries themselves, of groups [B,N,...] -> [count,...]."""
@@ -252,8 +252,10 @@ class WindowAdapter(Adapter):
             return state, Prediction(empty[..., None].expand(-1, -1, 2), empty, empty)
         state = self._read_features(self._join(state, queries[self._queries(state) :], first), features, first)
         track = self.track_window(state, self._start_track(state), features, first)
-        tails = (part.flatten(0, 1)[:, self.stride :] for part in track)
-        state = WindowState(*state[:4], state.t < first + self.window, *tails, state.features)
+        tails = [part.flatten(0, 1)[:, self.stride :] for part in track]
+        state = state._replace(
+            carried=state.t < first + self.window, tail_xy=tails[0], tail_visible=tails[1], tail_confidence=tails[2]
+        )
         xy, visible, confidence = (self.queried(part, count) for part in track)
         size = (int(state.size[0]), int(state.size[1]))
         return state, Prediction(self.from_cells(xy, size), visible.sigmoid(), confidence.sigmoid())
@@ -301,19 +303,24 @@ class WindowAdapter(Adapter):
 
 
 def _take(state: WindowState, rows: Tensor) -> WindowState:
-    parts = (part[rows] for part in state[1:8])
-    return WindowState(state.size, *parts, tuple(part[rows] for part in state.features))
+    return _each(lambda part: part[rows], state)
 
 
 def _insert(state: WindowState, new: WindowState, at: int) -> WindowState:
     """`state` with the points of `new` before its row `at`."""
 
-    def join(old: Tensor, fresh: Tensor) -> Tensor:
-        return torch.cat([old[:at], fresh, old[at:]])
+    return _each(lambda old, fresh: torch.cat([old[:at], fresh, old[at:]]), state, new)
 
-    parts = (join(old, fresh) for old, fresh in zip(state[1:8], new[1:8], strict=True))
-    features = (join(old, fresh) for old, fresh in zip(state.features, new.features, strict=True))
-    return WindowState(state.size, *parts, tuple(features))
+
+def _each(function: Callable[..., Tensor], *states: WindowState) -> WindowState:
+    """`function` of what states say of their points, field by field."""
+    fields = {
+        name: function(*(getattr(state, name) for state in states))
+        for name in WindowState._fields
+        if name not in ("size", "features")
+    }
+    features = tuple(function(*parts) for parts in zip(*(state.features for state in states), strict=True))
+    return WindowState(size=states[0].size, features=features, **fields)
 
 
 def load_published(network: nn.Module, weights: Mapping[str, Any], model: str, tables: Mapping[str, int]) -> None:

@@ -42,8 +42,10 @@ def _normalize(x: Tensor) -> Tensor:
 def _add(layer: Linear, x: Tensor, residual: Tensor) -> Tensor:
     """residual + layer(x); the residual stays float32 when the layer computes in half precision."""
     if x.dtype == residual.dtype:
-        return layer(x, residual=residual)
-    return residual + layer(x).to(residual.dtype)
+        y: Tensor = layer(x, residual=residual)
+        return y
+    change: Tensor = layer(x)
+    return residual + change.to(residual.dtype)
 
 
 class Attention(nn.Module):
@@ -86,7 +88,8 @@ class SelfBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = _normalize(x)
-        return self.mlp(self.attn(y, y, x))
+        z: Tensor = self.mlp(self.attn(y, y, x))
+        return z
 
 
 class CrossBlock(nn.Module):
@@ -99,7 +102,8 @@ class CrossBlock(nn.Module):
         self.mlp = Mlp()
 
     def forward(self, x: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
-        return self.mlp(self.cross_attn(_normalize(x), self.norm_context(context), x, bias))
+        y: Tensor = self.mlp(self.cross_attn(_normalize(x), self.norm_context(context), x, bias))
+        return y
 
 
 class SpaceTimeTransformer(nn.Module):
@@ -145,8 +149,9 @@ class SpaceTimeTransformer(nn.Module):
         block = self.time_blocks[level]
         tracks = x.flatten(0, 1)
         if torch.is_grad_enabled():
-            return block(tracks).view_as(x)
-        for part in tracks.split(max(tokens_at_once(x.device) // max(x.shape[2], 1), 1)):
+            whole: Tensor = block(tracks)
+            return whole.view_as(x)
+        for part in torch.split(tracks, max(tokens_at_once(x.device) // max(x.shape[2], 1), 1)):
             part.copy_(block(part))
         return x
 
@@ -173,7 +178,7 @@ class SpaceTimeTransformer(nn.Module):
         tracks = self.space_virtual2point_blocks[level](tracks, points, keys)
         tracks = self.space_virtual_blocks[level](tracks)
         points = self.space_point2virtual_blocks[level](points, tracks, rows)
-        points, tracks = (part.unflatten(0, (batch, frames)).transpose(1, 2) for part in (points, tracks))
+        points, tracks = (part.view(batch, frames, *part.shape[1:]).transpose(1, 2) for part in (points, tracks))
         return points, tracks
 
 

@@ -16,5 +16,5 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, bias: Tensor |
     Returns:
         [B,L,heads*c].
     """
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    q, k, v = (x.view(*x.shape[:2], heads, -1).transpose(1, 2) for x in (query, key, value))
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)

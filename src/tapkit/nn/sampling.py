@@ -25,7 +25,7 @@ def sample(maps: Tensor, xy: Tensor, padding: Padding = "border") -> Tensor:
     scale = xy.new_tensor([2.0 / max(width - 1, 1), 2.0 / max(height - 1, 1)])
     grid = (xy * scale - 1).flatten(1, -2)[:, :, None]
     values = F.grid_sample(maps, grid.to(maps.dtype), mode="bilinear", padding_mode=padding, align_corners=True)
-    return values[..., 0].transpose(1, 2).unflatten(1, xy.shape[1:-1])
+    return values[..., 0].transpose(1, 2).reshape(*xy.shape[:-1], maps.shape[1])
 
 
 def integer_patch(maps: Tensor, index: Tensor, xy: Tensor, radius: int) -> tuple[Tensor, Tensor]:
@@ -49,7 +49,7 @@ def integer_patch(maps: Tensor, index: Tensor, xy: Tensor, radius: int) -> tuple
     y = (base[:, 1:] + steps).clamp_(0, height - 1).add_(index[:, None] * height).mul_(width)
     flat = (y[:, None, :] + x[:, :, None]).flatten()
     side = 2 * radius + 2
-    return maps.flatten(0, 2).index_select(0, flat).unflatten(0, (-1, side, side)), fraction
+    return maps.flatten(0, 2).index_select(0, flat).view(-1, side, side, maps.shape[-1]), fraction
 
 
 def blend(values: Tensor, fraction: Tensor) -> Tensor:
