@@ -101,8 +101,9 @@ def soft_argmax(logits: Tensor) -> Tensor:
     flat = logits.float().flatten(1)
     top, best = flat.max(1)
     reach = torch.arange(1 - _WINDOW_RADIUS, _WINDOW_RADIUS, device=logits.device)
-    x = (best % width)[:, None] + reach
-    y = torch.div(best, width, rounding_mode="floor")[:, None] + reach
+    row = torch.div(best, width, rounding_mode="floor")
+    x = (best - row * width)[:, None] + reach  # not "%", which ONNX cannot take of a size
+    y = row[:, None] + reach
     inside = ((x >= 0) & (x < width))[:, None, :] & ((y >= 0) & (y < height))[:, :, None]
     inside = inside & (reach.square()[:, None] + reach.square() < _WINDOW_RADIUS**2)
     cells = y.clamp(0, height - 1)[:, :, None] * width + x.clamp(0, width - 1)[:, None, :]
