@@ -65,6 +65,8 @@ class Found:
     frames: int | None = None
     first: int | None = None
     """Number of frame 0, where the file says so."""
+    visible_edited: bool = True
+    """Whether `visible` is a thing that people edit in the program (False: a score that stands in for it)."""
     positional: bool = False
     """Whether names are made up by the format, so that points are told apart by their order alone."""
 
@@ -122,7 +124,9 @@ def assemble(
     fresh = _scatter(found, video, context, human)
     if original is None:
         return fresh
-    return _merge(fresh, original, _rows(found, original, rename, threshold, context), threshold, human)
+    rows = _rows(found, original, rename, threshold, context)
+    flags = found.visible is not None and found.visible_edited
+    return _merge(fresh, original, rows, threshold, human, flags)
 
 
 def _check_finite(found: Found, context: Context) -> None:
@@ -208,8 +212,14 @@ def _rows(
     return dict(zip(found.names, rows.tolist(), strict=True))
 
 
-def _merge(fresh: Tracks, original: Tracks, rows: dict[str, int], threshold: float | None, human: Human) -> Tracks:
-    """The original with what differs in the file; points that are only in the file come last."""
+def _merge(
+    fresh: Tracks, original: Tracks, rows: dict[str, int], threshold: float | None, human: Human, flags: bool
+) -> Tracks:
+    """The original with what differs in the file; points that are only in the file come last.
+
+    Differing: a position that moved or is new, one that is gone although it was visible, and, if the file has `flags`
+    of visibility, one whose flag was switched. Hidden positions on frames that were never asked for are fillers.
+    """
     assert fresh.keyframe is not None and original.keyframe is not None
     known = np.array([name in rows for name in fresh.ids.tolist()], dtype=bool)
     row = np.array([rows[name] for name in fresh.ids[known].tolist()], dtype=int)
@@ -218,13 +228,17 @@ def _merge(fresh: Tracks, original: Tracks, rows: dict[str, int], threshold: flo
     given = fresh.valid[known]
     with np.errstate(invalid="ignore"):
         moved = given & ~(np.abs(fresh.xy[known] - xy[row]).max(-1) <= MOVED)
-    removed = ~given & original.visible_at(threshold)[row]
-    changed = moved | removed
+    shown, theirs = original.visible_at(threshold)[row], fresh.visible[known]
+    moved &= original.valid[row] | (theirs > 0.5)
+    removed = ~given & shown
+    differs = ((theirs > 0.5) != shown) & (np.abs(theirs - visible[row]) > 1e-3)
+    switched = given & original.valid[row] & differs if flags else np.zeros_like(moved)
+    changed = moved | removed | switched
     xy[row] = np.where(moved[..., None], fresh.xy[known], xy[row])
     valid[row] |= moved
-    for ours, theirs in ((visible, fresh.visible), (confidence, fresh.confidence)):
-        ours[row] = np.where(moved, theirs[known], ours[row])
-    visible[row] = np.where(removed, 0.0, visible[row])
+    certain = (theirs > 0.5).astype(np.float32)  # what a human says is no matter of probability
+    visible[row] = np.where(moved | switched, certain, np.where(removed, 0.0, visible[row]))
+    confidence[row] = np.where(moved, 1.0, confidence[row])
     if human in ("auto", "changed"):
         keyframe[row] |= changed
     elif human != "none":

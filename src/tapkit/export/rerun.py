@@ -1,13 +1,13 @@
 """rerun recordings (.rrd): the points over the video, which is stored as it is, not as pictures.
 
-Everything that knows rerun's API is in this file, since it changes with every minor version. Pixel centres: rerun
-draws images from the corner, and its 2D points have the top-left pixel's centre at (0.5, 0.5) only since images are
-drawn so; the field's usage is integer centres (guides), which this file follows.
+Everything that knows rerun's API is in this file, since it changes with every minor version. Pixel centres are taken
+to be integers, as OpenCV users log them.
 """
 
 from __future__ import annotations
 
 import colorsys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from tapkit import coords
 from tapkit.errors import require
-from tapkit.export.format import Format, Job, Option
+from tapkit.export.format import ExportWarning, Format, Job, Option
 
 EXTRA = "rerun"
 _PLAYABLE = {".mp4", ".m4v", ".mov"}
@@ -46,8 +46,12 @@ def _footage(job: Job, rerun: Any, recording: Any, path: str | None) -> None:
     if not path or Path(path).suffix.lower() not in _PLAYABLE or not Path(path).is_file():
         return
     asset = rerun.AssetVideo(path=path)
+    try:
+        stamps = np.asarray(asset.read_frame_timestamps_nanos(), np.int64)
+    except RuntimeError as error:  # a codec that the viewer does not play
+        warnings.warn(f"rerun cannot show {path} ({error}): only the points were written", ExportWarning)
+        return
     recording.log("video", asset, static=True)
-    stamps = np.asarray(asset.read_frame_timestamps_nanos(), np.int64)
     frames = np.arange(min(job.tracks.frames, len(stamps)))
     recording.send_columns(
         "video", indexes=_timelines(job, rerun, frames),

@@ -125,7 +125,7 @@ def _matrix(parts: list[np.ndarray]) -> np.ndarray:
 def _cells(values: np.ndarray, pattern: str, missing: str) -> Iterator[str]:
     """Rows of a matrix as text, `missing` for NaN."""
     known = np.isfinite(values)
-    for row, here in zip(values.tolist(), known.tolist(), strict=True):
+    for row, here in zip(values.round(5).tolist(), known.tolist(), strict=True):
         yield ",".join([pattern % value if there else missing for value, there in zip(row, here, strict=True)]) + "\n"
 
 
