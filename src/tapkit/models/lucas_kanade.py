@@ -154,9 +154,8 @@ class LucasKanade:
             drift = self._motion_at(state.gray.numpy(), gray, old[~good])
             xy[~good] = np.clip(old[~good] + drift, 0, (width, height))
         gone = state.lost.numpy()
-        # Looked for at once, then every third frame: the cost stays small however many are lost.
-        gone = state.lost.numpy()
-        for row in np.flatnonzero(~good & ((gone < 3) | (gone % 3 == 0))):
+        # Looked for at once, then ever more seldom: the cost stays small however many are lost.
+        for row in np.flatnonzero(~good & search_now(state.lost.numpy())):
             place, score = self._find(gray, xy[row], state.patch.numpy()[row])
             match[row] = score
             if score > config.found_match:
@@ -222,6 +221,8 @@ class LucasKanade:
             return xy, -1.0
         scores = self._cv.matchTemplate(area.astype(np.float32), patch, self._cv.TM_CCOEFF_NORMED)
         _, best, _, (column, row) = self._cv.minMaxLoc(scores)
+        if best <= config.found_match:
+            return xy, float(best)
         dx, dy = peak_offset(scores[row, :], column), peak_offset(scores[:, column], row)
         place = np.array([left + column + half + 0.5 + dx, top + row + half + 0.5 + dy], np.float32)
         scores[max(row - half, 0) : row + half + 1, max(column - half, 0) : column + half + 1] = -1
@@ -280,6 +281,11 @@ LOST = (
     (1.832, 0.207, -0.506, -0.714, 1.852, -2.447),
     (2.606, -0.531, -0.536, -0.036, 0.369, -0.845),
 )
+
+
+def search_now(lost: np.ndarray) -> np.ndarray:
+    """Whether points lost for so many frames [N] are looked for: at 0-2, each third until 30, then each tenth."""
+    return (lost < 3) | ((lost < 30) & (lost % 3 == 0)) | (lost % 10 == 0)
 
 
 def peak_offset(scores: np.ndarray, index: int) -> float:
