@@ -49,13 +49,18 @@ class InstanceNormRelu(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor) -> Tensor:
-        # Sums over the slow axes of a channels_last tensor are vectorised and pairwise, so this is several times
-        # as fast on a CPU as torch's instance norm there, and as exact.
+    def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
+        """`overwrite`: x is not needed any more, the result may take its place."""
+        if torch.is_grad_enabled() or x.device.type != "cpu" or torch.compiler.is_exporting():
+            return F.relu(F.instance_norm(x, weight=self.weight, bias=self.bias, eps=1e-5))
+        # On a CPU torch's instance norm leaves the channels_last format. Sums over the slow axes of such a tensor are
+        # vectorised and pairwise, so this is as exact, at a third of the time; and it makes one tensor, not five.
         pixels = x.permute(0, 2, 3, 1)
-        centred = pixels - pixels.mean((1, 2), keepdim=True)
-        scale = self.weight * torch.rsqrt(centred.square().mean((1, 2), keepdim=True) + 1e-5)
-        return torch.addcmul(self.bias, centred, scale).relu_().permute(0, 3, 1, 2)
+        mean = pixels.mean((1, 2), keepdim=True)
+        room = (pixels - mean).square_()
+        scale = self.weight * torch.rsqrt(room.mean((1, 2), keepdim=True) + 1e-5)
+        out = torch.addcmul(self.bias - mean * scale, pixels, scale, out=pixels if overwrite else room)
+        return out.relu_().permute(0, 3, 1, 2)
 
 
 class Block(nn.Module):
@@ -74,7 +79,8 @@ class Block(nn.Module):
         """x [B,C,h,w] -> [B,C',ceil(h/stride),ceil(w/stride)]."""
         a = self.bn_0(x)
         shortcut = x if self.proj_conv is None else self.proj_conv(a)
-        y = self.bn_1(self.conv_0(a if self.stride == 1 else pad_same(a, 3, self.stride)))
+        y = self.conv_0(a if self.stride == 1 else pad_same(a, 3, self.stride))
+        y = self.bn_1(y, overwrite=True)
         out: Tensor = self.conv_1(y, residual=shortcut)
         return out
 
