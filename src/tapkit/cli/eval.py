@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +29,9 @@ def evaluate(
     resolution: Annotated[
         str, typer.Option("--resolution", help="native, model, or HxW; default: the benchmark's own protocol.")
     ] = "",
-    points: Annotated[str, typer.Option("--points", help="auto, joint or single (one query at a time).")] = "auto",
+    points: Annotated[
+        str, typer.Option("--points", help="joint, single (one query at a time) or auto; default: the benchmark's own.")
+    ] = "",
     shard: Annotated[str, typer.Option("--shard", help="Do part i of n: i/n. All shards share --out.")] = "1/1",
     fresh: Annotated[bool, typer.Option("--fresh", help="Ignore cached predictions.")] = False,
     compare: Annotated[
@@ -64,7 +67,12 @@ def evaluate(
     from tapkit.evaluation.write import write_all
 
     benchmark = open_dataset(dataset)
-    protocol = Protocol(_mode(benchmark, mode), stride, resolution or benchmark.resolution, points)  # type: ignore[arg-type]
+    protocol = Protocol(
+        _mode(benchmark, mode),  # type: ignore[arg-type]
+        stride,
+        resolution or benchmark.resolution,
+        points or benchmark.points,  # type: ignore[arg-type]
+    )
     part = Shard.parse(shard)
     folder = out or Path("tapkit-eval") / _slug(f"{benchmark.name}-{protocol.query_mode}")
     contestants = [Contestant.of(id, weights, device, **read_options(option)) for id in dict.fromkeys(model)]
@@ -73,9 +81,14 @@ def evaluate(
     if part.count > 1:
         failed = {name for m in result.models for name in m.failed}
         if set(waiting) - failed:
-            say(f"shard {shard} is done; {len(waiting)} clips wait for the others, the last of which writes the report")
+            say(
+                f"shard {shard} is done; {len(waiting)} clips wait for the others, the last of which writes the report "
+                "(the same call without --shard does so at any time)"
+            )
             return
         result = run(benchmark, contestants, protocol, folder)
+    given = {"--mode": mode, "--resolution": resolution, "--points": points}
+    result = replace(result, command=_command(dataset, [c.card.id for c in contestants], given, option))
     paths = write_all(result, benchmark, contestants, protocol, folder)
     print(markdown(result))
     say(f"wrote {paths['html']}, {paths['json'].name}, {paths['markdown'].name}")
@@ -85,6 +98,14 @@ def _mode(benchmark: Dataset, mode: str) -> str:
     if mode and benchmark.query_mode and mode != benchmark.query_mode:
         raise UsageError(f"{benchmark.name} is only defined for query mode {benchmark.query_mode}")
     return mode or benchmark.query_mode or "first"
+
+
+def _command(dataset: str, models: list[str], given: dict[str, str], options: list[str] | None) -> str:
+    """What makes the result again, without the folders of this machine."""
+    where = Path(dataset).resolve().name if Path(dataset).exists() else dataset
+    parts = ["tapkit eval", where, *(f"--model {id}" for id in models)]
+    parts += [f"{name} {value}" for name, value in given.items() if value]
+    return " ".join([*parts, *(f"--set {option}" for option in options or ())])
 
 
 def _compare(first: str, second: str) -> None:

@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -106,6 +106,8 @@ class Dataset(ABC):
     """Query mode of the papers where there is only one; None: any."""
     resolution: str = "256x256"
     """What trackers are handed by the benchmark's own protocol: "HxW" by the official resize, or "native"."""
+    points: Literal["auto", "joint", "single"] = "auto"
+    """Whether queries are asked together by the benchmark's own protocol (`evaluation.protocol.Protocol.points`)."""
     citation: str = ""
 
     @abstractmethod

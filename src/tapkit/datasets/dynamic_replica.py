@@ -41,6 +41,7 @@ class DynamicReplica(Dataset):
     metrics = ("tapvid", "pointodyssey")
     query_mode = "first"
     resolution = "native"
+    points = "joint"
     citation = "Karaev et al., DynamicStereo, CVPR 2023"
 
     def __init__(

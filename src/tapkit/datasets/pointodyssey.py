@@ -105,6 +105,8 @@ class PointOdyssey(Dataset):
     name = "PointOdyssey"
     metrics = ("pointodyssey", "tapvid")
     query_mode = "first"
+    resolution = "native"
+    points = "joint"
     citation = "Zheng et al., PointOdyssey, ICCV 2023"
 
     def __init__(self, root: str | Path, split: str | None = None, max_points: int = MAX_POINTS) -> None:

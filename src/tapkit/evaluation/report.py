@@ -66,6 +66,7 @@ def facts(result: Result) -> list[str]:
         + (f", {len(result.missing)} missing" if result.missing else "")
         + f"; data {result.dataset_hash}",
         ", ".join(f"{key} {value}" for key, value in result.environment.items()),
+        *([result.command] if result.command else []),
     ]
 
 

@@ -132,6 +132,8 @@ class Result:
     environment: Mapping[str, str]
     """Versions and device."""
     models: tuple[ModelResult, ...]
+    command: str = ""
+    """What makes this result again."""
 
     @property
     def dataset_hash(self) -> str:
@@ -157,6 +159,7 @@ class Result:
             "clips": self.clips,
             "missing": dict(self.missing),
             "environment": dict(self.environment),
+            "command": self.command,
             "models": [model.to_dict() for model in self.models],
         }
 
@@ -178,7 +181,7 @@ class Result:
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise StorageError(f"{path} is not a result of tapkit eval (format {FORMAT})")
         plain = {k: values[k] for k in ("dataset", "citation", "query_mode", "clips", "missing", "environment")}
-        return cls(**plain, models=tuple(ModelResult.from_dict(m) for m in values["models"]))
+        return cls(**plain, models=tuple(ModelResult.from_dict(m) for m in values["models"]), command=values["command"])
 
 
 def write_text(path: Path, text: str) -> Path:
