@@ -1,0 +1,35 @@
+"""Card of the tracker that comes with tapkit."""
+
+from pathlib import Path
+
+from tapkit.types import ModelCard
+
+_FILE = "strand.safetensors"
+_BUILT_IN = (Path(__file__).parents[1] / "weights" / _FILE).is_file()
+
+STRAND = ModelCard(
+    id="strand",
+    name="strand",
+    paper="tapkit's own tracker; docs/strand.md",
+    paper_url="docs/strand.md",
+    code_licence="Apache-2.0 (ours)",
+    weights_licence="Apache-2.0",
+    commercial=True,
+    factory="tapkit.models.strand:build",
+    weights_file=_FILE,
+    weights_built_in=_BUILT_IN,
+    streaming="causal",
+    latency=0,
+    uses_past=False,
+    input_size=(256, 256),
+    visible_rule="visible",
+    visible_threshold=0.5,
+    confidence_radius=8.0,
+    notes="Trained by `tapkit train` on made data alone. "
+    + (
+        "The weights' own card is beside them (strand.json): data, steps, numbers."
+        if _BUILT_IN
+        else "This installation has no weights of it yet: train them (docs/training.md) and give --weights."
+    ),
+)
+CARDS = (STRAND,)

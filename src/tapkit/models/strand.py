@@ -1,0 +1,144 @@
+"""strand: the tracker that comes with tapkit. Ours: architecture, data, training and weights are Apache-2.0.
+
+Causal, without delay, constant memory; points are independent and may be added on any frame. The network and where its
+parts come from: `strand_network`. How it was trained and what each choice brought: docs/strand.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from tapkit.errors import ShapeError, UsageError
+from tapkit.models.base import Prediction, Size
+from tapkit.models.cards.strand import STRAND
+from tapkit.models.strand_network import Network, Points, StrandConfig
+from tapkit.nn.packed import pack
+from tapkit.nn.precision import feature_dtype
+from tapkit.types import ModelCard
+from tapkit.weights import match
+
+
+class StrandState(NamedTuple):
+    """State of N points between frames: `strand_network.Points` as plain tensors, maps in the order of its strides."""
+
+    query: tuple[Tensor, ...]
+    memory: tuple[Tensor, ...]
+    hidden: Tensor
+    xy: Tensor
+    motion: Tensor
+
+
+class Strand:
+    """The network as a `CausalModel`."""
+
+    def __init__(self, network: Network, precision: str = "auto", resolution: int = 256) -> None:
+        if resolution < 64 or resolution % 16:
+            raise UsageError(f"resolution must be a multiple of 16 and at least 64, got {resolution}")
+        feature_dtype(precision, torch.device("cpu"))  # says now if there is no such precision
+        self.card: ModelCard = STRAND
+        self.network = network.eval()
+        self.precision, self.resolution = precision, resolution
+        self.to("cpu")
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """See `Model.options`."""
+        return {"precision": self.precision, "resolution": self.resolution}
+
+    @property
+    def device(self) -> torch.device:
+        """See `Model.device`."""
+        return self.network.temperature.device
+
+    def to(self, device: torch.device | str) -> Self:
+        """See `Model.to`. Half precision where `precision` asks for it; packed for the CPU there."""
+        target = torch.device(device)
+        self.network.to(target, feature_dtype(self.precision, target))
+        self.network.look.offsets = self.network.look.offsets.float()
+        pack(self.network)
+        return self
+
+    def frame_size(self, size: Size) -> Size | None:
+        """See `Model.frame_size`: the square that the network was trained on, as TAP-Vid has it."""
+        return self.resolution, self.resolution
+
+    def start(self, size: Size) -> StrandState:
+        """See `CausalModel.start`."""
+        config = self.network.config
+
+        def empty(*shape: int) -> Tensor:
+            return torch.zeros(0, *shape, device=self.device)
+
+        patches = tuple(empty((2 * p + 1) ** 2, c) for p, c in zip(config.patches, config.features, strict=True))
+        return StrandState(patches, patches, empty(config.hidden), empty(2), empty(2))
+
+    @torch.inference_mode()
+    def step(self, state: StrandState, frame: Tensor, new_xy: Tensor) -> tuple[StrandState, Prediction]:
+        """See `CausalModel.step`. On its own frame a new point is answered with its query, visible for certain."""
+        if frame.ndim != 3:
+            raise ShapeError(f"a frame must be [3,h,w], got {list(frame.shape)}")
+        if not len(state.xy) and not len(new_xy):
+            nothing = torch.zeros(0, device=self.device)
+            return state, Prediction(nothing.reshape(0, 2), nothing, nothing)
+        maps = self.network.encode(frame[None].to(self.device))
+        points, xy, visible, confidence = Points(*state), state.xy, state.xy[:, 0], state.xy[:, 0]
+        if len(state.xy):
+            points, found = self.network.step(maps, points)
+            xy, visible, confidence = found.xy, torch.sigmoid(found.visible), torch.sigmoid(found.confidence)
+        if len(new_xy):
+            # A copy: what is asked from outside may have been made outside inference mode, or be changed later.
+            new_xy = new_xy.to(self.device, torch.float32, copy=True)
+            owner = torch.zeros(len(new_xy), dtype=torch.long, device=self.device)
+            points = join(points, self.network.begin(maps, owner, new_xy))
+            certain = new_xy.new_ones(len(new_xy))
+            xy = torch.cat([xy, new_xy])
+            visible, confidence = torch.cat([visible, certain]), torch.cat([confidence, certain])
+        return StrandState(*points), Prediction(xy, visible, confidence)
+
+    def select(self, state: StrandState, rows: Tensor) -> StrandState:
+        """See `CausalModel.select`."""
+        return StrandState(
+            tuple(x[rows] for x in state.query),
+            tuple(x[rows] for x in state.memory),
+            state.hidden[rows],
+            state.xy[rows],
+            state.motion[rows],
+        )
+
+    def point_bytes(self, size: Size) -> int:
+        """See `CausalModel.point_bytes`: both states, the cells of a look on the widest map, and its correlations."""
+        config = self.network.config
+        patches = sum((2 * p + 1) ** 2 * c for p, c in zip(config.patches, config.features, strict=True))
+        cells = (2 * config.radius + 2) ** 2 * max(config.features)
+        matching = 4 * (self.resolution // 8) ** 2
+        return 4 * (2 * 2 * patches + cells + 4 * config.volume + matching + 4 * config.mixed)
+
+
+def join(first: Points, second: Points) -> Points:
+    """The rows of both."""
+    return Points(
+        tuple(torch.cat(pair) for pair in zip(first.query, second.query, strict=True)),
+        tuple(torch.cat(pair) for pair in zip(first.memory, second.memory, strict=True)),
+        torch.cat([first.hidden, second.hidden]),
+        torch.cat([first.xy, second.xy]),
+        torch.cat([first.motion, second.motion]),
+    )
+
+
+def build(weights: Mapping[str, Tensor] | None = None, precision: str = "auto", resolution: int = 256) -> Strand:
+    """strand with these weights (None: untrained, with fixed pseudo-random ones).
+
+    Options: `precision` of features and layers ("auto", "float32", "bfloat16"; coordinates and correlations are float32
+    always), `resolution`, the side of the square that frames are resized to.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Network(StrandConfig())
+    if weights is not None:
+        found = match(weights, network.state_dict(), "strand")
+        network.load_state_dict({name: tensor.float() for name, tensor in found.items()})
+    return Strand(network, precision, resolution)

@@ -1,0 +1,376 @@
+"""The network of strand: a light encoder, global matching, local 4D correlation, a recurrent state for each point.
+
+Ours; what it is made of comes from published work, each named where it is used. Per frame:
+
+1. `Encoder`: one map at stride 4 and two at strides 8 and 16, channel vectors of length 1.
+2. `Network.match`: the point's feature against every cell of the stride-8 map, and a soft-argmax around the best cell
+   (per-frame initialisation: Doersch et al., TAPIR, ICCV 2023, section 3.1). That is how lost points come back.
+3. `Look` from two candidates, where motion says the point is and where matching says it is: products of patches of
+   features with neighbourhoods on all three maps (local 4D correlation: Cho et al., LocoTrack, ECCV 2024, section 3.2),
+   once with the patch seen at the query and once with a memory of how the point looked lately.
+4. The better candidate wins (re-ranking: Aydemir et al., Track-On2, 2025), is looked at once more, and a gated
+   recurrent unit takes in what was seen (Cho et al., EMNLP 2014). Visibility, confidence, how much of the present
+   look goes into the memory, and how much momentum the point has are read from that.
+
+Points are independent. Rows: M = B*N points, frame after frame of the batch. Positions are pixels of the frames given
+to the network, corner origin; cell (i, j) of a map of stride s is centred at (s (i + 0.5), s (j + 0.5)).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tapkit.errors import ShapeError
+from tapkit.nn.packed import Conv2d, Linear
+from tapkit.nn.sampling import blend, integer_patch
+
+STRIDES = (4, 8, 16)
+"""Pixels per cell of the three maps."""
+
+
+@dataclass(frozen=True)
+class StrandConfig:
+    """What fixes the shapes of all tensors."""
+
+    widths: tuple[int, int, int, int] = (32, 64, 128, 128)
+    """Channels inside the encoder at strides 2, 4, 8 and 16."""
+    blocks: tuple[int, int, int] = (2, 2, 2)
+    """Residual blocks at strides 4, 8 and 16."""
+    features: tuple[int, int, int] = (64, 128, 128)
+    """Channels of the maps."""
+    patches: tuple[int, int, int] = (2, 1, 1)
+    """A template is a (2p+1) x (2p+1) patch of cells around the point, for each map."""
+    radius: int = 3
+    """It is looked for at (2r+1) x (2r+1) cells."""
+    hidden: int = 192
+    """Size of a point's recurrent state."""
+    mixed: int = 256
+    """Width of the layer that takes in the correlations."""
+
+    @property
+    def volume(self) -> int:
+        """How many products one look yields: two templates on three maps."""
+        cells = (2 * self.radius + 1) ** 2
+        return sum(2 * (2 * p + 1) ** 2 * cells for p in self.patches)
+
+
+class Maps(NamedTuple):
+    """Features of B frames at the three strides, each [B,h,w,C] contiguous, |vector| = 1."""
+
+    fine: Tensor
+    coarse: Tensor
+    wide: Tensor
+
+
+class Points(NamedTuple):
+    """State of M points; float32. A patch [M,K,C] is of K cells, x being the slow index."""
+
+    query: tuple[Tensor, ...]
+    """Patch of each map around the query."""
+    memory: tuple[Tensor, ...]
+    """The same of what the point looked like lately."""
+    hidden: Tensor
+    """[M,hidden]."""
+    xy: Tensor
+    """[M,2] position on the frame before."""
+    motion: Tensor
+    """[M,2] by how much it is expected to move on, pixels."""
+
+
+class Step(NamedTuple):
+    """What is found on one frame, M points, K candidates."""
+
+    xy: Tensor
+    """[M,2] float32."""
+    visible: Tensor
+    """[M] logit."""
+    confidence: Tensor
+    """[M] logit of P(error < radius)."""
+    candidates: Tensor
+    """[M,K,2] where the candidates were before they were looked at."""
+    refined: Tensor
+    """[M,K,2] and after."""
+    scores: Tensor
+    """[M,K] logit of each candidate being right."""
+    cost: Tensor
+    """[M,h*w] logits of global matching, cells of the coarse map row by row."""
+    around: Tensor
+    """[M,(2r+1)^2] logits of the last look on the fine map, x being the slow index."""
+    looked: Tensor
+    """[M,2] the centre of `around`."""
+
+
+class Norm(nn.GroupNorm):
+    """Instance norm with weights: each channel of a frame on its own. (Grouped norm keeps channels_last on CPUs.)"""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels)
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions, normalised, around a shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = Conv2d(channels, channels, 3, padding=1, bias=False), Norm(channels)
+        self.conv2, self.norm2 = Conv2d(channels, channels, 3, padding=1, bias=False), Norm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,C,h,w] to the same."""
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(x + self.norm2(self.conv2(y)))
+
+
+class Down(nn.Module):
+    """Half the size, other channels, then residual blocks."""
+
+    def __init__(self, before: int, after: int, blocks: int) -> None:
+        super().__init__()
+        self.conv, self.norm = Conv2d(before, after, 3, 2, 1, bias=False), Norm(after)
+        self.blocks = nn.Sequential(*(Block(after) for _ in range(blocks)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,C,h,w] -> [B,C',h/2,w/2]."""
+        result: Tensor = self.blocks(F.relu(self.norm(self.conv(x))))
+        return result
+
+
+class Encoder(nn.Module):
+    """Frames [B,3,H,W] in [-1,1], H and W multiples of 16 -> `Maps`."""
+
+    def __init__(self, config: StrandConfig) -> None:
+        super().__init__()
+        half, quarter, eighth, last = config.widths
+        fine, coarse, wide = config.features
+        # The frame enters at stride 2 with four pixels in the channels: a large image with three channels is slow.
+        self.enter, self.norm = Conv2d(12, half, 3, padding=1, bias=False), Norm(half)
+        self.quarter = Down(half, quarter, config.blocks[0])
+        self.eighth = Down(quarter, eighth, config.blocks[1])
+        self.last = Down(eighth, last, config.blocks[2])
+        # Top-down, so that a cell of the fine map knows what it is part of (Lin et al., Feature Pyramids, CVPR 2017).
+        self.to_wide = Conv2d(last, wide, 1)
+        self.last_to_eighth, self.to_coarse = Conv2d(last, eighth, 1), Conv2d(eighth, coarse, 3, padding=1)
+        self.eighth_to_quarter, self.to_fine = Conv2d(eighth, quarter, 1), Conv2d(quarter, fine, 3, padding=1)
+
+    def forward(self, frames: Tensor) -> Maps:
+        """See the class."""
+        x = F.pixel_unshuffle(frames, 2).contiguous(memory_format=torch.channels_last)
+        x = F.relu(self.norm(self.enter(x)))
+        quarter = self.quarter(x)
+        eighth = self.eighth(quarter)
+        last = self.last(eighth)
+        eighth = eighth + _twice(self.last_to_eighth(last))
+        quarter = quarter + _twice(self.eighth_to_quarter(eighth))
+        maps = self.to_fine(quarter), self.to_coarse(eighth), self.to_wide(last)
+        return Maps(*(F.normalize(m.permute(0, 2, 3, 1), dim=-1).contiguous() for m in maps))
+
+
+def _twice(x: Tensor) -> Tensor:
+    """[B,C,h,w] at twice the size."""
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def to_cells(xy: Tensor, stride: int) -> Tensor:
+    """Pixels, corner origin -> cells of a map, whose centres are whole numbers."""
+    return xy / stride - 0.5
+
+
+def cut(maps: Maps, owner: Tensor, xy: Tensor, patches: tuple[int, ...]) -> tuple[Tensor, ...]:
+    """Patches of all maps around xy [M,2] on frames owner [M] -> float32 [M,K,C] each, x slow."""
+    result = []
+    for level, stride, radius in zip(maps, STRIDES, patches, strict=True):
+        cells, fraction = integer_patch(level, owner, to_cells(xy, stride), radius)
+        result.append(blend(cells.float(), fraction).flatten(1, 2))
+    return tuple(result)
+
+
+def correlate(level: Tensor, templates: Tensor, owner: Tensor, cells: Tensor, radius: int) -> Tensor:
+    """Products of templates [M,K,C] with the cells around positions -> float32 [M,K,(2r+1)^2], x slow.
+
+    The products are taken with whole cells and blended afterwards (guides/performance.md section 7, item 4).
+    """
+    patch, fraction = integer_patch(level, owner, cells, radius)
+    side = 2 * radius + 2
+    with torch.autocast(level.device.type, enabled=False):  # products rounded to bfloat16 cannot place a point
+        products = torch.matmul(patch.flatten(1, 2).float(), templates.transpose(1, 2))
+    return blend(products.unflatten(1, (side, side)), fraction).flatten(1, 2).transpose(1, 2)
+
+
+class Look(nn.Module):
+    """What is seen around a position, as a token, and where the point is according to it."""
+
+    offsets: Tensor
+
+    def __init__(self, config: StrandConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.sharpness = nn.Parameter(torch.full((3,), 2.5))
+        # 4: which stage this is, how far the look is from where the point was expected, how good it looks there.
+        self.enter = Linear(config.volume + config.hidden + 1 + 2 + 3, config.mixed)
+        self.mix = Linear(config.mixed, config.hidden)
+        self.shares = Linear(config.hidden, 3)
+        self.shift = Linear(config.hidden, 2)
+        nn.init.zeros_(self.shift.weight)
+        nn.init.zeros_(self.shift.bias)
+        steps = torch.arange(-config.radius, config.radius + 1, dtype=torch.float32)
+        self.register_buffer("offsets", torch.cartesian_prod(steps, steps), persistent=False)
+
+    def forward(
+        self,
+        maps: Maps,
+        templates: tuple[Tensor, ...],
+        hidden: Tensor,
+        owner: Tensor,
+        xy: Tensor,
+        away: Tensor,
+        stage: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Look around xy [M,2], which is `away` [M,2] pixels from where the point was expected.
+
+        `templates` [M,2K,C] for each map are the patches of the query and of the memory, `hidden` [M,hidden] the state,
+        `owner` [M] the frame of each row, `stage` 0 for candidates and 1 for the last look.
+        Returns the token [M,hidden], the corrected position [M,2] and the logits on the fine map [M,(2r+1)^2].
+        """
+        volumes, shifts, best, logits = [], [], [], []
+        for number, (level, stride) in enumerate(zip(maps, STRIDES, strict=True)):
+            volume = correlate(level, templates[number], owner, to_cells(xy, stride), self.config.radius)
+            count = volume.shape[1] // 2
+            centre = (volume[:, count // 2] + volume[:, count + count // 2]) / 2
+            logits.append(centre * self.sharpness[number].float().exp())
+            shifts.append((logits[-1].softmax(-1)[..., None] * self.offsets).sum(1) * stride)
+            best.append(centre.amax(-1))
+            volumes.append(volume.flatten(1))
+        stage_mark = xy.new_full((len(xy), 1), float(stage))
+        seen = torch.cat([*volumes, hidden, stage_mark, torch.tanh(away / 16), torch.stack(best, 1)], 1)
+        token = self.mix(self.enter(seen.to(self.enter.weight.dtype), "gelu"), "gelu")
+        shares = self.shares(token).float().softmax(-1)
+        correction = (torch.stack(shifts, 1) * shares[..., None]).sum(1) + STRIDES[0] * self.shift(token).float()
+        return token.float(), xy + correction, logits[0]
+
+
+class Recurrent(nn.Module):
+    """A gated recurrent unit, of layers that can be packed."""
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.of_input, self.of_state = Linear(inputs, 3 * hidden), Linear(hidden, 3 * hidden)
+
+    def forward(self, x: Tensor, state: Tensor) -> Tensor:
+        """x [M,inputs], state [M,hidden] -> the next state, float32."""
+        dtype = self.of_input.weight.dtype
+        reset, update, new = self.of_input(x.to(dtype)).float().chunk(3, -1)
+        reset_state, update_state, new_state = self.of_state(state.to(dtype)).float().chunk(3, -1)
+        keep = torch.sigmoid(update + update_state)
+        fresh = torch.tanh(new + torch.sigmoid(reset + reset_state) * new_state)
+        return torch.lerp(fresh, state, keep)
+
+
+class Network(nn.Module):
+    """See the module."""
+
+    def __init__(self, config: StrandConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or StrandConfig()
+        self.encoder = Encoder(config)
+        self.temperature = nn.Parameter(torch.tensor(2.5))
+        self.start = Linear(config.features[1], config.hidden)
+        self.look = Look(config)
+        self.score = nn.Sequential(Linear(2 * config.hidden + 1, 64), nn.ReLU(), Linear(64, 1))
+        self.recurrent = Recurrent(config.hidden + 3, config.hidden)
+        self.read = Linear(2 * config.hidden, 128)
+        self.answer = Linear(128, 4)
+
+    def encode(self, frames: Tensor) -> Maps:
+        """Frames uint8 [B,3,H,W], sides multiples of 16 -> maps in the dtype of the weights (or of autocast)."""
+        if frames.ndim != 4 or frames.shape[1] != 3 or frames.shape[2] % 16 or frames.shape[3] % 16:
+            raise ShapeError(f"strand needs frames [B,3,H,W] with sides that 16 divides, got {list(frames.shape)}")
+        maps: Maps = self.encoder(frames.to(self.encoder.to_wide.weight.dtype) / 127.5 - 1)
+        return maps
+
+    def begin(self, maps: Maps, owner: Tensor, xy: Tensor) -> Points:
+        """Points that are asked for at xy float32 [M,2] on frames `owner` int64 [M]."""
+        templates = cut(maps, owner, xy, self.config.patches)
+        centre = templates[1][:, templates[1].shape[1] // 2]
+        hidden = torch.tanh(self.start(centre.to(self.start.weight.dtype)).float())
+        return Points(templates, templates, hidden, xy.float(), torch.zeros_like(xy))
+
+    def match(self, maps: Maps, points: Points) -> tuple[Tensor, Tensor]:
+        """Global matching: logits [M,h*w] on the coarse map, and the position [M,2] of the best place."""
+        level = maps.coarse
+        batch, height, width, _ = level.shape
+        middle = points.query[1].shape[1] // 2
+        feature = (points.query[1][:, middle] + points.memory[1][:, middle]) / 2
+        with torch.autocast(level.device.type, enabled=False):
+            cost = torch.matmul(feature.unflatten(0, (batch, -1)), level.flatten(1, 2).float().transpose(1, 2))
+        cost = cost.flatten(0, 1) * self.temperature.float().exp()
+        best = cost.argmax(-1)
+        y, x = torch.meshgrid(*(torch.arange(n, device=cost.device) for n in (height, width)), indexing="ij")
+        x, y = x.flatten(), y.flatten()
+        far = (x - x[best][:, None]).square() + (y - y[best][:, None]).square() > 6
+        weights = cost.masked_fill(far, float("-inf")).softmax(-1)
+        cells = torch.stack([x, y], -1).to(cost.dtype)
+        return cost, ((weights[..., None] * cells).sum(1) + 0.5) * STRIDES[1]
+
+    def step(self, maps: Maps, points: Points) -> tuple[Points, Step]:
+        """One frame for points that began before it. Coordinates pass no gradient from stage to stage."""
+        batch, count = len(maps.fine), len(points.xy)
+        size = points.xy.new_tensor([maps.fine.shape[2] * STRIDES[0], maps.fine.shape[1] * STRIDES[0]])
+        owner = torch.arange(batch, device=points.xy.device).repeat_interleave(count // batch)
+        expected = points.xy + points.motion
+        cost, found = self.match(maps, points)
+        templates = tuple(torch.cat(pair, 1) for pair in zip(points.query, points.memory, strict=True))
+        candidates = torch.stack([expected, found.detach()], 1)
+        refined, scores = self._compare(maps, templates, points.hidden, owner, candidates)
+        choice = scores.argmax(-1)
+        chosen = refined[torch.arange(count, device=choice.device), choice].detach()
+        token, xy, around = self.look(maps, templates, points.hidden, owner, chosen, chosen - expected, 1)
+        moved = torch.tanh((xy.detach() - expected) / 8)
+        best = scores.detach().amax(-1, keepdim=True)
+        hidden = self.recurrent(torch.cat([token, moved, torch.tanh(best / 4)], -1), points.hidden)
+        answer = self.answer(self.read(torch.cat([hidden, token], -1).to(self.read.weight.dtype), "gelu")).float()
+        visible, confidence, rate, momentum = answer.unbind(-1)
+        here = xy.detach()
+        after = Points(
+            points.query,
+            self._remember(points.memory, maps, owner, here, visible, confidence, rate),
+            hidden,
+            # Not further from the frame than a look reaches: a lost point must be able to come back.
+            torch.minimum(here.clamp(min=-32), size + 32),
+            (here - points.xy) * torch.sigmoid(momentum)[:, None] * torch.sigmoid(visible.detach())[:, None],
+        )
+        step = Step(xy, visible, confidence, candidates, refined, scores, cost, around, chosen)
+        return after, step
+
+    def _compare(
+        self, maps: Maps, templates: tuple[Tensor, ...], hidden: Tensor, owner: Tensor, candidates: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """A look from each of candidates [M,K,2] (the first is the expected one): refined [M,K,2], scores [M,K]."""
+        count = candidates.shape[1]
+        away = (candidates - candidates[:, :1]).flatten(0, 1)
+        rows = [x.repeat_interleave(count, 0) for x in (*templates, hidden, owner)]
+        token, refined, _ = self.look(maps, tuple(rows[:-2]), rows[-2], rows[-1], candidates.flatten(0, 1), away, 0)
+        first = torch.arange(count, device=token.device).repeat(len(candidates))[:, None] == 0
+        seen = torch.cat([token, rows[-2], first.float()], -1)
+        scores: Tensor = self.score(seen.to(self.look.mix.weight.dtype)).float()
+        return refined.unflatten(0, (-1, count)), scores.view(-1, count)
+
+    def _remember(
+        self,
+        memory: tuple[Tensor, ...],
+        maps: Maps,
+        owner: Tensor,
+        xy: Tensor,
+        visible: Tensor,
+        confidence: Tensor,
+        rate: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """The memory after a look at xy: taken over the faster the surer the answer is, at a learned rate."""
+        sure = torch.sigmoid(visible.detach()) * torch.sigmoid(confidence.detach())
+        share = (sure * torch.sigmoid(rate))[:, None, None]
+        seen = cut(maps, owner, xy, self.config.patches)
+        return tuple(torch.lerp(old, new, share) for old, new in zip(memory, seen, strict=True))
