@@ -182,8 +182,8 @@ class CorrelationEncoder(nn.Module):
         )  # now one, now the other side as image
         for layer in self.conv:
             x = layer(x)
-        seen, asked = x.mean((1, 2)).float().chunk(2)
-        return torch.cat([seen, asked], 1)
+        codes, count = x.mean((1, 2)).float(), volume.shape[0]
+        return torch.cat([codes[:count], codes[count:]], 1)
 
 
 class Attention(nn.Module):
@@ -273,8 +273,8 @@ class Mixer(nn.Module):
     def hidden(self, tokens: Tensor) -> Tensor:
         """tokens float32 [N,T,854] -> float32 [N,T,width]."""
         x: Tensor = self.input_proj(tokens.to(self.input_proj.weight.dtype)).float()
-        x = self.transformer(x)
-        return x
+        out: Tensor = self.transformer(x)
+        return out
 
     def output_rows(self, count: int) -> tuple[Tensor, Tensor]:
         """Weight and bias of the first outputs."""
@@ -287,11 +287,16 @@ class Mixer(nn.Module):
 
 def displacement_code(xy: Tensor, scale: Tensor) -> Tensor:
     """How a point moves: xy [N,T,2] -> [N,T,84], from the differences to the next and to the frame before."""
-    steps = xy[:, 1:] - xy[:, :-1]
-    still = torch.zeros_like(xy[:, :1])
-    r = torch.cat([torch.cat([-steps, still], 1) * scale, torch.cat([still, steps], 1) * scale], -1)
+    after, before = torch.cat([xy[:, 1:], xy[:, -1:]], 1), torch.cat([xy[:, :1], xy[:, :-1]], 1)  # 0 at the ends
+    r = torch.cat([(xy - after) * scale, (xy - before) * scale], -1)
     waves = (r[..., None, :] * 2.0 ** torch.arange(10, device=xy.device)[:, None]).flatten(-2)
     return torch.cat([r, waves.sin(), (waves + math.pi / 2).sin()], -1)
+
+
+def per_axis(like: Tensor, x: float, y: float) -> Tensor:
+    """The pair (x, y) in the dtype and place of `like`; in an exported graph they may depend on sizes."""
+    one = like.new_ones(1)
+    return torch.cat([one * x, one * y])
 
 
 def products(patches: Tensor, queries: Tensor) -> Tensor:
@@ -318,9 +323,9 @@ def correlate(level: Tensor, queries: Tensor, xy: Tensor) -> Tensor:
     # Far outside, everything is 0: cut off there to keep the indices small.
     x, y = ((xy[..., axis].flatten() - 0.5).clamp(-side, size + side) for axis, size in ((0, width), (1, height)))
     columns, rows = x.floor().long()[:, None] + reach, y.floor().long()[:, None] + reach
-    first = torch.arange(frames, device=xy.device).repeat(len(xy))[:, None] * height
+    first = torch.arange(frames, device=xy.device).repeat(xy.shape[0])[:, None] * height
     cells = ((first + rows.clamp(0, height - 1)) * width)[:, :, None] + columns.clamp(0, width - 1)[:, None, :]
-    patches = level.flatten(0, 2).index_select(0, cells.flatten()).view(len(xy), -1, channels)
+    patches = level.flatten(0, 2).index_select(0, cells.flatten()).view(xy.shape[0], -1, channels)
     volume = products(patches, queries).view(-1, side, side, TAPS)
     volume = _blend(volume, x - x.floor(), (columns >= 0) & (columns < width), 2)
     return _blend(volume, y - y.floor(), (rows >= 0) & (rows < height), 1).flatten(1, 2)
@@ -368,7 +373,7 @@ class LocoTrackNetwork(nn.Module):
 
         def at(level: Tensor) -> Tensor:
             height, width = level.shape[1:3]
-            return queries * queries.new_tensor([1.0, width / UNIT, height / UNIT])
+            return queries * torch.cat([queries.new_ones(1), per_axis(queries, width / UNIT, height / UNIT)])
 
         patches = [sample_trilinear(level, at(level)[:, None] + around) for level in refined]
         low, high = (sample_trilinear(level, at(level)) for level in (initial.lowres, initial.hires))
@@ -379,12 +384,12 @@ class LocoTrackNetwork(nn.Module):
         stacked = self.costs(lowres, hires, low, high)  # [N*T,2,h4,w4]
         height, width = stacked.shape[-2:]
         heat = self.heat(stacked)
-        scale = heat.new_tensor([UNIT / width, UNIT / height])
+        scale = per_axis(heat, UNIT / width, UNIT / height)
         xy = soft_argmax(HEAT * heat[:, 0]) * scale
         flat = stacked.flatten(2)
         pooled = torch.cat([flat.mean(-1), flat.amax(-1), flat.amin(-1)], -1)
         occluded, uncertain = self.occ_linear(pooled).unbind(-1)
-        shape = (len(low), -1)
+        shape = (low.shape[0], -1)
         return Estimate(xy.view(*shape, 2), occluded.view(shape), uncertain.view(shape))
 
     def costs(self, lowres: Tensor, hires: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -407,7 +412,7 @@ class LocoTrackNetwork(nn.Module):
         parts = []
         for name, encoder in zip(MAPS, self.cmdtop, strict=True):
             level, queries = getattr(maps, name), getattr(points, name)
-            scale = xy.new_tensor([level.shape[2] / UNIT, level.shape[1] / UNIT])
+            scale = per_axis(xy, level.shape[2] / UNIT, level.shape[1] / UNIT)
             parts.append(encoder(correlate(level, queries, xy * scale)))
         return torch.cat(parts, 1).view(*xy.shape[:2], -1)
 
@@ -415,18 +420,19 @@ class LocoTrackNetwork(nn.Module):
         """What the transformer is shown, float32 [N,T,854]."""
         count, frames = now.occluded.shape
         codes = now.xy.new_empty(count, frames, len(MAPS) * 256)
-        for rows in slices(count, max(BLOCK // max(frames, 1), 1)):
-            for part in slices(frames, BLOCK):
+        for rows in slices(count, frames, BLOCK):
+            for part in slices(frames, 1, BLOCK):
                 seen = Maps(*(level[part] for level in maps))
                 codes[rows, part] = self.encodings(seen, points.rows(rows), now.xy[rows, part])
-        scale = now.xy.new_tensor(_refined_size(maps)).flip(-1) / UNIT**2
+        height, width = _refined_size(maps)
+        scale = per_axis(now.xy, width / UNIT**2, height / UNIT**2)
         logits = torch.stack([now.occluded, now.uncertain], -1)
         return torch.cat([logits, codes, displacement_code(now.xy, scale)], -1)
 
     def update(self, tokens: Tensor, now: Estimate, size: Size) -> Estimate:
         """The estimate after a step; `size` is that of the images whose maps were read."""
         change = self.torch_pips_mixer(tokens)
-        scale = now.xy.new_tensor([UNIT / size[1], UNIT / size[0]])
+        scale = per_axis(now.xy, UNIT / size[1], UNIT / size[0])
         return Estimate(now.xy + change[..., :2] * scale, now.occluded + change[..., 2], now.uncertain + change[..., 3])
 
     def match(self, initial: Maps, points: PointFeatures, known: Tensor | None = None) -> Estimate:
@@ -434,10 +440,10 @@ class LocoTrackNetwork(nn.Module):
 
         `known` [N,3] (t, x, y in 256-units): where the points were asked, if in this clip; it overrules the matching.
         """
-        frames, count = len(initial.hires), len(points.low)
+        frames, count = initial.hires.shape[0], points.low.shape[0]
         blocks = [
             self.locate(initial.lowres[part], initial.hires[part], points.low, points.high)
-            for part in slices(frames, max(BLOCK // max(count, 1), 1))
+            for part in slices(frames, count, BLOCK)
         ]
         now = Estimate(*(torch.cat(tensors, 1) for tensors in zip(*blocks, strict=True)))
         if known is None:
@@ -454,11 +460,14 @@ class LocoTrackNetwork(nn.Module):
 
 def groups(points: int, frames: int) -> list[slice]:
     """Points to be refined together, so that `GROUP` point-frames are not exceeded (one point at least)."""
-    return slices(points, max(GROUP // max(frames, 1), 1))
+    return slices(points, frames, GROUP)
 
 
-def slices(count: int, size: int) -> list[slice]:
-    """range(count) in pieces of at most `size`."""
+def slices(count: int, each: int, limit: int) -> list[slice]:
+    """range(count) in pieces of as many as fit into `limit` at `each` (one at least); in one if a graph is exported."""
+    if torch.compiler.is_exporting():
+        return [slice(None)]
+    size = max(limit // max(each, 1), 1)
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
