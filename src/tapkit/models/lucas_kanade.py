@@ -65,6 +65,8 @@ class LucasKanadeState(NamedTuple):
     """[N] float32: frames since it was lost, 0 while followed."""
     taken_up: Tensor
     """[N] bool: was lost at least once and found again."""
+    own: Tensor
+    """[N,2] float32: how it moved lately beside the picture as a whole, pixels a frame; as it was when lost."""
 
 
 class LucasKanade:
@@ -109,6 +111,7 @@ class LucasKanade:
             age=torch.zeros(0),
             lost=torch.zeros(0),
             taken_up=torch.zeros(0, dtype=torch.bool),
+            own=torch.zeros(0, 2),
         )
 
     def select(self, state: LucasKanadeState, rows: Tensor) -> LucasKanadeState:
@@ -129,6 +132,7 @@ class LucasKanade:
             age=torch.cat([moved.age, torch.zeros(count)]),
             lost=torch.cat([moved.lost, torch.zeros(count)]),
             taken_up=torch.cat([moved.taken_up, torch.zeros(count, dtype=torch.bool)]),
+            own=torch.cat([moved.own, torch.zeros(count, 2)]),
         )
         visible, confidence = probabilities(evidence)
         ones = torch.ones(count)
@@ -150,10 +154,13 @@ class LucasKanade:
         match = np.zeros(len(old), np.float32)
         match[good] = self._match(gray, xy[good], state.patch.numpy()[good])
         good &= match > config.least_match
-        if not good.all():  # what is lost goes along with what is around it until it is seen again
-            drift = self._motion_at(state.gray.numpy(), gray, old[~good])
-            xy[~good] = np.clip(old[~good] + drift, 0, (width, height))
-        gone = state.lost.numpy()
+        whole, around = self._picture_motion(state.gray.numpy(), gray, old)
+        own = state.own.numpy().copy()
+        own[good] += 0.3 * (xy[good] - old[good] - whole - own[good])
+        # What is lost goes on with whatever it went along with before: the picture as a whole, or what is around it.
+        with_whole = np.linalg.norm(own, axis=1) <= np.linalg.norm(own - (around - whole), axis=1)
+        drift = np.where(with_whole[:, None], whole, around)
+        xy[~good] = np.clip((old + drift)[~good], 0, (width, height))
         # Looked for at once, then ever more seldom: the cost stays small however many are lost.
         for row in np.flatnonzero(~good & search_now(state.lost.numpy())):
             place, score = self._find(gray, xy[row], state.patch.numpy()[row])
@@ -163,7 +170,14 @@ class LucasKanade:
         after = torch.from_numpy(good)
         lost = torch.where(after, torch.zeros(()), state.lost + 1)
         taken_up = state.taken_up | (after & ~state.tracked)
-        moved = state._replace(xy=torch.from_numpy(xy), tracked=after, age=state.age + 1, lost=lost, taken_up=taken_up)
+        moved = state._replace(
+            xy=torch.from_numpy(xy),
+            tracked=after,
+            age=state.age + 1,
+            lost=lost,
+            taken_up=taken_up,
+            own=torch.from_numpy(own),
+        )
         edge = torch.from_numpy(((xy < 1) | (xy > (width - 1, height - 1))).any(1))
         evidence = Evidence(after, torch.from_numpy(back), torch.from_numpy(match), moved.age, lost, taken_up, edge)
         return moved, evidence
@@ -181,11 +195,13 @@ class LucasKanade:
         there = np.where(np.isfinite(there), there, start)
         return there[:, 0] + 0.5, error
 
-    def _motion_at(self, before: np.ndarray, after: np.ndarray, xy: np.ndarray) -> np.ndarray:
-        """How the picture moved around each point [n,2]: the median flow of the nearest places of a fixed grid.
+    def _picture_motion(self, before: np.ndarray, after: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How the picture moved as a whole [2] and around each point [n,2]: medians of the flow of a fixed grid.
 
         Of a grid and not of the other points, so that points do not influence each other.
         """
+        if not len(xy):
+            return np.zeros(2, np.float32), np.zeros_like(xy)
         height, width = before.shape
         x, y = np.meshgrid((np.arange(16) + 0.5) * width / 16, (np.arange(12) + 0.5) * height / 12)
         grid = np.stack([x.ravel(), y.ravel()], 1).astype(np.float32)
@@ -193,10 +209,10 @@ class LucasKanade:
         trusted = back < self.config.back_error
         grid, flow = grid[trusted], (there - grid)[trusted]
         if not len(grid):
-            return np.zeros_like(xy)
+            return np.zeros(2, np.float32), np.zeros_like(xy)
         distance = ((xy[:, None] - grid) ** 2).sum(-1)
         nearest = np.argsort(distance, axis=1, kind="stable")[:, : self.config.neighbours]
-        return np.median(flow[nearest], axis=1)
+        return np.median(flow, axis=0), np.median(flow[nearest], axis=1)
 
     def _match(self, gray: np.ndarray, xy: np.ndarray, patch: np.ndarray) -> np.ndarray:
         """Correlation -1..1 of what is at `xy` with the query's patches; 1 where the query has no texture."""
