@@ -32,5 +32,12 @@ def three_tracks(**video: object) -> Tracks:
     queries = Queries(asked, xy[np.arange(3), asked], np.array(["gap", "late start", "occluded"]))
     facts = {"width": WIDTH, "height": HEIGHT, "fps": Fraction(24000, 1001), "frames": FRAMES, **video}
     return Tracks(
-        xy, visible, confidence, valid, queries, VideoInfo(**facts), Provenance(model="example"), keyframe  # type: ignore[arg-type]
+        xy,
+        visible,
+        confidence,
+        valid,
+        queries,
+        VideoInfo(**facts),
+        Provenance(model="example"),
+        keyframe,  # type: ignore[arg-type]
     )

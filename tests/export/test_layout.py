@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import base64
 import json
 import re
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +69,12 @@ def test_a_corner_pin_needs_four_points_and_sorts_them(tmp_path: Path) -> None:
     tracks = Tracks(xy, every, every, every > 0, Queries.at(0, xy[:, 0], list("abcd")), VideoInfo(100, 100))
     text = tracks.to_nuke_cornerpin(tmp_path / "pin.nk").read_text()
     # Nuke: bottom left, bottom right, top right, top left; y up
-    froms = ["from1 {12.00000 15.00000}", "from2 {90.00000 20.00000}", "from3 {95.00000 91.00000}", "from4 {10.00000 88.00000}"]
+    froms = [
+        "from1 {12.00000 15.00000}",
+        "from2 {90.00000 20.00000}",
+        "from3 {95.00000 91.00000}",
+        "from4 {10.00000 88.00000}",
+    ]
     assert [line for line in froms if line not in text] == []
     assert "to1 {{curve x1 12.00000 13.00000 14.00000}" in text
     blocks = tracks.to_ae(tmp_path / "pin.txt", block="corner-pin").read_text().split("Effects\t")[1:]
@@ -82,3 +90,25 @@ def test_motion_and_occlusion_survive_in_coco_and_cvat(tracks: Tracks, tmp_path:
     cvat = tracks.to_cvat(tmp_path / "a.xml").read_text()
     assert re.findall(r'frame="(\d+)" keyframe="1" outside="1"', cvat) == ["4"]
     assert re.findall(r'frame="(\d+)" keyframe="1" outside="0" occluded="1"', cvat) == ["5", "6", "7"]
+
+
+def test_the_blender_script_carries_the_keys_in_blenders_coordinates(tracks: Tracks, tmp_path: Path) -> None:
+    """What real Blender makes of it is in test_blender.py; here the data are unpacked as the script does."""
+    tree = ast.parse(tracks.to_blender(tmp_path / "a.py").read_text())
+    constants = {
+        node.targets[0].id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+
+    def unpacked(name: str, dtype: str) -> np.ndarray:
+        return np.frombuffer(zlib.decompress(base64.b64decode(ast.literal_eval(constants[name]))), dtype)
+
+    facts = json.loads(constants["FACTS"].args[0].value)  # type: ignore[attr-defined]
+    assert facts["names"] == tracks.ids.tolist() and facts["counts"] == tracks.valid.sum(1).tolist()
+    assert unpacked("FRAMES", "<i4").tolist() == (np.nonzero(tracks.valid)[1] + 1).tolist()
+    unit = unpacked("POSITIONS", "<f4").reshape(-1, 2)
+    expected = tracks.xy[tracks.valid] / (320, 180) * (1, -1) + (0, 1)
+    assert np.allclose(unit, expected, atol=1e-6)
+    assert unpacked("MUTED", "?").tolist() == (~tracks.visible_at()[tracks.valid]).tolist()
+    assert unpacked("KEYED", "?").tolist() == tracks.keyframe[tracks.valid].tolist()

@@ -157,7 +157,9 @@ def test_reruns_own_reader_finds_points_and_the_video(tmp_path: Path) -> None:
         if "Points2D:positions" not in names:
             continue
         columns = {name: batch.column(name).to_pylist() for name in names}
-        for frame, positions, rows in zip(columns["frame"], columns["Points2D:positions"], columns["Points2D:keypoint_ids"], strict=True):
+        for frame, positions, rows in zip(
+            columns["frame"], columns["Points2D:positions"], columns["Points2D:keypoint_ids"], strict=True
+        ):
             if positions:
                 xy[rows, frame] = positions
     assert {"/video", "/video/points"} <= entities
@@ -227,7 +229,11 @@ def test_a_javascript_engine_runs_the_after_effects_script(tracks: Tracks, tmp_p
         assert np.abs(np.array(layer["Position"]["values"]) - tracks.xy[row, frames]).max() < 1e-3
     gap = layers[0]
     assert gap["Position"]["holds"] == [4], "the last key before the gap"
-    opacity = dict(zip(np.rint(np.array(gap["Opacity"]["times"]) * fps).astype(int).tolist(), gap["Opacity"]["values"], strict=True))
+    opacity = dict(
+        zip(
+            np.rint(np.array(gap["Opacity"]["times"]) * fps).astype(int).tolist(), gap["Opacity"]["values"], strict=True
+        )
+    )
     assert opacity == {0: 100, 4: 0, 7: 100}
     assert gap["Opacity"]["holds"] == [1, 2, 3]
 
@@ -244,7 +250,8 @@ Property.prototype.setValuesAtTimes = function (times, values) {
 Property.prototype.setInterpolationTypeAtKey = function (key) { this.holds.push(key); };
 function Layer() { this.name = ""; this.Position = new Property(); this.Opacity = new Property(); }
 Layer.prototype.property = function (name) { return name === "Transform" ? this : this[name]; };
-var made = {frameDuration: 1001 / 24000, layers: {addNull: function () { var l = new Layer(); layers.push(l); return l; }}};
+var made = {frameDuration: 1001 / 24000, layers: {
+    addNull: function () { var l = new Layer(); layers.push(l); return l; }}};
 var app = {beginUndoGroup: function () {}, endUndoGroup: function () {}, project: {activeItem: null,
     items: {addComp: function (name, width, height, aspect, length, fps) { return made; }}}};
 function alert() { throw new Error("alert"); }

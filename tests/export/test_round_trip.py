@@ -33,7 +33,9 @@ def write(tracks: Tracks, name: str, folder: Path, **options: object) -> Path:
 
 
 @pytest.mark.parametrize("name", BOTH_WAYS)
-def test_what_is_written_is_read_again_within_a_thousandth_of_a_pixel(name: str, tracks: Tracks, tmp_path: Path) -> None:
+def test_what_is_written_is_read_again_within_a_thousandth_of_a_pixel(
+    name: str, tracks: Tracks, tmp_path: Path
+) -> None:
     back = Tracks.read(write(tracks, name, tmp_path), name, video=tracks.video)
     expected = tracks.valid if formats()[name].occlusion else tracks.visible_at()
     assert (back.valid == expected).all()
@@ -63,7 +65,9 @@ EDITS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_a_corrected_position_is_a_human_keyframe_and_nothing_else_is(name: str, tracks: Tracks, tmp_path: Path) -> None:
+def test_a_corrected_position_is_a_human_keyframe_and_nothing_else_is(
+    name: str, tracks: Tracks, tmp_path: Path
+) -> None:
     path = write(tracks, name, tmp_path)
     before = path.read_text()
     path.write_text(EDITS[name](before))
@@ -178,7 +182,9 @@ def test_gaps_are_dropped_held_or_bridged(tracks: Tracks, tmp_path: Path) -> Non
     assert [ys("hold")[t] for t in (4, 5, 6)] == [50.25] * 3
     assert [ys("interpolate")[t] for t in (4, 5, 6)] == pytest.approx([60.25, 70.25, 80.25])
     late = tracks["late start"]
-    assert late.to_csv(tmp_path / "a.csv", gaps="hold").read_text().count("late start,") == 9, "nothing before the start"
+    assert late.to_csv(tmp_path / "a.csv", gaps="hold").read_text().count("late start,") == 9, (
+        "nothing before the start"
+    )
     assert late.to_csv(tmp_path / "b.csv", when="all").read_text().count("late start,") == 12
 
 
@@ -197,7 +203,11 @@ def test_a_variable_frame_rate_is_warned_about_where_it_matters(tmp_path: Path) 
 def test_a_point_that_is_only_marked_as_hidden_in_cvat_is_a_human_statement_too(tracks: Tracks, tmp_path: Path) -> None:
     path = tracks.to_cvat(tmp_path / "a.xml")
     text = path.read_text()
-    path.write_text(text.replace('frame="2" keyframe="1" outside="0" occluded="0"', 'frame="2" keyframe="1" outside="0" occluded="1"', 1))
+    path.write_text(
+        text.replace(
+            'frame="2" keyframe="1" outside="0" occluded="0"', 'frame="2" keyframe="1" outside="0" occluded="1"', 1
+        )
+    )
     back = Tracks.read(path, "cvat", original=tracks)
     assert np.argwhere(back.keyframe != tracks.keyframe).tolist() == [[0, 2]]
     assert back.visible[0, 2] == 0

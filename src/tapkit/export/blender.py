@@ -76,7 +76,8 @@ def _read(path: Path, context: Context) -> Found:
         np.array([frame for t in tracks for frame in t["frames"]], int),
         coords.flip_y(coords.from_normalized(unit, (height, width)), height), visible=1.0 - muted,
         human=np.array([flag for t in tracks for flag in t["keyed"]], bool), width=width, height=height,
-        fps=Fraction(*document["fps"]), pixel_aspect=Fraction(*document["pixel_aspect"]), frames=document["frames"], first=0,
+        fps=Fraction(*document["fps"]), pixel_aspect=Fraction(*document["pixel_aspect"]),
+        frames=document["frames"], first=0,
     )  # fmt: skip
 
 

@@ -139,7 +139,8 @@ def _read(path: Path, context: Context) -> Found:
         likelihood.append(np.nan_to_num(sure[known]))
     sure = np.clip(np.concatenate([np.zeros(0), *likelihood]), 0, 1)
     return Found.of(
-        tracks, visible=sure, visible_edited=False, human=np.full(len(sure), labelled), frames=None if labelled else len(frame),
+        tracks, visible=sure, visible_edited=False, human=np.full(len(sure), labelled),
+        frames=None if labelled else len(frame),
         first=None if labelled else 0,
     )  # fmt: skip
 

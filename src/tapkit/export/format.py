@@ -56,7 +56,7 @@ class Job:
         """Keys set by a human, [N,T] bool."""
         human = self.tracks.keyframe
         assert human is not None  # Tracks sets it
-        return human & self.keys.key
+        return np.logical_and(human, self.keys.key)
 
     def curves(self, xy: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
         """For each point: name, indices [K] of the frames with a key, x [K], y [K] taken from `xy` [N,T,2]."""
@@ -258,7 +258,8 @@ class Format:
         except (StorageError, UsageError):
             raise
         except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
-            raise context.damaged(f"it is not {self.description}, or damaged ({error})") from error
+            cause = str(error).split("\n")[0].replace(str(path), path.name)[:100]
+            raise context.damaged(f"it is not {self.description}, or damaged ({cause})") from error
         if start_frame is not None:
             found.first = start_frame
         first = self.first_frame if video is None else self.number_of_first(video, None)

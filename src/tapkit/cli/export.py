@@ -1,0 +1,119 @@
+"""`tapkit export`: stored tracks in the format of another program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tapkit.cli import options as o
+
+
+def export(
+    tracks: Annotated[Path | None, typer.Argument(help="Tracks (.npz, .zarr).")] = None,
+    output: Annotated[Path | None, typer.Argument(help="Where to. [beside the tracks, with the usual ending]")] = None,
+    to: Annotated[str | None, typer.Option("--to", "-t", help="Format. [by the ending of the output]")] = None,
+    when: Annotated[
+        str | None, typer.Option(help="Frames to write: visible, valid (occluded ones too) or all. [by format]")
+    ] = None,
+    gaps: Annotated[str, typer.Option(help="Between known positions: drop, hold or interpolate.")] = "drop",
+    threshold: Annotated[
+        float | None, typer.Option(help="Visible from this score on. [the model authors' own]")
+    ] = None,
+    start_frame: Annotated[
+        int | None, typer.Option(help="Number of the first frame. [what the program expects]")
+    ] = None,
+    points: Annotated[str | None, typer.Option(help="Only these ids, with commas.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An option of the format. Repeatable.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write files of more than 2 GB, too.")] = False,
+    list_formats: Annotated[bool, typer.Option("--list", help="List the formats and their options.")] = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Write tracks for another program: Nuke, After Effects, Blender, 3DEqualizer, CVAT, DeepLabCut, CSV and more.
+
+    tapkit export clip.tracks.npz shot.nk --to nuke
+    tapkit export clip.tracks.npz --to cvat --set tolerance=0.25
+    tapkit export --list
+    """
+    from tapkit.errors import UsageError
+
+    if list_formats:
+        print_formats()
+        return
+    if tracks is None:
+        raise UsageError("which tracks? tapkit export TRACKS [OUTPUT] --to FORMAT (tapkit export --list)")
+    if to is None and output is None:
+        raise UsageError("which format? give --to FORMAT or an output file (tapkit export --list)")
+    from tapkit.types import Tracks
+    from tapkit.types import formats as library
+
+    form: Any = library.by_suffix(output) if to is None and output is not None else library.find(str(to))
+    stored = Tracks.load(tracks)
+    if points:
+        stored = stored[[name.strip() for name in points.split(",")]]
+    choices: dict[str, Any] = {"when": when, "gaps": gaps, "threshold": threshold, "start_frame": start_frame}
+    if force:
+        choices["largest"] = float("inf")
+    target = output or beside(tracks, form.name, form.suffix)
+    with spoken(quiet):
+        form.write(stored, target, **choices, **read_settings(form.name, form.options, settings))
+    if not quiet:
+        print(target)
+
+
+def beside(tracks: Path, name: str, suffix: str) -> Path:
+    """clip.tracks.npz -> clip.nk; folders and endings that formats share get its name, too."""
+    stem = tracks.name.removesuffix(tracks.suffix).removesuffix(".tracks")
+    if suffix == "/":
+        return tracks.with_name(f"{stem}_{name}")
+    shared = suffix in (".txt", ".csv", ".json", ".py", ".nk", ".h5", ".exr")
+    return tracks.with_name(f"{stem}.{name}{suffix}" if shared else f"{stem}{suffix}")
+
+
+def read_settings(name: str, known: Mapping[str, Any], pairs: list[str] | None) -> dict[str, Any]:
+    """NAME=VALUE pairs, each value made by the option that the format declares."""
+    from tapkit.errors import UsageError
+
+    chosen: dict[str, Any] = {}
+    for pair in pairs or ():
+        option, equals, value = pair.partition("=")
+        option = option.strip().replace("-", "_")
+        if not equals or option not in known:
+            raise UsageError(f"{name} has the options {', '.join(known) or '(none)'}: --set NAME=VALUE, got {pair!r}")
+        try:
+            chosen[option] = known[option].kind(value)
+        except UsageError:
+            raise
+        except ValueError as error:
+            raise UsageError(f"{option} must be a {known[option].kind.__name__}, got {value!r}") from error
+    return chosen
+
+
+def print_formats() -> None:
+    """Name, ending, directions, description and options of every format."""
+    from tapkit.types import formats as library
+
+    entries: list[Any] = list(library.formats().values())
+    for entry in entries:
+        ways = "export, import" if entry.reader else "export"
+        print(f"{entry.name:<16} {entry.suffix:<13} {ways:<15} {entry.description}")
+        for name, option in entry.options.items():
+            print(f"{'':<18}--set {name}=...  {option.help}")
+
+
+@contextmanager
+def spoken(quiet: bool) -> Iterator[None]:
+    """Warnings as lines for the person at the terminal, each once."""
+    import warnings
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    if not quiet:
+        for text in dict.fromkeys(str(entry.message) for entry in caught):
+            o.say(f"warning: {text}")

@@ -1,0 +1,83 @@
+"""`tapkit import`: what another program wrote, as tracks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tapkit.cli import options as o
+
+if TYPE_CHECKING:
+    from tapkit.types import VideoInfo
+
+
+def import_tracks(
+    file: Annotated[Path, typer.Argument(help="File (or folder) that the program wrote.")],
+    output: Annotated[Path | None, typer.Argument(help="Tracks to write (.npz, .zarr). [FILE.tracks.npz]")] = None,
+    form: Annotated[str | None, typer.Option("--from", "-f", help="Format. [by the ending of FILE]")] = None,
+    original: Annotated[
+        Path | None, typer.Option("--original", help="The tracks that were exported: what differs is marked as human.")
+    ] = None,
+    video: Annotated[
+        str | None, typer.Option(help="The video: for its size and rate, where FILE does not say.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Size of the video in pixels, instead of --video.")
+    ] = None,
+    fps: Annotated[str | None, typer.Option(help="Frames per second, with --size: 25, 23.976, 24000/1001.")] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Length of the video, with --size. [to the last key]")
+    ] = None,
+    start_frame: Annotated[
+        int | None, typer.Option(help="Number of the first frame in FILE. [as export numbers it]")
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="That --original was exported with.")] = None,
+    human: Annotated[
+        str, typer.Option(help="Positions marked as human keyframes: auto, marks, changed, all or none.")
+    ] = "auto",
+    quiet: o.Quiet = False,
+) -> None:
+    """Read tracks that another program wrote; positions that a human set are marked, so that re-tracking keeps them.
+
+    tapkit import shot.nk corrected.npz --from nuke --original clip.tracks.npz
+    tapkit import points.txt --from 3de --video clip.mp4
+    """
+    from tapkit.types import Tracks
+
+    exported = None if original is None else Tracks.load(original)
+    info = None if exported is not None else _info(video, size, fps, frames)
+    tracks = Tracks.read(
+        file, form, original=exported, video=info, start_frame=start_frame, threshold=threshold, human=human
+    )
+    target = output or file.with_name(f"{file.stem}.tracks.npz")
+    tracks.save(target)
+    if not quiet:
+        marked = 0 if tracks.keyframe is None else int(tracks.keyframe.sum())
+        o.say(f"{len(tracks)} points, {tracks.frames} frames, {marked} positions set by a human")
+        print(target)
+
+
+def _info(video: str | None, size: str | None, fps: str | None, frames: int | None) -> VideoInfo | None:
+    """Facts of the video that the options give; None if they give none."""
+    import re
+    from fractions import Fraction
+
+    from tapkit.errors import UsageError
+    from tapkit.export.text import parse_rate
+    from tapkit.types import VideoInfo
+
+    if video is not None:
+        from tapkit.video import open_video
+
+        with open_video(video) as source:
+            return source.info
+    if size is None:
+        if fps is not None or frames is not None:
+            raise UsageError("--fps and --frames go with --size")
+        return None
+    match = re.fullmatch(r"(\d+)\s*[xX×]\s*(\d+)", size)
+    if match is None:
+        raise UsageError(f"--size takes WIDTHxHEIGHT such as 1920x1080, got {size!r}")
+    return VideoInfo(int(match[1]), int(match[2]), Fraction(25) if fps is None else parse_rate(fps), frames)
