@@ -301,7 +301,7 @@ LOST = (
 
 def search_now(lost: np.ndarray) -> np.ndarray:
     """Whether points lost for so many frames [N] are looked for: at 0-2, each third until 30, then each tenth."""
-    return (lost < 3) | ((lost < 30) & (lost % 3 == 0)) | (lost % 10 == 0)
+    return np.asarray((lost < 3) | ((lost < 30) & (lost % 3 == 0)) | (lost % 10 == 0))
 
 
 def peak_offset(scores: np.ndarray, index: int) -> float:
