@@ -317,7 +317,7 @@ def local_costs(maps: Tensor, features: Tensor, centres: Tensor) -> Tensor:
     y = corner[..., 1].clamp(-9, height + 9).long()[..., None] + reach
     inside = ((x >= 0) & (x < width))[..., None, :] & ((y >= 0) & (y < height))[..., :, None]
     cells = y.clamp(0, height - 1)[..., :, None] * width + x.clamp(0, width - 1)[..., None, :]  # [T,N,8,8]
-    if height * width <= SMALL_MAP:
+    if not torch.compiler.is_exporting() and height * width <= SMALL_MAP:
         costs = torch.matmul(features, maps.view(frames, -1, channels).transpose(1, 2))
         products = costs.gather(2, cells.flatten(2))
     else:
@@ -333,12 +333,27 @@ def _gathered_products(maps: Tensor, features: Tensor, cells: Tensor) -> Tensor:
     first = torch.arange(frames, device=maps.device)[:, None, None] * (height * width)
     index, flat = (cells + first).flatten(0, 1), maps.reshape(-1, channels)
     vectors = features.reshape(-1, channels, 1)
-    at_once = GATHERED_AT_ONCE if maps.device.type == "cpu" else max(len(vectors), 1)
-    parts = [
-        torch.bmm(flat.index_select(0, some.flatten()).view(len(some), -1, channels), vector)
-        for some, vector in zip(torch.split(index, at_once), torch.split(vectors, at_once), strict=True)
-    ]
-    return torch.cat(parts).view(cells.shape)
+
+    def products(some: Tensor, vector: Tensor) -> Tensor:
+        return torch.bmm(flat.index_select(0, some.flatten()).view(-1, some.shape[1], channels), vector)
+
+    if maps.device.type != "cpu" or torch.compiler.is_exporting():
+        return products(index, vectors).view(cells.shape)
+    blocks = zip(torch.split(index, GATHERED_AT_ONCE), torch.split(vectors, GATHERED_AT_ONCE), strict=True)
+    return torch.cat([products(*block) for block in blocks]).view(cells.shape)
+
+
+def scaled(xy: Tensor, x: float, y: float) -> Tensor:
+    """xy [...,2] with both coordinates multiplied by their own factor (also for sizes unknown while exporting)."""
+    return torch.stack([xy[..., 0] * x, xy[..., 1] * y], -1)
+
+
+def _frames_at_once(lowres: Tensor, points: int) -> int:
+    """How many frames are matched together."""
+    if torch.compiler.is_exporting():
+        return lowres.shape[0]
+    at_once = MATCHED_AT_ONCE if lowres.device.type == "cpu" else 64 * MATCHED_AT_ONCE
+    return max(at_once // max(points, 1), 1)
 
 
 class Tapir(nn.Module):
@@ -383,20 +398,23 @@ class Tapir(nn.Module):
 
     # -- tracking ---------------------------------------------------------------------------------
 
-    def match(self, lowres: Tensor, features: Tensor) -> Estimate:
-        """Global matching in each frame: lowres maps [T,h,w,256] of R_0, query features [N,256]."""
-        frames, height, width, channels = lowres.shape
+    def match(self, lowres: Tensor, features: Tensor, initial: Size | None = None) -> Estimate:
+        """Global matching in each frame: lowres maps [T,h,w,256] of R_0, query features [N,256].
+
+        `initial` is R_0 (default: the configured one).
+        """
+        frames, height, width = lowres.shape[:3]
+        count = features.shape[0]
+        initial_height, initial_width = initial or self.config.initial_resolution
         cells, logits = [], []
-        at_once = MATCHED_AT_ONCE if lowres.device.type == "cpu" else 64 * MATCHED_AT_ONCE
-        for maps in torch.split(lowres, max(at_once // max(len(features), 1), 1)):
-            costs = torch.matmul(features.float(), maps.float().view(len(maps), -1, channels).transpose(1, 2))
+        for maps in torch.split(lowres, _frames_at_once(lowres, count)):
+            costs = torch.matmul(features.float(), maps.float().flatten(1, 2).transpose(1, 2))
             heat, raw = self.torch_cost_volume_track_mods(costs.view(-1, height, width))
             cells.append(soft_argmax(heat * self.config.softmax_temperature))
             logits.append(raw)
-        initial_height, initial_width = self.config.initial_resolution
-        scale = features.new_tensor([initial_width / width, initial_height / height], dtype=torch.float32)
-        occlusion, expected_dist = torch.cat(logits).view(frames, len(features), 2).unbind(-1)
-        return Estimate((torch.cat(cells) * scale).view(frames, len(features), 2), occlusion, expected_dist)
+        xy = scaled(torch.cat(cells), initial_width / width, initial_height / height)
+        occlusion, expected_dist = torch.cat(logits).view(frames, count, 2).unbind(-1)
+        return Estimate(xy.view(frames, count, 2), occlusion, expected_dist)
 
     def pyramid(self, maps: Maps) -> list[Tensor]:
         """The maps that refinement looks at: strides 4 and 8, and 2x2 means of the latter."""
@@ -406,15 +424,15 @@ class Tapir(nn.Module):
             levels.append(pooled.permute(0, 2, 3, 1).contiguous())
         return levels
 
-    def tokens(self, pyramid: Sequence[Tensor], estimate: Estimate, features: Tensor) -> Tensor:
+    def tokens(self, pyramid: Sequence[Tensor], estimate: Estimate, features: Tensor, initial: Size) -> Tensor:
         """Inputs of the mixer [T,N,token_channels] for features [T,N,384]."""
-        height, width = self.config.initial_resolution
+        height, width = initial
         parts = [estimate.xy.new_zeros(*features.shape[:2], 2), estimate.occlusion[..., None]]
         parts += [estimate.expected_dist[..., None], features.float()]
         for number, maps in enumerate(pyramid):
-            scale = estimate.xy.new_tensor([maps.shape[2] / width, maps.shape[1] / height])
+            centres = scaled(estimate.xy, maps.shape[2] / width, maps.shape[1] / height)
             own = features[..., :HIRES] if number == 0 else features[..., HIRES:]
-            parts.append(local_costs(maps, own.to(maps.dtype), estimate.xy * scale))
+            parts.append(local_costs(maps, own.to(maps.dtype), centres))
         return torch.cat(parts, -1)
 
     def refine(
@@ -424,6 +442,7 @@ class Tapir(nn.Module):
         resolutions: Sequence[Size],
         queries: QueryFeatures,
         mix: Callable[[int, Tensor], Tensor] | None = None,
+        initial: Size | None = None,
     ) -> Iterator[Estimate]:
         """The estimates after each refinement step, `iterations` at each resolution in turn.
 
@@ -432,6 +451,7 @@ class Tapir(nn.Module):
             pyramids: maps of the T frames, one `pyramid` for each of `resolutions`.
             queries: features of the N points at these resolutions.
             mix: step number and tokens [T,N,...] -> updates [T,N,388]; by default the mixer over the whole clip.
+            initial: R_0 (default: the configured one).
         """
         if mix is None:
 
@@ -439,7 +459,7 @@ class Tapir(nn.Module):
                 out: Tensor = self.torch_pips_mixer(tokens)
                 return out
 
-        height, width = self.config.initial_resolution
+        initial = initial or self.config.initial_resolution
         frames = start.xy.shape[0]
         estimate = start
         for number, (pyramid, size) in enumerate(zip(pyramids, resolutions, strict=True)):
@@ -447,12 +467,11 @@ class Tapir(nn.Module):
             features = features.expand(frames, -1, -1)
             # Logits start anew at every resolution, positions do not.
             estimate = Estimate(estimate.xy, start.occlusion, start.expected_dist)
-            scale = start.xy.new_tensor([width / size[1], height / size[0]])
             for step in range(self.config.iterations):
-                tokens = self.tokens(pyramid, estimate, features).to(self.dtype)
+                tokens = self.tokens(pyramid, estimate, features, initial).to(self.dtype)
                 update = mix(number * self.config.iterations + step, tokens).float()
                 estimate = Estimate(
-                    estimate.xy + update[..., :2] * scale,
+                    estimate.xy + scaled(update[..., :2], initial[1] / size[1], initial[0] / size[0]),
                     estimate.occlusion + update[..., 2],
                     estimate.expected_dist + update[..., 3],
                 )

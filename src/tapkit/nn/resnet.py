@@ -26,7 +26,10 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     >>> same_padding(256, 7, 2), same_padding(64, 3, 2), same_padding(13, 3, 2), same_padding(64, 3, 1)
     ((2, 3), (0, 1), (1, 1), (1, 1))
     """
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    if torch.compiler.is_exporting():  # sizes are symbols then, and multiples of the stride
+        total = kernel - stride
+    else:
+        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
 
