@@ -66,11 +66,11 @@ def test_all_frames_are_answered_at_the_end_however_many_blocks_they_took(frames
     assert results[0].prediction.xy[:, 1].tolist() == [3.0, 4.0]
 
 
-def test_a_budget_splits_the_points_and_keeps_their_order() -> None:
+def test_a_budget_splits_the_points_into_spread_groups_and_keeps_their_order() -> None:
     driver = ClipDriver(Clipped(), (2, 2), budget=10 * 100 + 2 * 100)
     driver.add(*points(1.0, 2.0, 3.0, 4.0, 5.0))
     results = run(driver, range(10))
-    assert results[4].prediction.visible.tolist() == [2, 2, 2, 2, 1]
+    assert results[4].prediction.visible.tolist() == [2, 2, 1, 2, 2]  # points 0 and 3, 1 and 4, 2
     assert results[4].prediction.xy[:, 1].tolist() == [1, 2, 3, 4, 5]
 
 

@@ -22,7 +22,8 @@ class ClipDriver:
 
     Each frame is encoded when it comes and only its features are kept. With a memory budget, points are tracked in
     groups that fit beside the features: for a model whose points do not see one another that changes nothing, for a
-    joint one the results differ a little from those of all points together (and the provenance says so).
+    joint one the results differ a little from those of all points together (and the provenance says so). A group is
+    every k-th point, so that each is spread over the frame as the whole is.
     """
 
     def __init__(self, model: ClipModel, size: Size, budget: int | None = None) -> None:
@@ -61,16 +62,30 @@ class ClipDriver:
         if not self.frames or not len(self.keys):
             return []
         features = self._whole()
-        fixed = self.frames * self.model.frame_bytes(self.size)
-        per_point = self.model.point_bytes(self.frames, self.size)
-        step = points_at_once(self.budget, fixed, per_point, len(self.keys))
-        queries = self.queries.to(self.model.device)
-        parts = [self.model.track(features, self.size, some) for some in torch.split(queries, step)]
-        prediction = Prediction(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        prediction = self._track(features, self.queries.to(self.model.device))
         return [
             DriverResult(frame, self.keys, Prediction(*(part[:, frame] for part in prediction)))
             for frame in range(self.frames)
         ]
+
+    def _track(self, features: Any, queries: Tensor) -> Prediction:
+        """The prediction for all queries, in groups that fit into the budget."""
+        fixed = self.frames * self.model.frame_bytes(self.size)
+        per_point = self.model.point_bytes(self.frames, self.size)
+        groups = -(-len(queries) // points_at_once(self.budget, fixed, per_point, len(queries)))
+        if groups == 1:
+            return self.model.track(features, self.size, queries)
+        count, frames, device = len(queries), self.frames, queries.device
+        whole = Prediction(
+            torch.empty(count, frames, 2, device=device),
+            torch.empty(count, frames, device=device),
+            torch.empty(count, frames, device=device),
+        )
+        for first in range(groups):
+            some = self.model.track(features, self.size, queries[first::groups])
+            for all_points, part in zip(whole, some, strict=True):
+                all_points[first::groups] = part
+        return whole
 
     def snapshot(self) -> dict[str, Tensor]:
         """See `Driver.snapshot`."""
