@@ -90,8 +90,8 @@ def frames() -> Tensor:
     return torch.randint(0, 256, (5, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
-def run(model: TapNext, frames: Tensor, joins: dict[int, Tensor], announced: int = 0) -> list[Tensor]:
-    state = model.announce(model.start((frames.shape[-2], frames.shape[-1])), announced)
+def run(model: TapNext, frames: Tensor, joins: dict[int, Tensor], expected: int = 0) -> list[Tensor]:
+    state = model.expect(model.start((frames.shape[-2], frames.shape[-1])), expected)
     out = []
     for t, frame in enumerate(frames):
         state, prediction = model.step(state, frame, joins.get(t, NO_POINTS))
@@ -102,8 +102,8 @@ def run(model: TapNext, frames: Tensor, joins: dict[int, Tensor], announced: int
 POINTS = torch.tensor([[10.0, 20.0], [33.3, 8.1], [60.0, 63.5]])
 
 
-def test_announced_points_get_what_slots_from_the_first_frame_would_give(model: TapNext, frames: Tensor) -> None:
-    ours = run(model, frames, {0: POINTS[:1], 2: POINTS[1:2], 3: POINTS[2:]}, announced=3)
+def test_expected_points_get_what_slots_from_the_first_frame_would_give(model: TapNext, frames: Tensor) -> None:
+    ours = run(model, frames, {0: POINTS[:1], 2: POINTS[1:2], 3: POINTS[2:]}, expected=3)
     network, starts = model.network, torch.tensor([0, 2, 3])
     code = network.query_tokens(POINTS.flip(-1))
     memory = network.empty_memory(64 + 3)

@@ -87,7 +87,7 @@ def _through_the_adapter(model: TapNext, video: Tensor, queries: Tensor) -> Tens
     order = torch.argsort(queries[:, 0], stable=True)
     waiting = queries[order]
     xy = waiting[:, 1:].flip(-1) * torch.tensor([width / side, height / side])
-    state = model.announce(model.start((height, width)), len(queries))
+    state = model.expect(model.start((height, width)), len(queries))
     tracks = torch.zeros(len(video), len(queries), 2)
     for t, frame in enumerate(video):
         state, prediction = model.step(state, frame, xy[waiting[:, 0] == t])

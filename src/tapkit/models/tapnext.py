@@ -12,8 +12,8 @@ point's token says where it is on its query frame, and is a learned "mask" token
 Points that join later. The released network fixes its slots at the start: a point whose query frame lies ahead sits in
 the clip as an "unknown" token until then. All such tokens of a frame are equal, so one *spare* slot stands for all of
 them: it remembers as they would, and a point that joins takes a copy of its memory. The other tokens see the spare
-slot as often as there are points announced to come (`announce`), which makes the result that of the released network
-given all queries at the start; nothing announced (a live session), they do not see it at all.
+slot as often as there are points known to come (`expect`), which makes the result that of the released network given all
+queries at the start; where none are (a live session), they do not see it at all.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class TapNextState(NamedTuple):
     step: Tensor
     """Frames consumed, int64 [] on the CPU."""
     waiting: Tensor
-    """Announced points that have not joined yet, int64 [] on the CPU."""
+    """Points known to join later, int64 [] on the CPU."""
 
 
 class RMSNorm(nn.Module):
@@ -362,9 +362,9 @@ class TapNext:
         counter = torch.zeros((), dtype=torch.long)
         return TapNextState(self.network.empty_memory(len(self._positions) + 1), counter, counter)
 
-    def announce(self, state: TapNextState, count: int) -> TapNextState:
-        """The state, with `count` more points known to join later (see the top of this file)."""
-        return state._replace(waiting=state.waiting + count)
+    def expect(self, state: TapNextState, count: int) -> TapNextState:
+        """The state, knowing that `count` points will join on its next frame or later (see the top of this file)."""
+        return state._replace(waiting=torch.tensor(count))
 
     @torch.no_grad()
     def step(self, state: TapNextState, frame: Tensor, new_xy: Tensor) -> tuple[TapNextState, Prediction]:
