@@ -12,7 +12,7 @@ point's token says where it is on its query frame, and is a learned "mask" token
 Points that join later. The released network fixes its slots at the start: a point whose query frame lies ahead sits in
 the clip as an "unknown" token until then. All such tokens of a frame are equal, so one *spare* slot stands for all of
 them: it remembers as they would, and a point that joins takes a copy of its memory. The other tokens see the spare
-slot as often as there are points known to come (`expect`), which makes the result that of the released network given all
+slot as often as there are points known to come (`expect`); so the result is that of the released network given all
 queries at the start; where none are (a live session), they do not see it at all.
 """
 
