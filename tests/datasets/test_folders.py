@@ -164,6 +164,15 @@ def test_both_versions_of_the_annotation_are_read(odyssey):
         assert clip.frames == frames  # arrays may be longer than the folder
 
 
+def test_sequences_that_a_truncated_download_lacks_are_counted(odyssey):
+    assert PointOdyssey(odyssey).missing()["12 sequences"] == "3 of 15 are there"
+
+
+def test_sequences_known_to_be_defective_are_named_by_check(odyssey):
+    (odyssey / "old").rename(odyssey / "cab_h_bench_3rd")
+    assert ("bad", "cab_h_bench_3rd") in {(f.level, f.where) for f in PointOdyssey(odyssey).check()}
+
+
 def test_blocks_of_frames_choose_the_same_points_as_the_whole(odyssey):
     path = odyssey / "old" / "anno.npz"
     whole = list(annotation_blocks(path, 20))

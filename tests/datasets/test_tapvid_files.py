@@ -139,6 +139,21 @@ def test_an_unknown_clip_is_a_usage_error_that_lists_some(made, tmp_path, clips)
         TapVidPickles([path]).clip("three")
 
 
+def test_a_large_pickle_costs_no_memory(tmp_path, made):
+    import tracemalloc
+
+    big = made.clip("big", frames=60, size=(360, 480))
+    write_tapvid(tmp_path / "a.pkl", [big])
+    assert (tmp_path / "a.pkl").stat().st_size > 30e6
+    tracemalloc.start()
+    clip = TapVidPickles([tmp_path / "a.pkl"]).clip("big")
+    with clip.open() as source:
+        source.read(40)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3e6  # a frame is half a megabyte
+
+
 # -- CSV ------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ Positions are taken as the published loaders take them (no shift of half a pixel
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +29,10 @@ LARGEST_STEP = 512.0
 """Pixels from one frame to the next; more is taken for a defect."""
 MARGIN = 32.0
 """Positions are clamped to the frame plus this many pixels on each side."""
-KNOWN_BAD = {"cab_h_bench_3rd": "commonly excluded as defective", "cab_h_bench_ego1": "commonly excluded as defective"}
+KNOWN_BAD = {"cab_h_bench_*": "is commonly excluded as defective"}
+"""Patterns of sequence names."""
+EXPECTED = {"train": 131, "val": 15, "test": 13}
+"""Sequences of each split of v1.2; people have unpacked truncated downloads without noticing."""
 
 
 class EvaluationTracks(NamedTuple):
@@ -125,7 +129,11 @@ class PointOdyssey(Dataset):
 
     def missing(self) -> Mapping[str, str]:
         """See `Dataset.missing`."""
-        return dict(self._missing)
+        lacking = EXPECTED.get(self.split, 0) - len(self._folders)
+        named = (
+            {f"{lacking} sequences": f"{len(self._folders)} of {EXPECTED[self.split]} are there"} if lacking > 0 else {}
+        )
+        return self._missing | named
 
     def clip(self, name: str) -> Clip:
         """See `Dataset.clip`: the points of the official full-sequence evaluation, all asked for on frame 0."""
@@ -154,8 +162,9 @@ class PointOdyssey(Dataset):
         """See `Dataset.check`; also the sequences known to be defective."""
         yield from super().check()
         for name in self._folders:
-            if name in KNOWN_BAD:
-                yield Finding("bad", name, KNOWN_BAD[name])
+            for pattern, what in KNOWN_BAD.items():
+                if fnmatch(name, pattern):
+                    yield Finding("bad", name, what)
 
 
 def annotation_blocks(path: Path, frames: int) -> Iterator[Block]:

@@ -183,7 +183,7 @@ def _table(result: Result) -> str:
         "<th>ECE visible</th><th>ECE confid.</th><th>time</th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
         "<p class='facts'>Percent unless px is said. Small: 95% interval of the mean over clips (bootstrap). "
-        "AJ<sub>RD</sub>: Jaccard after a point comes back. ECE: expected calibration error, lower is better. "
+        "AJ<sub>RD</sub>: Jaccard after a point appears or returns. ECE: expected calibration error, lower is better. "
         "–: not defined for any clip, or by the tracker.</p></section>"
     )
 

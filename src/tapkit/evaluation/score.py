@@ -82,9 +82,7 @@ def score_clip(
         speed=entries.binned(_speed_bins(truth, seen), len(SPEED_EDGES)),
         visible_reliability=reliability(prediction.visible, seen, evaluated),
         confidence_reliability=_confidence(clip, prediction, seen & evaluated, confidence_radius, radius_size),
-        events=redetection_events(truth, seen, xy, prediction.said, frame)
-        if mode == "first"
-        else RedetectionEvents.join([]),
+        events=redetection_events(truth, seen, xy, prediction.said) if mode == "first" else RedetectionEvents.join([]),
     )
 
 

@@ -87,22 +87,15 @@ class RedetectionEvents(NamedTuple):
 
 
 def redetection_events(
-    truth_xy: np.ndarray,
-    truth_visible: np.ndarray,
-    xy: np.ndarray,
-    visible: np.ndarray,
-    query_frame: np.ndarray | None = None,
+    truth_xy: np.ndarray, truth_visible: np.ndarray, xy: np.ndarray, visible: np.ndarray
 ) -> RedetectionEvents:
     """Score every reappearance of one clip: positions [N,T,2], visibilities [N,T] bool.
 
-    Unlike in AJ, an error exactly on the threshold counts as right (the reference's <=). With `query_frame` [N]
-    only reappearances after the query are kept: before it a causal tracker was never asked.
+    Unlike in AJ, an error exactly on the threshold counts as right (the reference's <=). A point that is first seen
+    after the start of the clip makes an event there, as in the reference, also where that is its query.
     """
     seen, said = np.asarray(truth_visible, bool), np.asarray(visible, bool)
     events = reappearances(seen)
-    if query_frame is not None:
-        keep = events.frame > np.asarray(query_frame)[events.track]
-        events = Reappearances(*(field[keep] for field in events))
     with np.errstate(invalid="ignore"):
         squared = np.square(np.asarray(xy, np.float64) - np.asarray(truth_xy, np.float64)).sum(-1)
         within = squared[..., None] <= np.square(np.asarray(THRESHOLDS))
