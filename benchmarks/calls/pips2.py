@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from calls import FRAMES, frames, queries
 
+from calls import FRAMES, frames, queries
 from tapkit.models.pips2 import STRIDE, build
 
 REFERENCE = "pips2"

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from parity import Check, Parity, compare
-from parity.pips import inputs
 from torch import Tensor
 
+from parity import Check, Parity, compare
+from parity.pips import inputs
 from tapkit.models.pips2 import STRIDE, Pips2, build, chain, windows
 
 

@@ -104,9 +104,9 @@ class ChannelMixing(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         inner, outer = self.fn.values()
         dtype = self.fn.get_parameter("3.bias").dtype
-        y: Tensor = inner(self.norm(x).to(dtype), "gelu")
-        y = outer(y, residual=x) if dtype == x.dtype else x + outer(y)
-        return y
+        hidden: Tensor = inner(self.norm(x).to(dtype), "gelu")
+        mixed: Tensor = outer(hidden, residual=x) if dtype == x.dtype else x + outer(hidden)
+        return mixed
 
 
 class Mixer(nn.Module):
@@ -211,9 +211,12 @@ class Pips(nn.Module):
         features = template[:, None].repeat(1, WINDOW, 1)
         steps = []
         for _ in range(self.config.iterations):
+            xy = xy.detach()  # each iteration is trained for its own step
             change = self.delta_block(self.tokens(levels, frames, xy, features))
             features = self.refine(change[..., 2:], features)
-            xy = torch.cat([start[:, None], xy[:, 1:] + change[:, 1:, :2]], 1)
+            xy = xy + change[..., :2]
+            if not self.training:  # in training the first frame is a prediction like the others
+                xy[:, 0] = start
             steps.append(Window(xy, xy.new_zeros(count, 0), template))
         logits = linear(self.vis_predictor["0"], features).squeeze(-1)
         return [*steps[:-1], steps[-1]._replace(logits=logits)]
@@ -227,13 +230,19 @@ class Pips(nn.Module):
         return self.iterations(levels, frames, start, template)[-1]
 
 
+def probability(logits: Tensor) -> Tensor:
+    """sigmoid(logits) as float32. Computed in float64, because torch's float32 sigmoid depends in its last bit on where
+    in a tensor a value stands, and points are to have the same answer in any company."""
+    return logits.double().sigmoid().float()
+
+
 def next_start(logits: Tensor) -> Tensor:
     """By how many frames (2..7) each point's next window is moved, from the logits [N,8] of this one.
 
     The last frame whose visibility exceeds 0.9 counts, or, if none of frames 2..7 does, 0.88, 0.86, ...
     (released `chain_demo`; frame 1 is never tried).
     """
-    visible = logits.sigmoid()[:, 2:]
+    visible = probability(logits)[:, 2:]
     jump = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
     threshold = 0.9
     while (jump == 0).any():
@@ -321,16 +330,16 @@ class PipsModel:
         start = coords.to_centers(coords.resize(queries[:, 1:].float(), size, inner)) / stride
         result = chain(self.network, features, queries[:, 0].long(), start)
         xy = coords.resize(coords.from_centers(result.xy * stride), inner, size)
-        visible = result.logits.sigmoid()
+        visible = probability(result.logits)
         return Prediction(xy, visible, visible)
 
     def point_bytes(self, frames: int, size: Size) -> int:
-        """See `ClipModel.point_bytes`: the tracks; what a block of points needs besides does not grow."""
-        return 64 * frames + 2048
+        """See `ClipModel.point_bytes`: eight tokens in the mixer (only a block's points at a time), and the tracks."""
+        return WINDOW * 4 * (2 * TOKEN + 4 * 512 + 2048) + 64 * frames
 
     def frame_bytes(self, size: Size) -> int:
         """See `ClipModel.frame_bytes`: four levels of 128 channels."""
-        height, width = (side // self.network.config.stride for side in self._input_size(size))
+        height, width = self.network.fnet.map_size(*self._input_size(size))
         return int(height * width * FEATURES * self.network.dtype.itemsize * 4 / 3)
 
 
@@ -344,7 +353,10 @@ def prepare(network: Pips, precision: str) -> None:
 
 
 def load_weights(network: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
-    """Let the network have the tensors of the published checkpoint, strictly both ways. Raises `WeightsError`."""
+    """Give the network the tensors of a published checkpoint (shared, not copied), strictly both ways.
+
+    Raises `WeightsError` that names what is missing or unexpected.
+    """
     network.load_state_dict({k: v.float() for k, v in match(state, network.state_dict(), name).items()}, assign=True)
 
 

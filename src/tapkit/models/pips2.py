@@ -112,7 +112,8 @@ class TemporalConv(Packable, nn.Conv1d):
         weight = self.weight.detach()
         if self.weight.dtype != torch.float32:
             conv = Conv2d(self.in_channels, self.out_channels, (3, 1), device="meta")
-            conv.weight, conv.bias = nn.Parameter(weight.unsqueeze(-1), requires_grad=False), self.bias
+            conv.weight = nn.Parameter(weight.unsqueeze(-1), requires_grad=False)
+            conv.bias = nn.Parameter(self.bias.detach(), requires_grad=False)
             conv.pack()
             self._direct = (conv,)
             return
@@ -123,7 +124,8 @@ class TemporalConv(Packable, nn.Conv1d):
             product = Linear(self.in_channels, self.out_channels, bias=False, device="meta")
             product.weight = nn.Parameter(matrix.contiguous(), requires_grad=False)
             products.append(product)
-        products[1].bias = self.bias  # the one product that enters both frames once, with a plus
+        # The one product that enters both frames once, with a plus.
+        products[1].bias = nn.Parameter(self.bias.detach(), requires_grad=False)
         for product in products:
             product.pack()
         self._products = tuple(products)
@@ -145,7 +147,8 @@ class TemporalConv(Packable, nn.Conv1d):
         even, odd = x[:, 0::2], x[:, 1::2]
         x0, x1, x2, x3 = even[:, :-1], odd[:, :-1], even[:, 1:], odd[:, 1:]
         first, plus, minus, last = self._products
-        a, b = plus(x1 + x2), minus(x2 - x1)
+        a: Tensor = plus(x1 + x2)
+        b: Tensor = minus(x2 - x1)
         out = a.new_empty(len(x), length, self.out_channels)
         torch.add(a + b, first(x0 - x2), out=out[:, 0::2])
         half = length // 2
@@ -246,6 +249,7 @@ class Pips2(nn.Module):
             templates = Templates(*[seen[:, None].expand(-1, length, -1)] * 3)
         steps: list[Step] = []
         for number in range(self.config.iterations):
+            xy = xy.detach()  # each iteration is trained for its own step
             if number:
                 seen = sample_clamped(levels.level0, frames.reshape(-1), xy.reshape(-1, 2)).view(count, length, -1)
                 earlier = [torch.arange(length, device=xy.device).sub(k).clamp(min=0) for k in (2, 4)]
@@ -355,8 +359,8 @@ class Pips2Model:
         return Prediction(xy, visible, visible)
 
     def point_bytes(self, frames: int, size: Size) -> int:
-        """See `ClipModel.point_bytes`: the tracks; what a block of points needs besides does not grow."""
-        return 64 * frames + 2048
+        """See `ClipModel.point_bytes`: a window's tokens (only a block's points at a time), and the tracks."""
+        return min(frames, self.network.config.window) * 4 * (3 * TOKEN + 8 * _WIDTHS[-1]) + 64 * frames
 
     def frame_bytes(self, size: Size) -> int:
         """See `ClipModel.frame_bytes`: four levels of 128 channels."""

@@ -54,15 +54,14 @@ def correlate(levels: Sequence[Tensor], templates: Tensor, frames: Tensor, xy: T
 
     Returns float32 [M, K, L*(2r+1)^2] / sqrt(C): levels in turn, then the offset in x (slow), then the one in y (fast).
     """
-    out = torch.empty(
-        len(xy), templates.shape[1], len(levels) * (2 * radius + 1) ** 2, dtype=torch.float32, device=xy.device
-    )
+    samples = (2 * radius + 1) ** 2
+    out = xy.new_empty(len(xy), templates.shape[1], len(levels) * samples)
     templates = templates.float() * templates.shape[-1] ** -0.5
     for start in range(0, len(xy), _ROWS):
         rows = slice(start, start + _ROWS)
-        parts = out[rows].chunk(len(levels), 2)
-        for number, (level, part) in enumerate(zip(levels, parts, strict=True)):
-            part.copy_(_around(level, templates[rows], frames[rows], xy[rows] / 2**number, radius))
+        for number, level in enumerate(levels):
+            part = slice(number * samples, (number + 1) * samples)
+            out[rows, :, part] = _around(level, templates[rows], frames[rows], xy[rows] / 2**number, radius)
     return out
 
 
