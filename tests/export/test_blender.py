@@ -2,52 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from example_clip import three_tracks
+from oracles import run_blender
 from PIL import Image
 
 from tapkit.types import Tracks
 
-INTERPRETER = Path(__file__).parents[2] / ".venv-blender/bin/python"
-DRIVER = """
-import json, os, runpy, sys
-import bpy
-script, dump, saved = sys.argv[1:]
-runpy.run_path(script, run_name="__main__")
-clip = bpy.data.movieclips[0]
-seen = [[t.name, t.weight, [[m.frame, *m.co, m.is_keyed, m.mute] for m in t.markers]] for t in clip.tracking.tracks]
-runpy.run_path(script, run_name="__main__")
-assert len(clip.tracking.tracks) == len(seen), "a second run adds nothing"
-marker = clip.tracking.tracks["gap"].markers.find_frame(4)
-marker.co, marker.is_keyed = (0.5, 0.25), True
-bpy.ops.tapkit.save_tracks(filepath=saved)
-with open(dump, "w") as file:
-    json.dump({"size": list(clip.size), "tracks": seen}, file)
-os._exit(0)  # bpy as a module may hang while Python takes down classes that a script registered
-"""
-
 
 @pytest.fixture(scope="module")
 def in_blender(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tracks, dict, Path]:
-    if not INTERPRETER.exists():
-        pytest.skip("Blender is not there: python tools/blender_venv.py")
-    from example_clip import three_tracks
-
     folder = tmp_path_factory.mktemp("blender")
     (folder / "shot").mkdir()
     for number in range(1, 13):
         Image.new("RGB", (320, 180), (number * 20, 0, 0)).save(folder / f"shot/{number:04d}.png")
     tracks = three_tracks(path=str(folder / "shot/0001.png"))
-    script = tracks.to_blender(folder / "tracks.py")
-    (folder / "driver.py").write_text(DRIVER)
-    command = [INTERPRETER, folder / "driver.py", script, folder / "dump.json", folder / "saved.json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr + done.stdout
-    return tracks, json.loads((folder / "dump.json").read_text()), folder / "saved.json"
+    dump, saved = run_blender(tracks.to_blender(folder / "tracks.py"))
+    return tracks, dump, saved
 
 
 def test_blender_has_every_marker_where_the_track_is(in_blender: tuple[Tracks, dict, Path]) -> None:

@@ -56,7 +56,7 @@ class Job:
         """Keys set by a human, [N,T] bool."""
         human = self.tracks.keyframe
         assert human is not None  # Tracks sets it
-        return np.logical_and(human, self.keys.key)
+        return np.asarray(human & self.keys.key)
 
     def curves(self, xy: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
         """For each point: name, indices [K] of the frames with a key, x [K], y [K] taken from `xy` [N,T,2]."""
