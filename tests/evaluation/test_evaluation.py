@@ -351,6 +351,26 @@ def test_other_files_are_not_results(tmp_path):
         Result.load(tmp_path)
 
 
+def test_a_result_that_lacks_a_part_is_a_clean_error(two):
+    result, *_, folder = two
+    values = result.to_dict()
+    del values["models"][0]["clips"][0]["age"]
+    (folder / "result.json").write_text(json.dumps(values))
+    with pytest.raises(StorageError, match="damaged result"):
+        Result.load(folder)
+
+
+def test_what_is_missing_is_said_above_the_table(tmp_path):
+    class Partly(MadeSet):
+        def missing(self):
+            return {"20 clips": "4 of 24 are in the files"}
+
+    entry, _ = contestant()
+    text = markdown(evaluate(Partly(), [entry], Protocol(resolution="native"), tmp_path))
+    assert "4 of 4 clips scored, missing: 20 clips" in text
+    assert "missing: 20 clips (4 of 24 are in the files)" in text
+
+
 def test_a_clear_difference_is_told_from_noise(two):
     result, *_, folder = two
     result.save(folder / "result.json")

@@ -63,7 +63,11 @@ def facts(result: Result) -> list[str]:
     scored = len({score.clip for model in result.models for score in model.scores})
     return [
         f"{result.dataset}: {scored} of {result.clips} clips scored"
-        + (f", {len(result.missing)} missing" if result.missing else "")
+        + (
+            f", missing: {', '.join(result.missing) if len(result.missing) <= 3 else len(result.missing)}"
+            if result.missing
+            else ""
+        )
         + f"; data {result.dataset_hash}",
         ", ".join(f"{key} {value}" for key, value in result.environment.items()),
         *([result.command] if result.command else []),

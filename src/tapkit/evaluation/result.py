@@ -180,8 +180,14 @@ class Result:
             raise StorageError(f"{path} cannot be read as JSON ({error})") from error
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise StorageError(f"{path} is not a result of tapkit eval (format {FORMAT})")
-        plain = {k: values[k] for k in ("dataset", "citation", "query_mode", "clips", "missing", "environment")}
-        return cls(**plain, models=tuple(ModelResult.from_dict(m) for m in values["models"]), command=values["command"])
+        try:
+            plain = {
+                k: values[k]
+                for k in ("dataset", "citation", "query_mode", "clips", "missing", "environment", "command")
+            }
+            return cls(models=tuple(ModelResult.from_dict(m) for m in values["models"]), **plain)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StorageError(f"{path} is a damaged result, or one of another version ({error!r})") from error
 
 
 def write_text(path: Path, text: str) -> Path:
