@@ -1,0 +1,48 @@
+"""Random numbers of made data: drawn on the CPU, so that every device makes the same clips from a seed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Dice:
+    """Draws from one CPU generator and hands the numbers to `device`."""
+
+    def __init__(self, generator: torch.Generator | int, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.generator = generator if isinstance(generator, torch.Generator) else torch.Generator()
+        if not isinstance(generator, torch.Generator):
+            self.generator.manual_seed(generator)
+
+    def uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        """float32 in [low, high)."""
+        return (torch.rand(shape, generator=self.generator) * (high - low) + low).to(self.device)
+
+    def log_uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        """float32 in [low, high), equally often in each octave."""
+        return (torch.rand(shape, generator=self.generator) * torch.tensor(high / low).log()).exp().mul(low).to(
+            self.device
+        )
+
+    def normal(self, *shape: int) -> Tensor:
+        """float32, mean 0, deviation 1."""
+        return torch.randn(shape, generator=self.generator).to(self.device)
+
+    def chance(self, share: float, *shape: int) -> Tensor:
+        """bool, true with probability `share`."""
+        return (torch.rand(shape, generator=self.generator) < share).to(self.device)
+
+    def integers(self, low: int, high: int, *shape: int) -> Tensor:
+        """int64 in [low, high)."""
+        return torch.randint(low, high, shape, generator=self.generator).to(self.device)
+
+    def number(self, low: float, high: float) -> float:
+        """One number in [low, high)."""
+        return float(torch.rand((), generator=self.generator)) * (high - low) + low
+
+    def on_device(self) -> torch.Generator:
+        """A generator on the device, seeded from this one: for noise of every pixel."""
+        made = torch.Generator(device=self.device)
+        made.manual_seed(int(torch.randint(0, 2**62, (), generator=self.generator)))
+        return made

@@ -1,0 +1,48 @@
+"""Compositing: every layer read through the warp mesh, from the back to the front, averaged over the exposure."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tapkit.synth.warp import Mesh, Upsampler
+
+
+def composite(back: Tensor, pictures: Tensor, mesh: Mesh, frames: slice) -> Tensor:
+    """Draw the chosen frames of B clips.
+
+    Args:
+        back: float [B,3,h,w], the background; goes on mirrored beyond its borders.
+        pictures: float [B,L-1,4,R,R], colours and opacity of the layers above it.
+        mesh: warps of all L layers; its K moments are averaged.
+        frames: which of the T frames.
+
+    Returns:
+        float [B,3,F,H,W] in 0..1.
+    """
+    height, width = mesh.size
+    upsample = Upsampler(mesh)
+    batch, _, _, moments = mesh.texture.shape[:4]
+    vertices = mesh.texture[:, 0, frames]
+    grid = upsample(vertices * background_scale(back)).reshape(batch, -1, width, 2)
+    canvas = F.grid_sample(back, grid, padding_mode="reflection", align_corners=False)
+    for layer in range(pictures.shape[1]):
+        grid = upsample(mesh.texture[:, layer + 1, frames]).reshape(batch, -1, width, 2)
+        drawn = F.grid_sample(pictures[:, layer], grid, padding_mode="zeros", align_corners=False)
+        canvas = torch.lerp(canvas, drawn[:, :3], drawn[:, 3:])
+    canvas = canvas.unflatten(2, (-1, moments, height))
+    return canvas.mean(3) if moments > 1 else canvas[:, :, :, 0]
+
+
+def background_scale(back: Tensor) -> Tensor:
+    """From texture units of the background (1 is half of its height) to sampling coordinates, [2]."""
+    return back.new_tensor([back.shape[2] / back.shape[3], 1.0])
+
+
+def opacity(pictures: Tensor, texture: Tensor) -> Tensor:
+    """Opacity of every layer above the background at texture positions [B,L-1,n,2] -> [B,L-1,n]."""
+    flat = F.grid_sample(
+        pictures[:, :, 3:].flatten(0, 1), texture.flatten(0, 1)[:, None], padding_mode="zeros", align_corners=False
+    )
+    return flat[:, 0, 0].unflatten(0, pictures.shape[:2])
