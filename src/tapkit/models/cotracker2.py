@@ -18,7 +18,7 @@ from tapkit.errors import UsageError
 from tapkit.models.base import Size
 from tapkit.models.cards.cotracker import COTRACKER2
 from tapkit.models.cotracker_adapter import STRIDE, WindowAdapter, WindowState, WindowTrack, load_published
-from tapkit.models.cotracker_transformer import VIRTUAL, SpaceTimeTransformer, tokens_at_once
+from tapkit.models.cotracker_transformer import VIRTUAL, SpaceTimeTransformer, in_parts, tokens_at_once
 from tapkit.nn.correlation import local_correlation
 from tapkit.nn.encoder import FEATURES, PointEncoder
 from tapkit.nn.packed import Linear
@@ -133,10 +133,11 @@ class CoTracker2Network(nn.Module):
     ) -> Tensor:
         """Embedded tokens [B,N,S,384], built for a few points at a time."""
         batch, count, frames, _ = xy.shape
-        parts = []
         step = max(tokens_at_once(xy.device) // 4 // frames, 1)
-        flat = [torch.split(part.flatten(0, 1), step) for part in (xy, features, mask, visible, codes)]
-        for some_xy, some_features, some_mask, some_visible, some_codes in zip(*flat, strict=True):
+        flat = [part.flatten(0, 1) for part in (xy, features, mask, visible, codes)]
+
+        def embedded(rows: slice) -> Tensor:
+            some_xy, some_features, some_mask, some_visible, some_codes = (part[rows] for part in flat)
             pieces = [
                 flow_codes(some_xy),
                 self._correlations(maps, some_xy, some_features),
@@ -144,9 +145,11 @@ class CoTracker2Network(nn.Module):
                 some_mask[..., None].float(),
                 some_visible[..., None],
             ]
-            token = torch.cat(pieces, -1) + some_codes[:, None] + self.time_table
-            parts.append(self.updateformer.input_transform(token))
-        return torch.cat(parts).view(batch, count, frames, -1)
+            token = torch.cat(pieces, -1).add_(some_codes[:, None]).add_(self.time_table)
+            result: Tensor = self.updateformer.input_transform(token)
+            return result
+
+        return in_parts(embedded, batch * count, step).view(batch, count, frames, -1)
 
     def _correlations(self, maps: Maps, xy: Tensor, features: Tensor) -> Tensor:
         """Correlations of features [P,S,128] around xy [P,S,2] -> [P,S,196]."""

@@ -25,7 +25,7 @@ ONLINE_TIMES = 16
 
 _FEATURE_NUMBERS = FEATURES * (1 + 1 / 4 + 1 / 16 + 1 / 64) / 16
 _STATE_NUMBERS = 4 * 49 * FEATURES
-_TOKEN_NUMBERS = 4 * 384
+_TOKEN_NUMBERS = 2 * 384
 
 
 class CoTracker3Offline(Adapter):

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tapkit.models.cotracker_transformer import SpaceTimeTransformer, tokens_at_once
+from tapkit.models.cotracker_transformer import SpaceTimeTransformer, in_parts, tokens_at_once
 from tapkit.nn.correlation import correlation_volume
 from tapkit.nn.encoder import FEATURES, PointEncoder
 from tapkit.nn.packed import Linear
@@ -94,10 +94,15 @@ class CoTracker3Network(nn.Module):
 
     def support(self, pyramid: Pyramid, index: Tensor, xy: Tensor) -> Pyramid:
         """7x7 features around queries xy [P,2] (cells) on frames `index` [P] -> four levels [P,49,128]."""
+        step = tokens_at_once(xy.device) // 4
         levels = []
         for level, maps in enumerate(pyramid):
-            pixels, fraction = integer_patch(maps, index, xy / 2**level, RADIUS)
-            levels.append(blend(pixels.float(), fraction).flatten(1, 2))
+
+            def around(rows: slice, level: int = level, maps: Tensor = maps) -> Tensor:
+                pixels, fraction = integer_patch(maps, index[rows], xy[rows] / 2**level, RADIUS)
+                return blend(pixels.float(), fraction).flatten(1, 2)
+
+            levels.append(in_parts(around, len(xy), step))
         return Pyramid(*levels)
 
     def time_codes(self, frames: int) -> Tensor:
@@ -127,15 +132,17 @@ class CoTracker3Network(nn.Module):
     def _embed(self, pyramid: Pyramid, xy: Tensor, visible: Tensor, confidence: Tensor, support: Pyramid) -> Tensor:
         """Embedded tokens [B,N,S,384], built for a few points at a time: the volumes never exist all at once."""
         batch, count, frames, _ = xy.shape
-        codes, parts = self.time_codes(frames), []
+        codes = self.time_codes(frames)
         flat = [part.flatten(0, 1) for part in (xy, visible, confidence)]
         step = max(tokens_at_once(xy.device) // 4 // frames, 1)
-        for first in range(0, batch * count, step):
-            rows = slice(first, first + step)
+
+        def embedded(rows: slice) -> Tensor:
             some = Estimate(*(part[rows] for part in flat))
-            token = self._token(pyramid, some, Pyramid(*(level[rows] for level in support))) + codes
-            parts.append(self.updateformer.input_transform(token))
-        return torch.cat(parts).view(batch, count, frames, -1)
+            token = self._token(pyramid, some, Pyramid(*(level[rows] for level in support)))
+            result: Tensor = self.updateformer.input_transform(token.add_(codes))
+            return result
+
+        return in_parts(embedded, batch * count, step).view(batch, count, frames, -1)
 
     def _token(self, pyramid: Pyramid, points: Estimate, support: Pyramid) -> Tensor:
         """Tokens [P,S,1110] of points xy [P,S,2] before the time codes."""

@@ -8,7 +8,7 @@ checkpoints; "space_virtual2point" blocks have the virtual tracks as queries, de
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,19 @@ _MASKED = torch.finfo(torch.float32).min
 def tokens_at_once(device: torch.device) -> int:
     """How many tokens to put through a block at once."""
     return CPU_TOKENS if device.type == "cpu" else GPU_TOKENS
+
+
+def in_parts(compute: Callable[[slice], Tensor], count: int, step: int) -> Tensor:
+    """compute(rows) for all of `count` (at least one) rows, `step` at a time, as one tensor."""
+    first = compute(slice(0, step))
+    if first.requires_grad:
+        rest = [compute(slice(start, start + step)) for start in range(step, count, step)]
+        return torch.cat([first, *rest])
+    whole = first.new_empty(count, *first.shape[1:])
+    whole[:step] = first
+    for start in range(step, count, step):
+        whole[start : start + step] = compute(slice(start, start + step))
+    return whole
 
 
 def _normalize(x: Tensor) -> Tensor:
