@@ -228,8 +228,9 @@ def test_long_clips_of_other_sets_are_cut_into_nearly_equal_parts(tmp_path):
     assert [dataset.clip(name).frames for name in dataset.names()] == [833, 833, 734]
 
 
-def test_the_old_kinetics_layout_is_recognised_as_such(tmp_path):
-    (tmp_path / "a.csv").write_text("abc,0,10," + ",".join(["0.5"] * 10) + "\n")
+@pytest.mark.parametrize("fields", [13, 711])
+def test_the_old_kinetics_layout_is_recognised_as_such(tmp_path, fields):
+    (tmp_path / "a.csv").write_text("abc,0,10," + ",".join(["0.5"] * (fields - 3)) + "\n")
     with pytest.raises(StorageError, match="before 16 December 2022"):
         CsvTracks(tmp_path / "a.csv").names()
 

@@ -26,6 +26,8 @@ from tapkit.video.base import Frame, Size, Source
 
 KINETICS_FPS = 25
 KINETICS_FRAMES = 250
+OLD_LAYOUT_FIELDS = 711
+"""Of a row before 16 December 2022: other columns, which would be read as wrong tracks."""
 LONGEST = 1000
 """Frames of a clip of the other sets before it is cut."""
 VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov")
@@ -171,7 +173,7 @@ def _key(fields: Sequence[bytes], commas: int, kinetics: bool) -> tuple[str, int
         if commas % 3:
             raise ValueError
         return fields[0].decode().strip(), commas // 3
-    if (commas - 2) % 3 or commas < 5:
+    if (commas - 2) % 3 or commas < 5 or commas + 1 == OLD_LAYOUT_FIELDS:
         raise ValueError
     start, end = int(float(fields[1])), int(float(fields[2]))
     return f"{fields[0].decode().strip()}_{start:06d}_{end:06d}", (commas - 2) // 3

@@ -65,7 +65,7 @@ def _labels(path: Path) -> Dataset:
     """Kinetics rows have an id, two numbers and triples: a number of fields that is a multiple of three."""
     with open(path, "rb") as file:
         fields = file.readline().count(b",") + 1
-    return CsvTracks(path, kinetics=fields % 3 == 0)
+    return CsvTracks(path, kinetics=fields % 3 == 0 or "kinetics" in path.name)
 
 
 def _pickles(folder: Path) -> Dataset | None:
