@@ -16,7 +16,9 @@ from torch import Tensor
 from tapkit.errors import ShapeError
 from tapkit.models.base import Prediction, Size
 from tapkit.models.cards.tapir import BOOTSTAPIR_CAUSAL, TAPIR_CAUSAL
+from tapkit.models.graphs import Graph
 from tapkit.models.tapir import BLOCKS, EXPAND, HIDDEN, HIRES, LOWRES, Estimate, MixerPast, QueryFeatures, TapirConfig
+from tapkit.models.tapir_graphs import tapir_graphs
 from tapkit.models.tapir_model import Features, TapirBase, choose_rows, make
 
 
@@ -110,6 +112,10 @@ class CausalTapir(TapirBase):
         resolutions = [levels.maps[k] for k in levels.refined]
         queries = self._at_levels(levels, state.query)
         return [start, *self.network.refine(start, pyramids, resolutions, queries, mix)]
+
+    def graphs(self) -> list[Graph]:
+        """For `tapkit.engine.onnx_export.export`: encode a frame, update points."""
+        return tapir_graphs(self.network)
 
     def point_bytes(self, size: Size) -> int:
         """See `CausalModel.point_bytes`: the states before and after a frame, and the widest activations."""
