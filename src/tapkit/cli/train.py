@@ -1,0 +1,86 @@
+"""`tapkit train`: train the built-in tracker, or fine-tune it on your own clips."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tapkit.cli.options import Device, Quiet
+
+
+def train(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run: its state and tables.")],
+    preset: Annotated[str, typer.Option("--preset", help="Curriculum: cpu, laptop, datacenter, or finetune.")] = "cpu",
+    photos: Annotated[
+        Path | None, typer.Option("--photos", help="Folder of photographs that made clips are composed of.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Train on these clips instead (tapkit's folder format).")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", help="Stop after that long; go on with --resume.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Stop after that many steps of this call.")] = None,
+    total_steps: Annotated[
+        int | None, typer.Option("--total-steps", help="Shorten or lengthen the whole curriculum to that many steps.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, to the step.")] = False,
+    init: Annotated[Path | None, typer.Option("--init", help="Weights to begin from.")] = None,
+    eval: Annotated[Path | None, typer.Option("--eval", help="Clips to measure on, in the folder format.")] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", help="Write the averaged weights here (.safetensors), with a card (.json)."),
+    ] = None,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16.")] = "auto",
+    seed: Annotated[int, typer.Option("--seed", help="Another seed is another run.")] = 0,
+    checkpoint_minutes: Annotated[float, typer.Option(help="Minutes between two states on disk.")] = 3.0,
+    validate_minutes: Annotated[float, typer.Option(help="Minutes between two measurements.")] = 10.0,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Keep the state in 16 bits where that does little.")
+    ] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files too.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train the built-in tracker on made clips, or fine-tune it on your own.
+
+        tapkit train --out run --photos photos/ --eval clips/ --minutes 60
+        tapkit train --out run --resume --minutes 60 --export strand.safetensors
+        tapkit train --out mine --preset finetune --data my_clips/ --init strand.safetensors
+
+    Ctrl-C stops after the step at hand and keeps the state. Under torchrun use `-m tapkit.train`, which has the same
+    options. docs/training.md says what to expect where.
+    """
+    from tapkit.train.command import start
+    from tapkit.train.loop import RunOptions
+
+    options = RunOptions(
+        out=out,
+        minutes=minutes,
+        steps=steps,
+        resume=resume,
+        init=init,
+        eval=eval,
+        export=export,
+        precision=precision,
+        checkpoint_minutes=checkpoint_minutes,
+        validate_minutes=validate_minutes,
+        compact=compact,
+        tensorboard=tensorboard,
+        command=shlex.join(["tapkit", *sys.argv[1:]]),
+    )
+    start(
+        name=preset,
+        options=options,
+        photos=photos,
+        data=data,
+        device=device,
+        curriculum_steps=total_steps,
+        seed=seed,
+        say=(lambda _: None) if quiet else partial(print, flush=True),
+    )

@@ -1,0 +1,155 @@
+"""What a training run does, as data: the curriculum, the losses' weights, the optimiser's settings."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from tapkit.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the curriculum. A clip is [frames,3,size,size]."""
+
+    steps: int
+    """Optimiser steps."""
+    size: int
+    """Side of the frames in pixels, a multiple of 16."""
+    frames: int
+    """Length of a clip."""
+    batch: int
+    """Clips in a step, on each process."""
+    points: int
+    """Points in a clip."""
+    speed: float = 1.0
+    """How fast things move, as a factor of the generator's own motion."""
+    truncate: int = 0
+    """Gradients go back through at most so many frames; 0: through all of them."""
+
+    def __post_init__(self) -> None:
+        if self.size % 16 or self.size < 64:
+            raise UsageError(f"a stage's size must be a multiple of 16 and at least 64, got {self.size}")
+        if min(self.steps, self.batch, self.points) < 1 or self.frames < 2 or self.truncate < 0:
+            raise UsageError("a stage needs at least 1 step, 1 clip of 2 frames and 1 point")
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Factors of the parts of the loss; each part is a mean over the points that it concerns."""
+
+    position: float = 1.0
+    """Huber of the last position, in cells of the fine map."""
+    refined: float = 0.5
+    """The same of each candidate after its look."""
+    hidden: float = 0.1
+    """What a hidden point counts in these, beside 1 for a visible one."""
+    matching: float = 0.3
+    """Cross-entropy of global matching over the cells of the frame."""
+    around: float = 0.2
+    """Cross-entropy of the last look over the cells of the fine map."""
+    score: float = 0.3
+    """Which candidates are right."""
+    visible: float = 0.5
+    confidence: float = 0.3
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole run."""
+
+    stages: tuple[Stage, ...]
+    rate: float = 6e-4
+    """Peak learning rate of AdamW."""
+    last_rate: float = 0.03
+    """Share of it that is left at the end of a half cosine."""
+    warmup: int = 300
+    """Steps of linear growth of the rate."""
+    decay: float = 1e-4
+    """Weight decay, of matrices only."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    ema: float = 0.9995
+    """Decay of the averaged weights; smaller during the first steps."""
+    radius: float = 8.0
+    """Confidence is P(error < radius), in pixels of a 256x256 frame."""
+    seed: int = 0
+    weights: LossWeights = field(default_factory=LossWeights)
+
+    @property
+    def steps(self) -> int:
+        """Of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+    def stage_at(self, step: int) -> tuple[int, Stage]:
+        """Number and settings of the stage that `step` (from 0) belongs to; the last one beyond the end."""
+        for number, stage in enumerate(self.stages):
+            if step < stage.steps:
+                return number, stage
+            step -= stage.steps
+        return len(self.stages) - 1, self.stages[-1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
+        """The inverse of `to_dict`."""
+        plain = {name: value for name, value in values.items() if name not in ("stages", "weights")}
+        stages = tuple(Stage(**stage) for stage in values["stages"])
+        return cls(stages=stages, weights=LossWeights(**values["weights"]), **plain)
+
+
+# Cheap first: features are learned from short, small, slow clips as well as from long ones; what needs length
+# (re-detection, memory, momentum) comes after. docs/training.md says how long each takes where.
+CPU = TrainConfig(
+    stages=(
+        Stage(steps=6000, size=96, frames=4, batch=4, points=64, speed=0.7),
+        Stage(steps=8000, size=128, frames=8, batch=3, points=48),
+        Stage(steps=6000, size=128, frames=20, batch=2, points=32, speed=1.2, truncate=10),
+        Stage(steps=2000, size=256, frames=12, batch=1, points=48, speed=1.2, truncate=6),
+    ),
+    ema=0.999,
+)
+LAPTOP = TrainConfig(
+    stages=(
+        Stage(steps=10_000, size=128, frames=6, batch=8, points=128, speed=0.8),
+        Stage(steps=30_000, size=256, frames=12, batch=4, points=128),
+        Stage(steps=20_000, size=256, frames=32, batch=2, points=96, speed=1.3, truncate=16),
+    ),
+)
+DATACENTER = TrainConfig(
+    stages=(
+        Stage(steps=6000, size=128, frames=8, batch=32, points=128, speed=0.8),
+        Stage(steps=24_000, size=256, frames=16, batch=16, points=192),
+        Stage(steps=16_000, size=256, frames=48, batch=6, points=192, speed=1.3, truncate=24),
+        Stage(steps=4000, size=256, frames=120, batch=3, points=128, speed=1.3, truncate=24),
+    ),
+    rate=8e-4,
+    warmup=1000,
+)
+FINETUNE = TrainConfig(
+    stages=(Stage(steps=3000, size=256, frames=16, batch=1, points=96, truncate=8),),
+    rate=5e-5,
+    warmup=100,
+    ema=0.998,
+)
+PRESETS = {"cpu": CPU, "laptop": LAPTOP, "datacenter": DATACENTER, "finetune": FINETUNE}
+
+
+def preset(name: str, steps: int | None = None, **changes: Any) -> TrainConfig:
+    """A preset by name, its stages shortened or lengthened in proportion to `steps` in all, fields changed.
+
+    Raises `UsageError` for an unknown name.
+    """
+    if name not in PRESETS:
+        raise UsageError(f"there is no preset {name!r}; there are {', '.join(PRESETS)}")
+    config = PRESETS[name]
+    if steps is not None:
+        if steps < len(config.stages):
+            raise UsageError(f"{name} has {len(config.stages)} stages and needs at least as many steps, got {steps}")
+        factor = steps / config.steps
+        stages = [replace(stage, steps=max(round(stage.steps * factor), 1)) for stage in config.stages]
+        config = replace(config, stages=tuple(stages), warmup=min(config.warmup, max(steps // 20, 1)))
+    return replace(config, **changes)

@@ -1,0 +1,137 @@
+"""Where lessons come from: the generator of made clips, or a folder of the user's own annotated clips."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tapkit import coords
+from tapkit.datasets.base import Clip
+from tapkit.datasets.folder import FolderDataset
+from tapkit.datasets.frames import shrink
+from tapkit.errors import UsageError
+from tapkit.train.config import Stage
+from tapkit.train.lesson import Lesson
+
+
+class MadeLessons:
+    """Clips of `tapkit.synth`, made on `device`; `photos` is a folder of photographs, None: procedural textures."""
+
+    def __init__(self, photos: Path | None, device: torch.device) -> None:
+        from tapkit.synth.photos import PhotoBank
+
+        self.device = device
+        bank = PhotoBank.procedural(device=device) if photos is None else PhotoBank.load(photos, device=device)
+        self.bank = bank
+        made = len(bank) - bank.photographs
+        self.description = f"clips made of {bank.photographs} photographs and {made} procedural textures (tapkit.synth)"
+        self._makers: dict[Stage, Any] = {}
+
+    def lesson(self, stage: Stage, seed: int) -> Lesson:
+        """See `Lessons.lesson`."""
+        if stage not in self._makers:
+            from tapkit.synth.batch import ClipMaker
+            from tapkit.synth.config import SynthConfig
+
+            config = SynthConfig(
+                frames=stage.frames, size=(stage.size, stage.size), points=stage.points, speed=stage.speed
+            )
+            self._makers = {stage: ClipMaker(config, self.bank, self.device)}  # the others' buffers are let go
+        made = self._makers[stage].batch(stage.batch, torch.Generator().manual_seed(seed))
+        return Lesson(made.video, made.xy, made.visible, torch.ones_like(made.visible))
+
+
+class FolderLessons:
+    """Random cuts of the clips of a folder in tapkit's format (docs/benchmarks/folder_format.md).
+
+    Cut in time and space, mirrored, played backwards. Decoded frames are kept, small, up to `keep` bytes.
+    """
+
+    def __init__(self, root: Path, device: torch.device, keep: int = 1 << 30) -> None:
+        self.dataset = FolderDataset(root)
+        self.names = list(self.dataset.names())
+        if not self.names:
+            raise UsageError(f"{root} holds no clip to train on (folders with tracks.npz and frames/ or a video file)")
+        self.device, self.keep = device, keep
+        self.description = f"{len(self.names)} clips of the folder {Path(root).resolve().name}"
+        self._kept: OrderedDict[tuple[str, int], tuple[Clip, np.ndarray]] = OrderedDict()
+
+    def lesson(self, stage: Stage, seed: int) -> Lesson:
+        """See `Lessons.lesson`. A clip shorter than the stage is repeated there and back."""
+        random = np.random.default_rng(seed)
+        parts = [self._cut(stage, random) for _ in range(stage.batch)]
+        return Lesson(*(torch.stack(field).to(self.device) for field in zip(*parts, strict=True)))
+
+    def _cut(self, stage: Stage, random: np.random.Generator) -> Lesson:
+        """One clip: video [T,3,S,S], xy [N,T,2], visible and known [N,T]."""
+        clip, video = self._open(self.names[random.integers(len(self.names))], stage.size)
+        side, size = video.shape[1], stage.size
+        first = int(random.integers(max(clip.frames - stage.frames, 0) + 1))
+        times = _bounce(np.arange(first, first + stage.frames), clip.frames)
+        if random.random() < 0.5:
+            times = times[::-1]
+        left, top = (int(n) for n in random.integers(side - size + 1, size=2))
+        cut = video[times, top : top + size, left : left + size]
+        xy = coords.resize(clip.xy[:, times], clip.size, (side, side)) - np.array([left, top], np.float32)
+        visible = clip.visible[:, times] & coords.inside(np.nan_to_num(xy, nan=-1.0), (size, size))
+        known = np.ones_like(visible) if clip.counted is None else clip.counted[:, times]
+        if clip.valid is None:  # where nothing is said of a hidden position, there is none to learn from
+            xy = np.where(clip.visible[:, times, None], xy, np.nan)
+        if random.random() < 0.5:
+            cut, xy = cut[:, :, ::-1], np.stack([size - xy[..., 0], xy[..., 1]], -1)
+        rows = _choose(visible & known, stage.points, random)
+        return Lesson(
+            torch.from_numpy(np.ascontiguousarray(cut.transpose(0, 3, 1, 2))),
+            torch.from_numpy(np.ascontiguousarray(xy[rows], np.float32)),
+            torch.from_numpy(visible[rows] & known[rows]),
+            torch.from_numpy(known[rows]),
+        )
+
+    def _open(self, name: str, size: int) -> tuple[Clip, np.ndarray]:
+        """A clip and its frames [T,S',S',3] uint8, S' a quarter more than `size` so that cuts differ."""
+        key = (name, size)
+        if key not in self._kept:
+            clip = self.dataset.clip(name)
+            side = size * 5 // 4
+            with clip.open() as source:
+                video = np.stack([shrink(frame.image, (side, side)) for frame in source.frames(0, clip.frames)])
+            self._kept[key] = clip, video
+            while sum(frames.nbytes for _, frames in self._kept.values()) > self.keep and len(self._kept) > 1:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+
+def _bounce(times: np.ndarray, frames: int) -> np.ndarray:
+    """Frame numbers beyond the end, running back instead."""
+    period = max(2 * frames - 2, 1)
+    folded = times % period
+    result: np.ndarray = np.minimum(folded, period - folded)
+    return result
+
+
+def _choose(visible: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+    """`count` rows of [N,T], those that are ever visible first; repeated if there are fewer."""
+    order = random.permutation(len(visible))
+    order = order[np.argsort(~visible[order].any(1), kind="stable")]
+    useful = max(int(visible.any(1).sum()), 1)
+    return np.resize(order[:useful], count) if useful < count else order[:count]
+
+
+def whole_clip(clip: Clip, size: int, device: torch.device) -> tuple[Lesson, Tensor]:
+    """An evaluation clip at size x size as a lesson of one (the TAP-Vid protocol), and which entries count [N,T]."""
+    from tapkit.datasets.frames import lanczos
+
+    with clip.open() as source:
+        video = np.stack([lanczos(frame.image, (size, size)) for frame in source.frames(0, clip.frames)])
+    xy = torch.from_numpy(coords.resize(clip.xy, clip.size, (size, size)).astype(np.float32))
+    visible = torch.from_numpy(clip.visible.copy())
+    counted = torch.ones_like(visible) if clip.counted is None else torch.from_numpy(clip.counted.copy())
+    frames = torch.from_numpy(video).permute(0, 3, 1, 2).contiguous()
+    lesson = Lesson(*(x[None].to(device) for x in (frames, xy, visible, counted)))
+    return lesson, counted

@@ -1,0 +1,136 @@
+"""The network over a lesson, frame by frame: with gradients for training, without for measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tapkit.models.strand_network import Maps, Network, Points, Step
+from tapkit.train.config import TrainConfig
+from tapkit.train.lesson import Lesson, Queries
+from tapkit.train.losses import PARTS, Truth, frame_losses
+
+
+class Chunk(NamedTuple):
+    """Some frames of a lesson, the part through which gradients go back."""
+
+    parts: dict[str, Tensor]
+    """Sums over its frames of the parts of the loss."""
+    frames: int
+    """How many frames that was."""
+
+
+def training_chunks(network: Network, lesson: Lesson, queries: Queries, config: TrainConfig, truncate: int) -> Any:
+    """Yield a `Chunk` for every `truncate` frames (0: for all), to be sent backward before the next is asked for.
+
+    Raises nothing for a lesson without points that can be asked for: its losses are zero.
+    """
+    length = lesson.video.shape[1]
+    span = truncate or length
+    points: Points | None = None
+    for start in range(0, length, span):
+        stop = min(start + span, length)
+        maps = encode_frames(network, lesson.video[:, start:stop])
+        points = None if points is None else _map(points, Tensor.detach)
+        sums = {name: lesson.xy.new_zeros(()) for name in PARTS}
+        frames = 0
+        for time in range(start, stop):
+            here = Maps(*(level[:, time - start] for level in maps))
+            points, step = advance(network, here, points, lesson, queries, time)
+            if step is None:
+                continue
+            truth = Truth(
+                lesson.xy[:, :, time].flatten(0, 1),
+                lesson.visible[:, :, time].flatten(),
+                lesson.known[:, :, time].flatten(),
+                (queries.frame < time).flatten(),
+            )
+            size = (lesson.video.shape[-2], lesson.video.shape[-1])
+            for name, value in frame_losses(step, truth, size, config).items():
+                sums[name] = sums[name] + value
+            frames += 1
+        if frames:
+            yield Chunk(sums, frames)
+
+
+def encode_frames(network: Network, video: Tensor) -> Maps:
+    """Maps of video [B,T,3,H,W], with leading axes [B,T]; all frames at once."""
+    maps = network.encode(video.flatten(0, 1))
+    return Maps(*(level.view(*video.shape[:2], *level.shape[1:]) for level in maps))
+
+
+def advance(
+    network: Network, maps: Maps, points: Points | None, lesson: Lesson, queries: Queries, time: int
+) -> tuple[Points | None, Step | None]:
+    """One frame for all points of a lesson, those asked for on it beginning. Rows of points not asked for yet hold
+    whatever the first ones began with, so that shapes stay the same; their answers mean nothing."""
+    step: Step | None = None
+    if points is not None:
+        points, step = network.step(maps, points)
+    if time in queries.frames:
+        batch, count = queries.frame.shape
+        owner = torch.arange(batch, device=queries.frame.device).repeat_interleave(count)
+        begins = (queries.frame == time).flatten()
+        place = torch.where(begins[:, None], lesson.xy[:, :, time].flatten(0, 1), torch.zeros_like(lesson.xy[0, 0, 0]))
+        fresh = network.begin(maps, owner, place)
+        points = fresh if points is None else choose(begins, fresh, points)
+    return points, step
+
+
+def choose(rows: Tensor, first: Points, second: Points) -> Points:
+    """Rows [M] bool of the first, the others of the second."""
+
+    def pick(a: Tensor, b: Tensor) -> Tensor:
+        return torch.where(rows.view(-1, *(1,) * (a.ndim - 1)), a, b)
+
+    return Points(
+        tuple(map(pick, first.query, second.query)),
+        tuple(map(pick, first.memory, second.memory)),
+        pick(first.hidden, second.hidden),
+        pick(first.xy, second.xy),
+        pick(first.motion, second.motion),
+    )
+
+
+def _map(points: Points, function: Any) -> Points:
+    return Points(
+        tuple(map(function, points.query)),
+        tuple(map(function, points.memory)),
+        *(function(x) for x in points[2:]),
+    )
+
+
+class Answers(NamedTuple):
+    """What the network says of a lesson: xy [B,N,T,2], visible and confidence [B,N,T] as probabilities."""
+
+    xy: Tensor
+    visible: Tensor
+    confidence: Tensor
+
+
+@torch.no_grad()
+def answer(network: Network, lesson: Lesson, queries: Queries) -> Answers:
+    """Track a lesson's points from their queries on; earlier entries are zero, the query's own is the query."""
+    collected: list[Iterator[Tensor]] = []
+    points: Points | None = None
+    shape = queries.frame.shape
+    for time in range(lesson.video.shape[1]):
+        maps = network.encode(lesson.video[:, time])
+        points, step = advance(network, maps, points, lesson, queries, time)
+        xy, visible, confidence = lesson.xy.new_zeros(*shape, 2), lesson.xy.new_zeros(shape), lesson.xy.new_zeros(shape)
+        if step is not None:
+            xy = step.xy.view(*shape, 2)
+            visible, confidence = (torch.sigmoid(x).view(shape) for x in (step.visible, step.confidence))
+        asked = queries.frame == time
+        xy = torch.where(asked[..., None], lesson.xy[:, :, time], xy)
+        before = queries.frame > time
+        one, zero = torch.ones_like(visible), torch.zeros_like(visible)
+        visible, confidence = (
+            torch.where(asked, one, torch.where(before, zero, value)) for value in (visible, confidence)
+        )
+        collected.append(iter((xy, visible, confidence)))
+    fields = zip(*collected, strict=True)
+    return Answers(*(torch.stack(list(field), 2) for field in fields))

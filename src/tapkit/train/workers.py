@@ -1,0 +1,53 @@
+"""Several processes that train together (torchrun), or one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Workers:
+    """This process among those of the run. Gradients are averaged by hand: a few lines instead of a wrapper."""
+
+    def __init__(self, rank: int, count: int, device: torch.device) -> None:
+        self.rank, self.count, self.device = rank, count, device
+
+    @classmethod
+    def from_environment(cls, device: torch.device) -> Workers:
+        """As torchrun's variables say; one process without them."""
+        count = int(os.environ.get("WORLD_SIZE", "1"))
+        if count > 1 and not torch.distributed.is_initialized():
+            torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        return cls(int(os.environ.get("RANK", "0")), count, device)
+
+    def average(self, gradients: Sequence[Tensor]) -> None:
+        """Put the mean over all processes into each tensor; they go over in one piece."""
+        if self.count == 1:
+            return
+        flat = torch.cat([g.flatten() for g in gradients])
+        torch.distributed.all_reduce(flat)
+        flat /= self.count
+        for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def same_everywhere(self, network: nn.Module) -> None:
+        """Give every process the first one's parameters."""
+        if self.count > 1:
+            for parameter in network.parameters():
+                torch.distributed.broadcast(parameter.data, 0)
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process (so that all stop at the same step)."""
+        if self.count == 1:
+            return flag
+        shared = torch.tensor(float(flag), device=self.device)
+        torch.distributed.all_reduce(shared)
+        return bool(shared > 0)
+
+    def close(self) -> None:
+        """Leave the group."""
+        if self.count > 1 and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
