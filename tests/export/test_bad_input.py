@@ -43,6 +43,7 @@ def one_sentence(error: pytest.ExceptionInfo[TapkitError]) -> str:
         ("nuke-cornerpin", {}, "needs four points"),
         ("nuke-cornerpin", {"corners": "a,b,c,d"}, "no point to be written is called 'a'"),
         ("ae", {"block": "layer"}, "block must be"),
+        ("ae", {"block": "position"}, "one layer takes one position, not 3"),
         ("dlc", {"frames": "some"}, "frames must be labelled, all"),
         ("dlc", {}, "do not know their video"),
         ("tapvid", {}, "do not know their video"),

@@ -108,6 +108,16 @@ def test_nuke_marks_human_keyframes_and_queries(tracks: Tracks, tmp_path: Path) 
     assert np.argwhere(back.keyframe).tolist() == [[0, 0], [1, 3], [2, 9]]
 
 
+def test_nuke_scripts_with_braces_around_names_and_curves_are_read_too(tracks: Tracks, tmp_path: Path) -> None:
+    path = tracks.to_nuke(tmp_path / "a.nk")
+    text = re.sub(r'"late start" (\{curve.*?\}) (\{curve.*?\})', r"{late start} {\1} {\2}", path.read_text())
+    assert "{late start} {{curve" in text
+    path.write_text(text)
+    back = Tracks.read(path, "nuke")
+    assert back.ids.tolist() == tracks.ids.tolist()
+    assert np.nanmax(np.abs(back.xy - tracks.xy)) < 1e-3
+
+
 def test_without_marks_or_an_original_everything_counts_as_human_unless_asked_otherwise(
     tracks: Tracks, tmp_path: Path
 ) -> None:

@@ -50,6 +50,8 @@ def _blocks(job: Job, block: str, square: bool, corners: str) -> Iterator[str]:
             yield f"Effects\tCorner Pin #1\t{corner}\n{_AFTER}"
             yield table("\t%d\t%.5f\t%.5f\t\n", job.numbers[frames], x, y) + "\n"
         return
+    if block == "position" and len(job.names) > 1:
+        raise UsageError(f"one layer takes one position, not {len(job.names)}: choose a point, or use ae-script")
     for number, (_, frames, x, y) in enumerate(job.curves(xy), 1):
         if block == "position":
             yield f"Transform\tPosition\n{_POSITION}" + table("\t%d\t%.5f\t%.5f\t0\t\n", job.numbers[frames], x, y)

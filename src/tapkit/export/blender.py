@@ -83,6 +83,6 @@ def _read(path: Path, context: Context) -> Found:
 
 BLENDER = Format(
     "blender", ".py", "Blender script that fills a movie clip (import: the JSON that it saves)", _write, _read,
-    NameRule(r"[\x00-\x1f]", 60), first_frame=1, occlusion=True, most_points=2000, bytes_per_key=14, human_marks=True,
+    NameRule(r"[\x00-\x1f]", 60), first_frame=1, occlusion=True, most_points=2000, bytes_per_key=14,
     options={"clip": Option(str, "path of the footage on the machine with Blender")},
 )  # fmt: skip

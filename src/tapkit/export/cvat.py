@@ -142,34 +142,42 @@ def _points(
 
 
 def _read(path: Path, context: Context) -> Found:
+    """Track by track, so that files of hundreds of megabytes do not fill the memory."""
+    facts: dict[str, str] = {}
+    tracks: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]] = []
+    marked, visible, human = False, [], []
     try:
-        root = ElementTree.parse(path).getroot()
+        for _, element in ElementTree.iterparse(path):
+            if element.tag == "meta":
+                texts = ((name, element.findtext(f".//{name}")) for name in ("width", "height"))
+                facts = {name: text for name, text in (*texts, ("size", element.findtext("./*/size"))) if text}
+                marked = any(name.text == "human" for name in element.iterfind(".//attribute/name"))
+            elif element.tag == "track":
+                shapes = sorted(_shape(points) for points in element.iterfind("points"))
+                if shapes:
+                    length = int(facts["size"]) if "size" in facts else None
+                    frames, x, y, shown, mark = _between(np.array(shapes, float), length)
+                    by_hand = element.get("source", "manual") == "manual"
+                    tracks.append((_name(element, len(tracks)), frames, x, y))
+                    visible.append(shown)
+                    human.append(mark > 1.5 if marked else (mark > 0.5) & by_hand)
+                element.clear()
     except ElementTree.ParseError as error:
         raise context.damaged(f"it is not XML ({error})") from error
-    if root.tag != "annotations" or not root.findall("track"):
+    if not tracks:
         raise context.damaged("it has no tracks: export the task as 'CVAT for video 1.1'")
-    size = root.find(".//original_size")
-    width = height = None
-    if size is not None:
-        width, height = int(size.findtext("width") or 0), int(size.findtext("height") or 0)
-    length = root.findtext("./meta/*/size")
-    marked = root.find(".//attribute[@name='human']") is not None
-    tracks, visible, human = [], [], []
-    for number, track in enumerate(root.findall("track")):
-        shapes = [_shape(points) for points in track.findall("points")]
-        if not shapes:
-            continue
-        name = next((a.text for a in track.iter("attribute") if a.get("name") == "id" and a.text), f"track{number}")
-        by_hand = track.get("source", "manual") == "manual"
-        keys = np.array(sorted(shapes), float)
-        frames, x, y, shown, key = _between(keys, int(length) if length else None)
-        tracks.append((name, frames, x, y))
-        visible.append(shown)
-        human.append((key > 0.5) & (by_hand or marked) if not marked else key > 1.5)
     return Found.of(
-        tracks, visible=np.concatenate([np.zeros(0), *visible]), human=np.concatenate([np.zeros(0, bool), *human]),
-        width=width, height=height, frames=int(length) if length else None,
+        tracks,
+        visible=np.concatenate(visible), human=np.concatenate(human),
+        width=int(facts["width"]) if "width" in facts else None,
+        height=int(facts["height"]) if "height" in facts else None,
+        frames=int(facts["size"]) if "size" in facts else None,
     )  # fmt: skip
+
+
+def _name(track: ElementTree.Element, number: int) -> str:
+    """The attribute "id" that we write, else the number of the track."""
+    return next((a.text for a in track.iter("attribute") if a.get("name") == "id" and a.text), f"track{number}")
 
 
 def _shape(points: ElementTree.Element) -> tuple[float, ...]:
@@ -204,7 +212,7 @@ def _between(keys: np.ndarray, length: int | None) -> tuple[np.ndarray, ...]:
 
 CVAT = Format(
     "cvat", ".xml", "CVAT for video 1.1", _write, _read, NameRule(r"[\x00-\x1f]", 200), occlusion=True, timing="index",
-    most_points=500, bytes_per_key=150, human_marks=True, options={
+    most_points=500, bytes_per_key=150, options={
         "label": Option(str, "name of the label in the task"),
         "attributes": Option(flag, "no: without the attributes id and human"),
         "tolerance": Option(float, "pixels by which lines between fewer keyframes may miss; 0 writes every frame"),

@@ -118,8 +118,6 @@ class Format:
     most_points: int | None = None
     """More than this is known to be too much for the program."""
     options: Mapping[str, Option] = field(default_factory=dict)
-    human_marks: bool = False
-    """Whether the file itself says which positions a human set."""
     size: Callable[..., float] | None = None
     """size(job, **options): bytes of the file, where keys x bytes_per_key is not it."""
 

@@ -195,7 +195,7 @@ def _rows_of(text: str, start: int, context: Context) -> Iterator[tuple[str, Any
         xs, ys = xs[here], ys[there]
         on = _enabled(enable, frames)
         keys = _values(row[key])[0] if key is not None and key < len(row) else np.zeros(0, int)
-        yield str(name), frames[on], xs[on], ys[on], keys
+        yield " ".join(name) if isinstance(name, list) else name, frames[on], xs[on], ys[on], keys
 
 
 def _nested(text: str, start: int) -> list[Any]:
@@ -218,7 +218,9 @@ def _nested(text: str, start: int) -> list[Any]:
 
 
 def _values(cell: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Frames [K] and values [K] of a curve; none of a cell that is not animated."""
+    """Frames [K] and values [K] of a curve, in one pair of braces or two; none of a cell that is not animated."""
+    if isinstance(cell, list) and len(cell) == 1:
+        cell = cell[0]
     if not isinstance(cell, str) or not cell.startswith("{curve"):
         return np.zeros(0, int), np.zeros(0)
     frames, values, frame = [], [], 0
@@ -248,11 +250,11 @@ _CORNERS = {
 }
 NUKE = Format(
     "nuke", ".nk", "Nuke Tracker4 node as text to paste", _paste, _read, _NAMES, first_frame=1, keeps_start=True,
-    human_marks=True, most_points=500,
+    most_points=500,
 )  # fmt: skip
 NUKE_SCRIPT = Format(
     "nuke-script", ".nk", "Nuke script: project settings, Read and Tracker4", _script, _read, _NAMES, first_frame=1,
-    keeps_start=True, square_only=False, human_marks=True, most_points=500,
+    keeps_start=True, square_only=False, most_points=500,
 )  # fmt: skip
 NUKE_CORNERPIN = Format(
     "nuke-cornerpin", ".nk", "Nuke CornerPin2D node of four points", _corner_pin, None, _NAMES, first_frame=1,

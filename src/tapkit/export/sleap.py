@@ -113,7 +113,7 @@ def _instance(instance: Any, rows: np.ndarray, frame: int) -> tuple[np.ndarray, 
 _NODES = NameRule(r"[\x00-\x1f]", 100)
 SLEAP = Format(
     "sleap", ".slp", "SLEAP labels", _write, _read, _NODES, occlusion=True, timing="index", keeps_empty=True,
-    most_points=200, bytes_per_key=40, human_marks=True,
+    most_points=200, bytes_per_key=40,
 )  # fmt: skip
 SLEAP_ANALYSIS = Format(
     "sleap-analysis", ".analysis.h5", "SLEAP analysis HDF5", _analysis, None, _NODES, occlusion=True, timing="index",

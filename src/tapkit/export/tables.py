@@ -234,7 +234,7 @@ _LINE = NameRule(r"[\x00-\x1f]", 200)
 _COMMENT = {"comment": Option(flag, "no: without the comment lines (#) on top")}
 CSV = Format(
     "csv", ".csv", "CSV, a row for each position", _long, _read_csv, _LINE, occlusion=True, timing="times",
-    square_only=False, bytes_per_key=48, options=_COMMENT, human_marks=True,
+    square_only=False, bytes_per_key=48, options=_COMMENT,
 )  # fmt: skip
 CSV_WIDE = Format(
     "csv-wide", ".csv", "CSV, a row for each frame", _wide, _read_csv, _LINE, occlusion=True, timing="times",
@@ -242,6 +242,6 @@ CSV_WIDE = Format(
 )  # fmt: skip
 PARQUET = Format(
     "parquet", ".parquet", "Parquet, a row for each position", _parquet, _read_parquet, _LINE, occlusion=True,
-    timing="times", square_only=False, bytes_per_key=26, human_marks=True,
+    timing="times", square_only=False, bytes_per_key=26,
 )  # fmt: skip
 DLTDV = Format("dltdv", ".csv", "DLTdv8 xypts", _dltdv, _read_dltdv, timing="index", keeps_empty=True, bytes_per_key=22)
