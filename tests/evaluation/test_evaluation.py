@@ -3,6 +3,7 @@
 import json
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -292,6 +293,15 @@ def test_a_changed_annotation_is_not_answered_from_the_cache(tmp_path):
     store.save(clip, predict(mover, clip, Protocol(resolution="native")))
     assert store.load(clip) is not None
     assert store.load(Clip(clip.name, clip.xy + 1, clip.visible, SIZE, clip.open)) is None
+
+
+def test_the_protocol_names_the_options_in_force_also_without_loading_the_model(tmp_path):
+    entry, mover = contestant()
+    mover.model = SimpleNamespace(options={"support": "global:6", "iterations": 6})
+    for _ in range(2):
+        result = evaluate(MadeSet(1), [entry], Protocol(resolution="native"), tmp_path)
+        assert "iterations 6; support global:6" in result.models[0].protocol
+    assert len(mover.calls) == 1
 
 
 def test_predictions_of_other_weights_are_not_mixed(tmp_path):

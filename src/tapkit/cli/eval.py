@@ -15,7 +15,8 @@ from tapkit.errors import UsageError
 
 if TYPE_CHECKING:
     from tapkit.datasets import Dataset
-    from tapkit.evaluation.run import Step
+    from tapkit.evaluation.protocol import Protocol
+    from tapkit.evaluation.run import Contestant, Step
 
 
 def evaluate(
@@ -48,6 +49,7 @@ def evaluate(
     Predictions are kept there too: a second call goes on where the first stopped, and figures are computed
     again without running a network.
 
+    \b
         tapkit eval tiny --model lucas-kanade
         tapkit eval tapvid_davis/ --model cotracker3-offline --model lucas-kanade --mode strided
         tapkit eval --compare before/ after/
@@ -61,10 +63,7 @@ def evaluate(
         raise UsageError("--weights goes with a single --model")
     from tapkit.datasets import open_dataset
     from tapkit.evaluation.protocol import Protocol
-    from tapkit.evaluation.report import markdown
-    from tapkit.evaluation.run import Contestant, Shard, unanswered
-    from tapkit.evaluation.run import evaluate as run
-    from tapkit.evaluation.write import write_all
+    from tapkit.evaluation.run import Contestant
 
     benchmark = open_dataset(dataset)
     protocol = Protocol(
@@ -73,24 +72,41 @@ def evaluate(
         resolution or benchmark.resolution,
         points or benchmark.points,  # type: ignore[arg-type]
     )
-    part = Shard.parse(shard)
-    folder = out or Path("tapkit-eval") / _slug(f"{benchmark.name}-{protocol.query_mode}")
     contestants = [Contestant.of(id, weights, device, **read_options(option)) for id in dict.fromkeys(model)]
-    result = run(benchmark, contestants, protocol, folder, part, fresh, None if quiet else _Progress())
-    waiting = unanswered(benchmark, contestants, protocol, folder) if part.count > 1 else []
+    given = {"--mode": mode, "--resolution": resolution, "--points": points}
+    command = _command(dataset, [c.card.id for c in contestants], given, option)
+    folder = out or Path("tapkit-eval") / _slug(f"{benchmark.name}-{protocol.query_mode}")
+    _measure(benchmark, contestants, protocol, folder, shard, fresh, quiet, command)
+
+
+def _measure(
+    benchmark: Dataset,
+    contestants: list[Contestant],
+    protocol: Protocol,
+    folder: Path,
+    shard: str,
+    fresh: bool,
+    quiet: bool,
+    command: str,
+) -> None:
+    """Run this shard; write the reports if no other shard has work left."""
+    from tapkit.evaluation.run import Shard, evaluate, unanswered
+    from tapkit.evaluation.write import write_all
+
+    part = Shard.parse(shard)
+    result = evaluate(benchmark, contestants, protocol, folder, part, fresh, None if quiet else _Progress())
     if part.count > 1:
         failed = {name for m in result.models for name in m.failed}
-        if set(waiting) - failed:
+        waiting = set(unanswered(benchmark, contestants, protocol, folder)) - failed
+        if waiting:
             say(
                 f"shard {shard} is done; {len(waiting)} clips wait for the others, the last of which writes the report "
                 "(the same call without --shard does so at any time)"
             )
             return
-        result = run(benchmark, contestants, protocol, folder)
-    given = {"--mode": mode, "--resolution": resolution, "--points": points}
-    result = replace(result, command=_command(dataset, [c.card.id for c in contestants], given, option))
-    paths = write_all(result, benchmark, contestants, protocol, folder)
-    print(markdown(result))
+        result = evaluate(benchmark, contestants, protocol, folder)
+    paths = write_all(replace(result, command=command), benchmark, contestants, protocol, folder)
+    print(paths["markdown"].read_text(encoding="utf-8"))
     say(f"wrote {paths['html']}, {paths['json'].name}, {paths['markdown'].name}")
 
 

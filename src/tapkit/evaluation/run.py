@@ -193,10 +193,11 @@ def _evaluate_one(
         if progress:
             progress(Step(contestant.card.id, name, number, len(names), cached, score))
     card, facts = contestant.card, store.read_facts() or {}
+    options = facts.get("in_force", dict(contestant.options))
     return ModelResult(
         card.id,
         card.name,
-        protocol.describe(card, dict(contestant.options), _threshold(card)),
+        protocol.describe(card, options, _threshold(card)),
         facts.get("weights_sha256", ""),
         dict(contestant.options),
         f"{card.weights_licence}",
@@ -214,9 +215,11 @@ def _score(dataset: Dataset, clip: Clip, prediction: Any, card: ModelCard, proto
 def _check_weights(store: PredictionFolder, contestant: Contestant, fresh: bool) -> None:
     """Refuse to mix predictions of different weights in one folder."""
     known = store.read_facts()
-    digest = getattr(contestant.tracker(), "weights_sha256", "")
+    tracker = contestant.tracker()
+    digest = getattr(tracker, "weights_sha256", "")
     if known is None or fresh:
-        store.write_facts({**contestant.identity(), "weights_sha256": digest})
+        in_force = dict(getattr(getattr(tracker, "model", None), "options", contestant.options))
+        store.write_facts({**contestant.identity(), "weights_sha256": digest, "in_force": in_force})
     elif known.get("weights_sha256", "") != digest:
         raise UsageError(
             f"{store.path} holds predictions made with the weights {known.get('weights_sha256', '')[:12] or '(none)'}, "
