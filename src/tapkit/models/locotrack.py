@@ -17,6 +17,8 @@ from tapkit.errors import QueryError, ShapeError, UsageError
 from tapkit.models import locotrack_network as network_
 from tapkit.models.base import Prediction, Size
 from tapkit.models.cards import locotrack as cards
+from tapkit.models.graphs import Graph
+from tapkit.models.locotrack_graphs import graphs
 from tapkit.models.locotrack_network import LocoTrackConfig, LocoTrackNetwork, Maps, PointFeatures, groups
 from tapkit.nn.global_matching import check_resolution, refinement_resolutions, resize_bilinear, to_unit_range
 from tapkit.nn.packed import Linear, pack
@@ -178,6 +180,10 @@ class LocoTrack:
             xy[rows] = coords.resize(last.xy, UNITS, size)
             visible[rows], confidence[rows] = (-last.occluded).sigmoid(), (-last.uncertain).sigmoid()
         return Prediction(xy, visible, confidence)
+
+    def graphs(self) -> list[Graph]:
+        """The network as graphs for export (see `locotrack_graphs.py`); one working resolution for everything."""
+        return graphs(self.network)
 
     def track(self, features: ClipFeatures, size: Size, queries: Tensor) -> Prediction:
         """See `ClipModel.track`."""

@@ -451,10 +451,14 @@ class LocoTrackNetwork(nn.Module):
         at = torch.arange(frames, device=known.device) == known[:, :1].round()
         return now._replace(xy=torch.where(at[..., None], known[:, None, 1:], now.xy))
 
+    def step(self, maps: Maps, points: PointFeatures, now: Estimate) -> Estimate:
+        """The estimate after one refinement step."""
+        return self.update(self.tokens(maps, points, now), now, _refined_size(maps))
+
     def refine(self, maps: Maps, points: PointFeatures, now: Estimate) -> Iterator[Estimate]:
         """The estimates after each refinement step."""
         for _ in range(STEPS):
-            now = self.update(self.tokens(maps, points, now), now, _refined_size(maps))
+            now = self.step(maps, points, now)
             yield now
 
 
