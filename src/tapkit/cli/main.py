@@ -49,6 +49,8 @@ class LazyGroup(click.Group):
             found = app
         command: Any = get_command(found)  # typer's own kind of click.Command
         command.name = cmd_name
+        for each in (command, *getattr(command, "commands", {}).values()):
+            each.help = _keep_examples(each.help or "")
         return cast(click.Command, command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -62,6 +64,16 @@ class LazyGroup(click.Group):
             close = get_close_matches(args[0], COMMANDS, n=1)
             ctx.fail(f"there is no command {args[0]!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
         return super().resolve_command(ctx, args)
+
+
+def _keep_examples(text: str) -> str:
+    """Paragraphs that are command lines are marked to be left as they are (a line of backslash-b, in click)."""
+    paragraphs = text.split("\n\n")
+    lines = [[line.strip() for line in paragraph.strip("\n").splitlines()] for paragraph in paragraphs]
+    return "\n\n".join(
+        "\b\n" + "\n".join("  " + line for line in own) if own and all(x.startswith("tapkit ") for x in own) else whole
+        for whole, own in zip(paragraphs, lines, strict=True)
+    )
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
