@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from calls import frames, queries
 
+from calls import frames, queries
 from tapkit.models.cotracker3 import build_offline
 
 REFERENCE = "cotracker3_offline"

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from calls import frames, queries
 
+from calls import frames, queries
 from tapkit.engine.windows import WindowDriver
 from tapkit.models.cotracker3 import build_online
 
@@ -16,7 +16,9 @@ REFERENCE = "cotracker3_online"
 
 def reference_call(parity: Any, **options: Any) -> Callable[[], Any]:
     """The sliding windows of a session, frame by frame."""
-    return windows(build_online(parity.weights(REFERENCE), **{"input_size": None, "support": "none", **options}), parity)
+    return windows(
+        build_online(parity.weights(REFERENCE), **{"input_size": None, "support": "none", **options}), parity
+    )
 
 
 def windows(model: Any, parity: Any) -> Callable[[], Any]:

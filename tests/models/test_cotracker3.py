@@ -148,7 +148,9 @@ def test_a_live_session_takes_and_drops_points_while_it_runs() -> None:
         seen.setdefault(result.frame, set()).update(result.ids.tolist())
     # Point 0 was gone before frame 8 was final; nobody else had begun there.
     assert seen == {
-        **{t: {"0"} for t in range(8)}, **{t: {"1"} for t in range(9, 12)}, **{t: {"1", "2"} for t in range(12, 30)}
+        **{t: {"0"} for t in range(8)},
+        **{t: {"1"} for t in range(9, 12)},
+        **{t: {"1", "2"} for t in range(12, 30)},
     }
     assert {8, 15, 16, 23} <= provisional
 

@@ -74,10 +74,12 @@ def test_local_correlation_is_the_product_with_each_sample(maps: torch.Tensor) -
         torch.testing.assert_close(ours[row], torch.stack(expected), atol=1e-5, rtol=1e-5)
 
 
-def test_the_volume_holds_all_products_of_two_windows(maps: torch.Tensor) -> None:
+@pytest.mark.parametrize("inference", [True, False])
+def test_the_volume_holds_all_products_of_two_windows(maps: torch.Tensor, inference: bool) -> None:
     xy = torch.tensor([[[2.3, 1.6], [4.1, 3.3]], [[-1.0, 2.0], [6.5, 0.2]], [[3.0, 3.0], [50.0, 1.0]]])
     support = torch.randn(3, 9, 4, generator=torch.Generator().manual_seed(3))
-    ours = correlation_volume(maps, xy, support, 1)
+    with torch.inference_mode(inference):
+        ours = correlation_volume(maps, xy, support, 1)
     assert ours.shape == (3, 2, 81)
     for n in range(3):
         for s in range(2):

@@ -119,9 +119,11 @@ def predictor(case: dict[str, Any], parity: Parity) -> list[Check]:
         back = f"{run}_reverse_queries" in case
         own = queries if run in ("queries", "backward") else unsized(asked[: -36 if supported else None], frames)
         with torch.inference_mode():
-            one = Watched(build_offline(
-                parity.weights("cotracker3_offline"), support="global:6" if supported else "none", reverse_pass=back
-            ))
+            one = Watched(
+                build_offline(
+                    parity.weights("cotracker3_offline"), support="global:6" if supported else "none", reverse_pass=back
+                )
+            )
             size = (int(frames.shape[-2]), int(frames.shape[-1]))
             result = one.model.track(one.model.encode(frames), size, corner(own))
         checks += run_checks(case, run, own, one, result)
@@ -159,9 +161,9 @@ def single_point(case: dict[str, Any], parity: Parity) -> list[Check]:
     """The evaluation, one query at a time with local and global support."""
     frames, queries = inputs(case, parity)
     support = f"local:{int(case['local_grid_size'])}+global:{int(case['grid_size'])}"
-    one = Watched(build_offline(
-        parity.weights("cotracker3_offline"), single=True, support=support, iterations=int(case["iters"])
-    ))
+    one = Watched(
+        build_offline(parity.weights("cotracker3_offline"), single=True, support=support, iterations=int(case["iters"]))
+    )
     with torch.inference_mode():
         size = (int(frames.shape[-2]), int(frames.shape[-1]))
         result = one.model.track(one.model.encode(frames), size, corner(queries))

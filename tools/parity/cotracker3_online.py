@@ -27,9 +27,7 @@ from tapkit.models.base import Prediction
 from tapkit.models.cotracker3 import CoTracker3Online, build_online
 
 
-def run_windows(
-    model: Any, frames: Tensor, queries: Tensor
-) -> tuple[list[Prediction], dict[int, Prediction]]:
+def run_windows(model: Any, frames: Tensor, queries: Tensor) -> tuple[list[Prediction], dict[int, Prediction]]:
     """All windows of a clip with the whole features at hand: the prediction of each, and the whole after each.
 
     Also what later windows have overwritten, by the number of the window: [N,t,...] for the t frames seen so far.

@@ -128,9 +128,7 @@ class CoTracker2Network(nn.Module):
         """Position codes of xy [B,N,2] cells -> [B,N,456]."""
         return sample(self.position_table, xy.flatten(0, 1)[None]).view(*xy.shape[:2], TOKEN)
 
-    def _embed(
-        self, maps: Maps, xy: Tensor, features: Tensor, mask: Tensor, visible: Tensor, codes: Tensor
-    ) -> Tensor:
+    def _embed(self, maps: Maps, xy: Tensor, features: Tensor, mask: Tensor, visible: Tensor, codes: Tensor) -> Tensor:
         """Embedded tokens [B,N,S,384], built for a few points at a time."""
         batch, count, frames, _ = xy.shape
         step = max(tokens_at_once(xy.device) // 4 // frames, 1)

@@ -70,8 +70,12 @@ class Adapter:
         self.iterations, self.single, self.support_frame = iterations, single, support_frame
         self.input_size = None if input_size is None else (int(input_size[0]), int(input_size[1]))
         self.options: Mapping[str, Any] = {
-            "iterations": iterations, "support": support, "support_frame": support_frame, "single": single,
-            "input_size": None if input_size is None else list(input_size), "precision": precision,
+            "iterations": iterations,
+            "support": support,
+            "support_frame": support_frame,
+            "single": single,
+            "input_size": None if input_size is None else list(input_size),
+            "precision": precision,
         }
         self._prepare()
 
@@ -231,9 +235,15 @@ class WindowAdapter(Adapter):
         device, overlap = self.device, self.window - self.stride
         none = torch.zeros(0, device=device)
         return WindowState(
-            torch.tensor(size), none.long(), none.view(0, 2), none.bool(), none.bool(),
-            none.view(0, 1, 2).expand(-1, overlap, -1), none.view(0, 1).expand(-1, overlap),
-            none.view(0, 1).expand(-1, overlap), self.empty_features(0),
+            torch.tensor(size),
+            none.long(),
+            none.view(0, 2),
+            none.bool(),
+            none.bool(),
+            none.view(0, 1, 2).expand(-1, overlap, -1),
+            none.view(0, 1).expand(-1, overlap),
+            none.view(0, 1).expand(-1, overlap),
+            self.empty_features(0),
         )
 
     def select(self, state: WindowState, rows: Tensor) -> WindowState:
@@ -277,8 +287,15 @@ class WindowAdapter(Adapter):
         fresh, overlap = len(rows), self.window - self.stride
         zeros = torch.zeros(fresh, overlap, device=self.device)
         new = WindowState(
-            state.size, rows[:, 0].long(), rows[:, 1:], zeros[:, 0].bool(), zeros[:, 0].bool(),
-            zeros[..., None].expand(-1, -1, 2), zeros, zeros, self.empty_features(fresh),
+            state.size,
+            rows[:, 0].long(),
+            rows[:, 1:],
+            zeros[:, 0].bool(),
+            zeros[:, 0].bool(),
+            zeros[..., None].expand(-1, -1, 2),
+            zeros,
+            zeros,
+            self.empty_features(fresh),
         )
         return _insert(state, new, old)
 

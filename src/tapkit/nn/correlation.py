@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tapkit.nn.packed import can_pack, onednn
 from tapkit.nn.sampling import blend, integer_patch
 
 
@@ -48,5 +49,16 @@ def correlation_volume(maps: Tensor, xy: Tensor, support: Tensor, radius: int) -
     index = torch.arange(frames, device=maps.device).repeat(count)
     pixels, fraction = integer_patch(maps, index, xy.flatten(0, 1), radius)
     pixels = pixels.to(support.dtype).view(count, -1, maps.shape[-1])
-    products = torch.bmm(pixels, support.transpose(1, 2)).view(count * frames, 2 * radius + 2, 2 * radius + 2, -1)
+    products = _products(pixels, support).view(count * frames, 2 * radius + 2, 2 * radius + 2, -1)
     return blend(products, fraction).view(count, frames, -1)
+
+
+def _products(pixels: Tensor, support: Tensor) -> Tensor:
+    """pixels [N,M,C] times support [N,K,C] -> [N,M,K]."""
+    if torch.is_grad_enabled() or torch.compiler.is_exporting() or not can_pack(support):
+        return torch.bmm(pixels, support.transpose(1, 2))
+    # oneDNN multiplies by these narrow matrices twice as fast as MKL.
+    products = pixels.new_empty(len(pixels), pixels.shape[1], support.shape[1])
+    for out, x, weight in zip(products, pixels, support, strict=True):
+        out.copy_(onednn("_linear_pointwise", x, weight, None, "none", [], ""))
+    return products

@@ -3,9 +3,7 @@
 from tapkit.types import ModelCard, PublishedNumber
 
 _PAPER2 = "N. Karaev et al., CoTracker: It is Better to Track Together, ECCV 2024"
-_PAPER3 = (
-    "N. Karaev et al., CoTracker3: Simpler and Better Point Tracking by Pseudo-Labelling Real Videos, ICCV 2025"
-)
+_PAPER3 = "N. Karaev et al., CoTracker3: Simpler and Better Point Tracking by Pseudo-Labelling Real Videos, ICCV 2025"
 _LICENCE = "CC-BY-NC-4.0"
 _TOGETHER = (
     "Points influence each other: adding, removing or splitting them changes results slightly. The authors' support "
@@ -44,7 +42,8 @@ COTRACKER2 = ModelCard(
     visible_threshold=0.9,
     longest_trained=24,
     published=_numbers(
-        _SINGLE, "README at commit 9ed0531",
+        _SINGLE,
+        "README at commit 9ed0531",
         {"TAP-Vid DAVIS": (60.9, 75.4, 88.4)},
     )
     + _numbers(
@@ -79,7 +78,8 @@ COTRACKER3_OFFLINE = ModelCard(
     confidence_radius=12.0,
     longest_trained=79,
     published=_numbers(
-        _SINGLE, "CoTracker3 paper, table 1",
+        _SINGLE,
+        "CoTracker3 paper, table 1",
         {
             "TAP-Vid Kinetics": (54.7, 67.8, 87.4),
             "TAP-Vid RGB-Stacking": (74.3, 85.2, 92.4),
@@ -90,7 +90,7 @@ COTRACKER3_OFFLINE = ModelCard(
     notes=_TOGETHER
     + "Memory grows with the clip; for long videos use cotracker3-online. The authors' predictor thresholds `visible` "
     "alone at 0.9, their evaluation visible*confidence at 0.6, which is the rule here. Local support points "
-    "start on frame 0 in the released code (support_frame=\"first\"), on the query's frame in the paper (\"query\").",
+    'start on frame 0 in the released code (support_frame="first"), on the query\'s frame in the paper ("query").',
 )
 
 COTRACKER3_ONLINE = ModelCard(
@@ -113,7 +113,8 @@ COTRACKER3_ONLINE = ModelCard(
     confidence_radius=12.0,
     longest_trained=64,
     published=_numbers(
-        _SINGLE, "CoTracker3 paper, table 1",
+        _SINGLE,
+        "CoTracker3 paper, table 1",
         {
             "TAP-Vid Kinetics": (55.8, 68.5, 88.3),
             "TAP-Vid RGB-Stacking": (71.7, 83.6, 91.1),
