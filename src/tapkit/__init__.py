@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tapkit._version import __version__
 
 if TYPE_CHECKING:
-    from tapkit.api import draw, load, open_video, track
+    from tapkit.api import draw, load, open_video, track, track_dense
     from tapkit.engine.session import Session
     from tapkit.engine.tracker import Tracker
     from tapkit.errors import TapkitError
@@ -26,6 +26,7 @@ _HOME = {
     "load": "tapkit.api",
     "open_video": "tapkit.api",
     "track": "tapkit.api",
+    "track_dense": "tapkit.api",
     "Session": "tapkit.engine.session",
     "Tracker": "tapkit.engine.tracker",
     "TapkitError": "tapkit.errors",
@@ -54,6 +55,7 @@ __all__ = [
     "load",
     "open_video",
     "track",
+    "track_dense",
 ]
 
 

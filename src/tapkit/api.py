@@ -19,7 +19,7 @@ from tapkit.video import open_video
 from tapkit.video.base import Source
 from tapkit.video.using import using
 
-__all__ = ["choose_device", "draw", "load", "make_queries", "open_video", "track"]
+__all__ = ["choose_device", "draw", "load", "make_queries", "open_video", "track", "track_dense"]
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
@@ -142,6 +142,43 @@ def track(
     with using(video) as source:
         points = make_queries(source, queries, grid=grid, mask=mask, corners=corners, random=random, frame=frame)
         return tracker.track(source, points, direction, memory, progress)
+
+
+def track_dense(
+    video: Any,
+    frame: int = 0,
+    path: str | Path | None = None,
+    *,
+    step: int = 1,
+    model: str = "cotracker3-offline",
+    memory: str | int | None = "2GB",
+    direction: Direction = "both",
+    device: str | torch.device = "auto",
+    weights: str | Path | Mapping[str, Any] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    **options: Any,
+) -> Path:
+    """Track every pixel (or every `step`-th) of one frame through the clip; the result is streamed to a zarr folder.
+
+    Args:
+        video, device, weights, options: as for `track`.
+        frame: whose pixels are tracked.
+        path: a .zarr folder; by default VIDEO.dense.zarr beside the video file.
+        step: pixels between two points.
+        memory: budget of the network.
+
+    Returns the path: arrays xy [N,T,2], visible, confidence, valid [N,T], row by row; `tapkit.engine.dense.dense_grid`
+    reads them as pictures. Raises as `track` does.
+    """
+    from tapkit.engine import dense
+
+    if path is None:
+        if not isinstance(video, str | Path) or not Path(video).is_file():
+            raise UsageError("say where the dense result goes: path='clip.dense.zarr'")
+        path = Path(video).with_suffix(".dense.zarr")
+    return dense.track_dense(
+        load(model, weights, device, **options), video, path, frame, step, memory, direction, progress
+    )
 
 
 def draw(video: Any, tracks: Tracks, path: str | Path, **style: Any) -> Path:

@@ -1,0 +1,37 @@
+"""`tapkit dense`: every pixel of one frame, through the whole clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tapkit.cli import options as o
+
+
+def dense(
+    video: Annotated[str, typer.Argument(help="Video file, folder or pattern of images.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A .zarr folder. [VIDEO.dense.zarr]")] = None,
+    frame: Annotated[int, typer.Option(min=0, help="Whose pixels are tracked.")] = 0,
+    step: Annotated[int, typer.Option(min=1, help="Pixels between two points.")] = 1,
+    model: o.Model = "cotracker3-offline",
+    weights: o.Weights = None,
+    device: o.Device = "auto",
+    option: o.Option = None,
+    direction: Annotated[
+        Literal["both", "forward", "backward"], typer.Option(help="Both ways from the frame, or one.")
+    ] = "both",
+    memory: Annotated[str, typer.Option(help="Budget of the network.")] = "2GB",
+    quiet: o.Quiet = False,
+) -> None:
+    """Track every pixel (or every k-th) of one frame through a clip; interrupted, the same command goes on.
+
+    tapkit dense clip.mp4 --frame 10 --step 4 -o clip.dense.zarr
+    """
+    from tapkit.engine.dense import track_dense
+
+    target = output or Path(video).with_suffix(".dense.zarr")
+    tracker = o.load_tracker(model, weights, device, option, quiet)
+    with o.progress_of("tracking", quiet) as progress:
+        print(track_dense(tracker, video, target, frame, step, memory, direction, progress))
