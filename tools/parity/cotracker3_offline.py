@@ -18,6 +18,7 @@ from parity.cotracker_recorder import (
     corner,
     encoder,
     grids,
+    has_support,
     inputs,
     intermediates,
     unsized,
@@ -34,8 +35,9 @@ PREDICTOR_THRESHOLD = 0.9
 def correlation(case: dict[str, Any], record: Recorder) -> list[Check]:
     """`corr_volume` and `corr_emb`: point 0, frame 1, first iteration; levels follow each other call by call."""
     calls = record.calls["corr_mlp"][:4]
-    volumes = torch.stack([given[0, 1] for given, _ in calls])[[0, 2]]
-    squeezed = torch.stack([result[0, 1] for _, result in calls])
+    second = min(1, calls[0][0].shape[1] - 1)
+    volumes = torch.stack([given[0, second] for given, _ in calls])[[0, 2]]
+    squeezed = torch.stack([result[0, second] for _, result in calls])
     scale = max(1.0, float(abs(case["corr_volume"]).max()))
     return [
         compare("corr_volume", volumes, case["corr_volume"], INSIDE * scale),
@@ -115,7 +117,7 @@ def predictor(case: dict[str, Any], parity: Parity) -> list[Check]:
     checks = [resized(case, model, frames)]
     for run in sorted({name.removesuffix("_model_queries") for name in case if name.endswith("_model_queries")}):
         asked = torch.from_numpy(case[f"{run}_model_queries"])
-        supported = len(asked) > 36 and bool((asked[-36:, 0] == 0).all())
+        supported = has_support(asked)
         back = f"{run}_reverse_queries" in case
         own = queries if run in ("queries", "backward") else unsized(asked[: -36 if supported else None], frames)
         with torch.inference_mode():
@@ -160,7 +162,8 @@ def resized(case: dict[str, Any], model: Any, frames: Tensor) -> Check:
 def single_point(case: dict[str, Any], parity: Parity) -> list[Check]:
     """The evaluation, one query at a time with local and global support."""
     frames, queries = inputs(case, parity)
-    support = f"local:{int(case['local_grid_size'])}+global:{int(case['grid_size'])}"
+    grid = {"local": int(case["local_grid_size"]), "global": int(case["grid_size"])}
+    support = "+".join(f"{kind}:{count}" for kind, count in grid.items() if count) or "none"
     one = Watched(
         build_offline(parity.weights("cotracker3_offline"), single=True, support=support, iterations=int(case["iters"]))
     )
