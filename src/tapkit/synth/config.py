@@ -15,11 +15,11 @@ class SynthConfig:
     size: tuple[int, int] = (128, 128)
     """(height, width) in pixels."""
     points: int = 256
-    layers: tuple[int, int] = (3, 6)
+    layers: tuple[int, int] = (3, 7)
     """Fewest and most layers over the background; drawn anew for each batch."""
     speed: float = 1.0
     """Factor on all motion. At 1 half of the points of a clip move faster than about 2 % of the frame per frame."""
-    spacing: tuple[float, float] = (4.0, 12.0)
+    spacing: tuple[float, float] = (3.0, 10.0)
     """Shortest and longest distance in frames between the control points of a motion: short means jerky."""
     bending: float = 0.4
     """Largest gradient of the bending, below 0.6 so that no layer folds."""

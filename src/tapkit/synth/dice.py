@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -21,9 +23,7 @@ class Dice:
 
     def log_uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """float32 in [low, high), equally often in each octave."""
-        return (torch.rand(shape, generator=self.generator) * torch.tensor(high / low).log()).exp().mul(low).to(
-            self.device
-        )
+        return (torch.rand(shape, generator=self.generator) * math.log(high / low)).exp().mul(low).to(self.device)
 
     def normal(self, *shape: int) -> Tensor:
         """float32, mean 0, deviation 1."""
@@ -40,6 +40,18 @@ class Dice:
     def number(self, low: float, high: float) -> float:
         """One number in [low, high)."""
         return float(torch.rand((), generator=self.generator)) * (high - low) + low
+
+    def log_number(self, low: float, high: float) -> float:
+        """One number in [low, high), equally often in each octave."""
+        return low * math.exp(self.number(0.0, math.log(high / low)))
+
+    def happens(self, share: float) -> bool:
+        """True with probability `share`."""
+        return self.number(0.0, 1.0) < share
+
+    def below(self, count: int) -> int:
+        """One of 0..count-1."""
+        return int(torch.randint(0, count, (), generator=self.generator))
 
     def on_device(self) -> torch.Generator:
         """A generator on the device, seeded from this one: for noise of every pixel."""

@@ -25,7 +25,7 @@ def texture_size(size: tuple[int, int]) -> tuple[int, tuple[int, int]]:
 def random_layers(dice: Dice, config: SynthConfig, shapes: ShapeBank, batch: int) -> tuple[Layers, Tensor]:
     """Draw what the layers of `batch` clips are -> Layers, and outlines int64 [B,L] (unused for layer 0)."""
     fewest, most = config.layers
-    count = 1 + int(dice.integers(fewest, most + 1, 1))
+    count = 1 + fewest + dice.below(most - fewest + 1)
     outline = shapes.draw(dice, batch * count).reshape(batch, count)
     soft = dice.chance(SOFT_SHARE, batch, count)
     soft[:, 0] = False
@@ -34,9 +34,7 @@ def random_layers(dice: Dice, config: SynthConfig, shapes: ShapeBank, batch: int
     casts[:, -1] = False
     outline[:, :-1] = torch.where(casts[:, :-1], outline[:, 1:], outline[:, :-1])
     thin = shapes.thin[outline]
-    size = torch.where(
-        thin, dice.log_uniform(0.6, 1.5, batch, count), dice.log_uniform(0.16, 0.8, batch, count)
-    )
+    size = torch.where(thin, dice.log_uniform(0.6, 1.5, batch, count), dice.log_uniform(0.2, 0.9, batch, count))
     _, (height, _) = texture_size(config.size)
     size[:, 0] = height / max(config.size) * dice.uniform(0.9, 1.4, batch)
     parent = torch.arange(count, device=dice.device).repeat(batch, 1)
@@ -105,9 +103,7 @@ def _textures(dice: Dice, config: SynthConfig, photos: PhotoBank, seen: Tensor, 
     mirrored = torch.where(dice.chance(0.5, number, 1), -1.0, 1.0)
     zero = torch.zeros_like(share)
     # The wanted top-left part of the window fills the texture.
-    matrix = torch.stack(
-        [torch.cat([share * mirrored, zero, share - 1], 1), torch.cat([zero, share, share - 1], 1)], 1
-    )
+    matrix = torch.stack([torch.cat([share * mirrored, zero, share - 1], 1), torch.cat([zero, share, share - 1], 1)], 1)
     grid = F.affine_grid(matrix, [number, 3, side, side], align_corners=False)
     return _coloured(dice, F.grid_sample(window, grid, padding_mode="border", align_corners=False))
 

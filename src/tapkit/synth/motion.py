@@ -182,12 +182,12 @@ def random_motion(dice: Dice, config: SynthConfig, layers: Layers) -> Motion:
     height, width = config.size
     half = torch.tensor([width, height], dtype=torch.float32, device=dice.device) / max(width, height)
     spacing = dice.number(*config.spacing)
-    pace = config.speed * dice.log_uniform(0.35, 1.6, batch)
+    pace = config.speed * dice.log_uniform(0.4, 1.8, batch)
     slow = random_spline(dice, (batch,), config.frames, spacing, 4)
     reach = torch.stack(
         [
-            dice.log_uniform(0.01, 0.5, batch),
-            dice.log_uniform(0.01, 0.35, batch),
+            dice.log_uniform(0.02, 0.7, batch),
+            dice.log_uniform(0.01, 0.45, batch),
             dice.log_uniform(0.005, 0.15, batch),
             dice.log_uniform(0.01, 0.25, batch),
         ],
@@ -216,12 +216,12 @@ def _paths(dice: Dice, config: SynthConfig, layers: Layers, spacing: float, pace
     """The wandering of each layer; the background wanders little, since the camera moves it already."""
     batch, count = layers.size.shape
     drawn = random_spline(dice, (batch, count), config.frames, spacing, 6)
-    place = dice.log_uniform(0.03, 0.7, batch, count)
+    place = dice.log_uniform(0.06, 1.0, batch, count)
     reach = torch.stack(
         [
             place,
             place * dice.uniform(0.3, 1.0, batch, count),
-            dice.log_uniform(0.03, 0.8, batch, count),
+            dice.log_uniform(0.04, 1.2, batch, count),
             dice.log_uniform(0.02, 0.3, batch, count),
             dice.log_uniform(0.02, 0.15, batch, count),
             dice.log_uniform(0.02, 0.15, batch, count),
@@ -238,7 +238,7 @@ def _paths(dice: Dice, config: SynthConfig, layers: Layers, spacing: float, pace
 def _rest(dice: Dice, layers: Layers, half: Tensor) -> Tensor:
     """Place, turn, growth and tilts about which layers wander."""
     batch, count = layers.size.shape
-    place = dice.uniform(-1, 1, batch, count, 2) * half
+    place = dice.uniform(-0.9, 0.9, batch, count, 2) * half
     turn = dice.uniform(-math.pi, math.pi, batch, count, 1)
     tilt = dice.uniform(-0.08, 0.08, batch, count, 2)
     rest = torch.cat([place, turn, torch.zeros_like(turn), tilt], -1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,7 +12,17 @@ from torch import Tensor
 from tapkit.synth.warp import Mesh, Upsampler
 
 
-def composite(back: Tensor, pictures: Tensor, mesh: Mesh, frames: slice) -> Tensor:
+class Overlay(NamedTuple):
+    """Pictures that were drawn elsewhere, laid between the layers of one clip."""
+
+    clip: int
+    above: int
+    """The layer right above which they lie."""
+    pictures: Tensor
+    """float [F*K,4,H,W], colours and opacity of the frames' moments."""
+
+
+def composite(back: Tensor, pictures: Tensor, mesh: Mesh, frames: slice, overlays: Sequence[Overlay] = ()) -> Tensor:
     """Draw the chosen frames of B clips.
 
     Args:
@@ -17,6 +30,7 @@ def composite(back: Tensor, pictures: Tensor, mesh: Mesh, frames: slice) -> Tens
         pictures: float [B,L-1,4,R,R], colours and opacity of the layers above it.
         mesh: warps of all L layers; its K moments are averaged.
         frames: which of the T frames.
+        overlays: of the same frames.
 
     Returns:
         float [B,3,F,H,W] in 0..1.
@@ -27,12 +41,22 @@ def composite(back: Tensor, pictures: Tensor, mesh: Mesh, frames: slice) -> Tens
     vertices = mesh.texture[:, 0, frames]
     grid = upsample(vertices * background_scale(back)).reshape(batch, -1, width, 2)
     canvas = F.grid_sample(back, grid, padding_mode="reflection", align_corners=False)
+    _lay_over(canvas, overlays, 0)
     for layer in range(pictures.shape[1]):
         grid = upsample(mesh.texture[:, layer + 1, frames]).reshape(batch, -1, width, 2)
         drawn = F.grid_sample(pictures[:, layer], grid, padding_mode="zeros", align_corners=False)
         canvas = torch.lerp(canvas, drawn[:, :3], drawn[:, 3:])
+        _lay_over(canvas, overlays, layer + 1)
     canvas = canvas.unflatten(2, (-1, moments, height))
     return canvas.mean(3) if moments > 1 else canvas[:, :, :, 0]
+
+
+def _lay_over(canvas: Tensor, overlays: Sequence[Overlay], layer: int) -> None:
+    """Blend the overlays right above `layer` into canvas [B,3,F*K*H,W], in place."""
+    for overlay in overlays:
+        if overlay.above == layer:
+            flat = overlay.pictures.transpose(0, 1).flatten(1, 2)
+            canvas[overlay.clip] = torch.lerp(canvas[overlay.clip], flat[:3], flat[3:])
 
 
 def background_scale(back: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def _blob(dice: Dice) -> Tensor:
 def _polygon(dice: Dice) -> Tensor:
     """Corners at sorted angles and random radii: convex, star-shaped or spiky."""
     x, y = _plane(dice.device)
-    corners = int(dice.number(3, 9))
+    corners = 3 + dice.below(6)
     step = 2 * math.pi / corners
     angles = (torch.arange(corners, device=dice.device) + dice.uniform(-0.3, 0.3, corners)) * step
     radii = dice.uniform(dice.number(0.25, 0.8), 0.88, corners)
@@ -64,7 +64,7 @@ def _ring(dice: Dice) -> Tensor:
 
 def _foliage(dice: Dice) -> Tensor:
     """Smooth noise above a threshold inside a blob: leaves and gaps."""
-    cells = int(dice.number(6, 14))
+    cells = 6 + dice.below(8)
     field = F.interpolate(dice.normal(1, 1, cells, cells), size=(SIDE, SIDE), mode="bicubic", align_corners=False)[0, 0]
     return torch.minimum((field + dice.number(-0.2, 0.5)) * 0.25, _blob(dice))
 
@@ -78,9 +78,9 @@ def _bars(dice: Dice) -> Tensor:
     width = dice.number(0.03, 0.09)
     period = dice.number(0.3, 0.9)
     found = width - (u - period * (u / period).round()).abs()
-    if dice.number(0, 1) < 0.3:
+    if dice.happens(0.3):
         found = torch.maximum(found, width - (v - period * (v / period).round()).abs())
-    if dice.number(0, 1) < 0.35:
+    if dice.happens(0.35):
         found = width * 1.5 - u.abs()
     return torch.minimum(found, dice.number(0.6, 0.88) - torch.maximum(u.abs(), v.abs()))
 
@@ -110,7 +110,7 @@ def _branch(dice: Dice) -> Tensor:
 def _strokes(dice: Dice) -> Tensor:
     """Three to five thick strokes between the places of a 3 by 4 grid: like letters and signs."""
     x, y = _plane(dice.device)
-    count = int(dice.number(3, 6))
+    count = 3 + dice.below(3)
     places = torch.stack([dice.integers(0, 3, count + 1) * 0.5 - 0.5, dice.integers(0, 4, count + 1) * 0.4 - 0.6], -1)
     starts, ends = places[:-1], places[1:]
     ends = torch.where((starts == ends).all(-1, keepdim=True), -ends, ends)

@@ -169,7 +169,9 @@ class Places:
             v = texture - bent(v, self._waves, self._time)
         p = self._forward
         w = (p[..., 2, 0] * v[..., 0] + p[..., 2, 1] * v[..., 1] + p[..., 2, 2]).clamp_min(_LEAST_DEPTH / 2)
-        seen = torch.stack([(p[..., i, 0] * v[..., 0] + p[..., i, 1] * v[..., 1] + p[..., i, 2]) / w for i in (0, 1)], -1)
+        seen = torch.stack(
+            [(p[..., i, 0] * v[..., 0] + p[..., i, 1] * v[..., 1] + p[..., i, 2]) / w for i in (0, 1)], -1
+        )
         height, width = self.mesh.size
         xy = seen * (max(height, width) / 2) + seen.new_tensor([width / 2, height / 2])
         moved = torch.zeros_like(xy[..., 0])

@@ -1,0 +1,188 @@
+"""Shapes of textured bodies: GLB models, and some of our own for when there are none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tapkit.errors import StorageError, UsageError, require
+from tapkit.synth.dice import Dice
+
+SKIN = 256
+MOST_FACES = 17000
+LEAST_SKIN = 64
+"""Smaller textures are palettes of plain colours: such models take a picture instead."""
+BUILT_IN = 12
+
+
+class Body(NamedTuple):
+    """Triangles about the origin, at most 1 away from it."""
+
+    corners: Tensor
+    """float [F,3,3]."""
+    normals: Tensor
+    """float [F,3,3], of length 1, outwards."""
+    uv: Tensor
+    """float [F,3,2], 0..1 over the skin, corner origin, v downwards."""
+    skin: Tensor | None
+    """uint8 [SKIN,SKIN,3]; None: takes any picture."""
+
+    def to(self, device: torch.device | str) -> Body:
+        """This body on another device."""
+        return Body(*(None if part is None else part.to(device) for part in self))  # type: ignore[arg-type]
+
+
+def built_in_bodies(count: int = BUILT_IN, seed: int = 0) -> list[Body]:
+    """Bumpy balls, rings, boxes and bottles: closed surfaces of revolution and superquadrics with random forms."""
+    dice = Dice(seed)
+    return [_grid_body(_form(dice, index)) for index in range(count)]
+
+
+def load_bodies(folder: str | Path, limit: int | None = None) -> list[Body]:
+    """All GLB models of a folder with at most `MOST_FACES` triangles, in order of their names.
+
+    Raises:
+        StorageError: no such folder, or no usable model in it.
+        MissingExtra: trimesh is not installed.
+    """
+    trimesh = require("trimesh", "synth")
+    where = Path(folder)
+    if not where.is_dir():
+        raise StorageError(f"{where} is not a folder of GLB models")
+    found: list[Body] = []
+    for file in sorted(where.rglob("*.glb")):
+        try:
+            scene = trimesh.load(file, force="scene")
+            parts = [_part(mesh) for mesh in _meshes(scene)]
+        except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
+            raise StorageError(f"{file} cannot be read as a GLB model ({error})") from error
+        if parts and 12 <= sum(len(part.corners) for part in parts) <= MOST_FACES:
+            found.append(_joined(parts))
+        if limit is not None and len(found) == limit:
+            break
+    if not found:
+        raise StorageError(f"{where} holds no GLB model with 12 to {MOST_FACES} triangles")
+    return found
+
+
+def _meshes(scene: object) -> Sequence:
+    """The triangle meshes of a trimesh scene, placed as the scene says."""
+    placed = scene.dump(concatenate=False)  # type: ignore[attr-defined]
+    return [mesh for mesh in placed if hasattr(mesh, "faces") and len(mesh.faces)]
+
+
+def _part(mesh: object) -> Body:
+    faces = np.asarray(mesh.faces)  # type: ignore[attr-defined]
+    corners = torch.from_numpy(np.asarray(mesh.vertices, np.float32)[faces])  # type: ignore[attr-defined]
+    normals = torch.from_numpy(np.array(mesh.vertex_normals, np.float32)[faces])  # type: ignore[attr-defined]
+    visual = mesh.visual  # type: ignore[attr-defined]
+    uv = getattr(visual, "uv", None)
+    material = getattr(visual, "material", None)
+    image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+    plain = uv is None or image is None or min(image.size) < LEAST_SKIN
+    if plain or len(uv) != len(mesh.vertices):  # type: ignore[attr-defined]
+        return Body(corners, normals, torch.empty(0), None)
+    uv = torch.from_numpy(np.asarray(uv, np.float32)[faces])
+    uv = torch.stack([uv[..., 0], 1 - uv[..., 1]], -1)
+    uv = uv - uv.amin(1, keepdim=True).floor()
+    skin = np.array(image.convert("RGB").resize((SKIN, SKIN)), np.uint8)
+    return Body(corners, normals, uv.clamp(0, 1), torch.from_numpy(skin))
+
+
+def _joined(parts: list[Body]) -> Body:
+    """One body of all parts. It keeps its own skin if all parts share one; else it is wrapped anew."""
+    corners = torch.cat([part.corners for part in parts])
+    normals = torch.cat([part.normals for part in parts])
+    flat = corners.flatten(0, 1)
+    middle = (flat.amin(0) + flat.amax(0)) / 2
+    corners = corners - middle
+    corners = corners / corners.norm(dim=-1).amax().clamp_min(1e-9)
+    skin = parts[0].skin
+    colourful = skin is not None and float(skin.float().std((0, 1)).mean()) > 12
+    if len(parts) == 1 and colourful:
+        return Body(corners, normals, parts[0].uv, skin)
+    return Body(corners, normals, _box_uv(corners), None)
+
+
+def _box_uv(corners: Tensor) -> Tensor:
+    """Each triangle projected along the axis to which it is most nearly square -> [F,3,2]."""
+    facing = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).abs().argmax(-1)
+    others = torch.tensor([[1, 2], [0, 2], [0, 1]])[facing]
+    return corners.gather(2, others[:, None, :].expand(-1, 3, -1)) * 0.5 + 0.5
+
+
+def _form(dice: Dice, index: int, rows: int = 25, columns: int = 41) -> Tensor:
+    """A surface over a grid of (latitude, longitude) -> [rows,columns,3]; the first and last column meet."""
+    u = torch.linspace(0, 1, rows)[:, None].expand(rows, columns)
+    v = torch.linspace(0, 2 * math.pi, columns)[None].expand(rows, columns)
+    kind = index % 4
+    if kind == 0:  # a ball with waves on it
+        bump = 1 + 0.18 * torch.sin(v * round(dice.number(1, 5)) + dice.number(0, 6)) * torch.sin(math.pi * u).square()
+        bump = bump + 0.15 * torch.sin(2 * math.pi * u * dice.number(1, 2.5))
+        latitude = math.pi * (u - 0.5)
+        ring, tall = bump * latitude.cos(), bump * latitude.sin()
+        return torch.stack([ring * v.cos(), tall, ring * v.sin()], -1)
+    if kind == 1:  # a ring
+        thick = dice.number(0.25, 0.45)
+        angle = 2 * math.pi * u
+        ring = 1 + thick * angle.cos() * (1 + 0.2 * torch.sin(v * round(dice.number(2, 5))))
+        return torch.stack([ring * v.cos(), thick * angle.sin(), ring * v.sin()], -1)
+    if kind == 2:  # a rounded box
+        power = dice.number(0.25, 0.6)
+        latitude = math.pi * (u - 0.5)
+
+        def squared(value: Tensor) -> Tensor:
+            return value.sign() * value.abs().pow(power)
+
+        sides = [dice.number(0.5, 1.0) for _ in range(3)]
+        ring = squared(latitude.cos())
+        return torch.stack(
+            [
+                sides[0] * ring * squared(v.cos()),
+                sides[1] * squared(latitude.sin()),
+                sides[2] * ring * squared(v.sin()),
+            ],
+            -1,
+        )
+    profile = 0.5 + 0.25 * torch.sin(u * dice.number(3, 8) + dice.number(0, 6))  # a bottle
+    profile = profile * (1 - (2 * u - 1).abs().pow(12))
+    return torch.stack([profile * v.cos(), 1.1 * (2 * u - 1), profile * v.sin()], -1)
+
+
+def _grid_body(points: Tensor) -> Body:
+    """Triangulate a surface over a grid, with smooth normals; the skin is wrapped around once."""
+    rows, columns, _ = points.shape
+    points = points / points.norm(dim=-1).amax()
+    along = torch.gradient(points, dim=0)[0]
+    # The first and the last column are the same line: differences across it wrap around.
+    closed = torch.cat([points[:, -2:-1], points, points[:, 1:2]], 1)
+    across = closed[:, 2:] - closed[:, :-2]
+    normals = torch.linalg.cross(across, along)
+    normals = normals / normals.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    volume = (normals * points).sum(-1).mean()
+    normals = normals * (1 if volume > 0 else -1)
+    y, x = torch.meshgrid(torch.linspace(0, 1, rows), torch.linspace(0, 1, columns), indexing="ij")
+    grid = torch.arange(rows * columns).view(rows, columns)
+    a, b, c, d = grid[:-1, :-1], grid[:-1, 1:], grid[1:, :-1], grid[1:, 1:]
+    faces = torch.cat([torch.stack([a, b, c], -1).view(-1, 3), torch.stack([b, d, c], -1).view(-1, 3)])
+    uv = torch.stack([x, y], -1).view(-1, 2)
+    return Body(points.view(-1, 3)[faces], normals.view(-1, 3)[faces], uv[faces], None)
+
+
+def body_bank(bodies: Sequence[Body] | str | Path | None, device: torch.device) -> list[Body]:
+    """Bodies given, read from a folder, or the built-in ones, on `device`."""
+    if bodies is None:
+        found: Sequence[Body] = built_in_bodies()
+    elif isinstance(bodies, (str, Path)):
+        found = load_bodies(bodies)
+    else:
+        found = bodies
+    if not found:
+        raise UsageError("the list of bodies is empty; None takes the built-in ones")
+    return [body.to(device) for body in found]

@@ -1,0 +1,116 @@
+"""A z-buffer of triangles in plain tensor operations: pairs of triangle and pixel, then the nearest one each.
+
+Works on the CPU and the GPU, without loops over triangles or pixels. Depth enters as 1/w, which is linear on the
+screen, so hidden surfaces and surface positions are exact in perspective.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+NOTHING = -1
+
+
+def rasterise(xy: Tensor, near: Tensor, size: tuple[int, int], supersample: int = 1) -> Tensor:
+    """Which triangle is seen at each sub-pixel centre.
+
+    Args:
+        xy: float [M,F,3,2], corners of F triangles in M pictures, in pixels, corner origin; either orientation.
+        near: float [M,F,3], 1/w of the corners; triangles with a corner that is not positive are left out.
+        size: (height, width).
+        supersample: samples per pixel along each axis.
+
+    Returns:
+        int64 [M, height*supersample, width*supersample], index of the triangle or `NOTHING`.
+    """
+    pictures, faces = xy.shape[:2]
+    height, width = size[0] * supersample, size[1] * supersample
+    xy = xy.flatten(0, 1) * supersample
+    near = near.flatten(0, 1)
+    limit = xy.new_tensor([width, height])
+    first = (xy.amin(1) - 0.5).ceil().clamp_min(0).minimum(limit)
+    last = (xy.amax(1) - 0.5).floor().clamp_min(-1).minimum(limit - 1)
+    span = (last - first + 1).clamp_min(0).long()
+    area = doubled_area(xy)
+    usable = (near > 0).all(-1) & (area.abs() > 1e-9) & torch.isfinite(xy).flatten(1).all(-1)
+    count = torch.where(usable, span[:, 0] * span[:, 1], 0)
+    triangle = torch.repeat_interleave(torch.arange(len(xy), device=xy.device), count)
+    place = torch.arange(len(triangle), device=xy.device) - (count.cumsum(0) - count)[triangle]
+    columns = span[triangle, 0]
+    column = place % columns + first[triangle, 0].long()
+    row = place.div(columns, rounding_mode="floor") + first[triangle, 1].long()
+    centre = torch.stack([column, row], -1) + 0.5
+    weights = barycentric(xy[triangle], centre)
+    inside = (weights >= 0).all(-1)
+    triangle, weights = triangle[inside], weights[inside]
+    pixel = (triangle.div(faces, rounding_mode="floor") * height + row[inside]) * width + column[inside]
+    depth = (weights * near[triangle]).sum(-1)
+    nearest = depth.new_zeros(pictures * height * width).scatter_reduce_(0, pixel, depth, "amax")
+    wins = depth == nearest[pixel]
+    seen = torch.full((pictures * height * width,), NOTHING, dtype=torch.int64, device=xy.device)
+    # Of triangles at exactly the same depth the last one counts, on every device.
+    seen.scatter_reduce_(0, pixel[wins], triangle[wins] % faces, "amax")
+    return seen.view(pictures, height, width)
+
+
+def doubled_area(triangle: Tensor) -> Tensor:
+    """Signed double area of triangles [...,3,2] -> [...]."""
+    a, b = triangle[..., 1, :] - triangle[..., 0, :], triangle[..., 2, :] - triangle[..., 0, :]
+    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+
+
+def barycentric(triangle: Tensor, point: Tensor) -> Tensor:
+    """Screen weights of points [...,2] in triangles [...,3,2] -> [...,3], sum 1; all >= 0 inside."""
+    corner = triangle - point[..., None, :]
+    x, y = corner[..., 0], corner[..., 1]
+    twice = torch.stack(
+        [
+            x[..., 1] * y[..., 2] - x[..., 2] * y[..., 1],
+            x[..., 2] * y[..., 0] - x[..., 0] * y[..., 2],
+            x[..., 0] * y[..., 1] - x[..., 1] * y[..., 0],
+        ],
+        -1,
+    )
+    total = twice.sum(-1, keepdim=True)
+    return twice / torch.where(total.abs() < 1e-12, 1e-12, total)
+
+
+def surface_weights(weights: Tensor, near: Tensor) -> Tensor:
+    """Screen weights [...,3] of triangles with 1/w `near` [...,3] as weights on the surface itself [...,3]."""
+    scaled = weights * near
+    return scaled / scaled.sum(-1, keepdim=True)
+
+
+def covered(
+    xy: Tensor, near: Tensor, seen: Tensor, supersample: int, point: Tensor, depth: Tensor | None = None
+) -> Tensor:
+    """Whether something of the rasterised pictures lies over points.
+
+    The triangles seen at the 3x3 sub-pixels about a point are tested exactly, at the point itself.
+
+    Args:
+        xy, near: corners as given to `rasterise`.
+        seen: what it returned.
+        point: [M,n,2] in pixels.
+        depth: [M,n], 1/w of the points; None: any triangle covers.
+
+    Returns:
+        bool [M,n].
+    """
+    pictures, height, width = seen.shape
+    base = (point * supersample).floor().long()
+    picture = torch.arange(pictures, device=xy.device)[:, None]
+    found = torch.zeros(point.shape[:2], dtype=torch.bool, device=xy.device)
+    for down in (-1, 0, 1):
+        for across in (-1, 0, 1):
+            row = (base[..., 1] + down).clamp(0, height - 1)
+            column = (base[..., 0] + across).clamp(0, width - 1)
+            face = seen[picture, row, column]
+            there = face.clamp_min(0)
+            weights = barycentric(xy[picture, there], point)
+            over = (face != NOTHING) & (weights >= 0).all(-1)
+            if depth is not None:
+                over &= (weights * near[picture, there]).sum(-1) > depth * 1.0015
+            found |= over
+    return found

@@ -1,0 +1,133 @@
+"""Everything that defines the clips of a batch, and the camera that films it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tapkit.synth.bodies import Body
+from tapkit.synth.config import SynthConfig
+from tapkit.synth.dice import Dice
+from tapkit.synth.layers import background, pictures, random_layers
+from tapkit.synth.look import Look, apply_look, random_look
+from tapkit.synth.motion import Motion, random_motion
+from tapkit.synth.photos import PhotoBank
+from tapkit.synth.render import Overlay, composite
+from tapkit.synth.shapes import ShapeBank
+from tapkit.synth.solids import Solid, View, draw_solid, random_solid, view
+from tapkit.synth.warp import Mesh, make_mesh
+
+
+class Scene(NamedTuple):
+    """B clips before they are filmed."""
+
+    config: SynthConfig
+    back: Tensor
+    """float [B,3,h,w]."""
+    pictures: Tensor
+    """float [B,L-1,4,R,R]."""
+    motion: Motion
+    lag: Tensor
+    """[B] frames by which the last row is later than the first."""
+    exposure: Tensor
+    """[B] share of a frame during which light is gathered; 0: an instant."""
+    look: Look
+    mesh: Mesh
+    """Warps at mid-exposure."""
+    solids: dict[int, Solid]
+    """By clip."""
+    views: dict[int, View]
+    """The solids at mid-exposure of every frame."""
+
+
+def make_scene(
+    dice: Dice, config: SynthConfig, photos: PhotoBank, shapes: ShapeBank, bodies: list[Body], count: int
+) -> Scene:
+    """Draw `count` clips."""
+    layers, outline = random_layers(dice, config, shapes, count)
+    motion = random_motion(dice, config, layers)
+    has_solid = [dice.happens(config.solids) for _ in range(count)]
+    flat = torch.tensor([not found for found in has_solid], device=dice.device)
+    # Bodies are projected at one moment; clips with one have a global shutter.
+    lag = (dice.chance(config.rolling, count) & flat) * dice.uniform(-0.9, 0.9, count)
+    exposure = dice.chance(config.blurred, count) * dice.uniform(0.2, 1.0, count)
+    times = torch.arange(config.frames, device=dice.device, dtype=torch.float32)
+    solids = {
+        clip: random_solid(
+            dice, config, photos, bodies, motion.clips(torch.tensor([clip], device=dice.device)), layers.size.shape[1]
+        )
+        for clip in range(count)
+        if has_solid[clip]
+    }
+    return Scene(
+        config=config,
+        back=background(dice, config, photos, count),
+        pictures=pictures(dice, config, photos, shapes, layers, outline),
+        motion=motion,
+        lag=lag,
+        exposure=exposure,
+        look=random_look(dice, config, count),
+        mesh=make_mesh(motion, config.size, config.frames, config.pitch, lag),
+        solids=solids,
+        views={clip: view(solid, times) for clip, solid in solids.items()},
+    )
+
+
+def film(scene: Scene, noise: torch.Generator) -> Tensor:
+    """Render all frames -> uint8 [B,T,3,H,W]; clips with motion blur apart from those without.
+
+    Beyond the video itself only `config.pixels_at_once` pixels are held as floats.
+    """
+    config = scene.config
+    height, width = config.size
+    device = scene.lag.device
+    count = len(scene.lag)
+    video = torch.empty((count, config.frames, 3, height, width), dtype=torch.uint8, device=device)
+    for blurred in (False, True):
+        index = ((scene.exposure > 0) == blurred).nonzero()[:, 0]
+        if len(index) == 0:
+            continue
+        moments = _moments(scene, index) if blurred else scene.lag.new_zeros(len(index), 1)
+        mesh = _exposed(scene, index, moments) if blurred else Mesh(scene.mesh.texture[index], config.size)
+        back, layers = scene.back[index], scene.pictures[index]
+        look = Look(*(value[index] for value in scene.look))
+        step = max(1, config.pixels_at_once // (len(index) * moments.shape[1] * height * width))
+        for first in range(0, config.frames, step):
+            frames = slice(first, min(first + step, config.frames))
+            overlays = _overlays(scene, index, frames, moments)
+            drawn = composite(back, layers, mesh, frames, overlays)
+            video[index, frames] = apply_look(drawn, look, first, noise)
+    return video
+
+
+def _moments(scene: Scene, index: Tensor) -> Tensor:
+    """Moments of the exposure of the clips `index`, relative to its middle -> [n,K]."""
+    ticks = torch.linspace(-0.5, 0.5, scene.config.blur_samples, device=index.device)
+    return scene.exposure[index, None] * ticks
+
+
+def _exposed(scene: Scene, index: Tensor, moments: Tensor) -> Mesh:
+    """The warps of some clips at several moments of the exposure."""
+    config = scene.config
+    return make_mesh(scene.motion.clips(index), config.size, config.frames, config.pitch, scene.lag[index], moments)
+
+
+def _overlays(scene: Scene, index: Tensor, frames: slice, moments: Tensor) -> list[Overlay]:
+    """The solids of the clips `index` in some frames, drawn at all moments."""
+    if not scene.solids:
+        return []
+    found = []
+    for place, clip in enumerate(index.tolist()):
+        if clip not in scene.solids:
+            continue
+        solid = scene.solids[clip]
+        times = torch.arange(frames.start, frames.stop, device=index.device, dtype=torch.float32)
+        if moments.shape[1] == 1:
+            seen = View(*(part[frames] for part in scene.views[clip]))
+        else:
+            times = (times[:, None] + moments[place]).flatten()
+            seen = view(solid, times)
+        found.append(Overlay(place, solid.above, draw_solid(solid, seen, times)))
+    return found
