@@ -88,13 +88,11 @@ def whole(case: dict[str, Any], parity: Parity) -> list[Check]:
     checks += per_window(case, record, windows, queries, SWIFT_PROBABILITY)
     sel = [0, model.window // 2, model.window - 1]
     codes = model.network.time_table + model.network._position_codes(queries[None, :1, 1:] / STRIDE)[0, 0]
-    correlations = torch.stack(
-        [record.tokens[k][0, sel, 130:326] - codes[sel, 130:326] for k in range(len(case["fcorrs"]))]
-    )
+    seen = [tokens[0, sel, 130:326] - codes[sel, 130:326] for tokens in record.tokens[: len(case["fcorrs"])]]
     update = record.calls["track_feat_updater.0"][0][1][0, 0, sel]
     return [
         *checks,
-        compare("fcorrs", torch.stack(first), case["fcorrs"], INSIDE),
+        compare("fcorrs", torch.stack(seen), case["fcorrs"], INSIDE),
         compare("delta_feat", record.deltas[0][0, sel, 2:], case["delta_feat"], INSIDE),
         compare("feat_update", update, case["feat_update"], INSIDE),
     ]
