@@ -165,7 +165,7 @@ def unit() -> tuple[float, str]:
     return module.calibrate(clock=time.process_time), "x calibrate()"
 
 
-def speed(folder: Path, points: int, frames: int) -> Iterator[str]:
+def speed(folder: Path, points: int, frames: int, read: bool) -> Iterator[str]:
     """Rows of the second table: format, size, time to write, time to read."""
     tracks = many(points, frames)
     one, word = unit()
@@ -190,7 +190,7 @@ def speed(folder: Path, points: int, frames: int) -> Iterator[str]:
         took = time.process_time() - began
         size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file()) / 1e6
         reading = ""
-        if form.reader and name != "blender":
+        if read and form.reader and name != "blender":
             began = time.process_time()
             Tracks.read(path, name, video=tracks.video)
             reading = f"{time.process_time() - began:.1f}"
@@ -213,6 +213,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=5000)
     parser.add_argument("--frames", type=int, default=1000)
     parser.add_argument("--skip-large", action="store_true", help="only the first table")
+    parser.add_argument("--no-read", action="store_true", help="do not time reading, which takes longest")
     arguments = parser.parse_args()
     tables: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -220,7 +221,7 @@ def main() -> None:
             warnings.simplefilter("ignore", ExportWarning)
             tables["exactness"] = shown(exactness(Path(name)))
         if not arguments.skip_large:
-            tables["speed"] = shown(speed(Path(name), arguments.points, arguments.frames))
+            tables["speed"] = shown(speed(Path(name), arguments.points, arguments.frames, not arguments.no_read))
     if arguments.docs:
         page = PAGE.read_text("utf-8")
         for mark, rows in tables.items():

@@ -195,3 +195,13 @@ def test_the_command_line_exports_imports_and_lists(tmp_path: Path, monkeypatch:
     assert done[0] == "back.npz", done
     assert Tracks.load(tmp_path / "back.npz").xy[0, 0].tolist() == [22.25, 150]
     assert "--size takes WIDTHxHEIGHT" in tapkit("import", "clip.xml", "--from", "cvat", "--size", "big")[1]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_hdf5s_paragraphs_become_one_line() -> None:
+    from tapkit.export.format import _reason
+
+    h5py = pytest.importorskip("h5py")
+    with pytest.raises(OSError) as error, h5py.File("/dev/full", "w") as file:
+        file["x"] = np.zeros(100_000)
+    assert "\n" not in _reason(error.value)

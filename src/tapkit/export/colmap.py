@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tapkit.errors import UsageError, require
+from tapkit.errors import StorageError, UsageError, require
 from tapkit.export.format import Format, Job, Option
 from tapkit.export.text import table, write_text
 
@@ -99,13 +99,19 @@ def _pairs(frames: int, span: int) -> Iterator[tuple[int, int]]:
 def _database(job: Job, target: Path, focal: float = 0.0, image: str = "{:06d}.png", span: int = 64) -> None:
     """database.db with one camera, an image for each frame, keypoints and matches."""
     colmap = require("pycolmap", EXTRA)
+    try:
+        _fill(job, colmap, target, _focal(job, focal), bool(focal), image, span)
+    except RuntimeError as error:  # SQLite's complaints, such as a full disk
+        raise StorageError(f"cannot write {job.path}: {str(error).splitlines()[0][:100]}") from error
+
+
+def _fill(job: Job, colmap: Any, target: Path, focal: float, known: bool, image: str, span: int) -> None:
+    """Write everything to a new database; RuntimeError if SQLite cannot."""
     key = job.keys.key
     database = colmap.Database.open(str(target))
     try:
-        camera = colmap.Camera.create_from_model_name(
-            0, "SIMPLE_PINHOLE", _focal(job, focal), job.video.width, job.video.height
-        )
-        camera.has_prior_focal_length = bool(focal)
+        camera = colmap.Camera.create_from_model_name(0, "SIMPLE_PINHOLE", focal, job.video.width, job.video.height)
+        camera.has_prior_focal_length = known
         camera_id = database.write_camera(camera)
         order = np.cumsum(key, 0) - 1
         numbers = []
@@ -114,13 +120,14 @@ def _database(job: Job, target: Path, focal: float = 0.0, image: str = "{:06d}.p
             database.write_keypoints(numbers[t], np.ascontiguousarray(job.keys.xy[key[:, t], t], np.float32))
         geometry = colmap.TwoViewGeometry()
         geometry.config = colmap.TwoViewGeometryConfiguration.UNCALIBRATED
-        for a, b in _pairs(job.tracks.frames, span):
-            both = key[:, a] & key[:, b]
-            if both.any():
-                matches = np.stack([order[both, a], order[both, b]], 1).astype(np.uint32)
-                geometry.inlier_matches = matches
-                database.write_matches(numbers[a], numbers[b], matches)
-                database.write_two_view_geometry(numbers[a], numbers[b], geometry)
+        with colmap.DatabaseTransaction(database):
+            for a, b in _pairs(job.tracks.frames, span):
+                both = key[:, a] & key[:, b]
+                if both.any():
+                    matches = np.stack([order[both, a], order[both, b]], 1).astype(np.uint32)
+                    geometry.inlier_matches = matches
+                    database.write_matches(numbers[a], numbers[b], matches)
+                    database.write_two_view_geometry(numbers[a], numbers[b], geometry)
     finally:
         database.close()
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tapkit import coords
-from tapkit.errors import UsageError, require
+from tapkit.errors import StorageError, UsageError, require
 from tapkit.export.format import Format, Job, Option, flag
 from tapkit.export.found import Context, Found
 from tapkit.export.text import NameRule
@@ -38,9 +38,12 @@ def _frame(job: Job, frames: np.ndarray, scorer: str, index: Any, likelihood: bo
 
 def _store(frame: Any, target: Path) -> None:
     """Both files beside each other: the CSV to read by eye, the HDF5 that DeepLabCut opens."""
-    require("tables", EXTRA)
+    tables = require("tables", EXTRA)
     layout = "table" if frame.shape[1] <= _TABLE_COLUMNS and frame.index.nlevels == 1 else "fixed"
-    frame.to_hdf(target.with_suffix(".h5"), key=KEY, mode="w", format=layout)
+    try:
+        frame.to_hdf(target.with_suffix(".h5"), key=KEY, mode="w", format=layout)
+    except tables.exceptions.HDF5ExtError as error:  # a paragraph of HDF5's own; the table itself is sound
+        raise StorageError(f"cannot write {target.with_suffix('.h5').name}: is the disk full?") from error
     frame.to_csv(target.with_suffix(".csv"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -268,13 +269,19 @@ def _with_frames(tracks: Tracks) -> VideoInfo:
     return replace(tracks.video, frames=tracks.frames)
 
 
+def _reason(error: OSError) -> str:
+    """What the system said, in one line: HDF5 wraps it into a paragraph."""
+    wrapped = re.search(r"error message = '([^']+)'", str(error))
+    return wrapped[1] if wrapped else (error.strerror or str(error)).split("\n")[0]
+
+
 def _staged(path: Path, writer: Callable[[Path], None]) -> None:
     """Let `writer` write beside `path` and move all of it there at the end; remove it if anything goes wrong."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".tapkit-", dir=path.parent))
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+        raise StorageError(f"cannot write {path}: {_reason(error)}") from error
     try:
         writer(staging / path.name)
         for file in sorted(p for p in staging.rglob("*") if p.is_file()):
@@ -284,7 +291,7 @@ def _staged(path: Path, writer: Callable[[Path], None]) -> None:
     except (StorageError, UsageError):
         raise
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+        raise StorageError(f"cannot write {path}: {_reason(error)}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

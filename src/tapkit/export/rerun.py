@@ -27,10 +27,12 @@ def _write(job: Job, target: Path, video: str = "") -> None:
     blueprint = require("rerun.blueprint", EXTRA)
     recording = rerun.RecordingStream("tapkit", recording_id=job.path.stem)
     view = blueprint.Spatial2DView(origin="/video", name=job.path.stem)
-    recording.save(str(target), default_blueprint=blueprint.Blueprint(view, collapse_panels=True))
+    stream = recording.binary_stream()  # rerun's own file writer only logs that a disk is full
+    recording.send_blueprint(blueprint.Blueprint(view, collapse_panels=True))
     _footage(job, rerun, recording, video or job.video.path)
     _points(job, rerun, recording)
     recording.flush()
+    target.write_bytes(stream.read(flush=True) or b"")
     recording.disconnect()
 
 
