@@ -189,6 +189,13 @@ def test_the_figures_of_a_clip_are_the_official_ones():
         assert score.figures[key] == pytest.approx(float(value), abs=1e-12)
 
 
+def test_each_track_has_its_own_figures():
+    _, mover = contestant()
+    clip = MadeSet().clip("clip1")
+    tracks = score_clip(clip, predict(mover, clip, Protocol(resolution="native")), "first").tracks
+    assert [(t.track, t.frame, t.delta_avg, t.oa) for t in tracks] == [(0, 0, 1.0, round(7 / 9, 4)), (1, 0, 1.0, 1.0)]
+
+
 def test_curves_put_each_entry_where_it_belongs():
     _, mover = contestant()
     clip = MadeSet().clip("clip1")

@@ -25,6 +25,18 @@ SPEED_EDGES = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Motion of the point from the frame before, pixels of 256 x 256: [0,.25), ..., [32, inf)."""
 
 
+class TrackScore(NamedTuple):
+    """One query. Fractions 0..1 rounded to four digits; None = undefined."""
+
+    track: int
+    """Row of the ground truth."""
+    frame: int
+    """Of the query."""
+    aj: float | None
+    delta_avg: float | None
+    oa: float | None
+
+
 class ClipScore(NamedTuple):
     """Everything known about one model on one clip; sums can be added over clips."""
 
@@ -43,6 +55,8 @@ class ClipScore(NamedTuple):
     """None: the card names no radius, so confidence means nothing that could be checked."""
     events: RedetectionEvents
     """Empty in mode strided, where one track stands for many queries."""
+    tracks: tuple[TrackScore, ...]
+    """Each query on its own; empty in mode strided, for the same reason."""
 
 
 def score_clip(
@@ -83,7 +97,15 @@ def score_clip(
         visible_reliability=reliability(prediction.visible, seen, evaluated),
         confidence_reliability=_confidence(clip, prediction, seen & evaluated, confidence_radius, radius_size),
         events=redetection_events(truth, seen, xy, prediction.said) if mode == "first" else RedetectionEvents.join([]),
+        tracks=_track_scores(prediction, entries) if mode == "first" else (),
     )
+
+
+def _track_scores(prediction: Prediction, entries: Counts) -> tuple[TrackScore, ...]:
+    figures = entries.sum(-1).figures()
+    keys = ("average_jaccard", "average_pts_within_thresh", "occlusion_accuracy")
+    columns = [[None if np.isnan(v) else round(float(v), 4) for v in figures[key]] for key in keys]
+    return tuple(map(TrackScore, prediction.track.tolist(), prediction.frame.tolist(), *columns))
 
 
 def _family_figures(
@@ -167,6 +189,7 @@ def to_json(score: ClipScore) -> dict[str, Any]:
         if score.confidence_reliability is None
         else [field.tolist() for field in score.confidence_reliability],
         "events": [field.tolist() for field in score.events],
+        "tracks": [list(track) for track in score.tracks],
     }
 
 
@@ -190,4 +213,5 @@ def from_json(values: dict[str, Any]) -> ClipScore:
         RedetectionEvents(
             np.array(hidden, np.int64), np.array(jaccard, np.float64).reshape(len(hidden), len(THRESHOLDS))
         ),
+        tuple(TrackScore(*track) for track in values["tracks"]),
     )
