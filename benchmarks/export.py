@@ -1,4 +1,4 @@
-"""Exports, measured: exactness on a small clip with every reader there is, size and time for 5,000 points x 1,000 frames.
+"""Exports, measured: exactness on a small clip with every reader there is; size and time for 5,000 x 1,000 positions.
 
     python benchmarks/export.py                      # prints both tables
     python benchmarks/export.py --docs               # also writes them into docs/export/index.md
@@ -39,7 +39,8 @@ OPTIONS: dict[str, dict[str, Any]] = {"dlc": {"frames": "all"}}
 LARGE_OPTIONS: dict[str, dict[str, Any]] = {"dlc": {"images": False, "frames": "all"}}
 NO_FILE = {
     "nuke-cornerpin": "four points only", "tapvid": "holds the pictures: their size decides",
-    "stmap": "for grids of points: the picture's size decides", "motion": "for grids of points: the picture's size decides",
+    "stmap": "for grids of points: the picture's size decides",
+    "motion": "for grids of points: the picture's size decides",
 }  # fmt: skip
 
 
