@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -143,6 +144,11 @@ def test_nothing_in_a_checkpoint_is_run(tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match="cannot be read as weights"):
             weights.read(tmp_path / name)
     assert not (tmp_path / "ran").exists()
+
+
+def test_arrays_of_jax_projects_are_read_too(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **{"a.weight": STATE["a.weight"].numpy(), "b": STATE["b"].numpy()})
+    assert same(weights.read(tmp_path / "a.npz"))
 
 
 def test_empty_and_missing_files_are_said_to_be(tmp_path: Path) -> None:

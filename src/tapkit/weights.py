@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tapkit import jax_weights
 from tapkit.errors import WeightsError
 from tapkit.types import ModelCard
 
@@ -162,7 +163,7 @@ def sha256_of(state: Mapping[str, Tensor]) -> str:
 
 
 def read(path: str | Path) -> StateDict:
-    """All tensors of a checkpoint (.safetensors, or what torch.save wrote), by name.
+    """All tensors of a checkpoint (.safetensors, what torch.save wrote, .npy or .npz as JAX projects publish), by name.
 
     Nothing but tensors and plain containers is unpickled. The container that training scripts wrap a state dict in
     is removed; names stay as they are. Raises `WeightsError`.
@@ -170,6 +171,8 @@ def read(path: str | Path) -> StateDict:
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"there is no weights file {path}")
+    if path.suffix in (".npy", ".npz"):
+        return jax_weights.read(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
