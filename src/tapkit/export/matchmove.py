@@ -54,7 +54,7 @@ def _read_equalizer(path: Path, context: Context) -> Found:
     if head is None:
         height, _ = context.size()
         tracks = _equalizer4_points(text, height, context)
-        return Found.of(tracks, width=None, height=None)
+        return Found.of(tracks)
     height, width = context.size(int(head[1]), int(head[2]))
     tracks = []
     for name, lines in _named_blocks(text.split("\n")[1:]):
