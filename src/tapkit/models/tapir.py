@@ -27,8 +27,6 @@ HIDDEN = 512
 """Width of the mixer."""
 EXPAND = 4
 """By how much its inner layers are wider."""
-BLOCKS = 12
-"""Mixer blocks."""
 RADIUS = 3
 """Local correlations reach so many cells from the position."""
 TAPS = (2 * RADIUS + 1) ** 2
@@ -55,6 +53,8 @@ class TapirConfig:
     """R_0, (height, width): where global matching takes place."""
     iterations: int = 4
     """Refinement steps at each resolution."""
+    blocks: int = 12
+    """Mixer blocks."""
 
     @property
     def token_channels(self) -> int:
@@ -257,7 +257,7 @@ class Mixer(nn.Module):
         super().__init__()
         self.causal = config.causal
         self.linear = Linear(config.token_channels, HIDDEN)
-        self.blocks = nn.ModuleList([MixerBlock() for _ in range(BLOCKS)])
+        self.blocks = nn.ModuleList([MixerBlock() for _ in range(config.blocks)])
         self.layer_norm = nn.LayerNorm(HIDDEN, bias=False)
         self.linear_1 = Linear(HIDDEN, 4 + HIRES + LOWRES)
 

@@ -17,7 +17,7 @@ from tapkit.errors import ShapeError
 from tapkit.models.base import Prediction, Size
 from tapkit.models.cards.tapir import BOOTSTAPIR_CAUSAL, TAPIR_CAUSAL
 from tapkit.models.graphs import Graph
-from tapkit.models.tapir import BLOCKS, EXPAND, HIDDEN, HIRES, LOWRES, Estimate, MixerPast, QueryFeatures, TapirConfig
+from tapkit.models.tapir import EXPAND, HIDDEN, HIRES, LOWRES, Estimate, MixerPast, QueryFeatures, TapirConfig
 from tapkit.models.tapir_graphs import tapir_graphs
 from tapkit.models.tapir_model import Features, TapirBase, choose_rows, make
 
@@ -48,7 +48,7 @@ class CausalTapir(TapirBase):
 
     def _no_past(self, count: int) -> tuple[MixerPast, ...]:
         narrow, wide = self._zeros(count, HIDDEN), self._zeros(count, EXPAND, HIDDEN)
-        return tuple(MixerPast(narrow, narrow, wide, wide) for _ in range(BLOCKS))
+        return tuple(MixerPast(narrow, narrow, wide, wide) for _ in range(self.network.config.blocks))
 
     def add(self, state: TapirState, of_query: QueryFeatures) -> TapirState:
         """The state with more points, known by their features (see `features_at`); no past yet."""
@@ -120,7 +120,7 @@ class CausalTapir(TapirBase):
     def point_bytes(self, size: Size) -> int:
         """See `CausalModel.point_bytes`: the states before and after a frame, and the widest activations."""
         steps = len(self.levels(size).refined) * self.network.config.iterations
-        state = steps * BLOCKS * 2 * (1 + EXPAND) * HIDDEN * self.network.dtype.itemsize
+        state = steps * self.network.config.blocks * 2 * (1 + EXPAND) * HIDDEN * self.network.dtype.itemsize
         return state * 3 // 2 + 64 * (HIRES + LOWRES) * 4 + 4 * EXPAND * HIDDEN * 4
 
 

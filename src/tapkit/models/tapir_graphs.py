@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tapkit.models.graphs import Graph
-from tapkit.models.tapir import BLOCKS, EXPAND, HIDDEN, HIRES, LOWRES, Maps, MixerPast, QueryFeatures, Tapir
+from tapkit.models.tapir import EXPAND, HIDDEN, HIRES, LOWRES, Maps, MixerPast, QueryFeatures, Tapir
 from tapkit.nn.global_matching import sample_trilinear
 
 _NOTES = "Frames RGB, 0..255, sides multiples of 8; positions in pixels of the frame, (0,0) its outer corner. "
@@ -47,7 +47,7 @@ class UpdatePoints(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Maps of the frame, features [N,C] of the points, state -> xy [N,2], visible [N], confidence [N], state.
 
-        The state: narrow [N,steps,12,2,512] and wide [N,steps,12,2,4,512] hold, for each refinement step and mixer
+        The state: narrow [N,steps,blocks,2,512] and wide [N,steps,blocks,2,4,512] hold, for each refinement step and mixer
         block, the inputs of the two temporal convolutions on the last two frames, older first.
         """
         size = (lowres.shape[1] * 8, lowres.shape[2] * 8)
@@ -57,7 +57,7 @@ class UpdatePoints(nn.Module):
         def mix(step: int, tokens: Tensor) -> Tensor:
             past = [
                 MixerPast(narrow[:, step, k, 0], narrow[:, step, k, 1], wide[:, step, k, 0], wide[:, step, k, 1])
-                for k in range(BLOCKS)
+                for k in range(self.network.config.blocks)
             ]
             update, after = self.network.torch_pips_mixer.step(tokens[0], past)
             narrows.append(torch.stack([torch.stack([p.narrow_older, p.narrow], 1) for p in after], 1))
@@ -78,9 +78,9 @@ def tapir_graphs(network: Tapir) -> list[Graph]:
     plain.load_state_dict(network.state_dict())
     network = plain.eval().requires_grad_(False)
     points, height, width = 3, 64, 72
-    steps = network.config.iterations
-    narrow = torch.zeros(points, steps, BLOCKS, 2, HIDDEN)
-    wide = torch.zeros(points, steps, BLOCKS, 2, EXPAND, HIDDEN)
+    steps, blocks = network.config.iterations, network.config.blocks
+    narrow = torch.zeros(points, steps, blocks, 2, HIDDEN)
+    wide = torch.zeros(points, steps, blocks, 2, EXPAND, HIDDEN)
     by_point = {0: "points"}
     maps = {
         "hires": torch.rand(1, height // 4, width // 4, HIRES),

@@ -214,6 +214,7 @@ class TapirModel(TapirBase):
         """Prediction [N,T,...] for points known by their features alone (see `features_at`)."""
         return self._prediction(size, self.estimate(features, size, of_query, None))
 
+    @torch.inference_mode()
     def estimate(self, features: Features, size: Size, of_query: QueryFeatures, queries: Tensor | None) -> Estimate:
         """The final estimate: the mean over resolutions of positions and logits.
 
@@ -224,9 +225,12 @@ class TapirModel(TapirBase):
         pyramids = [self.network.pyramid(maps[k]) for k in levels.refined]
         at_levels = self._at_levels(levels, of_query)
         frames, count = len(maps[0].lowres), len(of_query.lowres[0])
+        if not count:
+            nothing = torch.zeros(frames, 0, device=self.device)
+            return Estimate(torch.zeros(frames, 0, 2, device=self.device), nothing, nothing)
         at_once = max(_TOKENS.get(self.device.type, _TOKENS_ELSEWHERE) // max(frames, 1), 1)
         parts = []
-        for first in range(0, max(count, 1), at_once):
+        for first in range(0, count, at_once):
             rows = slice(first, first + at_once)
             start = self.network.match(maps[0].lowres, of_query.lowres[0][rows])
             if queries is not None:

@@ -8,7 +8,7 @@ the neighbouring frames, so a frame's features depend on four frames to either s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -287,8 +287,10 @@ def build_tapnet(weights: Mapping[str, Tensor] | None = None, **options: Any) ->
         raise UsageError(f"there is no option {unknown[0]!r}; known are {', '.join(known)}")
     chosen = TapNetOptions(**options)
     feature_dtype(chosen.precision, torch.device("cpu"))
-    if chosen.resolution is not None and min(chosen.resolution) < 1:
-        raise UsageError(f"resolution must be (height, width), got {chosen.resolution}")
+    if chosen.resolution is not None:
+        if min(chosen.resolution) < 1:
+            raise UsageError(f"resolution must be (height, width), got {chosen.resolution}")
+        chosen = replace(chosen, resolution=(int(chosen.resolution[0]), int(chosen.resolution[1])))
     network = TapNetNetwork()
     if weights is not None:
         state = tapnet_from_jax(weights) if is_jax(weights) else weights

@@ -83,6 +83,7 @@ class _PackedWeight(Packable):
 
     weight: Tensor
     packed: Tensor | None = None
+    _trained = True
 
     def _pack_weight(self) -> Tensor:
         raise NotImplementedError
@@ -91,13 +92,14 @@ class _PackedWeight(Packable):
         if self.packed is None and can_pack(self.weight):
             with torch.no_grad():
                 self.packed = self._pack_weight()
+            self._trained = self.weight.requires_grad
             self.weight.requires_grad_(False)
             self.weight.data = self.weight.new_empty(0)
 
     def unpack(self) -> None:
         if self.packed is not None:
             self.weight.data = self.packed.to_dense()
-            self.weight.requires_grad_(True)
+            self.weight.requires_grad_(self._trained)
             self.packed = None
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
