@@ -1,0 +1,87 @@
+"""By how much bfloat16 changes LocoTrack and TAPNext against float32.
+
+    python benchmarks/half_precision.py [ID ...]
+
+Seeded weights under the published names, the protocol's clip (256x256) and its 64 points: LocoTrack on all 24 frames,
+TAPNext streamed over the first four, all points asked on frame 0. Distances in pixels over all points and frames.
+Both read positions off a discrete best cell or bin; random weights leave many nearly tied, and such a point jumps,
+hence the large maxima: trained heat maps have clear peaks. Written to benchmarks/results/half_precision/ID.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "tools")]
+
+STREAMED = 4
+"""Frames for causal models (every one costs the same)."""
+
+
+def tracked(model: str, parity: Any, precision: str) -> Any:
+    """The prediction [N,T,...] of a model with seeded weights."""
+    import torch
+    from calls import HEIGHT, WIDTH, frames, queries
+
+    from tapkit import coords, registry
+    from tapkit.models.base import Prediction
+
+    points = queries(parity)
+    points[:, 1:] = coords.from_centers(points[:, 1:])
+    built = registry.build(model, parity.weights(model.replace("-", "_")), precision=precision)
+    if built.card.streaming == "offline":
+        return built.track(built.encode(frames(parity)), (HEIGHT, WIDTH), points)
+    state, answers, new = built.start((HEIGHT, WIDTH)), [], points[:, 1:]
+    for frame in frames(parity, STREAMED):
+        state, answer = built.step(state, frame, new)
+        answers.append(answer)
+        new = new[:0]
+    return Prediction(*(torch.stack(parts, 1) for parts in zip(*answers, strict=True)))
+
+
+def measure(model: str) -> dict[str, Any]:
+    """The differences for one model."""
+    import torch
+    from check_parity import parity_root, shared_parity
+    from parity import Parity
+    from reference_protocol import machine
+
+    torch.set_num_threads(1)
+    parity = Parity(parity_root(shared_parity()))
+    full, half = (tracked(model, parity, precision) for precision in ("float32", "bfloat16"))
+    change = (full.xy - half.xy).norm(dim=-1).flatten()
+    parts = {
+        name: change.quantile(q).item() for name, q in (("median", 0.5), ("p90", 0.9), ("p95", 0.95), ("max", 1.0))
+    }
+    visible = (full.visible - half.visible).abs()
+    return {
+        "model": model,
+        "change_px": parts,
+        "visible_change": {"mean": visible.mean().item(), "max": visible.max().item()},
+        "machine": machine(),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known = ["locotrack-small", "locotrack-base", "tapnext"]
+    parser.add_argument("models", nargs="*", default=known, help=f"of {', '.join(known)}")
+    folder = HERE / "results" / "half_precision"
+    folder.mkdir(parents=True, exist_ok=True)
+    for model in parser.parse_args().models:
+        result = measure(model)
+        (folder / f"{model}.json").write_text(json.dumps(result, indent=1) + "\n")
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in result["change_px"].items())
+        print(
+            f"{model}: change in pixels: {shown}; visible {result['visible_change']['mean']:.4f} on average", flush=True
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
