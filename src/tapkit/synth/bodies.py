@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,10 +32,13 @@ class Body(NamedTuple):
     """float [F,3,2], 0..1 over the skin, corner origin, v downwards."""
     skin: Tensor | None
     """uint8 [SKIN,SKIN,3]; None: takes any picture."""
+    closed: bool
+    """Whether it encloses a volume, all triangles winding the same way: then its inside is never seen."""
 
     def to(self, device: torch.device | str) -> Body:
         """This body on another device."""
-        return Body(*(None if part is None else part.to(device) for part in self))  # type: ignore[arg-type]
+        skin = None if self.skin is None else self.skin.to(device)
+        return Body(self.corners.to(device), self.normals.to(device), self.uv.to(device), skin, self.closed)
 
 
 def built_in_bodies(count: int = BUILT_IN, seed: int = 0) -> list[Body]:
@@ -71,28 +74,37 @@ def load_bodies(folder: str | Path, limit: int | None = None) -> list[Body]:
     return found
 
 
-def _meshes(scene: object) -> Sequence:
+def _meshes(scene: Any) -> list[Any]:
     """The triangle meshes of a trimesh scene, placed as the scene says."""
-    placed = scene.dump(concatenate=False)  # type: ignore[attr-defined]
+    placed = scene.dump(concatenate=False)
     return [mesh for mesh in placed if hasattr(mesh, "faces") and len(mesh.faces)]
 
 
-def _part(mesh: object) -> Body:
-    faces = np.asarray(mesh.faces)  # type: ignore[attr-defined]
-    corners = torch.from_numpy(np.asarray(mesh.vertices, np.float32)[faces])  # type: ignore[attr-defined]
-    normals = torch.from_numpy(np.array(mesh.vertex_normals, np.float32)[faces])  # type: ignore[attr-defined]
-    visual = mesh.visual  # type: ignore[attr-defined]
+def _part(mesh: Any) -> Body:
+    faces = np.asarray(mesh.faces)
+    corners = torch.from_numpy(np.asarray(mesh.vertices, np.float32)[faces])
+    normals = torch.from_numpy(np.array(mesh.vertex_normals, np.float32)[faces])
+    closed = bool(mesh.is_watertight and mesh.is_winding_consistent)
+    visual = mesh.visual
     uv = getattr(visual, "uv", None)
     material = getattr(visual, "material", None)
     image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
-    plain = uv is None or image is None or min(image.size) < LEAST_SKIN
-    if plain or len(uv) != len(mesh.vertices):  # type: ignore[attr-defined]
-        return Body(corners, normals, torch.empty(0), None)
+    if uv is None or image is None or min(image.size) < LEAST_SKIN or len(uv) != len(mesh.vertices):
+        return _outwards(Body(corners, normals, torch.empty(len(faces), 3, 0), None, closed))
     uv = torch.from_numpy(np.asarray(uv, np.float32)[faces])
     uv = torch.stack([uv[..., 0], 1 - uv[..., 1]], -1)
     uv = uv - uv.amin(1, keepdim=True).floor()
     skin = np.array(image.convert("RGB").resize((SKIN, SKIN)), np.uint8)
-    return Body(corners, normals, uv.clamp(0, 1), torch.from_numpy(skin))
+    return _outwards(Body(corners, normals, uv.clamp(0, 1), torch.from_numpy(skin), closed))
+
+
+def _outwards(body: Body) -> Body:
+    """Triangles re-ordered so that they wind around their normals."""
+    a, b, c = body.corners.unbind(1)
+    wrong = (torch.linalg.cross(b - a, c - a) * body.normals.sum(1)).sum(-1) < 0
+    order = torch.where(wrong[:, None], torch.tensor([0, 2, 1]), torch.tensor([0, 1, 2]))[..., None]
+    parts = [part.gather(1, order.expand(-1, -1, part.shape[2])) for part in (body.corners, body.normals, body.uv)]
+    return Body(parts[0], parts[1], parts[2], body.skin, body.closed)
 
 
 def _joined(parts: list[Body]) -> Body:
@@ -106,8 +118,8 @@ def _joined(parts: list[Body]) -> Body:
     skin = parts[0].skin
     colourful = skin is not None and float(skin.float().std((0, 1)).mean()) > 12
     if len(parts) == 1 and colourful:
-        return Body(corners, normals, parts[0].uv, skin)
-    return Body(corners, normals, _box_uv(corners), None)
+        return Body(corners, normals, parts[0].uv, skin, parts[0].closed)
+    return Body(corners, normals, _box_uv(corners), None, all(part.closed for part in parts))
 
 
 def _box_uv(corners: Tensor) -> Tensor:
@@ -172,7 +184,7 @@ def _grid_body(points: Tensor) -> Body:
     a, b, c, d = grid[:-1, :-1], grid[:-1, 1:], grid[1:, :-1], grid[1:, 1:]
     faces = torch.cat([torch.stack([a, b, c], -1).view(-1, 3), torch.stack([b, d, c], -1).view(-1, 3)])
     uv = torch.stack([x, y], -1).view(-1, 2)
-    return Body(points.view(-1, 3)[faces], normals.view(-1, 3)[faces], uv[faces], None)
+    return _outwards(Body(points.view(-1, 3)[faces], normals.view(-1, 3)[faces], uv[faces], None, True))
 
 
 def body_bank(bodies: Sequence[Body] | str | Path | None, device: torch.device) -> list[Body]:

@@ -27,7 +27,7 @@ class SynthConfig:
     """Share with a hand-held camera."""
     rolling: float = 0.15
     """Share whose rows are exposed one after the other."""
-    blurred: float = 0.25
+    blurred: float = 0.2
     """Share with motion blur; these cost `blur_samples` times as much."""
     blur_samples: int = 5
     solids: float = 0.25
@@ -40,8 +40,9 @@ class SynthConfig:
     """Outlines in the bank; each is turned, stretched and bent anew whenever it is used."""
     pitch: int = 8
     """Size of a cell of the warp mesh in pixels."""
-    pixels_at_once: int = 1 << 21
-    """Frames are rendered in groups of at most this many pixels (sub-frames counted) to bound memory."""
+    pixels_at_once: int | None = None
+    """Clips and frames are rendered in groups of at most this many pixels (sub-frames counted) to bound memory, but
+    of one frame at least; None: as suits the device."""
 
     def __post_init__(self) -> None:
         shares = ("shake", "rolling", "blurred", "solids", "procedural")
@@ -60,5 +61,5 @@ class SynthConfig:
             raise UsageError(f"bending is a gradient from 0 to below 0.6, got {self.bending}")
         if self.blur_samples < 1 or self.blur_samples % 2 == 0:
             raise UsageError(f"blur_samples must be odd, so that one lies at mid-exposure, got {self.blur_samples}")
-        if self.speed < 0 or self.effects < 0 or self.pitch < 2 or self.shapes < 1 or self.pixels_at_once < 1:
-            raise UsageError("speed and effects cannot be negative; pitch, shapes and pixels_at_once are positive")
+        if self.speed < 0 or self.effects < 0 or self.pitch < 2 or self.shapes < 1:
+            raise UsageError("speed and effects cannot be negative; pitch is 2 at least, shapes 1")

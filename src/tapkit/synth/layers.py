@@ -87,7 +87,8 @@ def pictures(
     depth = torch.where(soft, dice.uniform(0.15, 0.45, number), 1.0)
     alpha = (0.5 + distance * (seen / SIDE / blur)[:, None, None, None]).clamp_(0, 1)
     alpha = torch.where(soft[:, None, None, None], alpha * alpha * (3 - 2 * alpha), alpha)
-    return torch.cat([colours, alpha * depth[:, None, None, None]], 1).unflatten(0, (batch, count - 1))
+    drawn = torch.cat([colours, alpha * depth[:, None, None, None]], 1)
+    return drawn.view(batch, count - 1, 4, side, side)
 
 
 def _textures(dice: Dice, config: SynthConfig, photos: PhotoBank, seen: Tensor, side: int) -> Tensor:

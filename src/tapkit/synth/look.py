@@ -56,7 +56,7 @@ def random_look(dice: Dice, config: SynthConfig, batch: int) -> Look:
     focus = random_spline(dice, (batch,), frames, spacing, 1).at(times)[..., 0]
     defocus = (0.5 + focus).clamp(0, 1) * dice.chance(min(1.0, 0.15 * strength), batch)[:, None]
     return Look(
-        light=light.exp().unflatten(-1, (LIGHT_CELLS, LIGHT_CELLS)),
+        light=light.exp().view(batch, frames, LIGHT_CELLS, LIGHT_CELLS),
         exposure=(exposure + tint).exp(),
         gamma=(strength * 0.2 * dice.normal(batch)).exp(),
         defocus=defocus,
@@ -128,7 +128,7 @@ def compressed(frames: Tensor, step: Tensor) -> Tensor:
     height, width = grey.shape[-2:]
     small = F.interpolate(colour.flatten(0, 1), scale_factor=0.5, mode="area", recompute_scale_factor=True)
     grey = _rounded(grey[:, :, None], step)[:, :, 0]
-    small = _rounded(small.unflatten(0, colour.shape[:2]), step * 1.5)
+    small = _rounded(small.view(*colour.shape[:3], *small.shape[2:]), step * 1.5)
     colour = F.interpolate(small.flatten(0, 1), size=(height, width), mode="bilinear").view_as(colour)
     red, blue = grey + colour[:, :, 1] / 0.713, grey + colour[:, :, 0] / 0.564
     green = (grey - 0.299 * red - 0.114 * blue) / 0.587
@@ -149,11 +149,12 @@ def _rounded(planes: Tensor, step: Tensor) -> Tensor:
     down, right = -height % BLOCK, -width % BLOCK
     flat = planes.flatten(0, 2)[:, None]
     padded = F.pad(flat, (0, right, 0, down), mode="replicate")[:, 0] if down or right else flat[:, 0]
-    blocks = padded.unflatten(1, (-1, BLOCK)).unflatten(3, (-1, BLOCK)).transpose(2, 3)
+    rows, columns = padded.shape[1] // BLOCK, padded.shape[2] // BLOCK
+    blocks = padded.reshape(-1, rows, BLOCK, columns, BLOCK).transpose(2, 3)
     matrix = _cosines(planes.device)
     order = torch.arange(BLOCK, device=planes.device)
     steps = (1 + 3 * (order[:, None] + order) / (2 * BLOCK - 2)) * step[:, None, None]
     steps = steps.repeat_interleave(count * channels, 0)[:, None, None]
     rough = ((matrix @ blocks @ matrix.T) / steps).round() * steps
     back = (matrix.T @ rough @ matrix).transpose(2, 3).flatten(3, 4).flatten(1, 2)
-    return back[:, :height, :width].unflatten(0, (batch, count, channels))
+    return back[:, :height, :width].reshape(batch, count, channels, height, width)

@@ -92,12 +92,14 @@ class Motion(NamedTuple):
 
     def clips(self, index: Tensor) -> Motion:
         """Of the clips `index` [n] only."""
-        pick = {
-            name: Spline(value.control[index], value.spacing) if isinstance(value, Spline) else value[index]
-            for name, value in zip(self._fields, self, strict=True)
-            if isinstance(value, (Spline, Tensor)) and name != "layers"
-        }
-        return Motion(**pick, layers=Layers(*(value[index] for value in self.layers)))
+        splines = [Spline(part.control[index], part.spacing) for part in (self.camera, self.shake, self.paths)]
+        layers = Layers(*(value[index] for value in self.layers))
+        return Motion(
+            *splines,
+            *(part[index] for part in (self.rest, self.stretch, self.nearness, self.pivot, self.offset, self.waves)),
+            layers,
+            self.speed[index],
+        )
 
     def camera_matrix(self, times: Tensor) -> Tensor:
         """World to screen at `times` [B,M] -> [B,M,3,3]."""
@@ -107,7 +109,7 @@ class Motion(NamedTuple):
         x, y = -(slow[..., 0] + fast[..., 0]), -(slow[..., 1] + fast[..., 1])
         zero, one = torch.zeros_like(c), torch.ones_like(c)
         rows = [c, -s, c * x - s * y, s, c, s * x + c * y, zero, zero, one]
-        return torch.stack(rows, -1).unflatten(-1, (3, 3))
+        return torch.stack(rows, -1).view(*c.shape, 3, 3)
 
     def matrices(self, times: Tensor) -> Tensor:
         """Texture to screen at `times` [B,M] -> homographies [B,L,M,3,3]; the last entry of each is 1."""
@@ -122,7 +124,7 @@ class Motion(NamedTuple):
         tilt_x, tilt_y = path[..., _TILT_X], path[..., _TILT_Y]
         own = torch.stack([c * width, -s * height, x, s * width, c * height, y, tilt_x, tilt_y, one], -1)
         # The tilt belongs to the texture's own axes and must leave its middle where it is: x and y gain by it.
-        own = own.unflatten(-1, (3, 3))
+        own = own.view(*c.shape, 3, 3)
         own = torch.cat([own[..., :2, :] + own[..., :2, 2:] * _tilts(own), own[..., 2:, :]], -2)
         world = self._hang(own, path[..., _TURN])
         screen = camera[:, None] @ world
@@ -136,7 +138,7 @@ class Motion(NamedTuple):
         zero, one = torch.zeros_like(c), torch.ones_like(c)
         # The limb turns about its own end, which lies at the joint.
         rows = [c * share, -s * share, joint_x + c * 0.7 * share, s * share, c * share, joint_y + s * 0.7 * share]
-        joint = torch.stack([*rows, zero, zero, one + zero], -1).unflatten(-1, (3, 3))
+        joint = torch.stack([*rows, zero, zero, one], -1).view(*c.shape, 3, 3)
         placed = [own[:, 0]]
         for layer in range(1, own.shape[1]):
             parent = self.layers.parent[:, layer]
@@ -252,7 +254,9 @@ def _waves(dice: Dice, config: SynthConfig, layers: Layers) -> Tensor:
     batch, count = layers.size.shape
     shape = (batch, count, WAVES)
     turn, frequency = dice.uniform(0, 2 * math.pi, *shape), dice.uniform(1.0, 4.5, *shape)
-    # The background is larger than the frame: the same waves on it are wider.
+    # A wave is at least four cells of the warp mesh long on the screen.
+    longest = math.pi / 4 * layers.size * max(config.size) / config.pitch
+    frequency = torch.minimum(frequency, longest[..., None].clamp_min(0.8))
     aim = dice.uniform(0, 2 * math.pi, *shape)
     share = dice.uniform(0.2, 1.0, *shape)
     gradient = share / share.sum(-1, keepdim=True) * config.bending * dice.uniform(0, 1, batch, count, 1).square()

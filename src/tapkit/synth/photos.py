@@ -132,7 +132,7 @@ def _halved(level: Tensor) -> Tensor:
     return torch.cat(
         [
             F.avg_pool2d(part.permute(0, 3, 1, 2).float(), 2).add_(0.5).to(torch.uint8).permute(0, 2, 3, 1)
-            for part in level.split(64)
+            for part in torch.split(level, 64)
         ]
     )
 

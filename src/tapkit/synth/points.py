@@ -111,8 +111,8 @@ def positions(scene: Scene, points: Points) -> tuple[Tensor, Tensor]:
     frame = torch.arange(frames, device=points.rank.device).repeat(number).expand(batch, -1)
     layer = points.rank.long().repeat_interleave(frames, 1)
     found, moved = Places(scene.motion, scene.mesh, layer, frame).screen(points.texture.repeat_interleave(frames, 1))
-    xy = found.unflatten(1, (number, frames))
-    wrong = (moved.unflatten(1, (number, frames)) > UNSOLVED) & inside(xy, scene.config.size)
+    xy = found.view(batch, number, frames, 2)
+    wrong = (moved.view(batch, number, frames) > UNSOLVED) & inside(xy, scene.config.size)
     solved = ~wrong.any(-1)
     times = torch.arange(frames, device=xy.device, dtype=torch.float32)
     for clip, solid in scene.solids.items():
@@ -128,7 +128,7 @@ def visibility(scene: Scene, points: Points, xy: Tensor) -> Tensor:
     frames = scene.config.frames
     batch, number = points.rank.shape
     frame = torch.arange(frames, device=xy.device).repeat(number).expand(batch, -1)
-    above = _opacities(scene, xy.flatten(1, 2), frame).unflatten(2, (number, frames))
+    above = _opacities(scene, xy.flatten(1, 2), frame).view(batch, -1, number, frames)
     order = torch.arange(1, above.shape[1] + 1, device=xy.device)[:, None, None]
     hidden = ((above > HIDDEN) & (order > points.rank[:, None, :, None])).any(1)
     times = torch.arange(frames, device=xy.device, dtype=torch.float32)
@@ -143,14 +143,9 @@ def visibility(scene: Scene, points: Points, xy: Tensor) -> Tensor:
 
 def _opacities(scene: Scene, xy: Tensor, frame: Tensor) -> Tensor:
     """Opacity of the layers 1 to L-1 at screen positions [B,n,2] in frames [B,n] -> [B,L-1,n]."""
-    batch, count = scene.pictures.shape[:2]
-    number = xy.shape[1]
-    if count == 0:
-        return xy.new_zeros(batch, 0, number)
-    layer = torch.arange(1, count + 1, device=xy.device).repeat_interleave(number).expand(batch, -1)
-    places = Places(scene.motion, scene.mesh, layer, frame.repeat(1, count))
-    texture = places.texture(xy.repeat(1, count, 1)).unflatten(1, (count, number))
-    return opacity(scene.pictures, texture)
+    if scene.pictures.shape[1] == 0:
+        return xy.new_zeros(xy.shape[0], 0, xy.shape[1])
+    return opacity(scene.pictures, scene.mesh.at(xy, frame)[:, 1:])
 
 
 def _weighted(dice: Dice, weight: Tensor, number: int) -> Tensor:

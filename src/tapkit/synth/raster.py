@@ -12,14 +12,16 @@ from torch import Tensor
 NOTHING = -1
 
 
-def rasterise(xy: Tensor, near: Tensor, size: tuple[int, int], supersample: int = 1) -> Tensor:
+def rasterise(xy: Tensor, near: Tensor, size: tuple[int, int], supersample: int = 1, closed: bool = False) -> Tensor:
     """Which triangle is seen at each sub-pixel centre.
 
     Args:
-        xy: float [M,F,3,2], corners of F triangles in M pictures, in pixels, corner origin; either orientation.
+        xy: float [M,F,3,2], corners of F triangles in M pictures, in pixels, corner origin.
         near: float [M,F,3], 1/w of the corners; triangles with a corner that is not positive are left out.
         size: (height, width).
         supersample: samples per pixel along each axis.
+        closed: the triangles enclose a body and wind clockwise seen from its inside: those that face away are hidden
+            by others and are left out. Else both sides are seen.
 
     Returns:
         int64 [M, height*supersample, width*supersample], index of the triangle or `NOTHING`.
@@ -31,27 +33,46 @@ def rasterise(xy: Tensor, near: Tensor, size: tuple[int, int], supersample: int 
     limit = xy.new_tensor([width, height])
     first = (xy.amin(1) - 0.5).ceil().clamp_min(0).minimum(limit)
     last = (xy.amax(1) - 0.5).floor().clamp_min(-1).minimum(limit - 1)
-    span = (last - first + 1).clamp_min(0).long()
+    span = (last - first + 1).clamp_min(0)
     area = doubled_area(xy)
-    usable = (near > 0).all(-1) & (area.abs() > 1e-9) & torch.isfinite(xy).flatten(1).all(-1)
-    count = torch.where(usable, span[:, 0] * span[:, 1], 0)
-    triangle = torch.repeat_interleave(torch.arange(len(xy), device=xy.device), count)
-    place = torch.arange(len(triangle), device=xy.device) - (count.cumsum(0) - count)[triangle]
-    columns = span[triangle, 0]
-    column = place % columns + first[triangle, 0].long()
-    row = place.div(columns, rounding_mode="floor") + first[triangle, 1].long()
-    centre = torch.stack([column, row], -1) + 0.5
-    weights = barycentric(xy[triangle], centre)
-    inside = (weights >= 0).all(-1)
-    triangle, weights = triangle[inside], weights[inside]
-    pixel = (triangle.div(faces, rounding_mode="floor") * height + row[inside]) * width + column[inside]
-    depth = (weights * near[triangle]).sum(-1)
+    usable = (near > 0).all(-1) & (area.abs() > 1e-9) & torch.isfinite(xy).flatten(1).all(-1) & (span > 0).all(-1)
+    if closed:
+        usable &= area < 0
+    kept = usable.nonzero()[:, 0]
+    xy, near, first, span = xy[kept], near[kept], first[kept], span[kept]
+    count = (span[:, 0] * span[:, 1]).long()
+    triangle = torch.repeat_interleave(torch.arange(len(kept), device=xy.device), count)
+    place = (torch.arange(len(triangle), device=xy.device) - (count.cumsum(0) - count)[triangle]).float()
+    # Where a triangle's pairs begin, its weights there, and by how much these and the depth grow per sub-pixel.
+    planes = _planes(xy, near, first + 0.5)
+    own = torch.cat([span[:, :1], first[:, 1:] * width + first[:, :1], planes], 1)[triangle]
+    down = ((place + 0.5) / own[:, 0]).floor()
+    across = place - down * own[:, 0]
+    values = own[:, 2:6].addcmul(own[:, 6:10], across[:, None]).addcmul_(own[:, 10:14], down[:, None])
+    inside = ((values[:, 0] >= 0) & (values[:, 1] >= 0) & (values[:, 2] >= 0)).nonzero()[:, 0]
+    triangle, depth = kept[triangle[inside]], values[inside, 3]
+    pixel = (own[inside, 1] + down[inside] * width + across[inside]).long()
+    pixel += triangle.div(faces, rounding_mode="floor") * (height * width)
     nearest = depth.new_zeros(pictures * height * width).scatter_reduce_(0, pixel, depth, "amax")
-    wins = depth == nearest[pixel]
+    wins = (depth == nearest[pixel]).nonzero()[:, 0]
     seen = torch.full((pictures * height * width,), NOTHING, dtype=torch.int64, device=xy.device)
     # Of triangles at exactly the same depth the last one counts, on every device.
     seen.scatter_reduce_(0, pixel[wins], triangle[wins] % faces, "amax")
     return seen.view(pictures, height, width)
+
+
+def _planes(xy: Tensor, near: Tensor, origin: Tensor) -> Tensor:
+    """Three weights and 1/w of triangles [n,3,2] as planes over the screen, seen from `origin` [n,2].
+
+    Returns:
+        float [n,12]: the four values at the origin, their change per pixel to the right, and per pixel down.
+    """
+    value = barycentric(xy, origin)
+    a, b, c = xy.unbind(1)
+    area = doubled_area(xy)[:, None]
+    right = torch.stack([b[:, 1] - c[:, 1], c[:, 1] - a[:, 1], a[:, 1] - b[:, 1]], -1) / area
+    down = torch.stack([c[:, 0] - b[:, 0], a[:, 0] - c[:, 0], b[:, 0] - a[:, 0]], -1) / area
+    return torch.cat([part for w in (value, right, down) for part in (w, (w * near).sum(-1, keepdim=True))], -1)
 
 
 def doubled_area(triangle: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -41,22 +40,29 @@ def composite(back: Tensor, pictures: Tensor, mesh: Mesh, frames: slice, overlay
     vertices = mesh.texture[:, 0, frames]
     grid = upsample(vertices * background_scale(back)).reshape(batch, -1, width, 2)
     canvas = F.grid_sample(back, grid, padding_mode="reflection", align_corners=False)
+    canvas = canvas.view(batch, 3, -1, height, width)
     _lay_over(canvas, overlays, 0)
     for layer in range(pictures.shape[1]):
-        grid = upsample(mesh.texture[:, layer + 1, frames]).reshape(batch, -1, width, 2)
-        drawn = F.grid_sample(pictures[:, layer], grid, padding_mode="zeros", align_corners=False)
-        canvas = torch.lerp(canvas, drawn[:, :3], drawn[:, 3:])
+        vertices = mesh.texture[:, layer + 1, frames]
+        extent = upsample.extent(vertices.flatten(0, 2))
+        if extent is not None:
+            grid = upsample(vertices, *extent)
+            shape = grid.shape[3:5]
+            drawn = F.grid_sample(
+                pictures[:, layer], grid.reshape(batch, -1, shape[1], 2), padding_mode="zeros", align_corners=False
+            ).view(batch, 4, -1, *shape)
+            canvas[..., extent[0], extent[1]].lerp_(drawn[:, :3], drawn[:, 3:])
         _lay_over(canvas, overlays, layer + 1)
-    canvas = canvas.unflatten(2, (-1, moments, height))
+    canvas = canvas.view(batch, 3, -1, moments, height, width)
     return canvas.mean(3) if moments > 1 else canvas[:, :, :, 0]
 
 
 def _lay_over(canvas: Tensor, overlays: Sequence[Overlay], layer: int) -> None:
-    """Blend the overlays right above `layer` into canvas [B,3,F*K*H,W], in place."""
+    """Blend the overlays right above `layer` into canvas [B,3,F*K,H,W], in place."""
     for overlay in overlays:
         if overlay.above == layer:
-            flat = overlay.pictures.transpose(0, 1).flatten(1, 2)
-            canvas[overlay.clip] = torch.lerp(canvas[overlay.clip], flat[:3], flat[3:])
+            drawn = overlay.pictures.transpose(0, 1)
+            canvas[overlay.clip].lerp_(drawn[:3], drawn[3:])
 
 
 def background_scale(back: Tensor) -> Tensor:
@@ -69,4 +75,4 @@ def opacity(pictures: Tensor, texture: Tensor) -> Tensor:
     flat = F.grid_sample(
         pictures[:, :, 3:].flatten(0, 1), texture.flatten(0, 1)[:, None], padding_mode="zeros", align_corners=False
     )
-    return flat[:, 0, 0].unflatten(0, pictures.shape[:2])
+    return flat.view(texture.shape[:3])

@@ -19,6 +19,9 @@ from tapkit.synth.shapes import ShapeBank
 from tapkit.synth.solids import Solid, View, draw_solid, random_solid, view
 from tapkit.synth.warp import Mesh, make_mesh
 
+AT_ONCE, AT_ONCE_CPU = 1 << 24, 1 << 18
+"""Pixels rendered together; on a CPU few, so that they stay in its cache and layers are clipped to where they are."""
+
 
 class Scene(NamedTuple):
     """B clips before they are filmed."""
@@ -82,24 +85,30 @@ def film(scene: Scene, noise: torch.Generator) -> Tensor:
     """
     config = scene.config
     height, width = config.size
-    device = scene.lag.device
-    count = len(scene.lag)
-    video = torch.empty((count, config.frames, 3, height, width), dtype=torch.uint8, device=device)
+    room = config.pixels_at_once or (AT_ONCE_CPU if scene.lag.device.type == "cpu" else AT_ONCE)
+    video = torch.empty((len(scene.lag), config.frames, 3, height, width), dtype=torch.uint8, device=scene.lag.device)
     for blurred in (False, True):
-        index = ((scene.exposure > 0) == blurred).nonzero()[:, 0]
-        if len(index) == 0:
-            continue
-        moments = _moments(scene, index) if blurred else scene.lag.new_zeros(len(index), 1)
-        mesh = _exposed(scene, index, moments) if blurred else Mesh(scene.mesh.texture[index], config.size)
-        back, layers = scene.back[index], scene.pictures[index]
-        look = Look(*(value[index] for value in scene.look))
-        step = max(1, config.pixels_at_once // (len(index) * moments.shape[1] * height * width))
-        for first in range(0, config.frames, step):
-            frames = slice(first, min(first + step, config.frames))
-            overlays = _overlays(scene, index, frames, moments)
-            drawn = composite(back, layers, mesh, frames, overlays)
-            video[index, frames] = apply_look(drawn, look, first, noise)
+        chosen = ((scene.exposure > 0) == blurred).nonzero()[:, 0]
+        per_frame = height * width * (config.blur_samples if blurred else 1)
+        together = max(1, room // (per_frame * config.frames))
+        step = max(1, room // (per_frame * together))
+        for index in torch.split(chosen, together):
+            if len(index):
+                _film_some(scene, index, blurred, step, noise, video)
     return video
+
+
+def _film_some(scene: Scene, index: Tensor, blurred: bool, step: int, noise: torch.Generator, video: Tensor) -> None:
+    """Render the clips `index` into `video`, `step` frames at a time."""
+    config = scene.config
+    moments = _moments(scene, index) if blurred else scene.lag.new_zeros(len(index), 1)
+    mesh = _exposed(scene, index, moments) if blurred else Mesh(scene.mesh.texture[index], config.size)
+    back, layers = scene.back[index], scene.pictures[index]
+    look = Look(*(value[index] for value in scene.look))
+    for first in range(0, config.frames, step):
+        frames = slice(first, min(first + step, config.frames))
+        drawn = composite(back, layers, mesh, frames, _overlays(scene, index, frames, moments))
+        video[index, frames] = apply_look(drawn, look, first, noise)
 
 
 def _moments(scene: Scene, index: Tensor) -> Tensor:
@@ -125,9 +134,10 @@ def _overlays(scene: Scene, index: Tensor, frames: slice, moments: Tensor) -> li
         solid = scene.solids[clip]
         times = torch.arange(frames.start, frames.stop, device=index.device, dtype=torch.float32)
         if moments.shape[1] == 1:
-            seen = View(*(part[frames] for part in scene.views[clip]))
+            seen = scene.views[clip].moments(frames)
         else:
             times = (times[:, None] + moments[place]).flatten()
-            seen = view(solid, times)
+            # The moments are averaged: that smooths edges already.
+            seen = view(solid, times, supersample=1)
         found.append(Overlay(place, solid.above, draw_solid(solid, seen, times)))
     return found

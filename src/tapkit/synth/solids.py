@@ -124,7 +124,7 @@ def _turn(solid: Solid, times: Tensor) -> tuple[Tensor, Tensor]:
     about_x = torch.stack([one, zero, zero, zero, c[:, 0], -s[:, 0], zero, s[:, 0], c[:, 0]], -1)
     about_y = torch.stack([c[:, 1], zero, s[:, 1], zero, one, zero, -s[:, 1], zero, c[:, 1]], -1)
     about_z = torch.stack([c[:, 2], -s[:, 2], zero, s[:, 2], c[:, 2], zero, zero, zero, one], -1)
-    x, y, z = (matrix.unflatten(-1, (3, 3)) for matrix in (about_x, about_y, about_z))
+    x, y, z = (matrix.view(-1, 3, 3) for matrix in (about_x, about_y, about_z))
     return z @ y @ x, path
 
 
@@ -152,13 +152,18 @@ class View(NamedTuple):
     near: Tensor
     """[M,F,3]."""
     seen: Tensor
-    """int64 [M, height*SUPERSAMPLE, width*SUPERSAMPLE]."""
+    """int64 [M, height*supersample, width*supersample]."""
+    supersample: int
+
+    def moments(self, chosen: slice) -> View:
+        """Of some moments only."""
+        return View(self.xy[chosen], self.near[chosen], self.seen[chosen], self.supersample)
 
 
-def view(solid: Solid, times: Tensor) -> View:
+def view(solid: Solid, times: Tensor, supersample: int = SUPERSAMPLE) -> View:
     """Project and rasterise at times [M]."""
     xy, near = project(solid, _deformed(solid, solid.body.corners, times), times)
-    return View(xy, near, rasterise(xy, near, solid.frame, SUPERSAMPLE))
+    return View(xy, near, rasterise(xy, near, solid.frame, supersample, solid.body.closed), supersample)
 
 
 def draw_solid(solid: Solid, seen: View, times: Tensor) -> Tensor:
@@ -166,7 +171,7 @@ def draw_solid(solid: Solid, seen: View, times: Tensor) -> Tensor:
     moments, height, width = seen.seen.shape
     picture, row, column = (seen.seen != NOTHING).nonzero(as_tuple=True)
     face = seen.seen[picture, row, column]
-    centre = (torch.stack([column, row], -1) + 0.5) / SUPERSAMPLE
+    centre = (torch.stack([column, row], -1) + 0.5) / seen.supersample
     weights = barycentric(seen.xy[picture, face], centre)
     weights = surface_weights(weights, seen.near[picture, face])[..., None]
     uv = (weights * solid.body.uv[face]).sum(1)
@@ -182,7 +187,7 @@ def draw_solid(solid: Solid, seen: View, times: Tensor) -> Tensor:
     colour = (skin * (0.75 + 0.4 * lit) + glare).clamp(0, 1)
     canvas = torch.zeros((4, moments * height * width), device=uv.device)
     canvas[:, (picture * height + row) * width + column] = torch.cat([colour, torch.ones_like(lit)[None]])
-    pooled = F.avg_pool2d(canvas.view(4, moments, height, width).transpose(0, 1), SUPERSAMPLE)
+    pooled = F.avg_pool2d(canvas.view(4, moments, height, width).transpose(0, 1), seen.supersample)
     alpha = pooled[:, 3:]
     return torch.cat([pooled[:, :3] / alpha.clamp_min(1e-3), alpha], 1)
 
@@ -199,12 +204,12 @@ def touched(solid: Solid, seen: View, xy: Tensor, frame: Tensor) -> tuple[Tensor
 
     The points are those at the centres of the sub-pixels, where the z-buffer is exact.
     """
-    place = (xy * SUPERSAMPLE).floor().long()
+    place = (xy * seen.supersample).floor().long()
     _, height, width = seen.seen.shape
     column, row = place[:, 0].clamp(0, width - 1), place[:, 1].clamp(0, height - 1)
     face = seen.seen[frame, row, column]
     there = face.clamp_min(0)
-    centre = (torch.stack([column, row], -1) + 0.5) / SUPERSAMPLE
+    centre = (torch.stack([column, row], -1) + 0.5) / seen.supersample
     weights = surface_weights(barycentric(seen.xy[frame, there], centre), seen.near[frame, there])
     return face != NOTHING, SurfacePoints(there, weights)
 
@@ -213,10 +218,10 @@ def follow(solid: Solid, seen: View, points: SurfacePoints, times: Tensor) -> tu
     """Surface points at times [M] (those of the view) -> pixels [n,M,2], and bool [n,M]: not hidden by the body."""
     corners = _deformed(solid, solid.body.corners[points.face], times)
     xy, near = project(solid, (corners * points.weights[..., None]).sum(-2), times)
-    hidden = covered(seen.xy, seen.near, seen.seen, SUPERSAMPLE, xy, near)
+    hidden = covered(seen.xy, seen.near, seen.seen, seen.supersample, xy, near)
     return xy.transpose(0, 1), ~hidden.transpose(0, 1)
 
 
 def covers(seen: View, xy: Tensor) -> Tensor:
     """Whether the body lies over screen positions xy [n,M,2], one for each moment of the view -> bool [n,M]."""
-    return covered(seen.xy, seen.near, seen.seen, SUPERSAMPLE, xy.transpose(0, 1)).transpose(0, 1)
+    return covered(seen.xy, seen.near, seen.seen, seen.supersample, xy.transpose(0, 1)).transpose(0, 1)

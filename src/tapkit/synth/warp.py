@@ -19,6 +19,7 @@ from tapkit.synth.motion import WAVES, Motion, bent
 
 MARGIN = 2
 _LEAST_DEPTH = 0.2
+ALL = slice(None)
 
 
 class Mesh(NamedTuple):
@@ -34,6 +35,24 @@ class Mesh(NamedTuple):
         """(height, width) of a cell in pixels."""
         rows, columns = self.texture.shape[4:6]
         return self.size[0] / (rows - 1 - 2 * MARGIN), self.size[1] / (columns - 1 - 2 * MARGIN)
+
+    def at(self, xy: Tensor, frame: Tensor) -> Tensor:
+        """Texture positions of all layers at screen positions xy [B,n,2] (pixels, in the frame) in frames [B,n].
+
+        Returns:
+            float [B,L,n,2], at the first moment.
+        """
+        batch, layers, _, _, rows, columns = self.texture.shape[:6]
+        cell_height, cell_width = self.cell
+        u, v = xy[..., 0] / cell_width + MARGIN, xy[..., 1] / cell_height + MARGIN
+        column, row = u.floor().clamp(0, columns - 2), v.floor().clamp(0, rows - 2)
+        fx, fy = (u - column).clamp(0, 1)[:, None, :, None], (v - row).clamp(0, 1)[:, None, :, None]
+        vertices = self.texture[:, :, :, 0].reshape(batch, layers, -1, 2)
+        first = frame * (rows * columns) + (row * columns + column).long()
+        first = first[:, None, :, None].expand(-1, layers, -1, 2)
+        top = torch.lerp(vertices.gather(2, first), vertices.gather(2, first + 1), fx)
+        first = first + columns
+        return torch.lerp(top, torch.lerp(vertices.gather(2, first), vertices.gather(2, first + 1), fx), fy)
 
 
 def make_mesh(
@@ -64,7 +83,8 @@ def make_mesh(
     w = (g[..., 2, 0] * x_ + g[..., 2, 1] * y_ + g[..., 2, 2]).clamp_min(_LEAST_DEPTH)
     v = torch.stack([(g[..., i, 0] * x_ + g[..., i, 1] * y_ + g[..., i, 2]) / w for i in range(2)], -1)
     texture = v + motion.bend(v, flat)
-    return Mesh(texture.unflatten(2, (frames, moments.shape[1], len(y))), size)
+    batch, layers = texture.shape[:2]
+    return Mesh(texture.view(batch, layers, frames, moments.shape[1], len(y), len(x), 2), size)
 
 
 def pixel_matrix(size: tuple[int, int], device: torch.device | str) -> Tensor:
@@ -82,7 +102,7 @@ def inverse(matrix: Tensor) -> Tensor:
 
 
 class Upsampler:
-    """Bilinear interpolation of meshes at all pixel centres, as two matrix products."""
+    """Bilinear interpolation of meshes at pixel centres, as two matrix products."""
 
     def __init__(self, mesh: Mesh) -> None:
         height, width = mesh.size
@@ -91,12 +111,33 @@ class Upsampler:
         self._down = _hat(height, rows, device)
         self._across = torch.kron(_hat(width, columns, device).T.contiguous(), torch.eye(2, device=device))
         self._inner = (slice(MARGIN, MARGIN + rows), slice(MARGIN, MARGIN + columns))
+        self._cell = mesh.cell
+        self._size = mesh.size
 
-    def __call__(self, vertices: Tensor) -> Tensor:
-        """Vertices [...,R,C,2] -> texture positions of the pixels [...,H,W,2]."""
-        rows, columns = self._inner
-        inner = vertices[..., rows, columns, :].flatten(-2)
-        return (self._down @ inner @ self._across).unflatten(-1, (-1, 2))
+    def __call__(self, vertices: Tensor, rows: slice = ALL, columns: slice = ALL) -> Tensor:
+        """Vertices [...,R,C,2] -> texture positions of all pixels, or those in `rows` and `columns` [...,h,w,2]."""
+        inner = vertices[..., self._inner[0], self._inner[1], :].flatten(-2)
+        start, stop, _ = columns.indices(self._size[1])
+        flat = self._down[rows] @ inner @ self._across[:, 2 * start : 2 * stop]
+        return flat.view(*flat.shape[:-1], -1, 2)
+
+    def extent(self, vertices: Tensor) -> tuple[slice, slice] | None:
+        """Rows and columns of pixels within which some vertices [n,R,C,2] fall on a texture (-1..1); None: none do."""
+        inner = vertices[:, self._inner[0], self._inner[1]]
+        corners = torch.stack([inner[:, :-1, :-1], inner[:, 1:, :-1], inner[:, :-1, 1:], inner[:, 1:, 1:]])
+        hit = ((corners.amin(0) < 1) & (corners.amax(0) > -1)).all(-1).any(0)
+        rows, columns = hit.any(1).nonzero()[:, 0].tolist(), hit.any(0).nonzero()[:, 0].tolist()
+        if not rows:
+            return None
+        return (
+            _pixels(rows[0], rows[-1] + 1, self._cell[0], self._size[0]),
+            _pixels(columns[0], columns[-1] + 1, self._cell[1], self._size[1]),
+        )
+
+
+def _pixels(first: int, last: int, cell: float, length: int) -> slice:
+    """The pixels of the cells from vertex `first` to vertex `last`."""
+    return slice(max(0, math.floor(first * cell)), min(length, math.ceil(last * cell)))
 
 
 def _hat(pixels: int, vertices: int, device: torch.device) -> Tensor:
@@ -110,15 +151,15 @@ class Places:
 
     def __init__(self, motion: Motion, mesh: Mesh, layer: Tensor, frame: Tensor) -> None:
         """layer, frame: int64 [B,n]. `mesh` must have the one moment of mid-exposure."""
-        batch, layers, frames = mesh.texture.shape[:3]
+        batch, _, frames = mesh.texture.shape[:3]
         self.mesh = mesh
         times = torch.arange(frames, device=layer.device, dtype=torch.float32).expand(batch, -1)
         matrices = motion.matrices(times)
         which = layer * frames + frame
-        self._forward = _take(matrices.flatten(3), which).unflatten(-1, (3, 3))
+        self._forward = _take(matrices.flatten(3), which)
         back = inverse(matrices) @ pixel_matrix(mesh.size, layer.device)
         self._back = _take(back.flatten(3), which)
-        self._waves = _take(motion.waves.flatten(2)[:, :, None], layer).unflatten(-1, (WAVES, 6))
+        self._waves = _take(motion.waves.flatten(2)[:, :, None], layer).view(*layer.shape, WAVES, 6)
         self._time = frame * motion.speed[:, None]
         rows, columns = mesh.texture.shape[4:6]
         self._base = which * (rows * columns)
@@ -158,39 +199,34 @@ class Places:
         top = torch.lerp(corner(0), corner(1), fx)
         return torch.lerp(top, torch.lerp(corner(columns), corner(columns + 1), fx), fy)
 
-    def screen(self, texture: Tensor, steps: int = 6) -> tuple[Tensor, Tensor]:
+    def screen(self, texture: Tensor, steps: int = 4) -> tuple[Tensor, Tensor]:
         """Solve for the screen positions at which texture points [B,n,2] are seen.
 
         Returns:
             xy [B,n,2] in pixels, and the distance [B,n] in pixels by which the last step still moved.
         """
         v = texture
-        for _ in range(8):
+        for _ in range(6):
             v = texture - bent(v, self._waves, self._time)
+        x, y = v.unbind(-1)
         p = self._forward
-        w = (p[..., 2, 0] * v[..., 0] + p[..., 2, 1] * v[..., 1] + p[..., 2, 2]).clamp_min(_LEAST_DEPTH / 2)
-        seen = torch.stack(
-            [(p[..., i, 0] * v[..., 0] + p[..., i, 1] * v[..., 1] + p[..., i, 2]) / w for i in (0, 1)], -1
-        )
+        w = (p[..., 6] * x + p[..., 7] * y + p[..., 8]).clamp_min(_LEAST_DEPTH / 2)
+        seen = [(p[..., 3 * i] * x + p[..., 3 * i + 1] * y + p[..., 3 * i + 2]) / w for i in (0, 1)]
         height, width = self.mesh.size
-        xy = seen * (max(height, width) / 2) + seen.new_tensor([width / 2, height / 2])
-        moved = torch.zeros_like(xy[..., 0])
-        jacobian = self._jacobian(xy)
+        xy = torch.stack(seen, -1) * (max(height, width) / 2) + x.new_tensor([width / 2, height / 2])
+        moved, jacobian = torch.zeros_like(x), torch.empty(0)
         for step in range(steps):
-            if step in (1, 3):
-                jacobian = self._jacobian(xy)
-            change = _solve(jacobian, texture - self.texture(xy)).clamp(-24, 24)
+            here = self.texture(xy)
+            if step < 2:
+                jacobian = self._jacobian(xy, here)
+            change = _solve(jacobian, texture - here).clamp(-24, 24)
             xy, moved = xy + change, torch.linalg.vector_norm(change, dim=-1)
         return xy, moved
 
-    def _jacobian(self, xy: Tensor, step: float = 0.25) -> Tensor:
-        """Derivative of texture by screen position [B,n,2,2], by central differences."""
-        columns = []
-        for axis in (0, 1):
-            shift = xy.new_zeros(2)
-            shift[axis] = step
-            columns.append((self.texture(xy + shift) - self.texture(xy - shift)) / (2 * step))
-        return torch.stack(columns, -1)
+    def _jacobian(self, xy: Tensor, here: Tensor, step: float = 0.25) -> Tensor:
+        """Derivative of texture by screen position [B,n,2,2], from differences to the values `here` at xy."""
+        right, down = (self.texture(xy + xy.new_tensor(shift)) for shift in ([step, 0.0], [0.0, step]))
+        return torch.stack([right - here, down - here], -1) / step
 
 
 def _take(values: Tensor, index: Tensor) -> Tensor:
