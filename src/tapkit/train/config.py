@@ -44,9 +44,9 @@ class LossWeights:
     """The same of each candidate after its look."""
     hidden: float = 0.1
     """What a hidden point counts in these, beside 1 for a visible one."""
-    matching: float = 0.3
+    matching: float = 0.5
     """Cross-entropy of global matching over the cells of the frame."""
-    around: float = 0.2
+    around: float = 0.3
     """Cross-entropy of the last look over the cells of the fine map."""
     score: float = 0.3
     """Which candidates are right."""
@@ -149,7 +149,11 @@ def preset(name: str, steps: int | None = None, **changes: Any) -> TrainConfig:
     if steps is not None:
         if steps < len(config.stages):
             raise UsageError(f"{name} has {len(config.stages)} stages and needs at least as many steps, got {steps}")
-        factor = steps / config.steps
-        stages = [replace(stage, steps=max(round(stage.steps * factor), 1)) for stage in config.stages]
+        # Ends in proportion, but a step for each at least; the last end is exact.
+        ends = [sum(stage.steps for stage in config.stages[: n + 1]) for n in range(len(config.stages))]
+        left = len(ends) - 1
+        ends = [min(max(round(end * steps / config.steps), n + 1), steps - left + n) for n, end in enumerate(ends)]
+        lengths = [end - before for before, end in zip([0, *ends], ends, strict=False)]
+        stages = [replace(stage, steps=count) for stage, count in zip(config.stages, lengths, strict=True)]
         config = replace(config, stages=tuple(stages), warmup=min(config.warmup, max(steps // 20, 1)))
     return replace(config, **changes)

@@ -28,6 +28,7 @@ def export_weights(path: Path, average: Mapping[str, Tensor], facts: Mapping[str
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: value.detach().to("cpu", torch.float16).contiguous() for name, value in average.items()}, path)
+        path.chmod(0o644)  # safetensors writes for the owner alone
         card = {
             "model": "strand",
             "licence": "Apache-2.0",

@@ -62,7 +62,7 @@ def cell_entropy(logits: Tensor, target: Tensor, shape: tuple[int, int], x_slow:
     corner = torch.minimum(place.floor(), (limit - 1).clamp(min=0))
     fraction = place - corner
     logs = logits.log_softmax(-1)
-    total = torch.zeros_like(logs[:, 0])
+    total: Tensor = torch.zeros_like(logs[:, 0])
     for dx in (0, 1):
         for dy in (0, 1):
             x, y = corner[:, 0].long() + dx, corner[:, 1].long() + dy
@@ -90,7 +90,10 @@ def frame_losses(step: Step, truth: Truth, size: tuple[int, int], config: TrainC
 
     def near(place: Tensor) -> Tensor:
         """Whether the point can be seen from there."""
-        return misses(place.detach()).norm(dim=-1) < REACH
+        return distance(place) < REACH
+
+    def distance(answer: Tensor) -> Tensor:
+        return misses(answer.detach()).square().sum(-1).sqrt()
 
     parts = {}
     parts["position"] = mean_where(huber(misses(step.xy) / unit, 1.0), weight * near(step.looked))
@@ -104,10 +107,10 @@ def frame_losses(step: Step, truth: Truth, size: tuple[int, int], config: TrainC
     offset = (xy - step.looked) / STRIDES[0] + side // 2
     entropy, inside = cell_entropy(step.around, offset, (side, side), x_slow=True)
     parts["around"] = mean_where(entropy, seen & inside)
-    right = (misses(step.refined.detach()).norm(dim=-1) < config.radius).float()
+    right = (distance(step.refined) < config.radius).float()
     parts["score"] = mean_where(_entropy(step.scores, right), seen[:, None].expand_as(right))
     parts["visible"] = mean_where(_entropy(step.visible, truth.visible.float()), truth.active & truth.known)
-    within_radius = (misses(step.xy.detach()).norm(dim=-1) < config.radius).float()
+    within_radius = (distance(step.xy) < config.radius).float()
     parts["confidence"] = mean_where(_entropy(step.confidence, within_radius), seen.float() + 0.3 * unseen.float())
     return parts
 
