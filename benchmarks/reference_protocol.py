@@ -1,12 +1,13 @@
 """What our networks cost beside the originals, measured as parity/reference_cost.md measured those.
 
-    python benchmarks/reference_protocol.py [NAME ...] [--set precision=bfloat16] [--repeat 3] [--list]
+    python benchmarks/reference_protocol.py [NAME ...] [--set precision=bfloat16] [--repeat 3] [--list] [--docs]
 
 NAME is a module of benchmarks/calls/ (all of them by default). Each is measured in a fresh process with one thread:
 process CPU time of the second of two runs, divided by `parity/calibrate.py`'s workload timed in the same process (mean
 of one before and one after); peak = growth of the resident memory's high-water mark over the built model. With
 --repeat the median ratio of that many processes is reported (other work on the machine disturbs even CPU time).
-The table is printed, and every measurement stored in benchmarks/results/reference_protocol/NAME[.OPTIONS].json.
+The table is printed, and every measurement stored in benchmarks/results/reference_protocol/NAME[.OPTIONS].json; --docs
+copies the stored figures into the documentation.
 Linux only (peak memory comes from /proc).
 """
 
@@ -158,16 +159,48 @@ def report(name: str, options: dict[str, Any], repeat: int) -> None:
     (RESULTS / f"{label}.json").write_text(json.dumps(stored, indent=1) + "\n")
 
 
+def table(labels: list[str]) -> str:
+    """The stored measurements of these labels (NAME or NAME.OPTIONS) as a Markdown table."""
+    rows = ["| called as | ratio | of the original's | peak MiB | of the original's |", "|---|---|---|---|---|"]
+    for label in labels:
+        stored = json.loads((RESULTS / f"{label}.json").read_text())
+        reference = stored["reference"]
+        shares = [
+            "" if reference is None else f"{stored[key] / reference[key]:.2f} x {reference[key]:g}"
+            for key in ("ratio", "peak_mib")
+        ]
+        cells = [label, f"{stored['ratio']:.1f}", shares[0], f"{stored['peak_mib']:.0f}", shares[1]]
+        rows.append("| " + " | ".join(cells) + " |")
+    measured = stored["machine"]
+    rows.append(f"\nMeasured on one core of {measured['cpu']}, torch {measured['torch']}, {measured['date']}.")
+    return "\n".join(rows)
+
+
+def write_docs(folder: Path) -> None:
+    """Put the tables into the pages of `folder` that ask for them: <!-- cost: LABEL ... --> up to <!-- /cost -->."""
+    asked = re.compile(r"(<!-- cost: ([^>]*?) -->\n).*?(<!-- /cost -->)", re.DOTALL)
+    for page in sorted(folder.glob("**/*.md")):
+        before = page.read_text()
+        after = asked.sub(lambda found: f"{found[1]}{table(found[2].split())}\n{found[3]}", before)
+        if after != before:
+            page.write_text(after)
+            print(f"updated {page}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="modules of benchmarks/calls/ (default: all)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the factory")
     parser.add_argument("--repeat", type=int, default=1, help="fresh processes to take the median of")
     parser.add_argument("--list", action="store_true", help="only say which names there are")
+    parser.add_argument("--docs", action="store_true", help="only put the stored results into the pages of docs/")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         print(json.dumps(measure(*json.loads(arguments.child))))
+        return 0
+    if arguments.docs:
+        write_docs(HERE.parent / "docs")
         return 0
     if arguments.list:
         print("\n".join(names()))

@@ -85,7 +85,9 @@ def normed(x: Tensor) -> Tensor:
         return padded(F.relu(F.instance_norm(x.transpose(1, 2))).transpose(1, 2))
     # A product with ones sums over the middle axis several times as fast as torch's reductions do on a CPU.
     ones = x.new_full((1, length), 1 / length)
-    out = x.new_zeros(count, length + 2 + length % 2, channels)
+    out = x.new_empty(count, length + 2 + length % 2, channels)
+    out[:, 0] = 0
+    out[:, length + 1 :] = 0
     y = torch.sub(x, torch.matmul(ones, x), out=out[:, 1 : length + 1])
     y.mul_(torch.matmul(ones, y.square()).add_(1e-5).rsqrt_()).relu_()
     return out
