@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit.models.base import Size
+from tapkit.nn.exporting import exporting
 from tapkit.nn.global_matching import sample_trilinear, soft_argmax
 from tapkit.nn.packed import Conv2d, Linear, can_pack
 from tapkit.nn.resnet import ResNet, l2_normalize, same_padding
@@ -198,7 +199,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [N,T,C] -> [N,T,C]."""
         q, k, v = self.qkv(x).view(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # each [N,heads,T,c]
-        if torch.compiler.is_exporting():
+        if exporting():
             bias = time_bias(self.heads, torch.arange(x.shape[1], device=x.device), x.shape[1]).to(q.dtype)
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         else:  # in pieces, since the bias grows with the square of the clip's length
@@ -301,7 +302,7 @@ def per_axis(like: Tensor, x: float, y: float) -> Tensor:
 
 def products(patches: Tensor, queries: Tensor) -> Tensor:
     """patches [P,M,C] times queries [P,K,C] -> [P,M,K]."""
-    if torch.compiler.is_exporting() or torch.is_grad_enabled() or not can_pack(patches):
+    if exporting() or torch.is_grad_enabled() or not can_pack(patches):
         return patches @ queries.transpose(1, 2)
     # oneDNN is twice as fast as the batched product of torch for these shapes.
     linear = torch.ops.mkldnn._linear_pointwise.default
@@ -469,7 +470,7 @@ def groups(points: int, frames: int) -> list[slice]:
 
 def slices(count: int, each: int, limit: int) -> list[slice]:
     """range(count) in pieces of as many as fit into `limit` at `each` (one at least); in one if a graph is exported."""
-    if torch.compiler.is_exporting():
+    if exporting():
         return [slice(None)]
     size = max(limit // max(each, 1), 1)
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]

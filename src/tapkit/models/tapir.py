@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tapkit.nn.exporting import exporting
 from tapkit.nn.global_matching import Size, resize_bilinear, sample_trilinear, soft_argmax
 from tapkit.nn.packed import Conv2d, Linear, Packable, can_pack, onednn
 from tapkit.nn.resnet import ResNet, l2_normalize
@@ -317,7 +318,7 @@ def local_costs(maps: Tensor, features: Tensor, centres: Tensor) -> Tensor:
     y = corner[..., 1].clamp(-9, height + 9).long()[..., None] + reach
     inside = ((x >= 0) & (x < width))[..., None, :] & ((y >= 0) & (y < height))[..., :, None]
     cells = y.clamp(0, height - 1)[..., :, None] * width + x.clamp(0, width - 1)[..., None, :]  # [T,N,8,8]
-    if not torch.compiler.is_exporting() and height * width <= SMALL_MAP:
+    if not exporting() and height * width <= SMALL_MAP:
         costs = torch.matmul(features, maps.view(frames, -1, channels).transpose(1, 2))
         products = costs.gather(2, cells.flatten(2))
     else:
@@ -337,7 +338,7 @@ def _gathered_products(maps: Tensor, features: Tensor, cells: Tensor) -> Tensor:
     def products(some: Tensor, vector: Tensor) -> Tensor:
         return torch.bmm(flat.index_select(0, some.flatten()).view(-1, some.shape[1], channels), vector)
 
-    if maps.device.type != "cpu" or torch.compiler.is_exporting():
+    if maps.device.type != "cpu" or exporting():
         return products(index, vectors).view(cells.shape)
     blocks = zip(torch.split(index, GATHERED_AT_ONCE), torch.split(vectors, GATHERED_AT_ONCE), strict=True)
     return torch.cat([products(*block) for block in blocks]).view(cells.shape)
@@ -350,7 +351,7 @@ def scaled(xy: Tensor, x: float, y: float) -> Tensor:
 
 def _frames_at_once(lowres: Tensor, points: int) -> int:
     """How many frames are matched together."""
-    if torch.compiler.is_exporting():
+    if exporting():
         return lowres.shape[0]
     at_once = MATCHED_AT_ONCE if lowres.device.type == "cpu" else 64 * MATCHED_AT_ONCE
     return max(at_once // max(points, 1), 1)

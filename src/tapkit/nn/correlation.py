@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tapkit.nn.exporting import exporting
 from tapkit.nn.packed import can_pack, onednn
 from tapkit.nn.sampling import blend, integer_patch
 
@@ -55,7 +56,7 @@ def correlation_volume(maps: Tensor, xy: Tensor, support: Tensor, radius: int) -
 
 def _products(pixels: Tensor, support: Tensor) -> Tensor:
     """pixels [N,M,C] times support [N,K,C] -> [N,M,K]."""
-    if torch.is_grad_enabled() or torch.compiler.is_exporting() or not can_pack(support):
+    if torch.is_grad_enabled() or exporting() or not can_pack(support):
         return torch.bmm(pixels, support.transpose(1, 2))
     # oneDNN multiplies by these narrow matrices twice as fast as MKL.
     products = pixels.new_empty(len(pixels), pixels.shape[1], support.shape[1])

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tapkit.nn.exporting import exporting
 from tapkit.nn.packed import Conv2d
 
 CHANNELS = (64, 128, 256, 256)
@@ -26,7 +27,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     >>> same_padding(256, 7, 2), same_padding(64, 3, 2), same_padding(13, 3, 2), same_padding(64, 3, 1)
     ((2, 3), (0, 1), (1, 1), (1, 1))
     """
-    if torch.compiler.is_exporting():  # sizes are symbols then, and multiples of the stride
+    if exporting():  # sizes are symbols then, and multiples of the stride
         total = kernel - stride
     else:
         total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
@@ -54,7 +55,7 @@ class InstanceNormRelu(nn.Module):
 
     def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
         """`overwrite`: x is not needed any more, the result may take its place."""
-        if torch.is_grad_enabled() or x.device.type != "cpu" or torch.compiler.is_exporting():
+        if torch.is_grad_enabled() or x.device.type != "cpu" or exporting():
             return F.relu(F.instance_norm(x, weight=self.weight, bias=self.bias, eps=1e-5))
         # On a CPU torch's instance norm leaves the channels_last format. Sums over the slow axes of such a tensor are
         # vectorised and pairwise, so this is as exact, at a third of the time; and it makes one tensor, not five.
