@@ -65,6 +65,12 @@ def test_too_large_a_file_is_refused_before_it_is_written(tmp_path: Path) -> Non
     tracks = Tracks(xy, every, every, every > 0, Queries.at(0, xy[:, 0]), VideoInfo(3840, 2160, path="missing.mp4"))
     with pytest.raises(UsageError, match=r"tapvid would take about 124\.\d GB"):
         tracks.to_tapvid(tmp_path / "a.pkl")
+    pytest.importorskip("sleap_io")
+    ids = Queries.at(0, np.ones((2000, 2)))
+    few = np.ones((2000, 2))
+    crowd = Tracks(np.ones((2000, 2, 2)), few, few, few > 0, ids, VideoInfo(64, 64))
+    with pytest.raises(UsageError, match="SLEAP files hold the names of about 1363 points, not of 2000"):
+        crowd.to_sleap(tmp_path / "a.slp")
     with pytest.raises(UsageError, match="by the ending"):
         tracks.write(tmp_path / "a.what")
     with pytest.raises(UsageError, match="name the format"):

@@ -14,16 +14,20 @@ from typing import Any
 import numpy as np
 
 from tapkit import coords
-from tapkit.errors import require
+from tapkit.errors import UsageError, require
 from tapkit.export.format import ExportWarning, Format, Job, Option
 
 EXTRA = "rerun"
 _PLAYABLE = {".mp4", ".m4v", ".mov"}
 _GOLDEN = 0.61803398875
+_MOST = 65_535
+"""Ids of key points have 16 bits."""
 
 
 def _write(job: Job, target: Path, video: str = "") -> None:
     rerun = require("rerun", EXTRA)
+    if len(job.names) > _MOST:
+        raise UsageError(f"rerun tells at most {_MOST} points apart, not {len(job.names)}: write fewer")
     blueprint = require("rerun.blueprint", EXTRA)
     recording = rerun.RecordingStream("tapkit", recording_id=job.path.stem)
     view = blueprint.Spatial2DView(origin="/video", name=job.path.stem)

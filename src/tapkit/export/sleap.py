@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from tapkit import coords
-from tapkit.errors import require
+from tapkit.errors import UsageError, require
 from tapkit.export.format import Format, Job
 from tapkit.export.found import Context, Found
 from tapkit.export.text import NameRule
 
 EXTRA = "sleap"
+_SKELETON_BYTES, _NODE_BYTES = 60_000, 38
+"""What HDF5 lets an attribute have, where SLEAP keeps its skeleton as JSON; what a node takes besides its name."""
 
 
 def _labels(job: Job) -> Any:
@@ -54,6 +56,11 @@ def _shape(job: Job) -> dict[str, Any]:
 
 def _write(job: Job, target: Path) -> None:
     sleap = require("sleap_io", EXTRA)
+    if sum(len(name.encode()) + _NODE_BYTES for name in job.names) > _SKELETON_BYTES:
+        raise UsageError(
+            f"SLEAP files hold the names of about {_SKELETON_BYTES // (_NODE_BYTES + 6)} points, "
+            f"not of {len(job.names)}: write fewer, or sleap-analysis"
+        )
     sleap.save_slp(_labels(job), str(target), embed=False, verbose=False)
 
 
