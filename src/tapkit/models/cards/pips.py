@@ -57,7 +57,9 @@ PIPS = ModelCard(
         "the released chaining trusts a frame. The released code encodes displacements at linear frequencies up to 969 "
         "rad per cell and time as 8t/7, which the paper does not say; tests use stride 4 and 6 iterations, training "
         "stride 8 and 4. Frames are resized to input_size without antialiasing, as the demos do. Choose points to be "
-        "visible at their query: the appearance there is what is looked for in the whole clip."
+        "visible at their query: the appearance there is what is looked for in the whole clip. Weights: "
+        "reference_model/model-*.pth in https://www.dropbox.com/s/glk6jmoa9yeervl/reference_model.tar.gz, or "
+        "https://huggingface.co/aharley/pips."
     ),
 )
 
@@ -104,7 +106,8 @@ PIPS2 = ModelCard(
         "PIPs++ says nothing about visibility: visible and confidence are 1 inside the frame and 0 outside. The "
         "temporal network normalises over the whole window, so results depend on what the window holds; clips of one "
         "frame answer the query, and short clips are not padded, as released. survival is at 16 px here and at 50 px "
-        "in the paper: never compare them."
+        "in the paper: never compare them. Weights: reference_model/model-*.pth in "
+        "https://www.dropbox.com/scl/fi/czdlt2zc2ji2b7zd0pvoe/reference_model.tar.gz?rlkey=56ebq4g5dk01kyq8kuismev14"
     ),
 )
 
