@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tapkit.engine.state import flatten
+from tapkit.engine.tracker import Tracker
 from tapkit.errors import QueryError, UsageError, WeightsError
 from tapkit.models.tapnext import (
     BINS,
@@ -23,6 +25,7 @@ from tapkit.models.tapnext import (
 )
 from tapkit.models.tapnext_weights import from_jax, from_released, released_shapes
 from tapkit.registry import card
+from tapkit.types import VideoInfo
 
 SIZES = {"width": 48, "heads": 4, "depth": 2, "image_size": 64, "hidden": 96}
 NO_POINTS = torch.zeros(0, 2)
@@ -225,6 +228,21 @@ def test_frames_of_any_size_are_tracked_inside_themselves(model: TapNext, size: 
     assert ((prediction.visible >= 0) & (prediction.visible <= 1)).all()
     _, empty = model.step(model.select(state, torch.zeros(0, dtype=torch.long)), frame, NO_POINTS)
     assert empty.xy.shape == (0, 2)
+
+
+def test_a_point_clicked_live_is_tracked_as_in_the_recorded_clip(frames: Tensor) -> None:
+    tracker = Tracker(build_tapnext(released(), resolution=64))
+    clip = frames.permute(0, 2, 3, 1).numpy()
+    recorded = tracker.track(clip, [(0, 10.0, 20.0), (2, 33.25, 8.0)], direction="forward")
+    session = tracker.start(VideoInfo(64, 64), [(0, 10.0, 20.0)])
+    for t, frame in enumerate(frames):
+        results = session.step(frame)
+        if t == 2:
+            session.add([(2, 33.25, 8.0)])
+        for result in results:
+            rows = [int(name) for name in result.ids]
+            np.testing.assert_allclose(result.xy, recorded.xy[rows, result.frame], atol=0.05 if t == 2 else 1e-4)
+    assert rows == [0, 1]
 
 
 def test_not_a_number_is_refused(model: TapNext, frames: Tensor) -> None:
