@@ -210,3 +210,23 @@ def test_two_minutes_on_a_processor_are_enough_to_see_it_learn(tmp_path):
     assert np.mean(losses[-6:]) < 0.5 * np.mean(losses[:3])
     assert after[1] > before[1] + 0.2, f"delta_avg {before[1]:.2f} -> {after[1]:.2f}"
     assert after[0] > before[0] + 0.15, f"AJ {before[0]:.2f} -> {after[0]:.2f}"
+
+
+def test_the_command_passes_its_options_on_and_refuses_what_cannot_be(tmp_path):
+    from tapkit.cli.train import train
+
+    train(
+        out=tmp_path / "run",
+        preset="finetune",
+        total_steps=5,
+        minutes=0.0,
+        device="cpu",
+        precision="float32",
+        quiet=True,
+    )
+    run = checkpoint.read_run(tmp_path / "run" / "state")
+    assert run["step"] == 0 and TrainConfig.from_dict(run["config"]) == preset("finetune", 5)
+    with pytest.raises(UsageError, match="no preset"):
+        train(out=tmp_path / "other", preset="huge")
+    with pytest.raises(UsageError, match="either --photos"):
+        train(out=tmp_path / "other", photos=tmp_path, data=tmp_path)
