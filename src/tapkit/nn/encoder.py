@@ -102,7 +102,8 @@ class FusingConv(Packable, nn.Conv2d):
         if not can_pack(self.weight):
             return
         first = len(self._counts) - (self.coarse if self.weight.dtype == torch.float32 else 0)
-        near, *far = self.weight.detach().split([sum(self._counts[:first]), *self._counts[first:]], 1)
+        counts = [sum(self._counts[:first]), *self._counts[first:]]
+        near, *far = torch.split(self.weight.detach(), counts, 1)
         conv = Conv2d(near.shape[1], self.out_channels, 3, padding=1, device="meta")
         conv.weight, conv.bias = nn.Parameter(near, requires_grad=False), self.bias
         products = []
@@ -128,9 +129,7 @@ class FusingConv(Packable, nn.Conv2d):
         ]
         together = torch.cat(near, 1)
         near.clear()
-        if not self._near:
-            return self(together)
-        out = self._near[0](together)
+        out: Tensor = self._near[0](together) if self._near else self(together)
         for product, x in zip(self._far, maps[fine:], strict=True):
             self._add_coarse(out, product, x)
         return out
@@ -182,7 +181,7 @@ class PointEncoder(nn.Module):
             return frames.new_zeros(0, FEATURES, *size)
         first = self._encode(frames[:1])
         if first.requires_grad:
-            return torch.cat([first, *(self._encode(frame) for frame in frames[1:].split(1))])
+            return torch.cat([first, *(self._encode(frame) for frame in torch.split(frames[1:], 1))])
         maps = first.new_empty((len(frames), *first.shape[1:])).to(memory_format=torch.channels_last)
         maps[:1] = first
         for index in range(1, len(frames)):
@@ -196,4 +195,5 @@ class PointEncoder(nn.Module):
         for number in range(1, 5):
             x = self.get_submodule(f"layer{number}")(x)
             maps.append(x)
-        return self.conv3(norm_relu(self.conv2.fuse(maps, size)))
+        features: Tensor = self.conv3(norm_relu(self.conv2.fuse(maps, size)))
+        return features
