@@ -350,7 +350,8 @@ class Network(nn.Module):
             hidden,
             # Not further from the frame than a look reaches: a lost point must be able to come back.
             torch.minimum(here.clamp(min=-32), size + 32),
-            (here - points.xy) * torch.sigmoid(momentum)[:, None] * torch.sigmoid(visible.detach())[:, None],
+            # Nor is a jump to where a lost point was found again a motion that would go on.
+            (here - points.xy).clamp(-24, 24) * (torch.sigmoid(momentum) * torch.sigmoid(visible.detach()))[:, None],
         )
         step = Step(xy, visible, confidence, candidates, refined, scores, cost, around, chosen)
         return after, step
