@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bench": ("tapkit.cli.bench", "bench", "Measure speed and memory of trackers on this machine."),
     "eval": ("tapkit.cli.eval", "evaluate", "Measure accuracy on a benchmark."),
     "train": ("tapkit.cli.train", "train", "Train the built-in tracker, or fine-tune it on your own clips."),
+    "synth": ("tapkit.cli.synth", "synth", "Make clips with exact tracks, for training and tests."),
     "data": ("tapkit.cli.data", "data_app", "Check and convert datasets."),
     "export": ("tapkit.cli.export", "export", "Write tracks for another program."),
     "import": ("tapkit.cli.import_", "import_tracks", "Read tracks that another program wrote."),

@@ -15,7 +15,8 @@ from tapkit.errors import StorageError, UsageError, require
 from tapkit.synth.dice import Dice
 
 SKIN = 256
-MOST_FACES = 17000
+MOST_FACES, KEPT_FACES = 40000, 2500
+"""Models of more triangles are left out; of these, what is finer than the second number needs is made coarser."""
 LEAST_SKIN = 64
 """Smaller textures are palettes of plain colours: such models take a picture instead."""
 BUILT_IN = 12
@@ -117,9 +118,38 @@ def _joined(parts: list[Body]) -> Body:
     corners = corners / corners.norm(dim=-1).amax().clamp_min(1e-9)
     skin = parts[0].skin
     colourful = skin is not None and float(skin.float().std((0, 1)).mean()) > 12
+    closed = all(part.closed for part in parts)
     if len(parts) == 1 and colourful:
-        return Body(corners, normals, parts[0].uv, skin, parts[0].closed)
-    return Body(corners, normals, _box_uv(corners), None, all(part.closed for part in parts))
+        return _coarser(Body(corners, normals, parts[0].uv, skin, closed))
+    body = _coarser(Body(corners, normals, torch.empty(len(corners), 3, 0), None, closed))
+    return body._replace(uv=_box_uv(body.corners))
+
+
+def _coarser(body: Body) -> Body:
+    """At most `KEPT_FACES` triangles: corners in the same cell of a grid become one, flat triangles go."""
+    cells = 64
+    while len(body.corners) > KEPT_FACES and cells > 4:
+        body, cells = _clustered(body, cells), round(cells * 0.8)
+    return body
+
+
+def _clustered(body: Body, cells: int) -> Body:
+    """Corners in the same of `cells`^3 cells moved to their mean. Skin places join too, except across a seam."""
+    place = ((body.corners + 1) * (cells / 2)).floor().long()
+    key = (place[..., 0] * (cells + 1) + place[..., 1]) * (cells + 1) + place[..., 2]
+    _, cluster = key.unique(return_inverse=True)
+    kept = (cluster != cluster.roll(1, 1)).all(1)
+    flat = cluster.flatten()
+
+    def mean(values: Tensor) -> Tensor:
+        flattened = values.flatten(0, 1)
+        total = values.new_zeros(int(flat.max()) + 1, values.shape[2]).index_add_(0, flat, flattened)
+        return (total / flat.bincount()[:, None])[cluster]
+
+    uv = mean(body.uv)
+    uv = torch.where((uv - body.uv).abs().amax(2, keepdim=True) < 0.05, uv, body.uv) if uv.shape[2] else uv
+    normals = torch.nn.functional.normalize(mean(body.normals), dim=-1)
+    return _outwards(Body(mean(body.corners)[kept], normals[kept], uv[kept], body.skin, body.closed))
 
 
 def _box_uv(corners: Tensor) -> Tensor:

@@ -92,13 +92,22 @@ class Motion(NamedTuple):
 
     def clips(self, index: Tensor) -> Motion:
         """Of the clips `index` [n] only."""
-        splines = [Spline(part.control[index], part.spacing) for part in (self.camera, self.shake, self.paths)]
-        layers = Layers(*(value[index] for value in self.layers))
+
+        def cut(part: Spline) -> Spline:
+            return Spline(part.control[index], part.spacing)
+
         return Motion(
-            *splines,
-            *(part[index] for part in (self.rest, self.stretch, self.nearness, self.pivot, self.offset, self.waves)),
-            layers,
-            self.speed[index],
+            camera=cut(self.camera),
+            shake=cut(self.shake),
+            paths=cut(self.paths),
+            rest=self.rest[index],
+            stretch=self.stretch[index],
+            nearness=self.nearness[index],
+            pivot=self.pivot[index],
+            offset=self.offset[index],
+            waves=self.waves[index],
+            layers=Layers(*(value[index] for value in self.layers)),
+            speed=self.speed[index],
         )
 
     def camera_matrix(self, times: Tensor) -> Tensor:

@@ -1,0 +1,102 @@
+"""`tapkit synth`: clips with exact tracks, in tapkit's folder format."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tapkit.cli import options as o
+from tapkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from tapkit.synth.batch import ClipMaker
+
+
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder for the clips: OUT/000000, OUT/000001, ...")],
+    clips: Annotated[int, typer.Option("--clips", "-n", min=1, help="How many.")] = 10,
+    frames: Annotated[int, typer.Option(min=1, help="Frames of each.")] = 24,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Pixels.")] = "256x256",
+    points: Annotated[int, typer.Option(min=1, help="Tracks of each.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first clip; clip i has seed + i.")] = 0,
+    photos: Annotated[
+        list[Path] | None, typer.Option(help="Folder of photographs. Repeatable. Default: procedural textures alone.")
+    ] = None,
+    models: Annotated[
+        Path | None, typer.Option(help="Folder of GLB models (extra: synth). Default: built-in bodies.")
+    ] = None,
+    speed: Annotated[float, typer.Option(min=0.0, help="Factor on all motion.")] = 1.0,
+    solids: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of clips with a body in perspective.")] = 0.25,
+    effects: Annotated[float, typer.Option(min=0.0, help="Strength of light, noise, blur, compression.")] = 1.0,
+    kind: Annotated[str, typer.Option("--as", help="jpg, png or mp4.")] = "jpg",
+    sheet: Annotated[Path | None, typer.Option(help="Also draw the clips with their tracks on one picture.")] = None,
+    device: o.Device = "auto",
+    quiet: o.Quiet = False,
+) -> None:
+    """Make clips whose tracks and visibility are known exactly.
+
+    Layers of photographs or procedural textures move, turn, bend and hide each other, some with bodies in
+    perspective; then light, blur, noise and compression. The same seed makes the same clips. Clips that are there
+    already are kept, so a run that broke off can be repeated. Only use photographs whose licence allows it.
+    """
+    from tapkit.api import choose_device
+    from tapkit.synth.batch import ClipMaker
+    from tapkit.synth.config import SynthConfig
+    from tapkit.synth.photos import PhotoBank
+    from tapkit.synth.write import write_clips
+
+    config = SynthConfig(frames=frames, size=_size(size), points=points, speed=speed, solids=solids, effects=effects)
+    bank = PhotoBank.load(photos) if photos else None
+    maker = ClipMaker(config, bank, choose_device(device), models)
+    start = time.perf_counter()
+    written = write_clips(maker, out, clips, seed, kind, None if quiet else _Rate(clips))  # type: ignore[arg-type]
+    seconds = time.perf_counter() - start
+    if not quiet:
+        kept = clips - len(written)
+        note = f" ({kept} were there already)" if kept else ""
+        rate = (
+            f": {len(written) / seconds:.2f} clips/s, {len(written) * frames / seconds:.1f} frames/s" if written else ""
+        )
+        o.say(f"wrote {len(written)} clips of {frames} frames, {size}, to {out}{note}{rate} on {maker.device}")
+    if sheet is not None:
+        _draw(maker, seed, min(clips, 8), sheet)
+
+
+class _Rate:
+    """A line every five seconds: how many clips, how fast."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self.first = self.last = time.perf_counter()
+
+    def __call__(self, folder: Path) -> None:
+        self.done += 1
+        now = time.perf_counter()
+        if now - self.last > 5:
+            self.last = now
+            o.say(f"clip {self.done}/{self.total}, {self.done / (now - self.first):.2f} clips/s")
+
+
+def _draw(maker: ClipMaker, seed: int, clips: int, path: Path) -> None:
+    """One row of frames with tracks for each of the first clips."""
+    from tapkit.synth.sheet import made_sheet
+
+    image = made_sheet([maker.batch(1, seed + i) for i in range(clips)])
+    from PIL import Image
+
+    try:
+        Image.fromarray(image).save(path)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot write the picture {path}: {error}") from error
+    o.say(f"drew {clips} clips on {path}")
+
+
+def _size(text: str) -> tuple[int, int]:
+    """(height, width) of WxH."""
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdigit() and height.isdigit()):
+        raise UsageError(f"--size takes WIDTHxHEIGHT such as 256x256, got {text!r}")
+    return int(height), int(width)
