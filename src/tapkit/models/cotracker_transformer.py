@@ -149,13 +149,21 @@ class SpaceTimeTransformer(nn.Module):
         Returns:
             [B,N,S,c], c being the channels of all heads together.
         """
-        virtual = self.virual_tracks.repeat(x.shape[0], 1, x.shape[2], 1)
         masks = None if active is None else _masks(active)
-        for level in range(self.depth):
-            x = self._over_time(level, x)
-            virtual = self._over_time(level, virtual)
+        x = self._over_time(0, x)
+        x, virtual = self._over_space(0, x, self._first_virtual(x), masks)
+        for level in range(1, self.depth):
+            x, virtual = self._over_time(level, x), self._over_time(level, virtual)
             x, virtual = self._over_space(level, x, virtual, masks)
         return torch.cat([self.get_submodule(name)(x) for name in self.heads], -1)
+
+    def _first_virtual(self, x: Tensor) -> Tensor:
+        """The virtual tracks [B,64,S,D] after the first time block.
+
+        They begin the same on all frames, and attention over equal tokens is what it is over one: so one will do.
+        """
+        first: Tensor = self.time_blocks[0](self.virual_tracks[0])
+        return first.repeat(x.shape[0], 1, x.shape[2], 1)
 
     def _over_time(self, level: int, x: Tensor) -> Tensor:
         """The time block on every track [B,N,S,D], a few of them at a time."""
