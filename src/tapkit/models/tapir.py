@@ -21,6 +21,7 @@ from tapkit.nn.exporting import exporting
 from tapkit.nn.global_matching import Size, resize_bilinear, sample_trilinear, soft_argmax
 from tapkit.nn.packed import Conv2d, Linear, Packable, can_pack, onednn
 from tapkit.nn.resnet import ResNet, l2_normalize
+from tapkit.nn.winograd import WinogradConv2d
 
 HIRES, LOWRES = 128, 256
 """Channels of the maps at stride 4 and stride 8."""
@@ -98,8 +99,8 @@ class ExtraBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.layer_norm = nn.LayerNorm(channels)
-        self.conv = Conv2d(channels, EXPAND * channels, 3, padding=1)
-        self.conv_1 = Conv2d(EXPAND * channels, channels, 3, padding=1)
+        self.conv = WinogradConv2d(channels, EXPAND * channels)
+        self.conv_1 = WinogradConv2d(EXPAND * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B,C,h,w], channels_last."""

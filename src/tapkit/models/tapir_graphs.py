@@ -47,8 +47,8 @@ class UpdatePoints(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Maps of the frame, features [N,C] of the points, state -> xy [N,2], visible [N], confidence [N], state.
 
-        The state: narrow [N,steps,blocks,2,512] and wide [N,steps,blocks,2,4,512] hold, for each refinement step and mixer
-        block, the inputs of the two temporal convolutions on the last two frames, older first.
+        The state: narrow [N,steps,blocks,2,512] and wide [N,steps,blocks,2,4,512] hold, for each refinement step and
+        mixer block, the inputs of the two temporal convolutions on the last two frames, older first.
         """
         size = (lowres.shape[1] * 8, lowres.shape[2] * 8)
         narrows: list[Tensor] = []

@@ -152,6 +152,8 @@ class TapirBase:
             images.new_empty(count, height // 8, width // 8, LOWRES, dtype=self.network.dtype),
         )
         at_once = max(_PIXELS.get(images.device.type, _PIXELS_ELSEWHERE) // (height * width), 1)
+        if self.network.extra_convs is not None:
+            at_once *= 2  # their products are small
         for start in range(0, count, at_once):
             part = slice(start, start + at_once)
             for whole, encoded in zip(maps, self.network.encode(images[part], resolution), strict=True):
