@@ -69,6 +69,9 @@ class CausalDriver:
 
     def step(self, index: int, frame: Tensor) -> list[DriverResult]:
         """See `Driver.step`."""
+        expect = getattr(self.model, "expect", None)
+        if expect is not None and len(self._waiting):
+            self._state = expect(self._state, len(self._waiting))
         starts = self._waiting[:, 0] == index
         self._new_xy = self._waiting[starts, 1:]
         self.keys = torch.cat([self.keys, self._waiting_keys[starts]])

@@ -53,7 +53,12 @@ class Model(Protocol):
 
 
 class CausalModel(Model, Protocol):
-    """card.streaming == "causal": one frame at a time, constant memory. Pure: no call changes its arguments."""
+    """card.streaming == "causal": one frame at a time, constant memory. Pure: no call changes its arguments.
+
+    A model whose frames are influenced by points that are yet to come (TAPNext holds their places from the beginning)
+    also has `expect(state, count) -> state`, called before a step with how many points are known to begin on that frame
+    or later.
+    """
 
     def start(self, size: Size) -> Any:
         """The state before the first frame (of handed frames of `size`): a NamedTuple of tensors."""
