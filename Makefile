@@ -15,8 +15,14 @@ $(VENV)/.base: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.test: $(VENV)/.base
-	$(PIP) --editable ".[all,test,lint]"
+	$(PIP) --editable ".[all,test,lint,oracles]"
 	touch $@
+
+# Blender as a Python module, in an environment of its own: the export tests run the scripts in it. Where it cannot be
+# had (another Python, no wheel), those tests are skipped and say so.
+.venv-blender/.made: tools/blender_venv.py
+	-$(PYTHON) tools/blender_venv.py
+	mkdir -p .venv-blender && touch $@
 
 # The sample clip, tracked; look at demo-out/.
 demo: $(VENV)/.base
@@ -34,7 +40,7 @@ types: $(VENV)/.test
 contract: $(VENV)/.test
 	$(BIN)/lint-imports
 
-unit: $(VENV)/.test
+unit: $(VENV)/.test .venv-blender/.made
 	$(BIN)/python -m pytest -n 2 --doctest-modules src/tapkit tests
 
 format: $(VENV)/.test

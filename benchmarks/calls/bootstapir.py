@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from calls import frames, queries
 
+from calls import frames, queries
 from tapkit import coords
 from tapkit.models.tapir_model import build_bootstapir
 

@@ -38,7 +38,7 @@ def first_video(container: InputContainer, name: str, stream: int = 0) -> VideoS
     if stream >= len(pictures):
         if pictures:
             raise VideoError(f"{name} has {len(pictures)} video streams, there is no stream {stream}")
-        kinds = sorted({'text' if s in container.streams.video else s.type for s in container.streams})
+        kinds = sorted({"text" if s in container.streams.video else s.type for s in container.streams})
         raise VideoError(f"{name} has no video in it, only {' and '.join(kinds) or 'nothing'}")
     for other in container.streams:
         if other is not pictures[stream] and hasattr(other, "discard"):

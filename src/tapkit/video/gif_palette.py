@@ -46,7 +46,7 @@ class GifPalette:
         tile = np.rint(_bayer(3) * _BAYER_AMPLITUDE).astype(np.int16)
         noise = np.tile(tile, (-(-height // 8), -(-width // 8)))[:height, :width, None]
         mixed = np.clip(image + noise, 0, 255).astype(np.uint8)
-        return self._table[_cell(mixed)]
+        return np.asarray(self._table[_cell(mixed)])
 
     def _misfit(self, image: np.ndarray) -> float:
         """Mean absolute error per channel of a sample of pixels under the palette in force."""

@@ -120,9 +120,7 @@ class IteratorSource(LiveSource):
                 yield Arrival(seconds, _resizer(image))
 
         def info(size: Size) -> VideoInfo:
-            return VideoInfo(
-                size[1], size[0], rate, pixel_aspect=pixel_aspect or Fraction(1), start_frame=start_frame
-            )
+            return VideoInfo(size[1], size[0], rate, pixel_aspect=pixel_aspect or Fraction(1), start_frame=start_frame)
 
         super().__init__(arrivals(), info, "the iterator")
         self._pictures = pictures
