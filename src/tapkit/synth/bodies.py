@@ -85,7 +85,9 @@ def _part(mesh: Any) -> Body:
     faces = np.asarray(mesh.faces)
     corners = torch.from_numpy(np.asarray(mesh.vertices, np.float32)[faces])
     normals = torch.from_numpy(np.array(mesh.vertex_normals, np.float32)[faces])
-    closed = bool(mesh.is_watertight and mesh.is_winding_consistent)
+    # Where the skin has a seam vertices are doubled; joined again they tell whether the surface is closed.
+    joined = type(mesh)(mesh.vertices, mesh.faces, process=True)
+    closed = bool(joined.is_watertight and joined.is_winding_consistent)
     visual = mesh.visual
     uv = getattr(visual, "uv", None)
     material = getattr(visual, "material", None)
@@ -137,14 +139,15 @@ def _clustered(body: Body, cells: int) -> Body:
     """Corners in the same of `cells`^3 cells moved to their mean. Skin places join too, except across a seam."""
     place = ((body.corners + 1) * (cells / 2)).floor().long()
     key = (place[..., 0] * (cells + 1) + place[..., 1]) * (cells + 1) + place[..., 2]
-    _, cluster = key.unique(return_inverse=True)
+    cluster = torch.unique(key, return_inverse=True)[1]
     kept = (cluster != cluster.roll(1, 1)).all(1)
     flat = cluster.flatten()
 
     def mean(values: Tensor) -> Tensor:
         flattened = values.flatten(0, 1)
         total = values.new_zeros(int(flat.max()) + 1, values.shape[2]).index_add_(0, flat, flattened)
-        return (total / flat.bincount()[:, None])[cluster]
+        average: Tensor = total / torch.bincount(flat)[:, None]
+        return average[cluster]
 
     uv = mean(body.uv)
     uv = torch.where((uv - body.uv).abs().amax(2, keepdim=True) < 0.05, uv, body.uv) if uv.shape[2] else uv

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 
 NOTHING = -1
+TOUCHING, CLEARLY = 0.0015, 0.02
+"""By how much 1/w must be larger to hide: where triangles are tested exactly, and where they are only near."""
+_NEIGHBOURS = tuple((across, down) for down in (-1, 0, 1) for across in (-1, 0, 1))
 
 
 def rasterise(xy: Tensor, near: Tensor, size: tuple[int, int], supersample: int = 1, closed: bool = False) -> Tensor:
@@ -108,7 +111,9 @@ def covered(
 ) -> Tensor:
     """Whether something of the rasterised pictures lies over points.
 
-    The triangles seen at the 3x3 sub-pixels about a point are tested exactly, at the point itself.
+    The triangles seen at the 3x3 sub-pixels about a point are tested exactly, at the point itself. Where triangles are
+    smaller than sub-pixels the one over the point may be none of them: then what is seen at the point's own sub-pixel
+    decides, if it is clearly nearer, or has neighbours on all sides.
 
     Args:
         xy, near: corners as given to `rasterise`.
@@ -123,15 +128,21 @@ def covered(
     base = (point * supersample).floor().long()
     picture = torch.arange(pictures, device=xy.device)[:, None]
     found = torch.zeros(point.shape[:2], dtype=torch.bool, device=xy.device)
-    for down in (-1, 0, 1):
-        for across in (-1, 0, 1):
-            row = (base[..., 1] + down).clamp(0, height - 1)
-            column = (base[..., 0] + across).clamp(0, width - 1)
-            face = seen[picture, row, column]
-            there = face.clamp_min(0)
-            weights = barycentric(xy[picture, there], point)
-            over = (face != NOTHING) & (weights >= 0).all(-1)
-            if depth is not None:
-                over &= (weights * near[picture, there]).sum(-1) > depth * 1.0015
-            found |= over
-    return found
+    surrounded = torch.ones_like(found)
+    for across, down in _NEIGHBOURS:
+        row = (base[..., 1] + down).clamp(0, height - 1)
+        column = (base[..., 0] + across).clamp(0, width - 1)
+        face = seen[picture, row, column]
+        there = face.clamp_min(0)
+        weights = barycentric(xy[picture, there], point)
+        over = (face != NOTHING) & (weights >= 0).all(-1)
+        surrounded &= face != NOTHING
+        if depth is not None:
+            corners = near[picture, there]
+            plane = (weights * corners).sum(-1)
+            over &= plane > depth * (1 + TOUCHING)
+            if across == down == 0:
+                plane = plane.clamp(corners.amin(-1), corners.amax(-1))
+                found |= (face != NOTHING) & (plane > depth * (1 + CLEARLY))
+        found |= over
+    return found | surrounded if depth is None else found
