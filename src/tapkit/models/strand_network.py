@@ -218,7 +218,7 @@ class Look(nn.Module):
     def __init__(self, config: StrandConfig) -> None:
         super().__init__()
         self.config = config
-        self.sharpness = nn.Parameter(torch.full((3,), 2.5))
+        self.sharpness = nn.Parameter(torch.full((3,), 3.0))
         # 4: which stage this is, how far the look is from where the point was expected, how good it looks there.
         self.enter = Linear(config.volume + config.hidden + 1 + 2 + 3, config.mixed)
         self.mix = Linear(config.mixed, config.hidden)
@@ -286,7 +286,7 @@ class Network(nn.Module):
         super().__init__()
         self.config = config = config or StrandConfig()
         self.encoder = Encoder(config)
-        self.temperature = nn.Parameter(torch.tensor(2.5))
+        self.temperature = nn.Parameter(torch.tensor(3.0))
         self.start = Linear(config.features[1], config.hidden)
         self.look = Look(config)
         self.score = nn.Sequential(Linear(2 * config.hidden + 1, 64), nn.ReLU(), Linear(64, 1))

@@ -96,8 +96,8 @@ def frame_losses(step: Step, truth: Truth, size: tuple[int, int], config: TrainC
         return misses(answer.detach()).square().sum(-1).sqrt()
 
     parts = {}
-    parts["position"] = mean_where(huber(misses(step.xy) / unit, 1.0), weight * near(step.looked))
-    parts["refined"] = mean_where(huber(misses(step.refined) / unit, 1.0), weight[:, None] * near(step.candidates))
+    parts["position"] = mean_where(huber(misses(step.xy) / unit, 0.25), weight * near(step.looked))
+    parts["refined"] = mean_where(huber(misses(step.refined) / unit, 0.25), weight[:, None] * near(step.candidates))
     grid = (size[0] // STRIDES[1], size[1] // STRIDES[1])
     limit = xy.new_tensor([grid[1] - 1.0, grid[0] - 1.0])
     cells = torch.minimum(to_cells(xy, STRIDES[1]).clamp(min=0), limit)  # half a cell of border counts to its cell
