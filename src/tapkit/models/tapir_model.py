@@ -139,26 +139,27 @@ class TapirBase:
         if frames.ndim != 4 or frames.shape[1] != 3:
             raise ShapeError(f"frames must be [B,3,h,w], got {list(frames.shape)}")
         levels = self.levels((frames.shape[-2], frames.shape[-1]))
-        images = to_unit_range(resize_lanczos(frames.to(self.device), levels.working))
-        encoded = [self._maps(images, resolution) for resolution in levels.maps]
-        return Features(tuple(maps.hires for maps in encoded), tuple(maps.lowres for maps in encoded))
-
-    def _maps(self, images: Tensor, resolution: Size) -> Maps:
-        """Maps of images [B,3,H,W], a few at a time."""
-        height, width = resolution
-        count = len(images)
-        maps = Maps(
-            images.new_empty(count, height // 4, width // 4, HIRES, dtype=self.network.dtype),
-            images.new_empty(count, height // 8, width // 8, LOWRES, dtype=self.network.dtype),
-        )
-        at_once = max(_PIXELS.get(images.device.type, _PIXELS_ELSEWHERE) // (height * width), 1)
+        frames = frames.to(self.device)
+        encoded = [self._room(len(frames), size) for size in levels.maps]
+        height, width = max(levels.maps)
+        at_once = max(_PIXELS.get(self.device.type, _PIXELS_ELSEWHERE) // (height * width), 1)
         if self.network.extra_convs is not None:
             at_once *= 2  # their products are small
-        for start in range(0, count, at_once):
+        for start in range(0, len(frames), at_once):
             part = slice(start, start + at_once)
-            for whole, encoded in zip(maps, self.network.encode(images[part], resolution), strict=True):
-                whole[part] = encoded
-        return maps
+            images = to_unit_range(resize_lanczos(frames[part], levels.working))
+            for maps, size in zip(encoded, levels.maps, strict=True):
+                for whole, some in zip(maps, self.network.encode(images, size), strict=True):
+                    whole[part] = some
+        return Features(tuple(maps.hires for maps in encoded), tuple(maps.lowres for maps in encoded))
+
+    def _room(self, frames: int, size: Size) -> Maps:
+        """Empty maps of so many frames at a resolution."""
+        height, width = size
+        return Maps(
+            torch.empty(frames, height // 4, width // 4, HIRES, dtype=self.network.dtype, device=self.device),
+            torch.empty(frames, height // 8, width // 8, LOWRES, dtype=self.network.dtype, device=self.device),
+        )
 
     @torch.inference_mode()
     def query_features(self, features: Features, size: Size, queries: Tensor) -> QueryFeatures:
@@ -306,9 +307,15 @@ def make(
         # The authors' JAX configurations of BootsTAPIR say 10, their PyTorch code leaves its default.
         temperature = temperature or (10.0 if config.extra_convs else None)
     temperature = float(temperature or config.softmax_temperature)
-    network = Tapir(replace(config, initial_resolution=chosen.initial_resolution, softmax_temperature=temperature))
-    if weights is not None:
-        network.load_state_dict(match(weights, network.state_dict(), card.id))
+    config = replace(config, initial_resolution=chosen.initial_resolution, softmax_temperature=temperature)
+    if weights is None:
+        network = Tapir(config)
+    else:
+        # Built without memory and given the checkpoint's tensors: nothing is ever there twice.
+        with torch.device("meta"):
+            network = Tapir(config)
+        state = match(weights, network.state_dict(), card.id)
+        network.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
     network.requires_grad_(False)
     return kind(network, card, chosen)
 

@@ -52,6 +52,8 @@ def resize_lanczos(frames: Tensor, size: Size) -> Tensor:
     Pillow's by one grey level at most.
     """
     height, width = (int(side) for side in frames.shape[-2:])
+    if (height, width) == tuple(size):
+        return frames
     images = frames.float()
     rows_first = size[0] < height and size[1] > width
     for axis in (-2, -1) if rows_first else (-1, -2):
