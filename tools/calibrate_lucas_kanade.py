@@ -110,8 +110,8 @@ def collect(clips: int, photos: list[Path]) -> tuple[list[np.ndarray], list[np.n
             targets = np.stack([visible[:, t], error < 8], 1).astype(float)
             right, away = lucas_kanade.features(model.seen)
             tracked = model.seen.tracked.numpy()
-            followed.append(np.concatenate([right.numpy(), targets], 1)[tracked])
-            lost.append(np.concatenate([away.numpy(), targets], 1)[~tracked])
+            followed.append(np.concatenate([right, targets], 1)[tracked])
+            lost.append(np.concatenate([away, targets], 1)[~tracked])
     return followed, lost
 
 

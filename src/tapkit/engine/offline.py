@@ -70,7 +70,9 @@ def plan(model: Model, queries: Queries, info: VideoInfo, direction: Direction, 
     chunk = max(count, 1)
     if card.streaming != "offline":  # offline models split their points after encoding the clip once
         size = model.frame_size(info.size) or info.size
-        chunk = points_at_once(budget, 0, model.point_bytes(size), count)  # type: ignore[attr-defined]
+        window = getattr(model, "window", 0)  # the features of one window are held besides the points
+        fixed = window * model.frame_bytes(size) if window else 0  # type: ignore[attr-defined]
+        chunk = points_at_once(budget, fixed, model.point_bytes(size), count)  # type: ignore[attr-defined]
     chunks = [slice(first, min(first + chunk, count)) for first in range(0, max(count, 1), chunk)]
     if card.bidirectional:
         return [Pass(rows, 0, 1) for rows in chunks]

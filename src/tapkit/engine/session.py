@@ -158,7 +158,7 @@ class Session:
 
     def _tensor(self, frame: Any) -> Tensor:
         """The frame as uint8 [3,h,w] of `size` on the model's device."""
-        tensor = frame if isinstance(frame, Tensor) else torch.from_numpy(np.ascontiguousarray(frame))
+        tensor = frame if isinstance(frame, Tensor) else torch.from_numpy(np.asarray(frame))
         if tensor.ndim != 3 or tensor.dtype != torch.uint8:
             raise ShapeError(
                 f"a frame must be uint8 [H,W,3] or a tensor [3,H,W], got {tensor.dtype} {list(tensor.shape)}"
@@ -167,6 +167,9 @@ class Session:
             if tensor.shape[2] != 3:
                 raise ShapeError(f"a frame must have three channels (RGB), got shape {list(tensor.shape)}")
             tensor = tensor.permute(2, 0, 1)
+        if tensor.device.type == "cpu":
+            # By numpy, in this thread: for one frame torch's threads cost more than they help.
+            tensor = torch.from_numpy(np.ascontiguousarray(tensor.numpy()))
         tensor = tensor.to(self.model.device)
         size = (int(tensor.shape[1]), int(tensor.shape[2]))
         if size == self.size:

@@ -141,3 +141,7 @@ class WindowModel(Model, Protocol):
     def point_bytes(self, size: Size) -> int:
         """About how much memory one more point takes in `step` at its peak."""
         ...
+
+    def frame_bytes(self, size: Size) -> int:
+        """About how much memory the features of one frame take; a window of them is held."""
+        ...

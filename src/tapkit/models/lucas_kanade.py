@@ -122,21 +122,22 @@ class LucasKanade:
         """See `CausalModel.step`."""
         gray = self._cv.cvtColor(np.ascontiguousarray(frame.permute(1, 2, 0).numpy()), self._cv.COLOR_RGB2GRAY)
         moved, evidence = self._advance(state, gray)
-        new_patch = torch.from_numpy(normalize(patches(gray, new_xy.numpy(), self.config.patch)))
         count = len(new_xy)
-        state = LucasKanadeState(
-            gray=torch.from_numpy(gray),
-            xy=torch.cat([moved.xy, new_xy.float()]),
-            patch=torch.cat([state.patch, new_patch]),
-            tracked=torch.cat([moved.tracked, torch.ones(count, dtype=torch.bool)]),
-            age=torch.cat([moved.age, torch.zeros(count)]),
-            lost=torch.cat([moved.lost, torch.zeros(count)]),
-            taken_up=torch.cat([moved.taken_up, torch.zeros(count, dtype=torch.bool)]),
-            own=torch.cat([moved.own, torch.zeros(count, 2)]),
+        new = LucasKanadeState(
+            gray=moved.gray,
+            xy=new_xy.float(),
+            patch=torch.from_numpy(normalize(patches(gray, new_xy.numpy(), self.config.patch))),
+            tracked=torch.ones(count, dtype=torch.bool),
+            age=torch.zeros(count),
+            lost=torch.zeros(count),
+            taken_up=torch.zeros(count, dtype=torch.bool),
+            own=torch.zeros(count, 2),
         )
-        visible, confidence = probabilities(evidence)
-        ones = torch.ones(count)
-        return state, Prediction(state.xy, torch.cat([visible, ones]), torch.cat([confidence, ones]))
+        state = LucasKanadeState(
+            torch.from_numpy(gray), *(joined(a, b) for a, b in zip(moved[1:], new[1:], strict=True))
+        )
+        visible, confidence = (joined(p, torch.ones(count)) for p in probabilities(evidence))
+        return state, Prediction(state.xy, visible, confidence)
 
     # -- one frame ---------------------------------------------------------------------------------
 
@@ -168,7 +169,7 @@ class LucasKanade:
             if score > config.found_match:
                 xy[row], back[row], good[row] = place, 0.5, True
         after = torch.from_numpy(good)
-        lost = torch.where(after, torch.zeros(()), state.lost + 1)
+        lost = torch.from_numpy(np.where(good, np.float32(0), state.lost.numpy() + 1))
         taken_up = state.taken_up | (after & ~state.tracked)
         moved = state._replace(
             xy=torch.from_numpy(xy),
@@ -265,17 +266,17 @@ class Evidence(NamedTuple):
     """[N] bool: at the border of the frame, where lost points that have left it wait."""
 
 
-def features(evidence: Evidence) -> tuple[Tensor, Tensor]:
+def joined(first: Tensor, second: Tensor) -> Tensor:
+    """Rows of both. By numpy: on small arrays torch's threads wait for each other longer than they work."""
+    return torch.from_numpy(np.concatenate([first.numpy(), second.numpy()]))
+
+
+def features(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
     """What the probabilities depend on: for points being followed [N,6], for lost ones [N,6]."""
-    ones = torch.ones_like(evidence.match)
-    back = evidence.back_error.clamp(max=2.0)
-    age = (1 + evidence.age).log()
-    match = evidence.match
-    followed = torch.stack([ones, back, match, match.clamp(min=0) ** 4, age, evidence.taken_up.float()], -1)
-    lost = torch.stack(
-        [ones, (1 + evidence.lost).log(), age, match, match.clamp(min=0) ** 4, evidence.edge.float()], -1
-    )
-    return followed, lost
+    _, back, match, age, lost, taken_up, edge = (part.numpy() for part in evidence)
+    ones, age, alike = np.ones_like(match), np.log1p(age), np.maximum(match, 0) ** 4
+    followed = np.stack([ones, np.minimum(back, 2.0), match, alike, age, taken_up], -1)
+    return followed, np.stack([ones, np.log1p(lost), age, match, alike, edge], -1)
 
 
 def probabilities(evidence: Evidence) -> tuple[Tensor, Tensor]:
@@ -283,10 +284,10 @@ def probabilities(evidence: Evidence) -> tuple[Tensor, Tensor]:
 
     The coefficients are fitted on made clips with exact ground truth by `tools/calibrate_lucas_kanade.py`.
     """
-    followed, lost = features(evidence)
-    here, away = torch.tensor(FOLLOWED).T, torch.tensor(LOST).T
-    both = torch.where(evidence.tracked[:, None], torch.sigmoid(followed @ here), torch.sigmoid(lost @ away))
-    return both[:, 0], both[:, 1]
+    followed, away = features(evidence)
+    logits = np.where(evidence.tracked.numpy()[:, None], followed @ np.array(FOLLOWED).T, away @ np.array(LOST).T)
+    both = (1 / (1 + np.exp(-logits))).astype(np.float32)
+    return torch.from_numpy(both[:, 0]), torch.from_numpy(both[:, 1])
 
 
 FOLLOWED = (
