@@ -180,8 +180,10 @@ def read(path: str | Path) -> StateDict:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path} cannot be read as weights: {first[:200]}") from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if reason.startswith("Weights only load failed"):
+            reason = "it is no checkpoint, or holds other things than tensors and plain containers"
+        raise WeightsError(f"{path} cannot be read as weights: {reason[:200]}") from error
     state = unwrap(content)
     if not state:
         raise WeightsError(f"{path} holds no tensors")

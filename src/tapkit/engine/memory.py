@@ -38,9 +38,17 @@ def points_at_once(budget: int | None, fixed: int, per_point: int, points: int) 
         return max(points, 1)
     fitting = (budget - fixed) // max(per_point, 1)
     if fitting < 1:
-        needed = (fixed + per_point) / 2**20
         raise MemoryBudgetError(
-            f"a budget of {budget / 2**20:.0f} MB is too small: {needed:.0f} MB are needed for a single point; "
+            f"a budget of {_readable(budget)} is too small: {_readable(fixed + per_point)} are needed for a single point; "
             "raise memory=, or lower the resolution"
         )
     return min(int(fitting), points)
+
+
+def _readable(size: int) -> str:
+    """A number of bytes for people.
+
+    >>> _readable(900), _readable(3 << 20)
+    ('900 bytes', '3.0 MB')
+    """
+    return f"{size} bytes" if size < 1 << 20 else f"{size / 2**20:.1f} MB"
