@@ -39,8 +39,8 @@ def points_at_once(budget: int | None, fixed: int, per_point: int, points: int) 
     fitting = (budget - fixed) // max(per_point, 1)
     if fitting < 1:
         raise MemoryBudgetError(
-            f"a budget of {_readable(budget)} is too small: {_readable(fixed + per_point)} are needed for a single point; "
-            "raise memory=, or lower the resolution"
+            f"a budget of {_readable(budget)} is too small: {_readable(fixed + per_point)} are needed for a single "
+            "point; raise memory=, or lower the resolution"
         )
     return min(int(fitting), points)
 
