@@ -10,7 +10,7 @@ from tapkit.synth.photos import PhotoBank
 from tapkit.synth.points import Points, inside, positions, tracks, visibility
 from tapkit.synth.raster import barycentric
 from tapkit.synth.render import background_scale, composite
-from tapkit.synth.scene import Scene, _exposed, _moments, make_scene
+from tapkit.synth.scene import Scene, exposed, make_scene, moments_of
 from tapkit.synth.shapes import ShapeBank
 from tapkit.synth.solids import SurfacePoints, _deformed, draw_solid, follow, project, view
 from tapkit.synth.warp import Mesh
@@ -75,11 +75,11 @@ def worst_error(scene: Scene, layer: int, seed: int, blurred: bool = False) -> t
     mesh = scene.mesh
     if blurred:
         everything = torch.arange(batch)
-        mesh = _exposed(scene, everything, _moments(scene, everything))
+        mesh = exposed(scene, everything, slice(0, scene.config.frames), moments_of(scene, everything))
     height, width = scene.config.size
     # The same map, drawn larger, so that so small a dot is still sampled well.
     large = Mesh(mesh.texture, (FINE * height, FINE * width))
-    drawn = composite(marked.back, marked.pictures, large, slice(0, scene.config.frames))[:, 0]
+    drawn = composite(marked.back, marked.pictures, large)[:, 0]
     one = torch.zeros(batch, 1)
     points = Points(one + layer, texture[:, None], one.long(), torch.zeros(batch, 1, 3))
     xy, solved = positions(marked, points)
@@ -139,7 +139,7 @@ def dot_errors(solid, times) -> list[float]:
     faces, counts = middle[middle >= 0].unique(return_counts=True)
     if not len(faces):
         return []
-    face = faces[counts.argmax()]
+    face = faces[counts.argmax()].long()
     xy, _ = follow(large, seen, SurfacePoints(face[None], torch.full((1, 3), 1 / 3)), times)
     skin = dots(solid.body.uv[face].mean(0)[None] * 1024, 1024, 1024, torch.tensor([3.0]))[None].expand(1, 3, -1, -1)
     drawn = draw_solid(large._replace(skin=skin, gloss=(0.0, 1.0)), seen, times)
@@ -156,7 +156,7 @@ def _whole(solid, seen, face, place, index) -> bool:
     patch = seen.seen[index, max(0, y - 12) : y + 13, max(0, x - 12) : x + 13]
     if patch.numel() != 625 or bool((patch < 0).any()):
         return False
-    about = solid.body.uv[patch.unique()].flatten(0, 1) - solid.body.uv[face].mean(0)
+    about = solid.body.uv[patch.unique().long()].flatten(0, 1) - solid.body.uv[face].mean(0)
     return bool((about.abs() < 0.12).all())
 
 
@@ -217,7 +217,7 @@ def test_visibility_is_what_a_composite_of_numbered_layers_shows(banks):
                 if other + 1 <= layer:
                     pictures[:, other, 3] = 0
             large = Mesh(scene.mesh.texture, tuple(4 * side for side in scene.config.size))
-            drawn = composite(torch.zeros_like(scene.back), pictures, large, slice(0, frames))[:, 0]
+            drawn = composite(torch.zeros_like(scene.back), pictures, large)[:, 0]
             x, y = (points_xy * 4).long().unbind(-1)
             height, width = drawn.shape[2:]
             within = inside(points_xy, scene.config.size)

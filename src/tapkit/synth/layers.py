@@ -56,9 +56,11 @@ def background(dice: Dice, config: SynthConfig, photos: PhotoBank, batch: int) -
     """Pictures behind everything -> float [B,3,h,w] in 0..1."""
     _, size = texture_size(config.size)
     index = photos.draw(dice, batch, config.procedural / 2)
-    level = dice.integers(0, 2 if max(config.size) <= photos.size[0] else 1, batch)
-    corner = (dice.uniform(0, 1, batch, 2) * torch.tensor(photos.size, device=dice.device)).long() >> level[:, None]
-    return _coloured(dice, photos.windows(index, level, corner, size))
+    # A halved picture only where it still fills most of the window; the window lies over the picture as far as it can.
+    level = dice.integers(0, 2 if size[0] <= 0.8 * photos.size[0] else 1, batch)
+    room = torch.tensor(photos.size, device=dice.device) >> level[:, None]
+    corner = dice.uniform(0, 1, batch, 2) * (room - torch.tensor(size, device=dice.device))
+    return _coloured(dice, photos.windows(index, level, corner.round().long(), size))
 
 
 def pictures(
@@ -114,7 +116,7 @@ def _coloured(dice: Dice, colours: Tensor) -> Tensor:
     number = len(colours)
     shape = (number, 1, 1, 1)
     order = torch.stack([torch.randperm(3, generator=dice.generator) for _ in range(number)]).to(colours.device)
-    order = torch.where(dice.chance(0.3, number, 1), order, torch.arange(3, device=colours.device))
+    order = torch.where(dice.chance(0.2, number, 1), order, torch.arange(3, device=colours.device))
     colours = colours.gather(1, order[:, :, None, None].expand_as(colours))
     middle = colours.mean((2, 3), keepdim=True)
     contrast = torch.where(dice.chance(0.15, *shape), dice.uniform(0.15, 0.5, *shape), dice.uniform(0.7, 1.3, *shape))

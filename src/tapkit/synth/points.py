@@ -19,6 +19,8 @@ FAVOUR = 5.0
 """How much likelier a point that is hidden in some frame is chosen than one that is not."""
 CLEAR, HIDDEN = 0.95, 0.5
 """Opacity from which a point is surely of a layer; opacity from which a layer hides what lies behind it."""
+TOGETHER = 32
+"""Frames solved together, to bound memory."""
 UNSOLVED = 0.01
 """Pixels: a track whose position in the frame was not found to this is not used."""
 
@@ -108,11 +110,16 @@ def positions(scene: Scene, points: Points) -> tuple[Tensor, Tensor]:
     """Where points are in every frame -> xy [B,n,T,2] in pixels, and whether each was solved exactly, bool [B,n]."""
     frames = scene.config.frames
     batch, number = points.rank.shape
-    frame = torch.arange(frames, device=points.rank.device).repeat(number).expand(batch, -1)
-    layer = points.rank.long().repeat_interleave(frames, 1)
-    found, moved = Places(scene.motion, scene.mesh, layer, frame).screen(points.texture.repeat_interleave(frames, 1))
-    xy = found.view(batch, number, frames, 2)
-    wrong = (moved.view(batch, number, frames) > UNSOLVED) & inside(xy, scene.config.size)
+    found, errors = [], []
+    for some in torch.split(torch.arange(frames, device=points.rank.device), TOGETHER):
+        frame = some.repeat(number).expand(batch, -1)
+        layer = points.rank.long().repeat_interleave(len(some), 1)
+        places = Places(scene.motion, scene.mesh, layer, frame)
+        there, moved = places.screen(points.texture.repeat_interleave(len(some), 1))
+        found.append(there.view(batch, number, -1, 2))
+        errors.append(moved.view(batch, number, -1))
+    xy = torch.cat(found, 2)
+    wrong = (torch.cat(errors, 2) > UNSOLVED) & inside(xy, scene.config.size)
     solved = ~wrong.any(-1)
     times = torch.arange(frames, device=xy.device, dtype=torch.float32)
     for clip, solid in scene.solids.items():

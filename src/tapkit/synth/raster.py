@@ -117,7 +117,7 @@ def covered(
 
     Args:
         xy, near: corners as given to `rasterise`.
-        seen: what it returned.
+        seen: what it returned, in any type of integer.
         point: [M,n,2] in pixels.
         depth: [M,n], 1/w of the points; None: any triangle covers.
 
@@ -132,7 +132,7 @@ def covered(
     for across, down in _NEIGHBOURS:
         row = (base[..., 1] + down).clamp(0, height - 1)
         column = (base[..., 0] + across).clamp(0, width - 1)
-        face = seen[picture, row, column]
+        face = seen[picture, row, column].long()
         there = face.clamp_min(0)
         weights = barycentric(xy[picture, there], point)
         over = (face != NOTHING) & (weights >= 0).all(-1)

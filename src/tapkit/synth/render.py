@@ -21,14 +21,13 @@ class Overlay(NamedTuple):
     """float [F*K,4,H,W], colours and opacity of the frames' moments."""
 
 
-def composite(back: Tensor, pictures: Tensor, mesh: Mesh, frames: slice, overlays: Sequence[Overlay] = ()) -> Tensor:
-    """Draw the chosen frames of B clips.
+def composite(back: Tensor, pictures: Tensor, mesh: Mesh, overlays: Sequence[Overlay] = ()) -> Tensor:
+    """Draw F frames of B clips.
 
     Args:
         back: float [B,3,h,w], the background; goes on mirrored beyond its borders.
         pictures: float [B,L-1,4,R,R], colours and opacity of the layers above it.
-        mesh: warps of all L layers; its K moments are averaged.
-        frames: which of the T frames.
+        mesh: warps of all L layers in the F frames; its K moments are averaged.
         overlays: of the same frames.
 
     Returns:
@@ -37,13 +36,13 @@ def composite(back: Tensor, pictures: Tensor, mesh: Mesh, frames: slice, overlay
     height, width = mesh.size
     upsample = Upsampler(mesh)
     batch, _, _, moments = mesh.texture.shape[:4]
-    vertices = mesh.texture[:, 0, frames]
+    vertices = mesh.texture[:, 0]
     grid = upsample(vertices * background_scale(back)).reshape(batch, -1, width, 2)
     canvas = F.grid_sample(back, grid, padding_mode="reflection", align_corners=False)
     canvas = canvas.view(batch, 3, -1, height, width)
     _lay_over(canvas, overlays, 0)
     for layer in range(pictures.shape[1]):
-        vertices = mesh.texture[:, layer + 1, frames]
+        vertices = mesh.texture[:, layer + 1]
         extent = upsample.extent(vertices.flatten(0, 2))
         if extent is not None:
             grid = upsample(vertices, *extent)

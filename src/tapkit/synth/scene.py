@@ -72,7 +72,7 @@ def make_scene(
         lag=lag,
         exposure=exposure,
         look=random_look(dice, config, count),
-        mesh=make_mesh(motion, config.size, config.frames, config.pitch, lag),
+        mesh=make_mesh(motion, config.size, times, config.pitch, lag),
         solids=solids,
         views={clip: view(solid, times) for clip, solid in solids.items()},
     )
@@ -101,26 +101,27 @@ def film(scene: Scene, noise: torch.Generator) -> Tensor:
 def _film_some(scene: Scene, index: Tensor, blurred: bool, step: int, noise: torch.Generator, video: Tensor) -> None:
     """Render the clips `index` into `video`, `step` frames at a time."""
     config = scene.config
-    moments = _moments(scene, index) if blurred else scene.lag.new_zeros(len(index), 1)
-    mesh = _exposed(scene, index, moments) if blurred else Mesh(scene.mesh.texture[index], config.size)
+    moments = moments_of(scene, index) if blurred else scene.lag.new_zeros(len(index), 1)
     back, layers = scene.back[index], scene.pictures[index]
     look = Look(*(value[index] for value in scene.look))
     for first in range(0, config.frames, step):
         frames = slice(first, min(first + step, config.frames))
-        drawn = composite(back, layers, mesh, frames, _overlays(scene, index, frames, moments))
+        mesh = exposed(scene, index, frames, moments) if blurred else scene.mesh.part(index, frames)
+        drawn = composite(back, layers, mesh, _overlays(scene, index, frames, moments))
         video[index, frames] = apply_look(drawn, look, first, noise)
 
 
-def _moments(scene: Scene, index: Tensor) -> Tensor:
+def moments_of(scene: Scene, index: Tensor) -> Tensor:
     """Moments of the exposure of the clips `index`, relative to its middle -> [n,K]."""
     ticks = torch.linspace(-0.5, 0.5, scene.config.blur_samples, device=index.device)
     return scene.exposure[index, None] * ticks
 
 
-def _exposed(scene: Scene, index: Tensor, moments: Tensor) -> Mesh:
-    """The warps of some clips at several moments of the exposure."""
+def exposed(scene: Scene, index: Tensor, frames: slice, moments: Tensor) -> Mesh:
+    """The warps of the clips `index` in some frames at several moments of the exposure [n,K]."""
     config = scene.config
-    return make_mesh(scene.motion.clips(index), config.size, config.frames, config.pitch, scene.lag[index], moments)
+    times = torch.arange(frames.start, frames.stop, device=index.device, dtype=torch.float32)
+    return make_mesh(scene.motion.clips(index), config.size, times, config.pitch, scene.lag[index], moments)
 
 
 def _overlays(scene: Scene, index: Tensor, frames: slice, moments: Tensor) -> list[Overlay]:

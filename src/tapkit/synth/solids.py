@@ -21,6 +21,8 @@ from tapkit.synth.photos import PhotoBank
 from tapkit.synth.raster import NOTHING, barycentric, covered, rasterise, surface_weights
 
 SUPERSAMPLE = 2
+TOGETHER = 16
+"""Moments rasterised together, to bound memory."""
 BODY_WAVES = 2
 _PLACE, _ANGLES, _FAR = slice(0, 2), slice(2, 5), 5
 
@@ -152,7 +154,7 @@ class View(NamedTuple):
     near: Tensor
     """[M,F,3]."""
     seen: Tensor
-    """int64 [M, height*supersample, width*supersample]."""
+    """int16 or int32 [M, height*supersample, width*supersample], as `rasterise` returns it."""
     supersample: int
 
     def moments(self, chosen: slice) -> View:
@@ -162,15 +164,20 @@ class View(NamedTuple):
 
 def view(solid: Solid, times: Tensor, supersample: int = SUPERSAMPLE) -> View:
     """Project and rasterise at times [M]."""
-    xy, near = project(solid, _deformed(solid, solid.body.corners, times), times)
-    return View(xy, near, rasterise(xy, near, solid.frame, supersample, solid.body.closed), supersample)
+    parts = []
+    for some in torch.split(times, TOGETHER):
+        xy, near = project(solid, _deformed(solid, solid.body.corners, some), some)
+        seen = rasterise(xy, near, solid.frame, supersample, solid.body.closed)
+        parts.append((xy, near, seen.to(torch.int16 if xy.shape[1] < 2**15 else torch.int32)))
+    xy, near, seen = (torch.cat(part) for part in zip(*parts, strict=True))
+    return View(xy, near, seen, supersample)
 
 
 def draw_solid(solid: Solid, seen: View, times: Tensor) -> Tensor:
     """Colours and opacity of a view -> float [M,4,H,W] in 0..1; colours are not multiplied by opacity."""
     moments, height, width = seen.seen.shape
     picture, row, column = (seen.seen != NOTHING).nonzero(as_tuple=True)
-    face = seen.seen[picture, row, column]
+    face = seen.seen[picture, row, column].long()
     centre = (torch.stack([column, row], -1) + 0.5) / seen.supersample
     weights = barycentric(seen.xy[picture, face], centre)
     weights = surface_weights(weights, seen.near[picture, face])[..., None]
@@ -207,7 +214,7 @@ def touched(solid: Solid, seen: View, xy: Tensor, frame: Tensor) -> tuple[Tensor
     place = (xy * seen.supersample).floor().long()
     _, height, width = seen.seen.shape
     column, row = place[:, 0].clamp(0, width - 1), place[:, 1].clamp(0, height - 1)
-    face = seen.seen[frame, row, column]
+    face = seen.seen[frame, row, column].long()
     there = face.clamp_min(0)
     centre = (torch.stack([column, row], -1) + 0.5) / seen.supersample
     weights = surface_weights(barycentric(seen.xy[frame, there], centre), seen.near[frame, there])

@@ -36,6 +36,10 @@ class Mesh(NamedTuple):
         rows, columns = self.texture.shape[4:6]
         return self.size[0] / (rows - 1 - 2 * MARGIN), self.size[1] / (columns - 1 - 2 * MARGIN)
 
+    def part(self, clips: Tensor, frames: slice) -> Mesh:
+        """Of some clips and frames only."""
+        return Mesh(self.texture[clips][:, :, frames], self.size)
+
     def at(self, xy: Tensor, frame: Tensor) -> Tensor:
         """Texture positions of all layers at screen positions xy [B,n,2] (pixels, in the frame) in frames [B,n].
 
@@ -56,13 +60,14 @@ class Mesh(NamedTuple):
 
 
 def make_mesh(
-    motion: Motion, size: tuple[int, int], frames: int, pitch: int, lag: Tensor, moments: Tensor | None = None
+    motion: Motion, size: tuple[int, int], frames: Tensor, pitch: int, lag: Tensor, moments: Tensor | None = None
 ) -> Mesh:
     """Evaluate the motion at the vertices.
 
     Args:
         motion: of B clips.
         size: (height, width).
+        frames: float [T], times of the middles of the exposures, in frames.
         pitch: aimed-at size of a cell, pixels.
         lag: [B], by how many frames the last row is exposed later than the first (rolling shutter).
         moments: [B,K], moments of the exposure relative to its middle, in frames; None: the middle alone.
@@ -73,18 +78,18 @@ def make_mesh(
     y = (torch.arange(rows + 1 + 2 * MARGIN, device=device) - MARGIN) * (height / rows)
     x = (torch.arange(columns + 1 + 2 * MARGIN, device=device) - MARGIN) * (width / columns)
     moments = lag.new_zeros(len(lag), 1) if moments is None else moments
-    times = torch.arange(frames, device=device, dtype=torch.float32)[:, None, None]
+    times = frames[:, None, None]
     late = lag[:, None] * (y / height - 0.5)
     times = times + moments[:, None, :, None] + late[:, None, None, :]
     flat = times.flatten(1)
     back = inverse(motion.matrices(flat)) @ pixel_matrix(size, device)
-    x_, y_ = x[None, :], y.repeat(frames * moments.shape[1])[:, None]
+    x_, y_ = x[None, :], y.repeat(len(frames) * moments.shape[1])[:, None]
     g = back[..., None, :, :]
     w = (g[..., 2, 0] * x_ + g[..., 2, 1] * y_ + g[..., 2, 2]).clamp_min(_LEAST_DEPTH)
     v = torch.stack([(g[..., i, 0] * x_ + g[..., i, 1] * y_ + g[..., i, 2]) / w for i in range(2)], -1)
     texture = v + motion.bend(v, flat)
     batch, layers = texture.shape[:2]
-    return Mesh(texture.view(batch, layers, frames, moments.shape[1], len(y), len(x), 2), size)
+    return Mesh(texture.view(batch, layers, len(frames), moments.shape[1], len(y), len(x), 2), size)
 
 
 def pixel_matrix(size: tuple[int, int], device: torch.device | str) -> Tensor:
