@@ -49,6 +49,19 @@ def test_the_same_seed_makes_the_same_clips_and_another_one_others(maker, photos
     assert all(torch.equal(a, b) for a, b in zip(first, afresh, strict=True))
 
 
+def test_the_precision_of_a_trainer_around_it_changes_nothing(maker):
+    plain = maker.batch(1, 7)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        with torch.autocast("cpu", torch.bfloat16):
+            inside = maker.batch(1, 7)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert all(torch.equal(a, b) for a, b in zip(plain, inside, strict=True))
+
+
 def test_a_generator_is_advanced_so_that_the_next_batch_is_another(maker):
     generator = torch.Generator().manual_seed(3)
     assert not torch.equal(maker.batch(1, generator).video, maker.batch(1, generator).video)

@@ -9,7 +9,8 @@ PointOdyssey (Zheng et al. 2023); tracks are not chained from optical flow but s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,6 +80,19 @@ class ClipMaker:
         if count < 1:
             raise UsageError(f"a batch has one clip at least, got {count}")
         dice = Dice(generator, self.device)
-        scene = make_scene(dice, self.config, self.photos, self.shapes, self.bodies, count)
-        xy, visible = tracks(dice, scene)
-        return Batch(film(scene, dice.on_device()), xy, visible)
+        with _full_precision(self.device):
+            scene = make_scene(dice, self.config, self.photos, self.shapes, self.bodies, count)
+            xy, visible = tracks(dice, scene)
+            return Batch(film(scene, dice.on_device()), xy, visible)
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Positions need float32 throughout: a trainer's autocast and its TF32 products would move them by a pixel."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)

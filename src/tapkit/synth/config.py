@@ -18,7 +18,7 @@ class SynthConfig:
     layers: tuple[int, int] = (3, 7)
     """Fewest and most layers over the background; drawn anew for each batch."""
     speed: float = 1.0
-    """Factor on all motion. At 1 half of the points of a clip move faster than about 2 % of the frame per frame."""
+    """Factor on all motion. At 1 half of the steps of visible points are longer than 0.7 % of the frame's side."""
     spacing: tuple[float, float] = (3.0, 10.0)
     """Shortest and longest distance in frames between the control points of a motion: short means jerky."""
     bending: float = 0.4

@@ -15,7 +15,7 @@ from tapkit.synth.warp import Places
 
 CANDIDATES, TRACED = 4.0, 1.5
 """Points tried, and points followed, per point wanted."""
-FAVOUR = 5.0
+FAVOUR = 10.0
 """How much likelier a point that is hidden in some frame is chosen than one that is not."""
 CLEAR, HIDDEN = 0.95, 0.5
 """Opacity from which a point is surely of a layer; opacity from which a layer hides what lies behind it."""
