@@ -82,7 +82,8 @@ def _by_hand(card: ModelCard) -> str:
 def _download(card: ModelCard, report: Report | None) -> Path:
     assert card.weights_file is not None
     if card.weights_url is None:
-        raise WeightsError(f"the weights of {card.id} cannot be downloaded by a program: {_by_hand(card)}")
+        more = f" ({card.notes})" if card.notes else ""
+        raise WeightsError(f"the weights of {card.id} cannot be downloaded by a program: {_by_hand(card)}{more}")
     target = cache_folder() / "weights" / card.weights_file
     partial = target.with_name(target.name + ".part")
     try:

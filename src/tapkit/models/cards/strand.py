@@ -26,11 +26,8 @@ STRAND = ModelCard(
     visible_rule="visible",
     visible_threshold=0.5,
     confidence_radius=8.0,
-    notes="Trained by `tapkit train` on made data alone. "
-    + (
-        "The weights' own card is beside them (strand.json): data, steps, numbers."
-        if _BUILT_IN
-        else "This installation has no weights of it yet: train them (docs/training.md) and give --weights."
-    ),
+    notes="trained by `tapkit train` on made data alone; its card is beside it, strand.json"
+    if _BUILT_IN
+    else "this installation has none yet: make them with `tapkit train`, see docs/training.md, and give --weights",
 )
 CARDS = (STRAND,)
