@@ -143,8 +143,6 @@ class TapirBase:
         encoded = [self._room(len(frames), size) for size in levels.maps]
         height, width = max(levels.maps)
         at_once = max(_PIXELS.get(self.device.type, _PIXELS_ELSEWHERE) // (height * width), 1)
-        if self.network.extra_convs is not None:
-            at_once *= 2  # their products are small
         for start in range(0, len(frames), at_once):
             part = slice(start, start + at_once)
             images = to_unit_range(resize_lanczos(frames[part], levels.working))
