@@ -12,7 +12,7 @@ STRAND = ModelCard(
     name="strand",
     paper="tapkit's own, no paper (docs/strand.md); nearest to C. Doersch et al., TAPIR: Tracking Any Point with "
     "per-frame Initialization and temporal Refinement, ICCV 2023, and S. Cho et al., LocoTrack, ECCV 2024",
-    paper_url="https://arxiv.org/abs/2306.08637",
+    paper_url="docs/strand.md",
     code_licence="Apache-2.0 (ours)",
     weights_licence="Apache-2.0",
     commercial=True,
