@@ -36,8 +36,12 @@ def export(model: Model, folder: str | Path) -> list[Path]:
         parts: list[Graph] = graphs()
         files = [_write(graph, folder / f"{graph.name}.onnx") for graph in parts]
         description = {
-            "model": model.card.id, "version": __version__, "opset": OPSET, "options": dict(model.options),
-            "card": model.card.to_dict(), "graphs": [_describe(graph) for graph in parts],
+            "model": model.card.id,
+            "version": __version__,
+            "opset": OPSET,
+            "options": dict(model.options),
+            "card": model.card.to_dict(),
+            "graphs": [_describe(graph) for graph in parts],
         }
         (folder / "model.json").write_text(json.dumps(description, indent=1, default=list))
     except OSError as error:
@@ -62,8 +66,14 @@ def _write(graph: Graph, path: Path) -> Path:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns about its own deprecations
         program = torch.onnx.export(
-            graph.module, tuple(graph.inputs.values()), dynamo=True, dynamic_shapes=shapes, opset_version=OPSET,
-            input_names=list(graph.inputs), output_names=list(graph.outputs), verbose=False,
+            graph.module,
+            tuple(graph.inputs.values()),
+            dynamo=True,
+            dynamic_shapes=shapes,
+            opset_version=OPSET,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            verbose=False,
         )
         assert program is not None
         program.save(str(path), external_data=False)
