@@ -207,7 +207,9 @@ def correlate(level: Tensor, templates: Tensor, owner: Tensor, cells: Tensor, ra
     side = 2 * radius + 2
     with torch.autocast(level.device.type, enabled=False):  # products rounded to bfloat16 cannot place a point
         products = torch.matmul(patch.flatten(1, 2).float(), templates.transpose(1, 2))
-    return blend(products.unflatten(1, (side, side)), fraction).flatten(1, 2).transpose(1, 2)
+    return (
+        blend(products.reshape(len(products), side, side, products.shape[-1]), fraction).flatten(1, 2).transpose(1, 2)
+    )
 
 
 class Look(nn.Module):
@@ -315,7 +317,10 @@ class Network(nn.Module):
         middle = points.query[1].shape[1] // 2
         feature = (points.query[1][:, middle] + points.memory[1][:, middle]) / 2
         with torch.autocast(level.device.type, enabled=False):
-            cost = torch.matmul(feature.unflatten(0, (batch, -1)), level.flatten(1, 2).float().transpose(1, 2))
+            cost = torch.matmul(
+                feature.reshape(batch, len(feature) // batch, feature.shape[-1]),
+                level.flatten(1, 2).float().transpose(1, 2),
+            )
         cost = cost.flatten(0, 1) * self.temperature.float().exp()
         best = cost.argmax(-1)
         y, x = torch.meshgrid(*(torch.arange(n, device=cost.device) for n in (height, width)), indexing="ij")
