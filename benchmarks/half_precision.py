@@ -1,10 +1,10 @@
-"""By how much bfloat16 changes LocoTrack and TAPNext against float32.
+"""By how much bfloat16 changes LocoTrack, TAPNext and the TAPIR family against float32.
 
     python benchmarks/half_precision.py [ID ...]
 
-Seeded weights under the published names, the protocol's clip (256x256) and its 64 points: LocoTrack on all 24 frames,
-TAPNext streamed over the first four, all points asked on frame 0. Distances in pixels over all points and frames.
-Both read positions off a discrete best cell or bin; random weights leave many nearly tied, and such a point jumps,
+Seeded weights under the published names, the protocol's clip (256x256) and its 64 points: offline models on
+all 24 frames, causal ones streamed over the first four, all points asked on frame 0. Distances in pixels over all points and frames.
+All read positions off a discrete best cell or bin; random weights leave many nearly tied, and such a point jumps,
 hence the large maxima: trained heat maps have clear peaks. Written to benchmarks/results/half_precision/ID.json.
 """
 
@@ -69,7 +69,7 @@ def measure(model: str) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    known = ["locotrack-small", "locotrack-base", "tapnext"]
+    known = ["locotrack-small", "locotrack-base", "tapnext", "tapir", "bootstapir", "tapir-causal"]
     parser.add_argument("models", nargs="*", default=known, help=f"of {', '.join(known)}")
     folder = HERE / "results" / "half_precision"
     folder.mkdir(parents=True, exist_ok=True)
