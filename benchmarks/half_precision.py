@@ -3,9 +3,9 @@
     python benchmarks/half_precision.py [ID ...]
 
 Seeded weights under the published names, the protocol's clip (256x256) and its 64 points: offline models on all 24
-frames, causal ones streamed over the first four, all points asked on frame 0. Distances in pixels over all points and frames.
-All read positions off a discrete best cell or bin; random weights leave many nearly tied, and such a point jumps,
-hence the large maxima: trained heat maps have clear peaks. Written to benchmarks/results/half_precision/ID.json.
+frames, causal ones streamed over the first four, all points asked on frame 0. Distances in pixels over all points and
+frames. All read positions off a discrete best cell or bin; random weights leave many nearly tied, and such a point
+jumps, hence the large maxima: trained heat maps have clear peaks. Written to benchmarks/results/half_precision/ID.json.
 """
 
 from __future__ import annotations
