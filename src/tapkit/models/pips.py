@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -291,19 +291,20 @@ def chain(network: Pips, levels: Features, t: Tensor, start: Tensor) -> Chain:
     return Chain(xy, logits, torch.stack(history, 1) if history else t.new_zeros(count, 0))
 
 
-class PipsModel:
-    """PIPs for the engine: a `ClipModel`. Frames are resized bilinearly without antialiasing, as in the demos."""
+class PipsAdapter:
+    """What PIPs and PIPs++ share as `ClipModel`s: frames are resized bilinearly without antialiasing, as they were."""
 
-    card = PIPS
+    network: Any
+    """Has `config` (with input_size and precision), `norm` and `encode`."""
 
-    def __init__(self, network: Pips) -> None:
+    def __init__(self, network: Any) -> None:
         self.network = network.eval()
         self.options: Mapping[str, Any] = asdict(network.config)
 
     @property
     def device(self) -> torch.device:
         """Where the network is."""
-        return self.network.norm.weight.device
+        return cast(torch.device, self.network.norm.weight.device)
 
     def to(self, device: torch.device | str) -> Self:
         """The model on another device."""
@@ -321,7 +322,15 @@ class PipsModel:
     @torch.inference_mode()
     def encode(self, frames: Tensor) -> Features:
         """See `ClipModel.encode`; frames uint8 [B,3,h,w]."""
-        return self.network.encode(frames, self._input_size((frames.shape[-2], frames.shape[-1])))
+        size = self._input_size((frames.shape[-2], frames.shape[-1]))
+        return cast(Features, self.network.encode(frames, size))
+
+
+class PipsModel(PipsAdapter):
+    """PIPs for the engine."""
+
+    card = PIPS
+    network: Pips
 
     @torch.inference_mode()
     def track(self, features: Features, size: Size, queries: Tensor) -> Prediction:

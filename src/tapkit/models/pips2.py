@@ -9,9 +9,9 @@ coordinates are those of `tapkit.models.pips`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from tapkit import coords
 from tapkit.errors import UsageError
 from tapkit.models.base import Prediction, Size
 from tapkit.models.cards.pips import PIPS2
-from tapkit.models.pips import LEVELS, RADIUS, Features, check_size, encode_pyramid, load_weights
+from tapkit.models.pips import LEVELS, RADIUS, Features, PipsAdapter, check_size, encode_pyramid, load_weights
 from tapkit.nn.encoder import FEATURES, PointEncoder
 from tapkit.nn.neighbourhood import correlate, sample_clamped
 from tapkit.nn.packed import Conv2d, Linear, Packable, can_pack, pack
@@ -315,37 +315,11 @@ def chain(network: Pips2, levels: Features, t: Tensor, start: Tensor) -> Tensor:
     return xy
 
 
-class Pips2Model:
-    """PIPs++ for the engine: a `ClipModel`. Frames are resized bilinearly without antialiasing, as in the tests."""
+class Pips2Model(PipsAdapter):
+    """PIPs++ for the engine."""
 
     card = PIPS2
-
-    def __init__(self, network: Pips2) -> None:
-        self.network = network.eval()
-        self.options: Mapping[str, Any] = asdict(network.config)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return self.network.norm.weight.device
-
-    def to(self, device: torch.device | str) -> Self:
-        """The model on another device."""
-        self.network.to(device)
-        prepare(self.network, self.network.config.precision)
-        return self
-
-    def frame_size(self, size: Size) -> Size | None:
-        """None: frames come as they are and are resized here, exactly as the authors do."""
-        return None
-
-    def _input_size(self, size: Size) -> Size:
-        return self.network.config.input_size or size
-
-    @torch.inference_mode()
-    def encode(self, frames: Tensor) -> Features:
-        """See `ClipModel.encode`; frames uint8 [B,3,h,w]."""
-        return self.network.encode(frames, self._input_size((frames.shape[-2], frames.shape[-1])))
+    network: Pips2
 
     @torch.inference_mode()
     def track(self, features: Features, size: Size, queries: Tensor) -> Prediction:
