@@ -292,7 +292,7 @@ def chain(network: Pips, levels: Features, t: Tensor, start: Tensor) -> Chain:
 
 
 class PipsAdapter:
-    """What PIPs and PIPs++ share as `ClipModel`s: frames are resized bilinearly without antialiasing, as by the authors."""
+    """What PIPs and PIPs++ share as `ClipModel`s; frames are resized bilinearly, without antialiasing."""
 
     network: Any
     """Has `config` (with input_size and precision), `norm` and `encode`."""
