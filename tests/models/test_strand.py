@@ -11,7 +11,7 @@ import tapkit
 from tapkit import registry
 from tapkit.errors import ShapeError, UsageError, WeightsError
 from tapkit.models.strand import build
-from tapkit.models.strand_network import Maps, Network, correlate, cut, to_cells
+from tapkit.models.strand_network import Maps, Network, around_best, correlate, cut, to_cells
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,23 @@ def test_the_network_stays_within_its_budget_of_parameters_and_bytes():
     count = sum(p.numel() for p in network.parameters())
     assert count <= 6_000_000
     assert 2 * count <= 12 * 2**20
-    assert set(network.state_dict()) == {name for name, _ in network.named_parameters()}, "weights are parameters alone"
+    assert all(value.is_floating_point() for value in network.state_dict().values())
+
+
+def test_folding_the_norms_into_the_convolutions_changes_nothing(frames):
+    torch.manual_seed(3)
+    network = Network()
+    with torch.no_grad():
+        network.train()
+        for _ in range(3):  # statistics that are not those of the start
+            network.encode(frames)
+        network.eval()
+        before = network.encode(frames)
+        network.fold()
+        after = network.encode(frames)
+    for a, b in zip(before, after, strict=True):
+        torch.testing.assert_close(a, b, atol=2e-5, rtol=0)
+    assert not any("norm" in name for name in network.state_dict())
 
 
 def test_the_answer_on_the_query_frame_is_the_query_and_visible(model, frames):
@@ -119,14 +135,21 @@ def made_maps(shift: tuple[int, int] = (0, 0), size: int = 128) -> Maps:
 
 def test_global_matching_finds_a_point_wherever_it_went():
     network = Network().eval()
-    queries = torch.tensor([[20.0, 28.0], [44.0, 92.0]])  # centres of cells of stride 8
+    queries = torch.tensor([[22.0, 30.0], [46.0, 94.0]])  # centres of cells of stride 4
     before, after = made_maps(), made_maps((32, -16))
     with torch.no_grad():
         state = network.begin(before, torch.zeros(2, dtype=torch.long), queries)
         network.temperature.fill_(4.0)
         cost, found = network.match(after, state)
     torch.testing.assert_close(found, queries + torch.tensor([32.0, -16.0]), atol=0.2, rtol=0)
-    assert cost.shape == (2, 16 * 16)
+    assert cost.shape == (2, 32 * 32)
+
+
+def test_the_best_cell_is_refined_by_its_neighbours_and_not_beyond_the_border():
+    cost = torch.full((2, 6 * 8), -50.0)
+    cost[0, 2 * 8 + 5] = cost[0, 2 * 8 + 6] = 0.0  # between columns 5 and 6 of row 2
+    cost[1, 0] = 0.0
+    torch.testing.assert_close(around_best(cost, 8), torch.tensor([[6.0, 2.5], [0.5, 0.5]]))
 
 
 def test_correlation_is_the_product_with_bilinear_samples():

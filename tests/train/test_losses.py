@@ -13,7 +13,7 @@ CONFIG = TrainConfig(stages=(Stage(1, 64, 4, 1, 1),))
 SIZE = (64, 64)
 
 
-def step(xy: torch.Tensor, sure: float = 0.0, cells: int = 64) -> Step:
+def step(xy: torch.Tensor, sure: float = 0.0, cells: int = 256) -> Step:
     """A network's answer at xy [M,2], with gradients; both candidates began and ended there."""
     xy = xy.clone().requires_grad_()
     count = len(xy)
@@ -63,7 +63,7 @@ def test_a_right_answer_costs_less_than_a_wrong_one_and_pulls_towards_the_truth(
 def test_errors_are_measured_in_pixels_of_a_256_frame_whatever_the_clip():
     target, place = torch.tensor([[20.0, 30.0]]), torch.tensor([[21.0, 30.0]])
     small = frame_losses(step(place), truth(target, True), (64, 64), CONFIG)
-    large = frame_losses(step(4 * place, cells=32 * 32), truth(4 * target, True), (256, 256), CONFIG)
+    large = frame_losses(step(4 * place, cells=64 * 64), truth(4 * target, True), (256, 256), CONFIG)
     torch.testing.assert_close(small["position"], large["position"])
 
 

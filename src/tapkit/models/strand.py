@@ -114,7 +114,7 @@ class Strand:
         config = self.network.config
         patches = sum((2 * p + 1) ** 2 * c for p, c in zip(config.patches, config.features, strict=True))
         cells = (2 * config.radius + 2) ** 2 * max(config.features)
-        matching = 4 * (self.resolution // 8) ** 2
+        matching = 4 * (self.resolution // 4) ** 2
         return 4 * (2 * 2 * patches + cells + 4 * config.volume + matching + 4 * config.mixed)
 
 
@@ -141,4 +141,5 @@ def build(weights: Mapping[str, Tensor] | None = None, precision: str = "auto", 
     if weights is not None:
         found = match(weights, network.state_dict(), "strand")
         network.load_state_dict({name: tensor.float() for name, tensor in found.items()})
+    network.fold()
     return Strand(network, precision, resolution)

@@ -3,7 +3,7 @@
 Ours; what it is made of comes from published work, each named where it is used. Per frame:
 
 1. `Encoder`: one map at stride 4 and two at strides 8 and 16, channel vectors of length 1.
-2. `Network.match`: the point's feature against every cell of the stride-8 map, and a soft-argmax around the best cell
+2. `Network.match`: the point's features against every cell of the maps, and a soft-argmax around the best cell
    (per-frame initialisation: Doersch et al., TAPIR, ICCV 2023, section 3.1). That is how lost points come back.
 3. `Look` from two candidates, where motion says the point is and where matching says it is: products of patches of
    features with neighbourhoods on all three maps (local 4D correlation: Cho et al., LocoTrack, ECCV 2024, section 3.2),
@@ -26,11 +26,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit.errors import ShapeError
-from tapkit.nn.packed import Conv2d, Linear
+from tapkit.nn.packed import Activation, Conv2d, Linear, activate
 from tapkit.nn.sampling import blend, integer_patch
 
 STRIDES = (4, 8, 16)
 """Pixels per cell of the three maps."""
+EPS = 1e-5
+"""Of batch norm."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class StrandConfig:
 
     widths: tuple[int, int, int, int] = (32, 64, 128, 128)
     """Channels inside the encoder at strides 2, 4, 8 and 16."""
-    blocks: tuple[int, int, int] = (2, 2, 2)
+    blocks: tuple[int, int, int] = (2, 2, 3)
     """Residual blocks at strides 4, 8 and 16."""
     features: tuple[int, int, int] = (64, 128, 128)
     """Channels of the maps."""
@@ -98,36 +100,72 @@ class Step(NamedTuple):
     scores: Tensor
     """[M,K] logit of each candidate being right."""
     cost: Tensor
-    """[M,h*w] logits of global matching, cells of the coarse map row by row."""
+    """[M,h*w] logits of global matching, cells of the fine map row by row."""
     around: Tensor
     """[M,(2r+1)^2] logits of the last look on the fine map, x being the slow index."""
     looked: Tensor
     """[M,2] the centre of `around`."""
 
 
-class Norm(nn.LayerNorm):
-    """Layer norm over the channels of each cell, as ConvNeXt has it (Liu et al., CVPR 2022): [B,C,h,w] to the same.
+class Norm(nn.Module):
+    """Batch norm (Ioffe and Szegedy, ICML 2015) without torch's counter of batches, so that all its state is floats."""
 
-    Cells do not mix (nothing that enters the frame changes the rest of it), and it costs a third of instance norm.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Quick in channels_last memory, where the channels of a cell are neighbours."""
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions, normalised, around a shortcut."""
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1, self.norm1 = Conv2d(channels, channels, 3, padding=1, bias=False), Norm(channels)
-        self.conv2, self.norm2 = Conv2d(channels, channels, 3, padding=1, bias=False), Norm(channels)
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,C,h,w] to the same; by the statistics of the batch in training, else by the running ones."""
+        result: Tensor = F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, 0.1, EPS
+        )
+        return result
+
+
+class ConvNorm(nn.Module):
+    """A convolution and batch norm over it, which `fold` makes one convolution for inference."""
+
+    def __init__(self, before: int, after: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = Conv2d(before, after, 3, stride, 1, bias=False)
+        self.norm: Norm | None = Norm(after)
+
+    def forward(self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None) -> Tensor:
+        """activation(norm(conv(x))) + residual, [B,C,h,w] -> [B,C',h',w']."""
+        if self.norm is None:
+            return self.conv(x, activation, residual)
+        y: Tensor = activate(self.norm(self.conv(x)), activation)
+        return y if residual is None else y + residual
+
+    def fold(self) -> None:
+        """Put the norm's running statistics into the convolution. No training from here on."""
+        if self.norm is None:
+            return
+        norm = self.norm
+        with torch.no_grad():
+            scale = norm.weight / torch.sqrt(norm.running_var + EPS)
+            self.conv.weight.mul_(scale[:, None, None, None])
+            self.conv.bias = nn.Parameter(norm.bias - norm.running_mean * scale)
+        self.norm = None
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions around a shortcut (He et al., CVPR 2016)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first, self.second = ConvNorm(channels, channels), ConvNorm(channels, channels)
+        assert self.second.norm is not None
+        nn.init.constant_(self.second.norm.weight, 0.3)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,C,h,w] to the same."""
-        y = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(x + self.norm2(self.conv2(y)))
+        return F.relu(self.second(self.first(x, "relu"), residual=x))
 
 
 class Down(nn.Module):
@@ -135,12 +173,12 @@ class Down(nn.Module):
 
     def __init__(self, before: int, after: int, blocks: int) -> None:
         super().__init__()
-        self.conv, self.norm = Conv2d(before, after, 3, 2, 1, bias=False), Norm(after)
+        self.enter = ConvNorm(before, after, 2)
         self.blocks = nn.Sequential(*(Block(after) for _ in range(blocks)))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,C,h,w] -> [B,C',h/2,w/2]."""
-        result: Tensor = self.blocks(F.relu(self.norm(self.conv(x))))
+        result: Tensor = self.blocks(self.enter(x, "relu"))
         return result
 
 
@@ -152,31 +190,38 @@ class Encoder(nn.Module):
         half, quarter, eighth, last = config.widths
         fine, coarse, wide = config.features
         # The frame enters at stride 2 with four pixels in the channels: a large image with three channels is slow.
-        self.enter, self.norm = Conv2d(12, half, 3, padding=1, bias=False), Norm(half)
+        self.enter = ConvNorm(12, half)
         self.quarter = Down(half, quarter, config.blocks[0])
         self.eighth = Down(quarter, eighth, config.blocks[1])
         self.last = Down(eighth, last, config.blocks[2])
         # Top-down, so that a cell of the fine map knows what it is part of (Lin et al., Feature Pyramids, CVPR 2017).
-        self.to_wide = Conv2d(last, wide, 1)
-        self.last_to_eighth, self.to_coarse = Conv2d(last, eighth, 1), Conv2d(eighth, coarse, 3, padding=1)
-        self.eighth_to_quarter, self.to_fine = Conv2d(eighth, quarter, 1), Conv2d(quarter, fine, 3, padding=1)
+        self.last_to_eighth, self.eighth_to_quarter = Conv2d(last, eighth, 1), Conv2d(eighth, quarter, 1)
+        self.to_fine, self.to_coarse = ConvNorm(quarter, fine), ConvNorm(eighth, coarse)
+        self.to_wide = ConvNorm(last, wide)
 
     def forward(self, frames: Tensor) -> Maps:
         """See the class."""
         x = F.pixel_unshuffle(frames, 2).contiguous(memory_format=torch.channels_last)
-        x = F.relu(self.norm(self.enter(x)))
-        quarter = self.quarter(x)
+        quarter = self.quarter(self.enter(x, "relu"))
         eighth = self.eighth(quarter)
         last = self.last(eighth)
         eighth = eighth + _twice(self.last_to_eighth(last))
         quarter = quarter + _twice(self.eighth_to_quarter(eighth))
         maps = self.to_fine(quarter), self.to_coarse(eighth), self.to_wide(last)
-        return Maps(*(_directions(m.permute(0, 2, 3, 1)) for m in maps))
+        return Maps(*(F.normalize(m.permute(0, 2, 3, 1).float(), dim=-1).to(m.dtype).contiguous() for m in maps))
 
 
-def _directions(level: Tensor) -> Tensor:
-    """[B,h,w,C] as unit vectors, contiguous. Without what all cells of a frame share, which tells none from another."""
-    return F.normalize(level - level.mean((1, 2), keepdim=True), dim=-1).contiguous()
+def around_best(cost: Tensor, width: int) -> Tensor:
+    """The best cell of cost maps [M,h*w], and the mean of the 3x3 around it by their softmax: cells + 0.5, [M,2]."""
+    height = cost.shape[1] // width
+    best = cost.argmax(-1)
+    steps = torch.arange(-1, 2, device=cost.device)
+    x = (best % width)[:, None] + steps.repeat(3)
+    y = (best // width)[:, None] + steps.repeat_interleave(3)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    values = cost.gather(1, y.clamp(0, height - 1) * width + x.clamp(0, width - 1))
+    weights = values.masked_fill(~inside, float("-inf")).softmax(-1)
+    return torch.stack([(weights * x).sum(-1), (weights * y).sum(-1)], -1) + 0.5
 
 
 def _twice(x: Tensor) -> Tensor:
@@ -201,12 +246,14 @@ def cut(maps: Maps, owner: Tensor, xy: Tensor, patches: tuple[int, ...]) -> tupl
 def correlate(level: Tensor, templates: Tensor, owner: Tensor, cells: Tensor, radius: int) -> Tensor:
     """Products of templates [M,K,C] with the cells around positions -> float32 [M,K,(2r+1)^2], x slow.
 
-    The products are taken with whole cells and blended afterwards (guides/performance.md section 7, item 4).
+    The products are taken with whole cells and blended afterwards (guides/performance.md section 7, item 4), in the
+    dtype of the map: with bfloat16 they are off by 0.002 at most, which moves no maximum by more than a few hundredths
+    of a cell, and are three to ten times as fast as products of converted features.
     """
     patch, fraction = integer_patch(level, owner, cells, radius)
     side = 2 * radius + 2
-    with torch.autocast(level.device.type, enabled=False):  # products rounded to bfloat16 cannot place a point
-        products = torch.matmul(patch.flatten(1, 2).float(), templates.transpose(1, 2))
+    with torch.autocast(level.device.type, enabled=False):
+        products = torch.matmul(patch.flatten(1, 2), templates.to(patch.dtype).transpose(1, 2)).float()
     return (
         blend(products.reshape(len(products), side, side, products.shape[-1]), fraction).flatten(1, 2).transpose(1, 2)
     )
@@ -220,7 +267,7 @@ class Look(nn.Module):
     def __init__(self, config: StrandConfig) -> None:
         super().__init__()
         self.config = config
-        self.sharpness = nn.Parameter(torch.full((3,), 3.0))
+        self.sharpness = nn.Parameter(torch.full((3,), 2.5))
         # 4: which stage this is, how far the look is from where the point was expected, how good it looks there.
         self.enter = Linear(config.volume + config.hidden + 1 + 2 + 3, config.mixed)
         self.mix = Linear(config.mixed, config.hidden)
@@ -288,7 +335,7 @@ class Network(nn.Module):
         super().__init__()
         self.config = config = config or StrandConfig()
         self.encoder = Encoder(config)
-        self.temperature = nn.Parameter(torch.tensor(3.0))
+        self.temperature = nn.Parameter(torch.full((3,), 2.5))
         self.start = Linear(config.features[1], config.hidden)
         self.look = Look(config)
         self.score = nn.Sequential(Linear(2 * config.hidden + 1, 64), nn.ReLU(), Linear(64, 1))
@@ -296,11 +343,17 @@ class Network(nn.Module):
         self.read = Linear(2 * config.hidden, 128)
         self.answer = Linear(128, 4)
 
+    def fold(self) -> None:
+        """Make the encoder's norms part of its convolutions, for inference."""
+        for module in self.modules():
+            if isinstance(module, ConvNorm):
+                module.fold()
+
     def encode(self, frames: Tensor) -> Maps:
         """Frames uint8 [B,3,H,W], sides multiples of 16 -> maps in the dtype of the weights (or of autocast)."""
         if frames.ndim != 4 or frames.shape[1] != 3 or frames.shape[2] % 16 or frames.shape[3] % 16:
             raise ShapeError(f"strand needs frames [B,3,H,W] with sides that 16 divides, got {list(frames.shape)}")
-        maps: Maps = self.encoder(frames.to(self.encoder.to_wide.weight.dtype) / 127.5 - 1)
+        maps: Maps = self.encoder(frames.to(self.encoder.last_to_eighth.weight.dtype) / 127.5 - 1)
         return maps
 
     def begin(self, maps: Maps, owner: Tensor, xy: Tensor) -> Points:
@@ -311,24 +364,26 @@ class Network(nn.Module):
         return Points(templates, templates, hidden, xy.float(), torch.zeros_like(xy))
 
     def match(self, maps: Maps, points: Points) -> tuple[Tensor, Tensor]:
-        """Global matching: logits [M,h*w] on the coarse map, and the position [M,2] of the best place."""
-        level = maps.coarse
-        batch, height, width, _ = level.shape
-        middle = points.query[1].shape[1] // 2
-        feature = (points.query[1][:, middle] + points.memory[1][:, middle]) / 2
-        with torch.autocast(level.device.type, enabled=False):
-            cost = torch.matmul(
-                feature.reshape(batch, len(feature) // batch, feature.shape[-1]),
-                level.flatten(1, 2).float().transpose(1, 2),
-            )
-        cost = cost.flatten(0, 1) * self.temperature.float().exp()
-        best = cost.argmax(-1)
-        y, x = torch.meshgrid(*(torch.arange(n, device=cost.device) for n in (height, width)), indexing="ij")
-        x, y = x.flatten(), y.flatten()
-        far = (x - x[best][:, None]).square() + (y - y[best][:, None]).square() > 6
-        weights = cost.masked_fill(far, float("-inf")).softmax(-1)
-        cells = torch.stack([x, y], -1).to(cost.dtype)
-        return cost, ((weights[..., None] * cells).sum(1) + 0.5) * STRIDES[1]
+        """Global matching: logits [M,h*w] on the fine map, and the position [M,2] of the best place.
+
+        Each map's products with the point's feature, brought to the fine map's size, times that map's temperature.
+        """
+        batch, height, width, _ = maps.fine.shape
+        count = len(points.xy) // batch
+        total: Tensor | None = None
+        for level, query, memory, temperature in zip(maps, points.query, points.memory, self.temperature, strict=True):
+            middle = query.shape[1] // 2
+            feature = ((query[:, middle] + memory[:, middle]) / 2).view(batch, count, -1)
+            with torch.autocast(level.device.type, enabled=False):
+                cost = torch.matmul(feature.to(level.dtype), level.flatten(1, 2).transpose(1, 2)).float()
+            cost = cost.view(batch, count, *level.shape[1:3])
+            if cost.shape[2:] != (height, width):
+                cost = F.interpolate(cost, size=(height, width), mode="bilinear", align_corners=False)
+            cost = cost * temperature.float().exp()
+            total = cost if total is None else total + cost
+        assert total is not None
+        cost = total.flatten(0, 1).flatten(1)
+        return cost, around_best(cost, width) * STRIDES[0]
 
     def step(self, maps: Maps, points: Points) -> tuple[Points, Step]:
         """One frame for points that began before it. Coordinates pass no gradient from stage to stage."""

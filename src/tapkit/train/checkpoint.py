@@ -40,14 +40,23 @@ def named_moments(network: Network, optimizer: torch.optim.AdamW) -> tuple[Tenso
     return first, second
 
 
-def set_moments(network: Network, optimizer: torch.optim.AdamW, first: Tensors, second: Tensors, step: int) -> None:
-    """Put moments back, as they were after `step` steps."""
+def updates(network: Network, optimizer: torch.optim.AdamW) -> dict[str, int]:
+    """How often each parameter was updated: fewer times than there were steps, where stages leave parts alone."""
+    steps = {name: optimizer.state.get(p, {}).get("step", 0) for name, p in network.named_parameters()}
+    return {name: int(step) for name, step in steps.items()}
+
+
+def set_moments(
+    network: Network, optimizer: torch.optim.AdamW, first: Tensors, second: Tensors, steps: dict[str, int]
+) -> None:
+    """Put moments back, as they were after `steps` updates of each parameter."""
     for name, parameter in network.named_parameters():
-        optimizer.state[parameter] = {
-            "step": torch.tensor(float(step)),
-            "exp_avg": first[name].to(parameter),
-            "exp_avg_sq": second[name].to(parameter),
-        }
+        if steps[name]:
+            optimizer.state[parameter] = {
+                "step": torch.tensor(float(steps[name])),
+                "exp_avg": first[name].to(parameter),
+                "exp_avg_sq": second[name].to(parameter),
+            }
 
 
 def save(folder: Path, tensors: dict[str, Tensors], run: dict[str, Any], compact: bool) -> Path:
@@ -102,9 +111,10 @@ def load(folder: Path, network: Network) -> tuple[dict[str, Tensors], dict[str, 
     run, place = read_run(folder), _found(folder)
     assert place is not None
     try:
-        expected = dict(network.named_parameters())
         tensors = {}
         for part in PARTS:
+            moments = part in ("first", "second")
+            expected = dict(network.named_parameters()) if moments else network.state_dict()
             found = match(load_file(place / f"{part}.safetensors"), expected, "this network")
             tensors[part] = {name: value.float() for name, value in found.items()}
     except TapkitError:

@@ -14,6 +14,7 @@ from tapkit.train.config import PRESETS, TrainConfig, preset
 from tapkit.train.data import FolderLessons, MadeLessons
 from tapkit.train.lesson import Lessons
 from tapkit.train.loop import RunOptions, Trainer
+from tapkit.train.pool import PooledLessons
 
 
 def choose_device(name: str) -> torch.device:
@@ -50,6 +51,8 @@ def start(
     if options.resume:
         config = _resumed(options.out)
     lessons: Lessons = MadeLessons(photos, place) if data is None else FolderLessons(data, place)
+    if config.pool is not None and data is None:
+        lessons = PooledLessons(lessons, config.pool, options.out / "pool", place)
     return dict(Trainer(config, lessons, place, options).run(say))
 
 

@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from tapkit.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Made clips that are kept on disk and cut into lessons again and again."""
+
+    clips: int
+    """How many there are."""
+    size: int = 256
+    """Side of their frames."""
+    frames: int = 24
+    points: int = 256
+    speeds: tuple[float, ...] = (0.3, 0.5, 0.8, 1.2)
+    """`Stage.speed` of the clips, in turn."""
+
+    def __post_init__(self) -> None:
+        if min(self.clips, self.points, len(self.speeds)) < 1 or self.frames < 4 or self.size < 64:
+            raise UsageError("a pool needs at least 1 clip of 4 frames of 64x64 with 1 point, and one speed")
 
 
 @dataclass(frozen=True)
@@ -26,8 +44,16 @@ class Stage:
     """How fast things move, as a factor of the generator's own motion."""
     truncate: int = 0
     """Gradients go back through at most so many frames; 0: through all of them."""
+    task: Literal["clips", "pairs"] = "clips"
+    """"pairs": only features, from frames in any order (`train.pairs`); "clips": tracking."""
+    encoder: bool = True
+    """Whether features learn too. Where they do not, a step costs a third."""
+    rate: float | None = None
+    """Peak learning rate of a warm-up and cosine of its own; None: a part of the whole curriculum's."""
 
     def __post_init__(self) -> None:
+        if self.task not in ("clips", "pairs"):
+            raise UsageError(f"a stage's task is clips or pairs, not {self.task!r}")
         if self.size % 16 or self.size < 64:
             raise UsageError(f"a stage's size must be a multiple of 16 and at least 64, got {self.size}")
         if min(self.steps, self.batch, self.points) < 1 or self.frames < 2 or self.truncate < 0:
@@ -74,6 +100,8 @@ class TrainConfig:
     radius: float = 8.0
     """Confidence is P(error < radius), in pixels of a 256x256 frame."""
     seed: int = 0
+    pool: Pool | None = None
+    """Where set, lessons are cut from so many made clips; None: each lesson is made for itself."""
     weights: LossWeights = field(default_factory=LossWeights)
 
     @property
@@ -89,6 +117,10 @@ class TrainConfig:
             step -= stage.steps
         return len(self.stages) - 1, self.stages[-1]
 
+    def begins(self, number: int) -> int:
+        """The first step of a stage."""
+        return sum(stage.steps for stage in self.stages[:number])
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
@@ -96,9 +128,12 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
         """The inverse of `to_dict`."""
-        plain = {name: value for name, value in values.items() if name not in ("stages", "weights")}
+        plain = {name: value for name, value in values.items() if name not in ("stages", "weights", "pool")}
         stages = tuple(Stage(**stage) for stage in values["stages"])
-        return cls(stages=stages, weights=LossWeights(**values["weights"]), **plain)
+        pool = values.get("pool")
+        if pool is not None:
+            pool = Pool(**{**pool, "speeds": tuple(pool["speeds"])})
+        return cls(stages=stages, weights=LossWeights(**values["weights"]), pool=pool, **plain)
 
 
 # Cheap first: features are learned from short, small, slow clips as well as from long ones; what needs length

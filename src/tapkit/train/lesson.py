@@ -9,6 +9,9 @@ from torch import Tensor
 
 from tapkit.train.config import Stage
 
+VALIDATION = 1 << 40
+"""Seeds from here on are of lessons that are measured on, never of training."""
+
 
 class Lesson(NamedTuple):
     """B clips with their truth. Positions are pixels of these frames, corner origin."""

@@ -22,9 +22,10 @@ from tapkit.nn.precision import feature_dtype
 from tapkit.train import checkpoint
 from tapkit.train.config import Stage, TrainConfig
 from tapkit.train.export import export_weights, hardware
-from tapkit.train.lesson import Lessons, choose_queries
+from tapkit.train.lesson import Lesson, Lessons, choose_queries
 from tapkit.train.log import Log
 from tapkit.train.losses import PARTS, weighted
+from tapkit.train.pairs import pair_losses
 from tapkit.train.unroll import training_chunks
 from tapkit.train.validate import Figures, on_folder, on_lessons
 from tapkit.train.workers import Workers
@@ -86,13 +87,20 @@ class Trainer:
             found = match(read(options.init), self.network.state_dict(), "strand")
             self.network.load_state_dict({name: value.float() for name, value in found.items()})
         self.optimizer = self._make_optimizer()
-        self.average = {name: p.detach().clone() for name, p in self.network.named_parameters()}
+        self.average = {name: value.clone() for name, value in self._tensors().items()}
         self.state = options.out / "state"
         if options.resume:
             self._restore()
         elif checkpoint.exists(self.state):
             raise UsageError(f"{options.out} holds a run already: go on with it (--resume) or name another folder")
         self.workers.same_everywhere(self.network)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Weights and statistics, not copied."""
+        return {name: value.detach() for name, value in self.network.state_dict(keep_vars=True).items()}
+
+    def _task(self) -> str:
+        return self.config.stage_at(self.step)[1].task
 
     def _make_optimizer(self) -> torch.optim.AdamW:
         matrices = [p for p in self.network.parameters() if p.ndim > 1]
@@ -103,12 +111,17 @@ class Trainer:
     # -- one step ---------------------------------------------------------------------------------
 
     def rate(self, step: int) -> float:
-        """The learning rate at a step: linear growth, then half a cosine to the end of the curriculum."""
+        """The learning rate at a step: linear growth, then half a cosine, over the whole curriculum or the stage."""
         config = self.config
-        if step < config.warmup:
-            return config.rate * (step + 1) / config.warmup
-        done = min((step - config.warmup) / max(config.steps - config.warmup, 1), 1.0)
-        return config.rate * (config.last_rate + (1 - config.last_rate) * 0.5 * (1 + cos(pi * done)))
+        number, stage = config.stage_at(step)
+        peak, length, warmup = config.rate, config.steps, config.warmup
+        if stage.rate is not None:
+            step -= config.begins(number)
+            peak, length, warmup = stage.rate, stage.steps, min(warmup, max(stage.steps // 10, 1))
+        if step < warmup:
+            return peak * (step + 1) / warmup
+        done = min((step - warmup) / max(length - warmup, 1), 1.0)
+        return peak * (config.last_rate + (1 - config.last_rate) * 0.5 * (1 + cos(pi * done)))
 
     def train_step(self) -> dict[str, float]:
         """One optimiser step. Returns the means of the loss and its parts. Raises `Diverged`."""
@@ -116,35 +129,67 @@ class Trainer:
         # From the step alone, so that a run that was cut off sees the lessons it would have seen.
         seed = (self.config.seed * 1_000_003 + self.step) * self.workers.count + self.workers.rank
         lesson = self.lessons.lesson(stage, seed)
-        queries = choose_queries(lesson.visible & lesson.known, torch.Generator().manual_seed(seed))
-        self.network.train()
+        self._prepare(stage)
         self.optimizer.zero_grad(set_to_none=True)
-        sums: dict[str, Tensor] = dict.fromkeys((*PARTS, "loss"), torch.zeros((), device=self.device))
+        sums = self._learn_pairs(lesson, seed) if stage.task == "pairs" else self._learn_clips(lesson, stage, seed)
+        self._apply_gradients()
+        self.step += 1
+        self.clips += stage.batch * self.workers.count
+        return {name: float(value) for name, value in sums.items()}
+
+    def _prepare(self, stage: Stage) -> None:
+        """Which parts learn. Statistics of the norms are gathered from pairs alone: there a batch has many scenes."""
+        self.network.train()
+        self.network.encoder.train(stage.task == "pairs")
+        for p in self.network.encoder.parameters():
+            p.requires_grad_(stage.encoder)
+
+    def _learn_pairs(self, lesson: Lesson, seed: int) -> dict[str, Tensor]:
+        """Gradients of a lesson of pairs; returns the parts of the loss."""
+        with self._autocast():
+            parts = pair_losses(self.network, lesson, seed)
+        loss = parts["matching"] + parts["position"]
+        loss.backward()  # type: ignore[no-untyped-call]
+        found = {name: value.detach() for name, value in parts.items()}
+        return {**self._nothing(), **found, "loss": loss.detach()}
+
+    def _learn_clips(self, lesson: Lesson, stage: Stage, seed: int) -> dict[str, Tensor]:
+        """Gradients of a lesson of clips; returns the parts of the loss."""
+        queries = choose_queries(lesson.visible & lesson.known, torch.Generator().manual_seed(seed))
+        sums = self._nothing()
         length = max(stage.frames - 1, 1)
-        dtype = feature_dtype(self.options.precision, self.device)
-        chunks = training_chunks(self.network, lesson, queries, self.config, stage.truncate)
+        chunks = training_chunks(self.network, lesson, queries, self.config, stage.truncate, stage.encoder)
         while True:
-            with torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
+            with self._autocast():
                 chunk = next(chunks, None)
             if chunk is None:
-                break
+                return sums
             loss = weighted(chunk.parts, self.config) / length
             if loss.requires_grad:
                 loss.backward()  # type: ignore[no-untyped-call]
             for name in PARTS:
                 sums[name] = sums[name] + chunk.parts[name].detach() / length
             sums["loss"] = sums["loss"] + loss.detach()
-        self._apply_gradients()
-        self.step += 1
-        self.clips += stage.batch * self.workers.count
-        return {name: float(value) for name, value in sums.items()}
+
+    def _nothing(self) -> dict[str, Tensor]:
+        """All that is reported, as zeros."""
+        return dict.fromkeys((*PARTS, "found", "loss"), torch.zeros((), device=self.device))
+
+    def _autocast(self) -> torch.autocast:
+        dtype = feature_dtype(self.options.precision, self.device)
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
 
     def _apply_gradients(self) -> None:
-        parameters = list(self.network.parameters())
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        if self._task() == "pairs":  # the parts that track are not asked: they must not decay either
+            parameters = [p for p in parameters if p.grad is not None]
         for p in parameters:
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
-        self.workers.average([p.grad for p in parameters])  # type: ignore[misc]
+        shared: list[Tensor] = [p.grad for p in parameters if p.grad is not None]
+        if self._task() == "pairs":  # statistics of the norms too, so that all processes hold the same network
+            shared += list(self.network.buffers())
+        self.workers.average(shared)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
         if not isfinite(float(norm)):
             # One bad batch must not end a night's run; many in a row are a run that has gone wrong.
@@ -158,7 +203,7 @@ class Trainer:
         self.optimizer.step()
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in parameters], 1 - decay)
+            torch._foreach_lerp_(list(self.average.values()), list(self._tensors().values()), 1 - decay)
 
     # -- the run ----------------------------------------------------------------------------------
 
@@ -210,11 +255,12 @@ class Trainer:
     def _report(self, say: Callable[[str], None], log: Log, recent: list[dict[str, float]], speed: float) -> None:
         means = {name: sum(row[name] for row in recent) / len(recent) for name in recent[0]}
         number, stage = self.config.stage_at(self.step - 1)
+        which = "found" if stage.task == "pairs" else "visible"
         log.train(self.step, number, self.spent, self.rate(self.step - 1), speed, means)
         say(
             f"step {self.step}/{self.config.steps} stage {number + 1} ({stage.size} px x {stage.frames}) "
             f"loss {means['loss']:.3f} position {means['position']:.3f} matching {means['matching']:.2f} "
-            f"visible {means['visible']:.3f} | {speed:.2f} clips/s, {self.spent / 60:.1f} min"
+            f"{which} {means[which]:.3f} | {speed:.2f} clips/s, {self.spent / 60:.1f} min"
         )
 
     def measure(self, say: Callable[[str], None], log: Log) -> None:
@@ -236,7 +282,7 @@ class Trainer:
     @contextmanager
     def averaged(self) -> Iterator[Network]:
         """The network with the averaged weights, for the time being."""
-        own = {name: p.detach().clone() for name, p in self.network.named_parameters()}
+        own = {name: value.clone() for name, value in self._tensors().items()}
         self._set(self.average)
         try:
             yield self.network
@@ -245,8 +291,8 @@ class Trainer:
 
     @torch.no_grad()
     def _set(self, tensors: Mapping[str, Tensor]) -> None:
-        for name, parameter in self.network.named_parameters():
-            parameter.copy_(tensors[name])
+        for name, value in self._tensors().items():
+            value.copy_(tensors[name])
 
     def _headline(self) -> str:
         size = sum(p.numel() for p in self.network.parameters())
@@ -284,7 +330,7 @@ class Trainer:
         if self.workers.rank:
             return
         first, second = checkpoint.named_moments(self.network, self.optimizer)
-        weights: dict[str, Tensor] = {name: p.detach() for name, p in self.network.named_parameters()}
+        weights = self._tensors()
         run = {
             "step": self.step,
             "seconds": self.spent,
@@ -293,6 +339,7 @@ class Trainer:
             "measured": self.measured,
             "config": self.config.to_dict(),
             "random": torch.get_rng_state().tolist(),
+            "updates": checkpoint.updates(self.network, self.optimizer),
         }
         tensors = {"model": weights, "average": self.average, "first": first, "second": second}
         checkpoint.save(self.state, tensors, run, self.options.compact)
@@ -303,7 +350,7 @@ class Trainer:
         self.average = {name: tensors["average"][name].to(self.device) for name in self.average}
         self.step, self.spent, self.clips = int(run["step"]), float(run["seconds"]), int(run["clips"])
         self.commands, self.measured = list(run["commands"]), dict(run["measured"])
-        checkpoint.set_moments(self.network, self.optimizer, tensors["first"], tensors["second"], self.step)
+        checkpoint.set_moments(self.network, self.optimizer, tensors["first"], tensors["second"], run["updates"])
         torch.set_rng_state(torch.tensor(run["random"], dtype=torch.uint8))
 
     def facts(self) -> dict[str, Any]:

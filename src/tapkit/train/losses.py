@@ -98,9 +98,9 @@ def frame_losses(step: Step, truth: Truth, size: tuple[int, int], config: TrainC
     parts = {}
     parts["position"] = mean_where(huber(misses(step.xy) / unit, 0.25), weight * near(step.looked))
     parts["refined"] = mean_where(huber(misses(step.refined) / unit, 0.25), weight[:, None] * near(step.candidates))
-    grid = (size[0] // STRIDES[1], size[1] // STRIDES[1])
+    grid = (size[0] // STRIDES[0], size[1] // STRIDES[0])
     limit = xy.new_tensor([grid[1] - 1.0, grid[0] - 1.0])
-    cells = torch.minimum(to_cells(xy, STRIDES[1]).clamp(min=0), limit)  # half a cell of border counts to its cell
+    cells = torch.minimum(to_cells(xy, STRIDES[0]).clamp(min=0), limit)  # half a cell of border counts to its cell
     entropy, inside = cell_entropy(step.cost, cells, grid, x_slow=False)
     parts["matching"] = mean_where(entropy, seen & inside)
     side = round(step.around.shape[1] ** 0.5)

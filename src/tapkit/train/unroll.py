@@ -23,8 +23,12 @@ class Chunk(NamedTuple):
     """How many frames that was."""
 
 
-def training_chunks(network: Network, lesson: Lesson, queries: Queries, config: TrainConfig, truncate: int) -> Any:
+def training_chunks(
+    network: Network, lesson: Lesson, queries: Queries, config: TrainConfig, truncate: int, encoder: bool = True
+) -> Iterator[Chunk]:
     """Yield a `Chunk` for every `truncate` frames (0: for all), to be sent backward before the next is asked for.
+
+    `encoder` False: features are taken as they are, without gradients.
 
     Raises nothing for a lesson without points that can be asked for: its losses are zero.
     """
@@ -33,7 +37,8 @@ def training_chunks(network: Network, lesson: Lesson, queries: Queries, config: 
     points: Points | None = None
     for start in range(0, length, span):
         stop = min(start + span, length)
-        maps = encode_frames(network, lesson.video[:, start:stop])
+        with torch.set_grad_enabled(encoder and torch.is_grad_enabled()):
+            maps = encode_frames(network, lesson.video[:, start:stop])
         points = None if points is None else _map(points, Tensor.detach)
         sums = {name: lesson.xy.new_zeros(()) for name in PARTS}
         frames = 0

@@ -13,7 +13,7 @@ from tapkit.metrics.tapvid import tapvid_metrics
 from tapkit.models.strand_network import Network
 from tapkit.train.config import Stage
 from tapkit.train.data import whole_clip
-from tapkit.train.lesson import Lesson, Lessons, Queries
+from tapkit.train.lesson import VALIDATION, Lesson, Lessons, Queries
 from tapkit.train.unroll import answer
 
 
@@ -63,7 +63,7 @@ def _mean(rows: list[np.ndarray]) -> Figures:
     return Figures(*means)
 
 
-def on_lessons(network: Network, source: Lessons, stage: Stage, count: int, seed: int = 1 << 40) -> Figures:
+def on_lessons(network: Network, source: Lessons, stage: Stage, count: int, seed: int = VALIDATION) -> Figures:
     """Figures on `count` lessons that are always the same (and none of training's, whose seeds are smaller)."""
     network.eval()
     return _mean([figures(network, source.lesson(stage, seed + i), stage.size) for i in range(count)])
