@@ -25,6 +25,15 @@ from tapkit.train.validate import figures
 
 CPU = torch.device("cpu")
 TINY = TrainConfig(stages=(Stage(3, 64, 3, 1, 6), Stage(2, 64, 5, 1, 6, truncate=2)), warmup=2, ema=0.9)
+ALL_KINDS = TrainConfig(
+    stages=(
+        Stage(2, 64, 3, 2, 6, task="pairs", rate=1e-3),
+        Stage(2, 64, 4, 1, 6, encoder=False),
+        Stage(2, 64, 4, 1, 6, truncate=2, rate=3e-4),
+    ),
+    warmup=2,
+    ema=0.9,
+)
 
 
 def quiet(_: str) -> None:
@@ -36,23 +45,55 @@ def trainer(out: Path, lessons, config: TrainConfig = TINY, **options) -> Traine
     return Trainer(config, lessons, CPU, RunOptions(out=out, **plain))
 
 
+def tensors(of: Trainer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in of.network.state_dict().items()}
+
+
 def parameters(of: Trainer) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in of.network.named_parameters()}
 
 
-def test_a_run_that_was_cut_off_goes_on_exactly_as_if_it_had_not_been(tmp_path, drift):
-    whole = trainer(tmp_path / "whole", drift())
+@pytest.mark.parametrize("config", [TINY, ALL_KINDS], ids=["clips alone", "all kinds of stages"])
+@pytest.mark.parametrize("cut", [2, 3])
+def test_a_run_that_was_cut_off_goes_on_exactly_as_if_it_had_not_been(tmp_path, drift, config, cut):
+    whole = trainer(tmp_path / "whole", drift(), config)
     whole.run(quiet)
-    first = trainer(tmp_path / "parts", drift(), steps=2)
+    first = trainer(tmp_path / "parts", drift(), config, steps=cut)
     first.run(quiet)
-    second = trainer(tmp_path / "parts", drift(), resume=True)
-    assert second.step == 2
+    second = trainer(tmp_path / "parts", drift(), config, resume=True)
+    assert second.step == cut
     second.run(quiet)
-    assert second.step == whole.step == 5
-    assert all(torch.equal(a, parameters(second)[name]) for name, a in parameters(whole).items())
+    assert second.step == whole.step == config.steps
+    assert all(torch.equal(a, tensors(second)[name]) for name, a in tensors(whole).items())
     assert all(torch.equal(a, second.average[name]) for name, a in whole.average.items())
     rows = list(csv.DictReader((tmp_path / "parts" / "validation.csv").open()))
-    assert [row["step"] for row in rows] == ["2", "5"]
+    assert [row["step"] for row in rows] == [str(cut), str(config.steps)]
+
+
+def test_a_stage_changes_what_it_trains_and_nothing_else(tmp_path, drift):
+    run = trainer(tmp_path / "run", drift(), ALL_KINDS)
+    changed = []
+    for _ in range(3):
+        before = tensors(run)
+        for _ in range(2):
+            run.train_step()
+        after = tensors(run)
+        changed.append({name for name, value in before.items() if not torch.equal(value, after[name])})
+    features, clips, all_ = changed
+    assert {name.split(".")[0] for name in features} == {"encoder", "temperature", "look"}
+    assert {name for name in features if name.startswith("look")} == {"look.sharpness"}
+    assert any("running_mean" in name for name in features)
+    assert not any(name.startswith("encoder") for name in clips) and "recurrent.of_state.weight" in clips
+    assert any(name.startswith("encoder") for name in all_)
+    assert not any("running" in name for name in all_), "statistics are gathered from pairs alone"
+
+
+def test_a_stage_may_have_a_rate_of_its_own(tmp_path, drift):
+    run = trainer(tmp_path / "run", drift(), replace(ALL_KINDS, last_rate=0.5))
+    rates = [run.rate(step) for step in range(6)]
+    assert rates[0] == 1e-3 and rates[1] == pytest.approx(1e-3)
+    assert rates[4] == pytest.approx(3e-4)
+    assert rates[2] > rates[3] and rates[3] == pytest.approx(run.config.rate * (0.5 + 0.25 * (1 + np.cos(np.pi / 4))))
 
 
 def test_a_signal_stops_after_the_step_at_hand_and_the_state_is_kept(tmp_path, drift):
@@ -94,7 +135,7 @@ def test_the_state_fits_between_two_pieces_and_half_of_it_loses_little(tmp_path,
     exact, _ = checkpoint.load(state, run.network)
     run.options = replace(run.options, compact=True)
     run.save()
-    assert sum(f.stat().st_size for f in state.iterdir()) <= 36e6
+    assert sum(f.stat().st_size for f in state.iterdir()) <= 40e6
     halved, _ = checkpoint.load(state, run.network)
     for part, share in (("model", 0.0), ("average", 1e-3), ("first", 1e-2), ("second", 1e-2)):
         for name, tensor in exact[part].items():
@@ -139,7 +180,7 @@ def test_gradients_that_are_not_finite_are_skipped_but_not_for_ever(tmp_path, dr
 
 
 def test_the_rate_grows_then_falls(tmp_path, drift):
-    run = trainer(tmp_path / "run", drift(), preset("cpu"))
+    run = trainer(tmp_path / "run", drift(), preset("finetune"))
     config = run.config
     rates = [run.rate(step) for step in (0, config.warmup - 1, config.steps // 2, config.steps)]
     assert rates[0] < rates[2] < rates[1] == config.rate

@@ -14,13 +14,14 @@ def feature_dtype(precision: str, device: torch.device) -> torch.dtype:
     AMX), else float32. Asked for by name, bfloat16 is used even where it has to be emulated.
     """
     if precision == "auto":
-        return torch.bfloat16 if _has_bfloat16(device) else torch.float32
+        return torch.bfloat16 if has_bfloat16(device) else torch.float32
     if precision not in ("float32", "bfloat16"):
         raise UsageError(f'precision must be "auto", "float32" or "bfloat16", got {precision!r}')
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
-def _has_bfloat16(device: torch.device) -> bool:
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies in bfloat16 itself."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":

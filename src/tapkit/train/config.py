@@ -136,33 +136,37 @@ class TrainConfig:
         return cls(stages=stages, weights=LossWeights(**values["weights"]), pool=pool, **plain)
 
 
-# Cheap first: features are learned from short, small, slow clips as well as from long ones; what needs length
-# (re-detection, memory, momentum) comes after. docs/training.md says how long each takes where.
+# Cheap first: features from pairs of frames, which costs nothing but the encoder; then tracking with features as they
+# are; then all together. What needs length (re-detection, memory, momentum) comes last. A processor makes clips more
+# slowly than it learns from them, so it cuts its lessons from a pool; a GPU makes them as it goes.
+# docs/training.md says how long each takes where.
 CPU = TrainConfig(
     stages=(
-        Stage(steps=6000, size=96, frames=4, batch=4, points=64, speed=0.7),
-        Stage(steps=8000, size=128, frames=8, batch=3, points=48),
-        Stage(steps=6000, size=128, frames=20, batch=2, points=32, speed=1.2, truncate=10),
-        Stage(steps=2000, size=256, frames=12, batch=1, points=48, speed=1.2, truncate=6),
+        Stage(steps=2250, size=160, frames=4, batch=8, points=96, task="pairs", rate=1.5e-3),
+        Stage(steps=1000, size=192, frames=4, batch=6, points=96, task="pairs", rate=1.1e-3),
+        Stage(steps=2000, size=256, frames=12, batch=4, points=64, truncate=6, encoder=False, rate=1e-3),
+        Stage(steps=800, size=256, frames=24, batch=2, points=64, truncate=8, rate=3e-4),
     ),
+    warmup=200,
     ema=0.999,
+    pool=Pool(2400),
 )
 LAPTOP = TrainConfig(
     stages=(
-        Stage(steps=10_000, size=128, frames=6, batch=8, points=128, speed=0.8),
-        Stage(steps=30_000, size=256, frames=12, batch=4, points=128),
-        Stage(steps=20_000, size=256, frames=32, batch=2, points=96, speed=1.3, truncate=16),
+        Stage(steps=10_000, size=192, frames=4, batch=16, points=192, speed=3.0, task="pairs", rate=1.5e-3),
+        Stage(steps=10_000, size=256, frames=12, batch=4, points=128, truncate=6, encoder=False, rate=1e-3),
+        Stage(steps=20_000, size=256, frames=16, batch=4, points=128, speed=0.7, truncate=8, rate=4e-4),
+        Stage(steps=10_000, size=256, frames=32, batch=2, points=96, truncate=16, rate=2e-4),
     ),
 )
 DATACENTER = TrainConfig(
     stages=(
-        Stage(steps=6000, size=128, frames=8, batch=32, points=128, speed=0.8),
-        Stage(steps=24_000, size=256, frames=16, batch=16, points=192),
-        Stage(steps=16_000, size=256, frames=48, batch=6, points=192, speed=1.3, truncate=24),
-        Stage(steps=4000, size=256, frames=120, batch=3, points=128, speed=1.3, truncate=24),
+        Stage(steps=8000, size=256, frames=4, batch=48, points=256, speed=3.0, task="pairs", rate=2e-3),
+        Stage(steps=8000, size=256, frames=16, batch=16, points=192, speed=0.7, truncate=8, encoder=False, rate=1e-3),
+        Stage(steps=16_000, size=256, frames=24, batch=8, points=192, speed=0.7, truncate=12, rate=5e-4),
+        Stage(steps=4000, size=256, frames=120, batch=3, points=128, truncate=24, rate=2e-4),
     ),
-    rate=8e-4,
-    warmup=1000,
+    warmup=500,
 )
 FINETUNE = TrainConfig(
     stages=(Stage(steps=3000, size=256, frames=16, batch=1, points=96, truncate=8),),
