@@ -140,9 +140,24 @@ def test_global_matching_finds_a_point_wherever_it_went():
     with torch.no_grad():
         state = network.begin(before, torch.zeros(2, dtype=torch.long), queries)
         network.temperature.fill_(4.0)
-        cost, found = network.match(after, state)
+        cost, found = network.match(after, state, queries)
     torch.testing.assert_close(found, queries + torch.tensor([32.0, -16.0]), atol=0.2, rtol=0)
     assert cost.shape == (2, 32 * 32)
+
+
+def test_of_two_places_that_look_alike_the_one_nearer_to_where_it_is_expected_is_found():
+    network = Network().eval()
+    queries = torch.tensor([[22.0, 30.0]])
+    before = made_maps()
+    twice = Maps(*(level.clone() for level in before))
+    for level, stride in zip(twice, (4, 8, 16), strict=True):  # the left half once more at the right
+        level[:, :, 64 // stride :] = level[:, :, : 64 // stride]
+    with torch.no_grad():
+        state = network.begin(before, torch.zeros(1, dtype=torch.long), queries)
+        for expected in (queries + 2.0, queries + torch.tensor([60.0, 0.0])):
+            found = network.match(twice, state, expected)[1]
+            nearest = queries if expected[0, 0] < 64 else queries + torch.tensor([64.0, 0.0])
+            torch.testing.assert_close(found, nearest, atol=1.5, rtol=0)
 
 
 def test_the_best_cell_is_refined_by_its_neighbours_and_not_beyond_the_border():
@@ -157,7 +172,7 @@ def test_correlation_is_the_product_with_bilinear_samples():
     xy = torch.tensor([[50.3, 61.9], [70.1, 40.6]])
     owner = torch.zeros(2, dtype=torch.long)
     templates = cut(maps, owner, torch.tensor([[33.3, 80.2], [90.7, 12.1]]), (2, 1, 1))[0]
-    ours = correlate(maps.fine, templates, owner, to_cells(xy, 4), 3)
+    ours = correlate(maps.fine, templates, owner, to_cells(xy, 4)[:, None], 3)
     steps = torch.arange(-3, 4.0)
     offsets = torch.cartesian_prod(steps, steps)
     grid = (xy[:, None] + 4 * offsets) / 128 * 2 - 1

@@ -41,6 +41,7 @@ class Ramps:
 @pytest.fixture
 def plain_light(monkeypatch):
     monkeypatch.setattr("tapkit.train.pool._light", lambda random: (np.ones(3, np.float32), 0.0))
+    monkeypatch.setattr(PooledLessons, "_troubled", lambda self, lesson, random: lesson)
 
 
 @pytest.mark.parametrize("stage", [PAIRS, CLIPS])
@@ -71,6 +72,18 @@ def test_the_same_seed_gives_the_same_lesson_from_a_new_pool_too(tmp_path):
     other = PooledLessons(Ramps(), POOL, tmp_path / "b", CPU).lesson(CLIPS, 4)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert not torch.equal(first.video, other.video)
+
+
+def test_trouble_changes_the_pictures_in_the_course_of_a_clip_and_nothing_else(tmp_path):
+    pool = PooledLessons(Ramps(), POOL, tmp_path, CPU)
+    lesson = pool.make.lesson(CLIPS, 3)
+    plain = Lesson(*(field[0] for field in lesson))
+    changed = [pool._troubled(plain, np.random.default_rng(seed)) for seed in range(12)]
+    assert all(torch.equal(a, b) for one in changed for a, b in zip(one[1:], plain[1:], strict=True))
+    differences = torch.stack([(one.video.float() - plain.video.float()).abs().mean((1, 2, 3)) for one in changed])
+    assert (differences.amax(1) > 1).sum() >= 4, "often"
+    assert (differences.amax(1) == 0).any(), "not always"
+    assert (differences.amax(1) - differences.amin(1) > 1).sum() >= 3, "more on some frames than on others"
 
 
 def test_clips_are_made_once_at_the_speeds_of_the_pool_and_kept(tmp_path):

@@ -31,6 +31,8 @@ from tapkit.nn.sampling import blend, integer_patch
 
 STRIDES = (4, 8, 16)
 """Pixels per cell of the three maps."""
+REACH = 16.0
+"""Pixels: how far a point may have gone from where it is expected, before anything is learned about it."""
 EPS = 1e-5
 """Of batch norm."""
 
@@ -138,7 +140,8 @@ class ConvNorm(nn.Module):
     def forward(self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None) -> Tensor:
         """activation(norm(conv(x))) + residual, [B,C,h,w] -> [B,C',h',w']."""
         if self.norm is None:
-            return self.conv(x, activation, residual)
+            folded: Tensor = self.conv(x, activation, residual)
+            return folded
         y: Tensor = activate(self.norm(self.conv(x)), activation)
         return y if residual is None else y + residual
 
@@ -165,7 +168,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,C,h,w] to the same."""
-        return F.relu(self.second(self.first(x, "relu"), residual=x))
+        result: Tensor = F.relu(self.second(self.first(x, "relu"), residual=x))
+        return result
 
 
 class Down(nn.Module):
@@ -244,19 +248,20 @@ def cut(maps: Maps, owner: Tensor, xy: Tensor, patches: tuple[int, ...]) -> tupl
 
 
 def correlate(level: Tensor, templates: Tensor, owner: Tensor, cells: Tensor, radius: int) -> Tensor:
-    """Products of templates [M,K,C] with the cells around positions -> float32 [M,K,(2r+1)^2], x slow.
+    """Products of templates [M,P,C] with the cells around positions [M,K,2] -> float32 [M*K,P,(2r+1)^2], x slow.
 
     The products are taken with whole cells and blended afterwards (guides/performance.md section 7, item 4), in the
     dtype of the map: with bfloat16 they are off by 0.002 at most, which moves no maximum by more than a few hundredths
     of a cell, and are three to ten times as fast as products of converted features.
     """
-    patch, fraction = integer_patch(level, owner, cells, radius)
+    rows, count = cells.shape[:2]
+    patch, fraction = integer_patch(level, owner.repeat_interleave(count), cells.flatten(0, 1), radius)
     side = 2 * radius + 2
     with torch.autocast(level.device.type, enabled=False):
-        products = torch.matmul(patch.flatten(1, 2), templates.to(patch.dtype).transpose(1, 2)).float()
-    return (
-        blend(products.reshape(len(products), side, side, products.shape[-1]), fraction).flatten(1, 2).transpose(1, 2)
-    )
+        patch = patch.view(rows, count * side * side, patch.shape[-1])
+        products = torch.matmul(patch, templates.to(patch.dtype).transpose(1, 2)).float()
+    products = products.view(rows * count, side, side, products.shape[-1])
+    return blend(products, fraction).flatten(1, 2).transpose(1, 2)
 
 
 class Look(nn.Module):
@@ -288,11 +293,11 @@ class Look(nn.Module):
         away: Tensor,
         stage: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Look around xy [M,2], which is `away` [M,2] pixels from where the point was expected.
+        """Look around xy [M,K,2], which is `away` [M,K,2] pixels from where the point was expected.
 
-        `templates` [M,2K,C] for each map are the patches of the query and of the memory, `hidden` [M,hidden] the state,
+        `templates` [M,P,C] for each map are the patches of the query and of the memory, `hidden` [M,hidden] the state,
         `owner` [M] the frame of each row, `stage` 0 for candidates and 1 for the last look.
-        Returns the token [M,hidden], the corrected position [M,2] and the logits on the fine map [M,(2r+1)^2].
+        Returns tokens [M*K,hidden], corrected positions [M*K,2] and the logits on the fine map [M*K,(2r+1)^2].
         """
         volumes, shifts, best, logits = [], [], [], []
         for number, (level, stride) in enumerate(zip(maps, STRIDES, strict=True)):
@@ -303,12 +308,14 @@ class Look(nn.Module):
             shifts.append((logits[-1].softmax(-1)[..., None] * self.offsets).sum(1) * stride)
             best.append(centre.amax(-1))
             volumes.append(volume.flatten(1))
-        stage_mark = xy.new_full((len(xy), 1), float(stage))
-        seen = torch.cat([*volumes, hidden, stage_mark, torch.tanh(away / 16), torch.stack(best, 1)], 1)
+        places = xy.flatten(0, 1)
+        stage_mark = places.new_full((len(places), 1), float(stage))
+        known = [hidden.repeat_interleave(xy.shape[1], 0), stage_mark, torch.tanh(away.flatten(0, 1) / 16)]
+        seen = torch.cat([*volumes, *known, torch.stack(best, 1)], 1)
         token = self.mix(self.enter(seen.to(self.enter.weight.dtype), "gelu"), "gelu")
         shares = self.shares(token).float().softmax(-1)
         correction = (torch.stack(shifts, 1) * shares[..., None]).sum(1) + STRIDES[0] * self.shift(token).float()
-        return token.float(), xy + correction, logits[0]
+        return token.float(), places + correction, logits[0]
 
 
 class Recurrent(nn.Module):
@@ -337,6 +344,9 @@ class Network(nn.Module):
         self.encoder = Encoder(config)
         self.temperature = nn.Parameter(torch.full((3,), 2.5))
         self.start = Linear(config.features[1], config.hidden)
+        self.belief = Linear(config.hidden, 5)
+        nn.init.zeros_(self.belief.weight)
+        nn.init.zeros_(self.belief.bias)
         self.look = Look(config)
         self.score = nn.Sequential(Linear(2 * config.hidden + 1, 64), nn.ReLU(), Linear(64, 1))
         self.recurrent = Recurrent(config.hidden + 3, config.hidden)
@@ -363,27 +373,39 @@ class Network(nn.Module):
         hidden = torch.tanh(self.start(centre.to(self.start.weight.dtype)).float())
         return Points(templates, templates, hidden, xy.float(), torch.zeros_like(xy))
 
-    def match(self, maps: Maps, points: Points) -> tuple[Tensor, Tensor]:
+    def match(self, maps: Maps, points: Points, expected: Tensor) -> tuple[Tensor, Tensor]:
         """Global matching: logits [M,h*w] on the fine map, and the position [M,2] of the best place.
 
-        Each map's products with the point's feature, brought to the fine map's size, times that map's temperature.
+        Each map's products with the point's feature, brought to the fine map's size, times that map's temperature, and
+        the logarithm of how likely the point went there from where it is `expected` [M,2]. How much of the feature is
+        the memory's, and how far the point may have gone, is read from its state: a point that was just seen is
+        looked for nearby, one that is lost anywhere.
         """
         batch, height, width, _ = maps.fine.shape
         count = len(points.xy) // batch
-        total: Tensor | None = None
-        for level, query, memory, temperature in zip(maps, points.query, points.memory, self.temperature, strict=True):
+        belief = self.belief(points.hidden.to(self.belief.weight.dtype)).float()
+        total = self._prior(expected, belief[:, 3:], (height, width)).view(batch, count, height, width)
+        shares = torch.sigmoid(belief[:, :3])[:, :, None]
+        for number, (level, query, memory) in enumerate(zip(maps, points.query, points.memory, strict=True)):
             middle = query.shape[1] // 2
-            feature = ((query[:, middle] + memory[:, middle]) / 2).view(batch, count, -1)
+            feature = torch.lerp(query[:, middle], memory[:, middle], shares[:, number]).view(batch, count, -1)
             with torch.autocast(level.device.type, enabled=False):
                 cost = torch.matmul(feature.to(level.dtype), level.flatten(1, 2).transpose(1, 2)).float()
             cost = cost.view(batch, count, *level.shape[1:3])
-            if cost.shape[2:] != (height, width):
+            if number:
                 cost = F.interpolate(cost, size=(height, width), mode="bilinear", align_corners=False)
-            cost = cost * temperature.float().exp()
-            total = cost if total is None else total + cost
-        assert total is not None
+            total = total + cost * self.temperature[number].float().exp()
         cost = total.flatten(0, 1).flatten(1)
         return cost, around_best(cost, width) * STRIDES[0]
+
+    def _prior(self, expected: Tensor, belief: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Log of how likely each cell is [M,h,w], up to a constant: Student's t, which has long tails."""
+        scale, power = REACH * torch.exp(belief[:, 0].clamp(-4, 4)), F.softplus(belief[:, 1] + 0.5)
+        squares = []
+        for axis, length in ((1, shape[0]), (0, shape[1])):
+            centres = (torch.arange(length, device=expected.device) + 0.5) * STRIDES[0]
+            squares.append(((centres - expected[:, axis, None]) / scale[:, None]).square())
+        return -power[:, None, None] * torch.log1p(squares[0][:, :, None] + squares[1][:, None])
 
     def step(self, maps: Maps, points: Points) -> tuple[Points, Step]:
         """One frame for points that began before it. Coordinates pass no gradient from stage to stage."""
@@ -391,13 +413,15 @@ class Network(nn.Module):
         size = points.xy.new_tensor([maps.fine.shape[2] * STRIDES[0], maps.fine.shape[1] * STRIDES[0]])
         owner = torch.arange(batch, device=points.xy.device).repeat_interleave(count // batch)
         expected = points.xy + points.motion
-        cost, found = self.match(maps, points)
-        templates = tuple(torch.cat(pair, 1) for pair in zip(points.query, points.memory, strict=True))
+        cost, found = self.match(maps, points, expected)
+        both = zip(points.query, points.memory, maps, strict=True)
+        templates = tuple(torch.cat([query, memory], 1).to(level.dtype) for query, memory, level in both)
         candidates = torch.stack([expected, found.detach()], 1)
         refined, scores = self._compare(maps, templates, points.hidden, owner, candidates)
         choice = scores.argmax(-1)
         chosen = refined[torch.arange(count, device=choice.device), choice].detach()
-        token, xy, around = self.look(maps, templates, points.hidden, owner, chosen, chosen - expected, 1)
+        away = (chosen - expected)[:, None]
+        token, xy, around = self.look(maps, templates, points.hidden, owner, chosen[:, None], away, 1)
         moved = torch.tanh((xy.detach() - expected) / 8)
         best = scores.detach().amax(-1, keepdim=True)
         hidden = self.recurrent(torch.cat([token, moved, torch.tanh(best / 4)], -1), points.hidden)
@@ -421,11 +445,10 @@ class Network(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """A look from each of candidates [M,K,2] (the first is the expected one): refined [M,K,2], scores [M,K]."""
         count = candidates.shape[1]
-        away = (candidates - candidates[:, :1]).flatten(0, 1)
-        rows = [x.repeat_interleave(count, 0) for x in (*templates, hidden, owner)]
-        token, refined, _ = self.look(maps, tuple(rows[:-2]), rows[-2], rows[-1], candidates.flatten(0, 1), away, 0)
+        away = candidates - candidates[:, :1]
+        token, refined, _ = self.look(maps, templates, hidden, owner, candidates, away, 0)
         first = torch.arange(count, device=token.device).repeat(len(candidates))[:, None] == 0
-        seen = torch.cat([token, rows[-2], first.float()], -1)
+        seen = torch.cat([token, hidden.repeat_interleave(count, 0), first.float()], -1)
         scores: Tensor = self.score(seen.to(self.look.mix.weight.dtype)).float()
         return refined.unflatten(0, (-1, count)), scores.view(-1, count)
 

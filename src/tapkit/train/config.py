@@ -18,7 +18,7 @@ class Pool:
     """Side of their frames."""
     frames: int = 24
     points: int = 256
-    speeds: tuple[float, ...] = (0.3, 0.5, 0.8, 1.2)
+    speeds: tuple[float, ...] = (0.3, 0.5, 0.3, 0.5, 0.8, 0.3, 0.5, 1.2)
     """`Stage.speed` of the clips, in turn."""
 
     def __post_init__(self) -> None:

@@ -72,7 +72,7 @@ class FolderLessons:
         clip, video = self._open(self.names[random.integers(len(self.names))], stage.size)
         side, size = video.shape[1], stage.size
         first = int(random.integers(max(clip.frames - stage.frames, 0) + 1))
-        times = _bounce(np.arange(first, first + stage.frames), clip.frames)
+        times = bounce(np.arange(first, first + stage.frames), clip.frames)
         if random.random() < 0.5:
             times = times[::-1]
         left, top = (int(n) for n in random.integers(side - size + 1, size=2))
@@ -107,7 +107,7 @@ class FolderLessons:
         return self._kept[key]
 
 
-def _bounce(times: np.ndarray, frames: int) -> np.ndarray:
+def bounce(times: np.ndarray, frames: int) -> np.ndarray:
     """Frame numbers beyond the end, running back instead."""
     period = max(2 * frames - 2, 1)
     folded = times % period

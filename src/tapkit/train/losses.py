@@ -32,6 +32,8 @@ class Truth(NamedTuple):
 
 PARTS = ("position", "refined", "matching", "around", "score", "visible", "confidence")
 """Names of the parts, fields of `LossWeights`."""
+GOOD = 3.0
+"""A candidate that ends so far from the truth (pixels of a 256x256 frame) is half right."""
 REACH = 48.0
 """From further away (pixels of a 256x256 frame) a look cannot see a point, so nothing is asked of it."""
 
@@ -107,7 +109,8 @@ def frame_losses(step: Step, truth: Truth, size: tuple[int, int], config: TrainC
     offset = (xy - step.looked) / STRIDES[0] + side // 2
     entropy, inside = cell_entropy(step.around, offset, (side, side), x_slow=True)
     parts["around"] = mean_where(entropy, seen & inside)
-    right = (distance(step.refined) < config.radius).float()
+    # By degrees, not by a radius: of two candidates that are near, the nearer one is wanted.
+    right = 1 / (1 + (distance(step.refined) / GOOD).square())
     parts["score"] = mean_where(_entropy(step.scores, right), seen[:, None].expand_as(right))
     parts["visible"] = mean_where(_entropy(step.visible, truth.visible.float()), truth.active & truth.known)
     within_radius = (distance(step.xy) < config.radius).float()

@@ -14,9 +14,11 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from tapkit.errors import StorageError
 from tapkit.train.config import Pool, Stage
+from tapkit.train.data import bounce
 from tapkit.train.lesson import VALIDATION, Lesson, Lessons
 
 FIRST_SEED = 2 * VALIDATION
@@ -53,7 +55,37 @@ class PooledLessons:
         cut: Callable[..., Lesson] = _frames if stage.task == "pairs" else _piece
         numbers = random.integers(self.pool.clips, size=stage.batch)
         parts = [_turned(cut(self.clip(int(number)), stage, random), random) for number in numbers]
+        if stage.task == "clips":
+            parts = [self._troubled(part, random) for part in parts]
         return Lesson(*(torch.stack(field).to(self.device) for field in zip(*parts, strict=True)))
+
+    def _troubled(self, lesson: Lesson, random: np.random.Generator) -> Lesson:
+        """What makes a point look less and less like at its query: light that drifts, things that shine through, blur.
+
+        Real things change as they move, warped photographs do not.
+        """
+        video = lesson.video.float()
+        frames, size = len(video), video.shape[-1]
+        if random.random() < 0.5:
+            first, last = _light(random), _light(random)
+            course = torch.linspace(0, 1, frames)[:, None, None, None]
+            for (gain, level), share in ((first, 1 - course), (last, course)):
+                video = video * (1 + share * (torch.from_numpy(gain)[:, None, None] - 1)) + share * level
+        if random.random() < 0.4:
+            other = self.clip(int(random.integers(self.pool.clips)))
+            start, place = random.integers(len(other.video)), random.integers(0, other.video.shape[1] - size + 1, 2)
+            times = bounce(start + np.arange(frames), len(other.video))
+            piece = other.video[times, place[1] : place[1] + size, place[0] : place[0] + size]
+            veil = torch.from_numpy(np.ascontiguousarray(piece)).permute(0, 3, 1, 2).float()
+            mask = torch.from_numpy(random.random((1, 1, 5, 5), np.float32) * random.uniform(0.15, 0.6))
+            video = torch.lerp(video, veil, F.interpolate(mask, size=(size, size), mode="bicubic").clamp(0, 0.5))
+        if random.random() < 0.25:
+            start, stop = sorted(random.integers(0, frames + 1, 2))
+            kernel = int(random.choice([3, 5]))
+            if stop > start:
+                blurred = F.avg_pool2d(video[start:stop], kernel, 1, kernel // 2, count_include_pad=False)
+                video = torch.cat([video[:start], blurred, video[stop:]])
+        return lesson._replace(video=video.clamp(0, 255).byte())
 
     def clip(self, number: int) -> _Clip:
         """Clip `number` of the pool, made now if it is not there. Raises `StorageError`."""
@@ -101,7 +133,7 @@ def _piece(clip: _Clip, stage: Stage, random: np.random.Generator) -> Lesson:
     first = random.integers(length - pace * (min(stage.frames, length) - 1))
     times = np.arange(first, length, pace)[: stage.frames]
     if len(times) < stage.frames:  # a pool of short clips: there and back
-        times = np.pad(times, (0, stage.frames - len(times)), mode="reflect" if len(times) > 1 else "edge")
+        times = bounce(np.arange(stage.frames), length)
     if random.random() < 0.5:
         times = times[::-1]
     place = np.broadcast_to(random.integers(0, side - size + 1, 2), (stage.frames, 2))
