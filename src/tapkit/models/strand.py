@@ -15,7 +15,7 @@ from torch import Tensor
 from tapkit.errors import ShapeError, UsageError
 from tapkit.models.base import Prediction, Size
 from tapkit.models.cards.strand import STRAND
-from tapkit.models.strand_network import Network, Points, StrandConfig
+from tapkit.models.strand_network import Network, Points, StrandConfig, follow
 from tapkit.nn.packed import pack
 from tapkit.nn.precision import feature_dtype
 from tapkit.types import ModelCard
@@ -23,13 +23,16 @@ from tapkit.weights import match
 
 
 class StrandState(NamedTuple):
-    """State of N points between frames: `strand_network.Points` as plain tensors, maps in the order of its strides."""
+    """State of N points between frames: `strand_network.Points` as plain tensors, maps in the order of its strides,
+    and the frame before, [3,h,w] uint8, which pixels are followed from (empty while there are no points)."""
 
     query: tuple[Tensor, ...]
     memory: tuple[Tensor, ...]
     hidden: Tensor
     xy: Tensor
     motion: Tensor
+    seen: Tensor
+    frame: Tensor
 
 
 class Strand:
@@ -74,7 +77,7 @@ class Strand:
             return torch.zeros(0, *shape, device=self.device)
 
         patches = tuple(empty((2 * p + 1) ** 2, c) for p, c in zip(config.patches, config.features, strict=True))
-        return StrandState(patches, patches, empty(config.hidden), empty(2), empty(2))
+        return StrandState(patches, patches, empty(config.hidden), empty(2), empty(2), empty(), empty(*size).byte())
 
     @torch.inference_mode()
     def step(self, state: StrandState, frame: Tensor, new_xy: Tensor) -> tuple[StrandState, Prediction]:
@@ -84,10 +87,11 @@ class Strand:
         if not len(state.xy) and not len(new_xy):
             nothing = torch.zeros(0, device=self.device)
             return state, Prediction(nothing.reshape(0, 2), nothing, nothing)
-        maps = self.network.encode(frame[None].to(self.device))
-        points, xy, visible, confidence = Points(*state), state.xy, state.xy[:, 0], state.xy[:, 0]
+        frame = frame.to(self.device, copy=True)
+        maps = self.network.encode(frame[None])
+        points, xy, visible, confidence = Points(*state[:-1]), state.xy, state.xy[:, 0], state.xy[:, 0]
         if len(state.xy):
-            points, found = self.network.step(maps, points)
+            points, found = self.network.step(maps, points, *follow(state.frame[None], frame[None], state.xy))
             xy, visible, confidence = found.xy, torch.sigmoid(found.visible), torch.sigmoid(found.confidence)
         if len(new_xy):
             # A copy: what is asked from outside may have been made outside inference mode, or be changed later.
@@ -97,7 +101,7 @@ class Strand:
             certain = new_xy.new_ones(len(new_xy))
             xy = torch.cat([xy, new_xy])
             visible, confidence = torch.cat([visible, certain]), torch.cat([confidence, certain])
-        return StrandState(*points), Prediction(xy, visible, confidence)
+        return StrandState(*points, frame), Prediction(xy, visible, confidence)
 
     def select(self, state: StrandState, rows: Tensor) -> StrandState:
         """See `CausalModel.select`."""
@@ -107,6 +111,8 @@ class Strand:
             state.hidden[rows],
             state.xy[rows],
             state.motion[rows],
+            state.seen[rows],
+            state.frame,
         )
 
     def point_bytes(self, size: Size) -> int:
@@ -126,6 +132,7 @@ def join(first: Points, second: Points) -> Points:
         torch.cat([first.hidden, second.hidden]),
         torch.cat([first.xy, second.xy]),
         torch.cat([first.motion, second.motion]),
+        torch.cat([first.seen, second.seen]),
     )
 
 

@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit.errors import ShapeError
+from tapkit.nn.alignment import align, grey_pyramid
 from tapkit.nn.packed import Activation, Conv2d, Linear, activate
 from tapkit.nn.sampling import blend, integer_patch
 
@@ -83,7 +84,9 @@ class Points(NamedTuple):
     xy: Tensor
     """[M,2] position on the frame before."""
     motion: Tensor
-    """[M,2] by how much it is expected to move on, pixels."""
+    """[M,2] by how much it is expected to move on, unseen, pixels."""
+    seen: Tensor
+    """[M] P(visible) on the frame before."""
 
 
 class Step(NamedTuple):
@@ -233,6 +236,12 @@ def _twice(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
+def follow(before: Tensor, frames: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the pixels around points xy [M,2] of frames `before` [B,3,H,W] went: `step`'s last arguments."""
+    moved, alike = align(grey_pyramid(before), grey_pyramid(frames), xy.view(len(before), -1, 2))
+    return moved.flatten(0, 1), alike.flatten()
+
+
 def to_cells(xy: Tensor, stride: int) -> Tensor:
     """Pixels, corner origin -> cells of a map, whose centres are whole numbers."""
     return xy / stride - 0.5
@@ -273,10 +282,11 @@ class Look(nn.Module):
         super().__init__()
         self.config = config
         self.sharpness = nn.Parameter(torch.full((3,), 2.5))
-        # 4: which stage this is, how far the look is from where the point was expected, how good it looks there.
-        self.enter = Linear(config.volume + config.hidden + 1 + 2 + 3, config.mixed)
+        # Which stage this is, how far the look is from where the point was expected, how good it looks there on each
+        # map, how alike the pixels are that led there.
+        self.enter = Linear(config.volume + config.hidden + 1 + 2 + 3 + 1, config.mixed)
         self.mix = Linear(config.mixed, config.hidden)
-        self.shares = Linear(config.hidden, 3)
+        self.shares = Linear(config.hidden, 4)
         self.shift = Linear(config.hidden, 2)
         nn.init.zeros_(self.shift.weight)
         nn.init.zeros_(self.shift.bias)
@@ -291,10 +301,12 @@ class Look(nn.Module):
         owner: Tensor,
         xy: Tensor,
         away: Tensor,
+        alike: Tensor,
         stage: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Look around xy [M,K,2], which is `away` [M,K,2] pixels from where the point was expected.
 
+        `alike` [M,K]: how alike the pixels there are to those of the frame before (0 where that is not known).
         `templates` [M,P,C] for each map are the patches of the query and of the memory, `hidden` [M,hidden] the state,
         `owner` [M] the frame of each row, `stage` 0 for candidates and 1 for the last look.
         Returns tokens [M*K,hidden], corrected positions [M*K,2] and the logits on the fine map [M*K,(2r+1)^2].
@@ -311,10 +323,11 @@ class Look(nn.Module):
         places = xy.flatten(0, 1)
         stage_mark = places.new_full((len(places), 1), float(stage))
         known = [hidden.repeat_interleave(xy.shape[1], 0), stage_mark, torch.tanh(away.flatten(0, 1) / 16)]
-        seen = torch.cat([*volumes, *known, torch.stack(best, 1)], 1)
+        seen = torch.cat([*volumes, *known, torch.stack(best, 1), alike.reshape(-1, 1)], 1)
         token = self.mix(self.enter(seen.to(self.enter.weight.dtype), "gelu"), "gelu")
         shares = self.shares(token).float().softmax(-1)
-        correction = (torch.stack(shifts, 1) * shares[..., None]).sum(1) + STRIDES[0] * self.shift(token).float()
+        # The fourth share is of staying where the look began.
+        correction = (torch.stack(shifts, 1) * shares[:, :3, None]).sum(1) + STRIDES[0] * self.shift(token).float()
         return token.float(), places + correction, logits[0]
 
 
@@ -352,6 +365,8 @@ class Network(nn.Module):
         self.recurrent = Recurrent(config.hidden + 3, config.hidden)
         self.read = Linear(2 * config.hidden, 128)
         self.answer = Linear(128, 4)
+        with torch.no_grad():
+            self.answer.bias[2] = 2.0  # a memory that is hardly ever renewed is never learned to be of use
 
     def fold(self) -> None:
         """Make the encoder's norms part of its convolutions, for inference."""
@@ -371,7 +386,8 @@ class Network(nn.Module):
         templates = cut(maps, owner, xy, self.config.patches)
         centre = templates[1][:, templates[1].shape[1] // 2]
         hidden = torch.tanh(self.start(centre.to(self.start.weight.dtype)).float())
-        return Points(templates, templates, hidden, xy.float(), torch.zeros_like(xy))
+        xy = xy.float()
+        return Points(templates, templates, hidden, xy, torch.zeros_like(xy), torch.ones_like(xy[:, 0]))
 
     def match(self, maps: Maps, points: Points, expected: Tensor) -> tuple[Tensor, Tensor]:
         """Global matching: logits [M,h*w] on the fine map, and the position [M,2] of the best place.
@@ -407,21 +423,29 @@ class Network(nn.Module):
             squares.append(((centres - expected[:, axis, None]) / scale[:, None]).square())
         return -power[:, None, None] * torch.log1p(squares[0][:, :, None] + squares[1][:, None])
 
-    def step(self, maps: Maps, points: Points) -> tuple[Points, Step]:
-        """One frame for points that began before it. Coordinates pass no gradient from stage to stage."""
+    def step(self, maps: Maps, points: Points, moved: Tensor, alike: Tensor) -> tuple[Points, Step]:
+        """One frame for points that began before it. Coordinates pass no gradient from stage to stage.
+
+        moved [M,2] and alike [M] are what `follow` found: where the pixels around each point went.
+        """
         batch, count = len(maps.fine), len(points.xy)
         size = points.xy.new_tensor([maps.fine.shape[2] * STRIDES[0], maps.fine.shape[1] * STRIDES[0]])
         owner = torch.arange(batch, device=points.xy.device).repeat_interleave(count // batch)
-        expected = points.xy + points.motion
+        # What hides a point moves otherwise than the point.
+        visible = points.seen > 0.5
+        expected = torch.where(visible[:, None], moved, points.xy + points.motion)
+        expected = torch.minimum(expected.clamp(min=-32), size + 32)
+        alike = torch.where(visible, alike, torch.zeros_like(alike))
+        alike = torch.stack([alike, torch.zeros_like(alike)], 1)
         cost, found = self.match(maps, points, expected)
         both = zip(points.query, points.memory, maps, strict=True)
         templates = tuple(torch.cat([query, memory], 1).to(level.dtype) for query, memory, level in both)
         candidates = torch.stack([expected, found.detach()], 1)
-        refined, scores = self._compare(maps, templates, points.hidden, owner, candidates)
+        refined, scores = self._compare(maps, templates, points.hidden, owner, candidates, alike)
         choice = scores.argmax(-1)
         chosen = refined[torch.arange(count, device=choice.device), choice].detach()
-        away = (chosen - expected)[:, None]
-        token, xy, around = self.look(maps, templates, points.hidden, owner, chosen[:, None], away, 1)
+        away, alike = (chosen - expected)[:, None], alike.gather(1, choice[:, None])
+        token, xy, around = self.look(maps, templates, points.hidden, owner, chosen[:, None], away, alike, 1)
         moved = torch.tanh((xy.detach() - expected) / 8)
         best = scores.detach().amax(-1, keepdim=True)
         hidden = self.recurrent(torch.cat([token, moved, torch.tanh(best / 4)], -1), points.hidden)
@@ -436,17 +460,24 @@ class Network(nn.Module):
             torch.minimum(here.clamp(min=-32), size + 32),
             # Nor is a jump to where a lost point was found again a motion that would go on.
             (here - points.xy).clamp(-24, 24) * (torch.sigmoid(momentum) * torch.sigmoid(visible.detach()))[:, None],
+            torch.sigmoid(visible.detach()),
         )
         step = Step(xy, visible, confidence, candidates, refined, scores, cost, around, chosen)
         return after, step
 
     def _compare(
-        self, maps: Maps, templates: tuple[Tensor, ...], hidden: Tensor, owner: Tensor, candidates: Tensor
+        self,
+        maps: Maps,
+        templates: tuple[Tensor, ...],
+        hidden: Tensor,
+        owner: Tensor,
+        candidates: Tensor,
+        alike: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """A look from each of candidates [M,K,2] (the first is the expected one): refined [M,K,2], scores [M,K]."""
         count = candidates.shape[1]
         away = candidates - candidates[:, :1]
-        token, refined, _ = self.look(maps, templates, hidden, owner, candidates, away, 0)
+        token, refined, _ = self.look(maps, templates, hidden, owner, candidates, away, alike, 0)
         first = torch.arange(count, device=token.device).repeat(len(candidates))[:, None] == 0
         seen = torch.cat([token, hidden.repeat_interleave(count, 0), first.float()], -1)
         scores: Tensor = self.score(seen.to(self.look.mix.weight.dtype)).float()

@@ -99,6 +99,8 @@ class TrainConfig:
     """Decay of the averaged weights; smaller during the first steps."""
     radius: float = 8.0
     """Confidence is P(error < radius), in pixels of a 256x256 frame."""
+    fade: float = 0.9
+    """How much of itself a query's patch keeps from frame to frame at least, in training (`train.unroll.Fading`)."""
     seed: int = 0
     pool: Pool | None = None
     """Where set, lessons are cut from so many made clips; None: each lesson is made for itself."""

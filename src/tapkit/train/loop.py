@@ -158,7 +158,7 @@ class Trainer:
         queries = choose_queries(lesson.visible & lesson.known, torch.Generator().manual_seed(seed))
         sums = self._nothing()
         length = max(stage.frames - 1, 1)
-        chunks = training_chunks(self.network, lesson, queries, self.config, stage.truncate, stage.encoder)
+        chunks = training_chunks(self.network, lesson, queries, self.config, stage.truncate, stage.encoder, seed)
         while True:
             with self._autocast():
                 chunk = next(chunks, None)

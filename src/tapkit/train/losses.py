@@ -32,6 +32,8 @@ class Truth(NamedTuple):
 
 PARTS = ("position", "refined", "matching", "around", "score", "visible", "confidence")
 """Names of the parts, fields of `LossWeights`."""
+BEND = 0.125
+"""Cells of the fine map at which the Huber turns linear: half a pixel of a 256x256 frame."""
 GOOD = 3.0
 """A candidate that ends so far from the truth (pixels of a 256x256 frame) is half right."""
 REACH = 48.0
@@ -98,8 +100,8 @@ def frame_losses(step: Step, truth: Truth, size: tuple[int, int], config: TrainC
         return misses(answer.detach()).square().sum(-1).sqrt()
 
     parts = {}
-    parts["position"] = mean_where(huber(misses(step.xy) / unit, 0.25), weight * near(step.looked))
-    parts["refined"] = mean_where(huber(misses(step.refined) / unit, 0.25), weight[:, None] * near(step.candidates))
+    parts["position"] = mean_where(huber(misses(step.xy) / unit, BEND), weight * near(step.looked))
+    parts["refined"] = mean_where(huber(misses(step.refined) / unit, BEND), weight[:, None] * near(step.candidates))
     grid = (size[0] // STRIDES[0], size[1] // STRIDES[0])
     limit = xy.new_tensor([grid[1] - 1.0, grid[0] - 1.0])
     cells = torch.minimum(to_cells(xy, STRIDES[0]).clamp(min=0), limit)  # half a cell of border counts to its cell

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tapkit.models.strand_network import Maps, Network, Points, Step
+from tapkit.models.strand_network import Maps, Network, Points, Step, follow
 from tapkit.train.config import TrainConfig
 from tapkit.train.lesson import Lesson, Queries
 from tapkit.train.losses import PARTS, Truth, frame_losses
@@ -24,17 +24,24 @@ class Chunk(NamedTuple):
 
 
 def training_chunks(
-    network: Network, lesson: Lesson, queries: Queries, config: TrainConfig, truncate: int, encoder: bool = True
+    network: Network,
+    lesson: Lesson,
+    queries: Queries,
+    config: TrainConfig,
+    truncate: int,
+    encoder: bool = True,
+    seed: int = 0,
 ) -> Iterator[Chunk]:
     """Yield a `Chunk` for every `truncate` frames (0: for all), to be sent backward before the next is asked for.
 
-    `encoder` False: features are taken as they are, without gradients.
+    `encoder` False: features are taken as they are, without gradients. `seed` draws how queries fade (`Fading`).
 
     Raises nothing for a lesson without points that can be asked for: its losses are zero.
     """
     length = lesson.video.shape[1]
     span = truncate or length
     points: Points | None = None
+    fading = Fading(config.fade, queries.frame.numel(), lesson.xy.device, seed)
     for start in range(0, length, span):
         stop = min(start + span, length)
         with torch.set_grad_enabled(encoder and torch.is_grad_enabled()):
@@ -45,6 +52,8 @@ def training_chunks(
         for time in range(start, stop):
             here = Maps(*(level[:, time - start] for level in maps))
             points, step = advance(network, here, points, lesson, queries, time)
+            if points is not None:
+                points = fading(points)
             if step is None:
                 continue
             truth = Truth(
@@ -61,6 +70,32 @@ def training_chunks(
             yield Chunk(sums, frames)
 
 
+class Fading:
+    """Makes the query's patches of half of the points less and less like the points, as if these had changed.
+
+    Warped photographs look the same for ever; real things do not, and what is remembered of the last frames must then
+    count more than the query. From frame to frame a faded patch keeps at least the share `keep` of itself, the rest is
+    noise of the same length: its similarity to what it was falls like keep^frames.
+    """
+
+    def __init__(self, keep: float, points: int, device: torch.device, seed: int) -> None:
+        self.random = torch.Generator(device).manual_seed(seed)
+        share = torch.rand(points, 2, generator=self.random, device=device)
+        faded = torch.where(share[:, 0] < 0.5, keep + (1 - keep) * share[:, 1], 1.0)
+        self.keep = None if keep == 1 else faded[:, None, None]
+
+    def __call__(self, points: Points) -> Points:
+        """The points a frame later."""
+        if self.keep is None:
+            return points
+        return points._replace(query=tuple(self._fade(patch, self.keep) for patch in points.query))
+
+    def _fade(self, patch: Tensor, keep: Tensor) -> Tensor:
+        noise = torch.randn(patch.shape, generator=self.random, device=patch.device) / patch.shape[-1] ** 0.5
+        result: Tensor = keep * patch + (1 - keep.square()).sqrt() * noise
+        return result
+
+
 def encode_frames(network: Network, video: Tensor) -> Maps:
     """Maps of video [B,T,3,H,W], with leading axes [B,T]; all frames at once."""
     maps = network.encode(video.flatten(0, 1))
@@ -74,7 +109,8 @@ def advance(
     whatever the first ones began with, so that shapes stay the same; their answers mean nothing."""
     step: Step | None = None
     if points is not None:
-        points, step = network.step(maps, points)
+        xy = points.xy.detach()
+        points, step = network.step(maps, points, *follow(lesson.video[:, time - 1], lesson.video[:, time], xy))
     if time in queries.frames:
         batch, count = queries.frame.shape
         owner = torch.arange(batch, device=queries.frame.device).repeat_interleave(count)
@@ -97,6 +133,7 @@ def choose(rows: Tensor, first: Points, second: Points) -> Points:
         pick(first.hidden, second.hidden),
         pick(first.xy, second.xy),
         pick(first.motion, second.motion),
+        pick(first.seen, second.seen),
     )
 
 

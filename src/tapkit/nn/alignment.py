@@ -1,0 +1,86 @@
+"""Where small patches of one frame are in the next, to a fraction of a pixel: Lucas-Kanade on batches of points.
+
+B. Lucas and T. Kanade, An Iterative Image Registration Technique (IJCAI 1981), coarse to fine (J.-Y. Bouguet, 2000),
+with the patches' means and contrasts made equal (J. Shi and C. Tomasi, CVPR 1994, section 4, without the affine part).
+Positions are pixels, corner origin. No gradients.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LEVELS = 3
+"""Sizes of the frame that are gone through: a quarter, a half, whole."""
+RADIUS = 4
+"""A patch has (2r+1)^2 pixels, at each size."""
+STEPS = 5
+"""Gauss-Newton steps at each size."""
+LONGEST = 2.0
+"""A step is cut off at so many pixels of its size."""
+
+
+def grey_pyramid(frames: Tensor) -> tuple[Tensor, ...]:
+    """Frames [B,3,H,W], sides multiples of 4 -> float32 [B,1,H,W] and halves of it, the whole one first."""
+    levels = [frames.float().mean(1, keepdim=True)]
+    for _ in range(LEVELS - 1):
+        levels.append(F.avg_pool2d(levels[-1], 2))
+    return tuple(levels)
+
+
+@torch.no_grad()
+def align(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> tuple[Tensor, Tensor]:
+    """Follow points from one frame to the next.
+
+    Args:
+        before: pyramid of B frames (`grey_pyramid`).
+        after: pyramid of the frames that follow.
+        xy: float32 [B,N,2], where the points are in `before`.
+
+    Returns:
+        Where they are in `after` [B,N,2], and how alike the patches are there, correlation -1..1 [B,N].
+    """
+    batch, count = xy.shape[:2]
+    ticks = torch.arange(-RADIUS, RADIUS + 1, device=xy.device, dtype=torch.float32)
+    window = torch.stack([ticks.repeat(len(ticks)), ticks.repeat_interleave(len(ticks))], -1)
+    moved = torch.zeros_like(xy)
+    alike = xy.new_zeros(batch, count)
+    for level in range(LEVELS - 1, -1, -1):
+        first, second, scale = before[level], after[level], 2.0**level
+        size = xy.new_tensor([first.shape[3], first.shape[2]])
+        places = xy[:, :, None] / scale + window
+        template, contrast = _centred(_sample(first, places, size))
+        slopes = []
+        for axis in (0, 1):
+            half = 0.5 * F.one_hot(torch.tensor(axis, device=xy.device), 2)
+            slope = _sample(first, places + half, size) - _sample(first, places - half, size)
+            slopes.append(slope - slope.mean(-1, keepdim=True))
+        gx, gy = slopes
+        # A little on the diagonal: where there is nothing to hold on to, a patch stays.
+        xx, yy = gx.square().sum(-1) + 10.0, gy.square().sum(-1) + 10.0
+        cross = (gx * gy).sum(-1)
+        determinant = xx * yy - cross.square()
+        offset = moved / scale
+        for _ in range(STEPS):
+            found, spread = _centred(_sample(second, places + offset[:, :, None], size))
+            rest = template - found * (contrast / spread).clamp(0.5, 2.0)
+            bx, by = (gx * rest).sum(-1), (gy * rest).sum(-1)
+            step = torch.stack([yy * bx - cross * by, xx * by - cross * bx], -1) / determinant[..., None]
+            offset = offset + step.clamp(-LONGEST, LONGEST)
+        moved = offset * scale
+        if level == 0:
+            found, spread = _centred(_sample(second, places + offset[:, :, None], size))
+            alike = (template * found).mean(-1) / (contrast * spread)[..., 0]
+    return xy + moved, alike
+
+
+def _sample(image: Tensor, places: Tensor, size: Tensor) -> Tensor:
+    """Bilinear samples of [B,1,H,W] at places [B,N,K,2], the border going on -> [B,N,K]."""
+    return F.grid_sample(image, places * (2 / size) - 1, padding_mode="border", align_corners=False)[:, 0]
+
+
+def _centred(patch: Tensor) -> tuple[Tensor, Tensor]:
+    """Patches [B,N,K] without their means, and their contrast [B,N,1]: the standard deviation and a little."""
+    centred = patch - patch.mean(-1, keepdim=True)
+    return centred, (centred.square().mean(-1, keepdim=True) + 1.0).sqrt()
