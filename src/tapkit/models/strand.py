@@ -21,6 +21,9 @@ from tapkit.nn.precision import feature_dtype
 from tapkit.types import ModelCard
 from tapkit.weights import match
 
+SMALL, USUAL = 256, 384
+"""Sides of the square that frames are resized to: of videos that are no larger than the first, and of others."""
+
 
 class StrandState(NamedTuple):
     """State of N points between frames: `strand_network.Points` as plain tensors, maps in the order of its strides,
@@ -38,8 +41,8 @@ class StrandState(NamedTuple):
 class Strand:
     """The network as a `CausalModel`."""
 
-    def __init__(self, network: Network, precision: str = "auto", resolution: int = 256) -> None:
-        if resolution < 64 or resolution % 16:
+    def __init__(self, network: Network, precision: str = "auto", resolution: int | None = None) -> None:
+        if resolution is not None and (resolution < 64 or resolution % 16):
             raise UsageError(f"resolution must be a multiple of 16 and at least 64, got {resolution}")
         feature_dtype(precision, torch.device("cpu"))  # says now if there is no such precision
         self.card: ModelCard = STRAND
@@ -66,8 +69,9 @@ class Strand:
         return self
 
     def frame_size(self, size: Size) -> Size | None:
-        """See `Model.frame_size`: the square that the network was trained on, as TAP-Vid has it."""
-        return self.resolution, self.resolution
+        """See `Model.frame_size`: a square, as TAP-Vid has it."""
+        side = self.resolution or (SMALL if max(size) <= SMALL else USUAL)
+        return side, side
 
     def start(self, size: Size) -> StrandState:
         """See `CausalModel.start`."""
@@ -120,7 +124,8 @@ class Strand:
         config = self.network.config
         patches = sum((2 * p + 1) ** 2 * c for p, c in zip(config.patches, config.features, strict=True))
         cells = (2 * config.radius + 2) ** 2 * max(config.features)
-        matching = 4 * (self.resolution // 4) ** 2
+        height, width = self.frame_size(size) or size
+        matching = 4 * (height // 4) * (width // 4)
         return 4 * (2 * 2 * patches + cells + 4 * config.volume + matching + 4 * config.mixed)
 
 
@@ -136,11 +141,13 @@ def join(first: Points, second: Points) -> Points:
     )
 
 
-def build(weights: Mapping[str, Tensor] | None = None, precision: str = "auto", resolution: int = 256) -> Strand:
+def build(
+    weights: Mapping[str, Tensor] | None = None, precision: str = "auto", resolution: int | None = None
+) -> Strand:
     """strand with these weights (None: untrained, with fixed pseudo-random ones).
 
-    Options: `precision` of features and layers ("auto", "float32", "bfloat16"; coordinates and correlations are float32
-    always), `resolution`, the side of the square that frames are resized to.
+    Options: `precision` of features and layers ("auto", "float32", "bfloat16"; coordinates are float32 always),
+    `resolution`, the side of the square that frames are resized to (by default 384; 256 for videos that have no more).
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

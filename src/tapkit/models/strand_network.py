@@ -286,7 +286,11 @@ class Look(nn.Module):
         # map, how alike the pixels are that led there.
         self.enter = Linear(config.volume + config.hidden + 1 + 2 + 3 + 1, config.mixed)
         self.mix = Linear(config.mixed, config.hidden)
-        self.shares = Linear(config.hidden, 4)
+        self.shares = Linear(config.hidden, 3)
+        self.gain = Linear(config.hidden, 1)
+        # What pixels say is better than what features say at first; the other way round where features led here.
+        # Rows: first and last look; columns: from where the pixels went, from elsewhere.
+        self.trust = nn.Parameter(torch.tensor([[-4.0, 1.0], [-4.0, -1.0]]))
         self.shift = Linear(config.hidden, 2)
         nn.init.zeros_(self.shift.weight)
         nn.init.zeros_(self.shift.bias)
@@ -302,11 +306,13 @@ class Look(nn.Module):
         xy: Tensor,
         away: Tensor,
         alike: Tensor,
+        elsewhere: Tensor,
         stage: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Look around xy [M,K,2], which is `away` [M,K,2] pixels from where the point was expected.
 
-        `alike` [M,K]: how alike the pixels there are to those of the frame before (0 where that is not known).
+        `alike` [M,K]: how alike the pixels there are to those of the frame before (0 where that is not known),
+        `elsewhere` int64 [M,K]: 0 where the look begins where the pixels went, 1 where it does not.
         `templates` [M,P,C] for each map are the patches of the query and of the memory, `hidden` [M,hidden] the state,
         `owner` [M] the frame of each row, `stage` 0 for candidates and 1 for the last look.
         Returns tokens [M*K,hidden], corrected positions [M*K,2] and the logits on the fine map [M*K,(2r+1)^2].
@@ -326,8 +332,10 @@ class Look(nn.Module):
         seen = torch.cat([*volumes, *known, torch.stack(best, 1), alike.reshape(-1, 1)], 1)
         token = self.mix(self.enter(seen.to(self.enter.weight.dtype), "gelu"), "gelu")
         shares = self.shares(token).float().softmax(-1)
-        # The fourth share is of staying where the look began.
-        correction = (torch.stack(shifts, 1) * shares[:, :3, None]).sum(1) + STRIDES[0] * self.shift(token).float()
+        correction = (torch.stack(shifts, 1) * shares[..., None]).sum(1) + STRIDES[0] * self.shift(token).float()
+        # As in a Kalman filter, a measurement moves an expectation by a share of their difference.
+        trust = self.trust[stage][elsewhere.flatten()]
+        correction = correction * torch.sigmoid(self.gain(token).float() + trust[:, None])
         return token.float(), places + correction, logits[0]
 
 
@@ -361,6 +369,8 @@ class Network(nn.Module):
         nn.init.zeros_(self.belief.weight)
         nn.init.zeros_(self.belief.bias)
         self.look = Look(config)
+        self.prefer = nn.Parameter(torch.zeros(()))
+        """Added to the score of where the pixels went: a jump elsewhere must be worth it."""
         self.score = nn.Sequential(Linear(2 * config.hidden + 1, 64), nn.ReLU(), Linear(64, 1))
         self.recurrent = Recurrent(config.hidden + 3, config.hidden)
         self.read = Linear(2 * config.hidden, 128)
@@ -445,7 +455,9 @@ class Network(nn.Module):
         choice = scores.argmax(-1)
         chosen = refined[torch.arange(count, device=choice.device), choice].detach()
         away, alike = (chosen - expected)[:, None], alike.gather(1, choice[:, None])
-        token, xy, around = self.look(maps, templates, points.hidden, owner, chosen[:, None], away, alike, 1)
+        token, xy, around = self.look(
+            maps, templates, points.hidden, owner, chosen[:, None], away, alike, choice[:, None], 1
+        )
         moved = torch.tanh((xy.detach() - expected) / 8)
         best = scores.detach().amax(-1, keepdim=True)
         hidden = self.recurrent(torch.cat([token, moved, torch.tanh(best / 4)], -1), points.hidden)
@@ -477,11 +489,13 @@ class Network(nn.Module):
         """A look from each of candidates [M,K,2] (the first is the expected one): refined [M,K,2], scores [M,K]."""
         count = candidates.shape[1]
         away = candidates - candidates[:, :1]
-        token, refined, _ = self.look(maps, templates, hidden, owner, candidates, away, alike, 0)
-        first = torch.arange(count, device=token.device).repeat(len(candidates))[:, None] == 0
+        elsewhere = torch.arange(count, device=hidden.device).clamp(max=1).expand(len(candidates), -1)
+        token, refined, _ = self.look(maps, templates, hidden, owner, candidates, away, alike, elsewhere, 0)
+        first = 1 - elsewhere.reshape(-1, 1)
         seen = torch.cat([token, hidden.repeat_interleave(count, 0), first.float()], -1)
         scores: Tensor = self.score(seen.to(self.look.mix.weight.dtype)).float()
-        return refined.unflatten(0, (-1, count)), scores.view(-1, count)
+        scores = scores.view(-1, count) + self.prefer * (1 - elsewhere)
+        return refined.unflatten(0, (-1, count)), scores
 
     def _remember(
         self,

@@ -34,7 +34,7 @@ PARTS = ("position", "refined", "matching", "around", "score", "visible", "confi
 """Names of the parts, fields of `LossWeights`."""
 BEND = 0.125
 """Cells of the fine map at which the Huber turns linear: half a pixel of a 256x256 frame."""
-GOOD = 3.0
+GOOD = 1.5
 """A candidate that ends so far from the truth (pixels of a 256x256 frame) is half right."""
 REACH = 48.0
 """From further away (pixels of a 256x256 frame) a look cannot see a point, so nothing is asked of it."""

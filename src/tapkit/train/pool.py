@@ -128,7 +128,7 @@ def _piece(clip: _Clip, stage: Stage, random: np.random.Generator) -> Lesson:
     """Successive frames, or every second one."""
     length, side = clip.video.shape[:2]
     size, pace = min(stage.size, side), 1
-    if 2 * stage.frames - 1 <= length and random.random() < 0.3:
+    if 2 * stage.frames - 1 <= length and random.random() < 0.2:
         pace = 2
     first = random.integers(length - pace * (min(stage.frames, length) - 1))
     times = np.arange(first, length, pace)[: stage.frames]

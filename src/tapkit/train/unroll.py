@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tapkit.models.strand_network import Maps, Network, Points, Step, follow
 from tapkit.train.config import TrainConfig
 from tapkit.train.lesson import Lesson, Queries
 from tapkit.train.losses import PARTS, Truth, frame_losses
+
+HAZE = 1.0
+"""Largest length of the noise that is added to vectors of length 1."""
 
 
 class Chunk(NamedTuple):
@@ -45,7 +49,7 @@ def training_chunks(
     for start in range(0, length, span):
         stop = min(start + span, length)
         with torch.set_grad_enabled(encoder and torch.is_grad_enabled()):
-            maps = encode_frames(network, lesson.video[:, start:stop])
+            maps = fading.hazy(encode_frames(network, lesson.video[:, start:stop]))
         points = None if points is None else _map(points, Tensor.detach)
         sums = {name: lesson.xy.new_zeros(()) for name in PARTS}
         frames = 0
@@ -76,10 +80,14 @@ class Fading:
     Warped photographs look the same for ever; real things do not, and what is remembered of the last frames must then
     count more than the query. From frame to frame a faded patch keeps at least the share `keep` of itself, the rest is
     noise of the same length: its similarity to what it was falls like keep^frames.
+
+    And features of photographs are found again far more often than those of real videos (docs/strand.md), so that one
+    would learn to trust them too much: in most clips all maps get noise (`hazy`).
     """
 
     def __init__(self, keep: float, points: int, device: torch.device, seed: int) -> None:
         self.random = torch.Generator(device).manual_seed(seed)
+        self.haze = HAZE * float(torch.rand((), generator=self.random, device=device)) if keep < 1 else 0.0
         share = torch.rand(points, 2, generator=self.random, device=device)
         faded = torch.where(share[:, 0] < 0.5, keep + (1 - keep) * share[:, 1], 1.0)
         self.keep = None if keep == 1 else faded[:, None, None]
@@ -89,6 +97,16 @@ class Fading:
         if self.keep is None:
             return points
         return points._replace(query=tuple(self._fade(patch, self.keep) for patch in points.query))
+
+    def hazy(self, maps: Maps) -> Maps:
+        """The maps [B,T,h,w,C] with noise, each vector of length 1 again."""
+        if not self.haze:
+            return maps
+        return Maps(*(self._haze(level) for level in maps))
+
+    def _haze(self, level: Tensor) -> Tensor:
+        noise = torch.randn(level.shape, generator=self.random, device=level.device, dtype=level.dtype)
+        return F.normalize(level + noise * (self.haze / level.shape[-1] ** 0.5), dim=-1)
 
     def _fade(self, patch: Tensor, keep: Tensor) -> Tensor:
         noise = torch.randn(patch.shape, generator=self.random, device=patch.device) / patch.shape[-1] ** 0.5
