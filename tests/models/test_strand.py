@@ -198,12 +198,28 @@ def test_weights_of_something_else_are_refused_with_what_is_wrong():
 
 
 def test_bad_options_and_frames_say_what_is_wanted(model):
-    with pytest.raises(UsageError, match="multiple of 16"):
-        build(resolution=250)
+    with pytest.raises(UsageError, match="at least 64"):
+        build(resolution=50)
     with pytest.raises(UsageError, match="precision"):
         build(precision="float16")
     with pytest.raises(ShapeError, match="16"):
         model.step(model.start((64, 64)), torch.zeros(3, 60, 64, dtype=torch.uint8), points(1))
+
+
+@pytest.mark.parametrize(
+    ("video", "frames"),
+    [
+        ((256, 256), (256, 256)),
+        ((480, 854), (288, 512)),
+        ((1920, 1080), (512, 288)),
+        ((240, 320), (240, 320)),
+        ((100, 130), (96, 128)),
+        ((20, 2000), (64, 2000)),
+        ((8, 8), (64, 64)),
+    ],
+)
+def test_frames_keep_their_shape_and_have_no_more_pixels_than_are_of_use(video, frames):
+    assert build(precision="float32").frame_size(video) == frames
 
 
 def test_its_card_says_permissive_causal_and_without_delay():

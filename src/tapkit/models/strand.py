@@ -21,8 +21,8 @@ from tapkit.nn.precision import feature_dtype
 from tapkit.types import ModelCard
 from tapkit.weights import match
 
-SMALL, USUAL = 256, 384
-"""Sides of the square that frames are resized to: of videos that are no larger than the first, and of others."""
+RESOLUTION = 384
+"""Frames with more pixels than a square of this side are shrunk to about as many."""
 
 
 class StrandState(NamedTuple):
@@ -41,9 +41,9 @@ class StrandState(NamedTuple):
 class Strand:
     """The network as a `CausalModel`."""
 
-    def __init__(self, network: Network, precision: str = "auto", resolution: int | None = None) -> None:
-        if resolution is not None and (resolution < 64 or resolution % 16):
-            raise UsageError(f"resolution must be a multiple of 16 and at least 64, got {resolution}")
+    def __init__(self, network: Network, precision: str = "auto", resolution: int = RESOLUTION) -> None:
+        if resolution < 64:
+            raise UsageError(f"resolution must be at least 64, got {resolution}")
         feature_dtype(precision, torch.device("cpu"))  # says now if there is no such precision
         self.card: ModelCard = STRAND
         self.network = network.eval()
@@ -69,9 +69,11 @@ class Strand:
         return self
 
     def frame_size(self, size: Size) -> Size | None:
-        """See `Model.frame_size`: a square, as TAP-Vid has it."""
-        side = self.resolution or (SMALL if max(size) <= SMALL else USUAL)
-        return side, side
+        """See `Model.frame_size`: as many pixels as a square of side `resolution`, no more than there are, in the shape
+        of the video (squeezed into a square, a wide one is tracked clearly worse), sides multiples of 16."""
+        height, width = size
+        scale = min(self.resolution / (height * width) ** 0.5, 1.0)
+        return max(round(height * scale / 16), 4) * 16, max(round(width * scale / 16), 4) * 16
 
     def start(self, size: Size) -> StrandState:
         """See `CausalModel.start`."""
@@ -141,13 +143,11 @@ def join(first: Points, second: Points) -> Points:
     )
 
 
-def build(
-    weights: Mapping[str, Tensor] | None = None, precision: str = "auto", resolution: int | None = None
-) -> Strand:
+def build(weights: Mapping[str, Tensor] | None = None, precision: str = "auto", resolution: int = RESOLUTION) -> Strand:
     """strand with these weights (None: untrained, with fixed pseudo-random ones).
 
     Options: `precision` of features and layers ("auto", "float32", "bfloat16"; coordinates are float32 always),
-    `resolution`, the side of the square that frames are resized to (by default 384; 256 for videos that have no more).
+    `resolution`: frames with more pixels than a square of this side are shrunk to as many.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

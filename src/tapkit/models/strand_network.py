@@ -237,9 +237,17 @@ def _twice(x: Tensor) -> Tensor:
 
 
 def follow(before: Tensor, frames: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the pixels around points xy [M,2] of frames `before` [B,3,H,W] went: `step`'s last arguments."""
-    moved, alike = align(grey_pyramid(before), grey_pyramid(frames), xy.view(len(before), -1, 2))
-    return moved.flatten(0, 1), alike.flatten()
+    """Where the pixels around points went from frames `before` to `frames`, both [B,3,H,W]: `step`'s last arguments.
+
+    xy [M,2] -> positions [M,2], and [M,2] how sure that is: the patches' correlation, and exp(-d) where the way back
+    misses by d pixels (Kalal et al., Forward-Backward Error, ICPR 2010).
+    """
+    first, second = grey_pyramid(before), grey_pyramid(frames)
+    start = xy.view(len(before), -1, 2)
+    moved, alike = align(first, second, start)
+    back, _ = align(second, first, moved)
+    missed = torch.exp(-(back - start).square().sum(-1).sqrt())
+    return moved.flatten(0, 1), torch.stack([alike, missed], -1).flatten(0, 1)
 
 
 def to_cells(xy: Tensor, stride: int) -> Tensor:
@@ -283,8 +291,8 @@ class Look(nn.Module):
         self.config = config
         self.sharpness = nn.Parameter(torch.full((3,), 2.5))
         # Which stage this is, how far the look is from where the point was expected, how good it looks there on each
-        # map, how alike the pixels are that led there.
-        self.enter = Linear(config.volume + config.hidden + 1 + 2 + 3 + 1, config.mixed)
+        # map, and what `follow` says of the pixels that led there.
+        self.enter = Linear(config.volume + config.hidden + 1 + 2 + 3 + 2, config.mixed)
         self.mix = Linear(config.mixed, config.hidden)
         self.shares = Linear(config.hidden, 3)
         self.gain = Linear(config.hidden, 1)
@@ -311,7 +319,7 @@ class Look(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Look around xy [M,K,2], which is `away` [M,K,2] pixels from where the point was expected.
 
-        `alike` [M,K]: how alike the pixels there are to those of the frame before (0 where that is not known),
+        `alike` [M,K,2]: how sure it is that the pixels there are those of the frame before (0 where that is not known),
         `elsewhere` int64 [M,K]: 0 where the look begins where the pixels went, 1 where it does not.
         `templates` [M,P,C] for each map are the patches of the query and of the memory, `hidden` [M,hidden] the state,
         `owner` [M] the frame of each row, `stage` 0 for candidates and 1 for the last look.
@@ -329,7 +337,7 @@ class Look(nn.Module):
         places = xy.flatten(0, 1)
         stage_mark = places.new_full((len(places), 1), float(stage))
         known = [hidden.repeat_interleave(xy.shape[1], 0), stage_mark, torch.tanh(away.flatten(0, 1) / 16)]
-        seen = torch.cat([*volumes, *known, torch.stack(best, 1), alike.reshape(-1, 1)], 1)
+        seen = torch.cat([*volumes, *known, torch.stack(best, 1), alike.flatten(0, 1)], 1)
         token = self.mix(self.enter(seen.to(self.enter.weight.dtype), "gelu"), "gelu")
         shares = self.shares(token).float().softmax(-1)
         correction = (torch.stack(shifts, 1) * shares[..., None]).sum(1) + STRIDES[0] * self.shift(token).float()
@@ -371,7 +379,7 @@ class Network(nn.Module):
         self.look = Look(config)
         self.prefer = nn.Parameter(torch.zeros(()))
         """Added to the score of where the pixels went: a jump elsewhere must be worth it."""
-        self.score = nn.Sequential(Linear(2 * config.hidden + 1, 64), nn.ReLU(), Linear(64, 1))
+        self.score = nn.Sequential(Linear(2 * config.hidden + 3, 64), nn.ReLU(), Linear(64, 1))
         self.recurrent = Recurrent(config.hidden + 3, config.hidden)
         self.read = Linear(2 * config.hidden, 128)
         self.answer = Linear(128, 4)
@@ -436,7 +444,7 @@ class Network(nn.Module):
     def step(self, maps: Maps, points: Points, moved: Tensor, alike: Tensor) -> tuple[Points, Step]:
         """One frame for points that began before it. Coordinates pass no gradient from stage to stage.
 
-        moved [M,2] and alike [M] are what `follow` found: where the pixels around each point went.
+        moved [M,2] and alike [M,2] are what `follow` found: where the pixels around each point went.
         """
         batch, count = len(maps.fine), len(points.xy)
         size = points.xy.new_tensor([maps.fine.shape[2] * STRIDES[0], maps.fine.shape[1] * STRIDES[0]])
@@ -445,7 +453,7 @@ class Network(nn.Module):
         visible = points.seen > 0.5
         expected = torch.where(visible[:, None], moved, points.xy + points.motion)
         expected = torch.minimum(expected.clamp(min=-32), size + 32)
-        alike = torch.where(visible, alike, torch.zeros_like(alike))
+        alike = torch.where(visible[:, None], alike, torch.zeros_like(alike))
         alike = torch.stack([alike, torch.zeros_like(alike)], 1)
         cost, found = self.match(maps, points, expected)
         both = zip(points.query, points.memory, maps, strict=True)
@@ -454,7 +462,7 @@ class Network(nn.Module):
         refined, scores = self._compare(maps, templates, points.hidden, owner, candidates, alike)
         choice = scores.argmax(-1)
         chosen = refined[torch.arange(count, device=choice.device), choice].detach()
-        away, alike = (chosen - expected)[:, None], alike.gather(1, choice[:, None])
+        away, alike = (chosen - expected)[:, None], alike[torch.arange(count, device=choice.device), choice][:, None]
         token, xy, around = self.look(
             maps, templates, points.hidden, owner, chosen[:, None], away, alike, choice[:, None], 1
         )
@@ -492,7 +500,7 @@ class Network(nn.Module):
         elsewhere = torch.arange(count, device=hidden.device).clamp(max=1).expand(len(candidates), -1)
         token, refined, _ = self.look(maps, templates, hidden, owner, candidates, away, alike, elsewhere, 0)
         first = 1 - elsewhere.reshape(-1, 1)
-        seen = torch.cat([token, hidden.repeat_interleave(count, 0), first.float()], -1)
+        seen = torch.cat([token, hidden.repeat_interleave(count, 0), first.float(), alike.flatten(0, 1)], -1)
         scores: Tensor = self.score(seen.to(self.look.mix.weight.dtype)).float()
         scores = scores.view(-1, count) + self.prefer * (1 - elsewhere)
         return refined.unflatten(0, (-1, count)), scores

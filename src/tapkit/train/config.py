@@ -18,7 +18,7 @@ class Pool:
     """Side of their frames."""
     frames: int = 24
     points: int = 256
-    speeds: tuple[float, ...] = (0.3, 0.5, 0.3, 0.5, 0.8, 0.3, 0.5, 1.2)
+    speeds: tuple[float, ...] = (0.3, 0.12, 0.3, 0.5, 0.2, 0.3, 0.5, 0.8)
     """`Stage.speed` of the clips, in turn."""
 
     def __post_init__(self) -> None:
@@ -146,8 +146,8 @@ CPU = TrainConfig(
     stages=(
         Stage(steps=2250, size=160, frames=4, batch=8, points=96, task="pairs", rate=1.5e-3),
         Stage(steps=1000, size=192, frames=4, batch=6, points=96, task="pairs", rate=1.1e-3),
-        Stage(steps=2000, size=256, frames=12, batch=4, points=64, truncate=6, encoder=False, rate=1e-3),
-        Stage(steps=800, size=256, frames=24, batch=2, points=64, truncate=8, rate=3e-4),
+        Stage(steps=650, size=256, frames=12, batch=4, points=64, truncate=6, encoder=False, rate=1e-3),
+        Stage(steps=2000, size=256, frames=24, batch=2, points=64, truncate=8, encoder=False, rate=8e-4),
     ),
     warmup=200,
     ema=0.999,
