@@ -17,7 +17,7 @@ from tapkit.errors import UsageError
 from tapkit.models import cards as card_package
 from tapkit.types import ModelCard
 
-DEFAULT = "lucas-kanade"
+DEFAULT = "strand"
 """The tracker used where none is named."""
 
 

@@ -14,6 +14,7 @@ import typer
 
 from tapkit.cli import options as o
 from tapkit.errors import UsageError
+from tapkit.registry import DEFAULT
 
 if TYPE_CHECKING:
     from tapkit.engine.recorder import Recorder
@@ -31,7 +32,7 @@ def live(
     points: o.Points = None,
     at: o.At = None,
     corners: o.Corners = None,
-    model: o.Model = "lucas-kanade",
+    model: o.Model = DEFAULT,
     weights: o.Weights = None,
     device: o.Device = "auto",
     option: o.Option = None,

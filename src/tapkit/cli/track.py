@@ -13,6 +13,7 @@ import typer
 
 from tapkit.cli import options as o
 from tapkit.errors import UsageError
+from tapkit.registry import DEFAULT
 
 if TYPE_CHECKING:
     from tapkit.cli.overlay import OnComplete
@@ -37,7 +38,7 @@ def track(
     mask: o.Mask = None,
     corners: o.Corners = None,
     frame: o.OnFrame = 0,
-    model: o.Model = "lucas-kanade",
+    model: o.Model = DEFAULT,
     weights: o.Weights = None,
     device: o.Device = "auto",
     option: o.Option = None,

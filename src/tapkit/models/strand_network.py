@@ -326,6 +326,7 @@ class Look(nn.Module):
         Returns tokens [M*K,hidden], corrected positions [M*K,2] and the logits on the fine map [M*K,(2r+1)^2].
         """
         volumes, shifts, best, logits = [], [], [], []
+        dtype = self.enter.weight.dtype
         for number, (level, stride) in enumerate(zip(maps, STRIDES, strict=True)):
             volume = correlate(level, templates[number], owner, to_cells(xy, stride), self.config.radius)
             count = volume.shape[1] // 2
@@ -333,12 +334,13 @@ class Look(nn.Module):
             logits.append(centre * self.sharpness[number].float().exp())
             shifts.append((logits[-1].softmax(-1)[..., None] * self.offsets).sum(1) * stride)
             best.append(centre.amax(-1))
-            volumes.append(volume.flatten(1))
+            volumes.append(volume.to(dtype).flatten(1))
         places = xy.flatten(0, 1)
         stage_mark = places.new_full((len(places), 1), float(stage))
         known = [hidden.repeat_interleave(xy.shape[1], 0), stage_mark, torch.tanh(away.flatten(0, 1) / 16)]
-        seen = torch.cat([*volumes, *known, torch.stack(best, 1), alike.flatten(0, 1)], 1)
-        token = self.mix(self.enter(seen.to(self.enter.weight.dtype), "gelu"), "gelu")
+        rest = torch.cat([*known, torch.stack(best, 1), alike.flatten(0, 1)], 1)
+        seen = torch.cat([*volumes, rest.to(dtype)], 1)
+        token = self.mix(self.enter(seen, "gelu"), "gelu")
         shares = self.shares(token).float().softmax(-1)
         correction = (torch.stack(shifts, 1) * shares[..., None]).sum(1) + STRIDES[0] * self.shift(token).float()
         # As in a Kalman filter, a measurement moves an expectation by a share of their difference.
@@ -377,14 +379,14 @@ class Network(nn.Module):
         nn.init.zeros_(self.belief.weight)
         nn.init.zeros_(self.belief.bias)
         self.look = Look(config)
-        self.prefer = nn.Parameter(torch.zeros(()))
+        self.prefer = nn.Parameter(torch.ones(()))
         """Added to the score of where the pixels went: a jump elsewhere must be worth it."""
         self.score = nn.Sequential(Linear(2 * config.hidden + 3, 64), nn.ReLU(), Linear(64, 1))
         self.recurrent = Recurrent(config.hidden + 3, config.hidden)
         self.read = Linear(2 * config.hidden, 128)
         self.answer = Linear(128, 4)
         with torch.no_grad():
-            self.answer.bias[2] = 2.0  # a memory that is hardly ever renewed is never learned to be of use
+            self.answer.bias[2] = 4.0  # a memory that is hardly ever renewed is never learned to be of use
 
     def fold(self) -> None:
         """Make the encoder's norms part of its convolutions, for inference."""
@@ -426,9 +428,10 @@ class Network(nn.Module):
             with torch.autocast(level.device.type, enabled=False):
                 cost = torch.matmul(feature.to(level.dtype), level.flatten(1, 2).transpose(1, 2)).float()
             cost = cost.view(batch, count, *level.shape[1:3])
+            cost = cost * self.temperature[number].float().exp()
             if number:
                 cost = F.interpolate(cost, size=(height, width), mode="bilinear", align_corners=False)
-            total = total + cost * self.temperature[number].float().exp()
+            total = total + cost
         cost = total.flatten(0, 1).flatten(1)
         return cost, around_best(cost, width) * STRIDES[0]
 

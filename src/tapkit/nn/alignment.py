@@ -15,7 +15,7 @@ LEVELS = 3
 """Sizes of the frame that are gone through: a quarter, a half, whole."""
 RADIUS = 4
 """A patch has (2r+1)^2 pixels, at each size."""
-STEPS = 5
+STEPS = 4
 """Gauss-Newton steps at each size."""
 LONGEST = 2.0
 """A step is cut off at so many pixels of its size."""
@@ -42,21 +42,19 @@ def align(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> 
         Where they are in `after` [B,N,2], and how alike the patches are there, correlation -1..1 [B,N].
     """
     batch, count = xy.shape[:2]
-    ticks = torch.arange(-RADIUS, RADIUS + 1, device=xy.device, dtype=torch.float32)
-    window = torch.stack([ticks.repeat(len(ticks)), ticks.repeat_interleave(len(ticks))], -1)
+    side = 2 * RADIUS + 1
+    window, border = _square(RADIUS, xy.device), _square(RADIUS + 1, xy.device)
     moved = torch.zeros_like(xy)
     alike = xy.new_zeros(batch, count)
     for level in range(LEVELS - 1, -1, -1):
         first, second, scale = before[level], after[level], 2.0**level
         size = xy.new_tensor([first.shape[3], first.shape[2]])
         places = xy[:, :, None] / scale + window
-        template, contrast = _centred(_sample(first, places, size))
-        slopes = []
-        for axis in (0, 1):
-            half = 0.5 * F.one_hot(torch.tensor(axis, device=xy.device), 2)
-            slope = _sample(first, places + half, size) - _sample(first, places - half, size)
-            slopes.append(slope - slope.mean(-1, keepdim=True))
-        gx, gy = slopes
+        # One pixel more on each side, for slopes.
+        wide = _sample(first, xy[:, :, None] / scale + border, size).view(batch, count, side + 2, side + 2)
+        template, contrast = _centred(wide[:, :, 1:-1, 1:-1].flatten(2))
+        gx, _ = _centred(0.5 * (wide[:, :, 1:-1, 2:] - wide[:, :, 1:-1, :-2]).flatten(2))
+        gy, _ = _centred(0.5 * (wide[:, :, 2:, 1:-1] - wide[:, :, :-2, 1:-1]).flatten(2))
         # A little on the diagonal: where there is nothing to hold on to, a patch stays.
         xx, yy = gx.square().sum(-1) + 10.0, gy.square().sum(-1) + 10.0
         cross = (gx * gy).sum(-1)
@@ -73,6 +71,12 @@ def align(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> 
             found, spread = _centred(_sample(second, places + offset[:, :, None], size))
             alike = (template * found).mean(-1) / (contrast * spread)[..., 0]
     return xy + moved, alike
+
+
+def _square(radius: int, device: torch.device) -> Tensor:
+    """Offsets (x, y) of the pixels of a square, row by row [(2r+1)^2,2]."""
+    ticks = torch.arange(-radius, radius + 1, device=device, dtype=torch.float32)
+    return torch.stack([ticks.repeat(len(ticks)), ticks.repeat_interleave(len(ticks))], -1)
 
 
 def _sample(image: Tensor, places: Tensor, size: Tensor) -> Tensor:

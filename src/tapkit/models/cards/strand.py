@@ -22,9 +22,9 @@ STRAND = ModelCard(
     streaming="causal",
     latency=0,
     uses_past=False,
-    input_size=(256, 256),
-    visible_rule="visible",
-    visible_threshold=0.5,
+    input_size=(256, 256),  # of training; `Strand.frame_size` says what it works at
+    visible_rule="visible*confidence",
+    visible_threshold=0.25,
     confidence_radius=8.0,
     notes="trained by `tapkit train` on made data alone; its card is beside it, strand.json"
     if _BUILT_IN
