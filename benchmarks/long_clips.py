@@ -49,7 +49,7 @@ print(json.dumps({"frames": frames, "size": size, "points": len(queries), "secon
 """
 
 
-def make(path: Path, frames: int, width: int, height: int) -> None:
+def make(path: Path, frames: int, width: int, height: int, quality: str = "small") -> None:
     """A clip of `frames` frames: the sample clip forwards and backwards, again and again, at that size."""
     from fractions import Fraction
 
@@ -61,22 +61,26 @@ def make(path: Path, frames: int, width: int, height: int) -> None:
     with open_video(sample()) as source:
         pictures = [frame.image for frame in source.frames(size=(height, width))]
     loop = pictures + pictures[-2:0:-1]
-    with VideoWriter(path, VideoInfo(width, height, Fraction(30), frames=frames), quality="small") as writer:
+    with VideoWriter(path, VideoInfo(width, height, Fraction(30), frames=frames), quality=quality) as writer:
         for t in range(frames):
             writer.write(loop[t % len(loop)], t / 30)
 
 
-def measure(clip: Path, folder: Path, model: str, points: int, skip: int) -> dict:
-    """One run of `tapkit track`, in a fresh process with as many threads as there are cores."""
+def in_child(code: str, arguments: list, environment: dict | None = None) -> tuple[dict, float]:
+    """What a fresh process prints last, as JSON, and the seconds of the fixed workload before and after it."""
     from tapkit.evaluation.calibrate import calibrate
 
     before = calibrate()
-    command = [sys.executable, "-c", CHILD, str(clip), str(folder / "out.npz"), model, str(points), str(skip)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(environment or {})})
     if done.returncode:
         raise SystemExit(done.stderr)
-    row = json.loads(done.stdout.splitlines()[-1])
-    unit = (before + calibrate()) / 2
+    return json.loads(done.stdout.splitlines()[-1]), (before + calibrate()) / 2
+
+
+def measure(clip: Path, folder: Path, model: str, points: int, skip: int) -> dict:
+    """One run of `tapkit track`, in a fresh process with as many threads as there are cores."""
+    row, unit = in_child(CHILD, [clip, folder / "out.npz", model, points, skip])
     known = {int(k): v for k, v in row["resident_mib"].items()}
     row["growth_after_skip_mib"] = max(known.values()) - known[min(skip, max(known))]
     row["frames_per_second"] = row["frames"] / row["seconds"]

@@ -14,12 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
-from fractions import Fraction
 from pathlib import Path
+
+from long_clips import in_child, make
 
 RESULTS = Path(__file__).parent / "results" / "strand.json"
 FRAMES, SIDE, SKIP = 300, 256, 10
@@ -52,33 +51,9 @@ print(json.dumps({"points": answers // len(marks), "frames": len(marks), "fps": 
 """
 
 
-def make(path: Path) -> None:
-    """The sample clip at 256x256, there and back again until there are enough frames."""
-    from tapkit.api import open_video
-    from tapkit.types import VideoInfo
-    from tapkit.video.samples import sample
-    from tapkit.video.writer import VideoWriter
-
-    with open_video(sample()) as source:
-        pictures = [frame.image for frame in source.frames(size=(SIDE, SIDE))]
-    loop = pictures + pictures[-2:0:-1]
-    with VideoWriter(path, VideoInfo(SIDE, SIDE, Fraction(30), frames=FRAMES), quality="high") as writer:
-        for t in range(FRAMES):
-            writer.write(loop[t % len(loop)], t / 30)
-
-
 def measure(clip: Path, precision: str, threads: int, points: int, weights: str) -> dict:
     """One run in a fresh process."""
-    from tapkit.evaluation.calibrate import calibrate
-
-    before = calibrate()
-    command = [sys.executable, "-c", CHILD, str(clip), precision, str(threads), str(points), weights, str(SKIP)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    row = json.loads(done.stdout.splitlines()[-1])
-    unit = (before + calibrate()) / 2
+    row, unit = in_child(CHILD, [clip, precision, threads, points, weights, SKIP], {"OMP_NUM_THREADS": str(threads)})
     row["multiples_per_frame"] = 1 / row["fps"] / unit
     return {"precision": precision, "threads": threads, **row, "calibrate_s": unit, "load": os.getloadavg()[0]}
 
@@ -97,7 +72,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as name:
         clip = Path(name) / "clip.mp4"
-        make(clip)
+        make(clip, FRAMES, SIDE, SIDE, quality="high")
         for precision in ("bfloat16", "float32"):
             if precision == "bfloat16" and not has_bfloat16(torch.device("cpu")):
                 print("this processor does not multiply in bfloat16")

@@ -16,6 +16,7 @@ from tapkit.errors import ShapeError, UsageError
 from tapkit.models.base import Prediction, Size
 from tapkit.models.cards.strand import STRAND
 from tapkit.models.strand_network import Network, Points, StrandConfig, follow
+from tapkit.nn.alignment import grey_pyramid
 from tapkit.nn.packed import pack
 from tapkit.nn.precision import feature_dtype
 from tapkit.types import ModelCard
@@ -27,7 +28,7 @@ RESOLUTION = 384
 
 class StrandState(NamedTuple):
     """State of N points between frames: `strand_network.Points` as plain tensors, maps in the order of its strides,
-    and the frame before, [3,h,w] uint8, which pixels are followed from (empty while there are no points)."""
+    and the `grey_pyramid` of the frame before, from which pixels are followed."""
 
     query: tuple[Tensor, ...]
     memory: tuple[Tensor, ...]
@@ -35,7 +36,7 @@ class StrandState(NamedTuple):
     xy: Tensor
     motion: Tensor
     seen: Tensor
-    frame: Tensor
+    grey: tuple[Tensor, ...]
 
 
 class Strand:
@@ -83,7 +84,8 @@ class Strand:
             return torch.zeros(0, *shape, device=self.device)
 
         patches = tuple(empty((2 * p + 1) ** 2, c) for p, c in zip(config.patches, config.features, strict=True))
-        return StrandState(patches, patches, empty(config.hidden), empty(2), empty(2), empty(), empty(*size).byte())
+        grey = grey_pyramid(torch.zeros(1, 3, *size, device=self.device))
+        return StrandState(patches, patches, empty(config.hidden), empty(2), empty(2), empty(), grey)
 
     @torch.inference_mode()
     def step(self, state: StrandState, frame: Tensor, new_xy: Tensor) -> tuple[StrandState, Prediction]:
@@ -93,11 +95,11 @@ class Strand:
         if not len(state.xy) and not len(new_xy):
             nothing = torch.zeros(0, device=self.device)
             return state, Prediction(nothing.reshape(0, 2), nothing, nothing)
-        frame = frame.to(self.device, copy=True)
-        maps = self.network.encode(frame[None])
+        frames = frame[None].to(self.device)
+        maps, grey = self.network.encode(frames), grey_pyramid(frames)
         points, xy, visible, confidence = Points(*state[:-1]), state.xy, state.xy[:, 0], state.xy[:, 0]
         if len(state.xy):
-            points, found = self.network.step(maps, points, *follow(state.frame[None], frame[None], state.xy))
+            points, found = self.network.step(maps, points, *follow(state.grey, grey, state.xy))
             xy, visible, confidence = found.xy, torch.sigmoid(found.visible), torch.sigmoid(found.confidence)
         if len(new_xy):
             # A copy: what is asked from outside may have been made outside inference mode, or be changed later.
@@ -107,7 +109,7 @@ class Strand:
             certain = new_xy.new_ones(len(new_xy))
             xy = torch.cat([xy, new_xy])
             visible, confidence = torch.cat([visible, certain]), torch.cat([confidence, certain])
-        return StrandState(*points, frame), Prediction(xy, visible, confidence)
+        return StrandState(*points, grey), Prediction(xy, visible, confidence)
 
     def select(self, state: StrandState, rows: Tensor) -> StrandState:
         """See `CausalModel.select`."""
@@ -118,7 +120,7 @@ class Strand:
             state.xy[rows],
             state.motion[rows],
             state.seen[rows],
-            state.frame,
+            state.grey,
         )
 
     def point_bytes(self, size: Size) -> int:

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit.errors import ShapeError
-from tapkit.nn.alignment import align, grey_pyramid
+from tapkit.nn.alignment import align
 from tapkit.nn.packed import Activation, Conv2d, Linear, activate
 from tapkit.nn.sampling import blend, integer_patch
 
@@ -236,16 +236,15 @@ def _twice(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
-def follow(before: Tensor, frames: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the pixels around points went from frames `before` to `frames`, both [B,3,H,W]: `step`'s last arguments.
+def follow(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the pixels around points went, from the `grey_pyramid`s of two frames: `step`'s last arguments.
 
     xy [M,2] -> positions [M,2], and [M,2] how sure that is: the patches' correlation, and exp(-d) where the way back
     misses by d pixels (Kalal et al., Forward-Backward Error, ICPR 2010).
     """
-    first, second = grey_pyramid(before), grey_pyramid(frames)
-    start = xy.view(len(before), -1, 2)
-    moved, alike = align(first, second, start)
-    back, _ = align(second, first, moved)
+    start = xy.view(len(before[0]), -1, 2)
+    moved, alike = align(before, after, start)
+    back, _ = align(after, before, moved)
     missed = torch.exp(-(back - start).square().sum(-1).sqrt())
     return moved.flatten(0, 1), torch.stack([alike, missed], -1).flatten(0, 1)
 

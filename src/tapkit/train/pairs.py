@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tapkit.models.strand_network import STRIDES, Network, to_cells
+from tapkit.nn.sampling import blend, integer_patch
 from tapkit.train.lesson import Lesson
 from tapkit.train.losses import cell_entropy
 
@@ -74,12 +75,6 @@ def pair_losses(network: Network, lesson: Lesson, seed: int) -> dict[str, Tensor
 
 def _window(cost: Tensor, centre: Tensor, shape: tuple[int, int], radius: int) -> Tensor:
     """Bilinear samples of cost maps [M,h*w] at centre [M,2] cells + (-r..r, -r..r) -> [M,(2r+1)^2], x slow."""
-    height, width = shape
-    base = centre.floor()
-    fx, fy = (centre - base)[:, :, None, None].unbind(1)
-    steps = torch.arange(-radius, radius + 2, device=cost.device)
-    x = (base[:, :1].long() + steps).clamp(0, width - 1)
-    y = (base[:, 1:].long() + steps).clamp(0, height - 1) * width
-    values = cost.gather(1, (x[:, :, None] + y[:, None]).flatten(1)).view(-1, len(steps), len(steps))
-    across = torch.lerp(values[:, :-1], values[:, 1:], fx)
-    return torch.lerp(across[:, :, :-1], across[:, :, 1:], fy).flatten(1)
+    rows = torch.arange(len(cost), device=cost.device)
+    patch, fraction = integer_patch(cost.view(-1, *shape, 1), rows, centre, radius)
+    return blend(patch, fraction).flatten(1)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tapkit.models.strand_network import Maps, Network, Points, Step, follow
+from tapkit.nn.alignment import grey_pyramid
 from tapkit.train.config import TrainConfig
 from tapkit.train.lesson import Lesson, Queries
 from tapkit.train.losses import PARTS, Truth, frame_losses
@@ -127,8 +128,8 @@ def advance(
     whatever the first ones began with, so that shapes stay the same; their answers mean nothing."""
     step: Step | None = None
     if points is not None:
-        xy = points.xy.detach()
-        points, step = network.step(maps, points, *follow(lesson.video[:, time - 1], lesson.video[:, time], xy))
+        before, after = (grey_pyramid(lesson.video[:, t]) for t in (time - 1, time))
+        points, step = network.step(maps, points, *follow(before, after, points.xy.detach()))
     if time in queries.frames:
         batch, count = queries.frame.shape
         owner = torch.arange(batch, device=queries.frame.device).repeat_interleave(count)
