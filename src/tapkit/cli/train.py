@@ -19,6 +19,9 @@ def train(
     photos: Annotated[
         Path | None, typer.Option("--photos", help="Folder of photographs that made clips are composed of.")
     ] = None,
+    models: Annotated[
+        Path | None, typer.Option("--models", help="Folder of GLB models for them (extra: synth). Default: built-in.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="Train on these clips instead (tapkit's folder format).")
     ] = None,
@@ -78,6 +81,7 @@ def train(
         name=preset,
         options=options,
         photos=photos,
+        models=models,
         data=data,
         device=device,
         curriculum_steps=total_steps,

@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--preset", default="cpu", help=preset_names())
     made.add_argument("--out", type=Path, required=True)
     made.add_argument("--photos", type=Path)
+    made.add_argument("--models", type=Path, help="folder of GLB models (needs trimesh)")
     made.add_argument("--data", type=Path)
     made.add_argument("--minutes", type=float)
     made.add_argument("--steps", type=int, help="of this call")
@@ -64,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
             name=given.preset,
             options=options,
             photos=given.photos,
+            models=given.models,
             data=given.data,
             device=given.device,
             curriculum_steps=given.total_steps,

@@ -33,6 +33,7 @@ def start(
     name: str,
     options: RunOptions,
     photos: Path | None = None,
+    models: Path | None = None,
     data: Path | None = None,
     device: str = "auto",
     curriculum_steps: int | None = None,
@@ -45,12 +46,12 @@ def start(
     `WeightsError`, `Diverged`.
     """
     place = choose_device(device)
-    if data is not None and photos is not None:
-        raise UsageError("give either --photos (made clips) or --data (your own clips)")
+    if data is not None and (photos is not None or models is not None):
+        raise UsageError("give either --photos and --models (made clips) or --data (your own clips)")
     config = preset(name, curriculum_steps, seed=seed)
     if options.resume:
         config = _resumed(options.out)
-    lessons: Lessons = MadeLessons(photos, place) if data is None else FolderLessons(data, place)
+    lessons: Lessons = MadeLessons(photos, place, models) if data is None else FolderLessons(data, place)
     if config.pool is not None and data is None:
         lessons = PooledLessons(lessons, config.pool, options.out / "pool", place)
     return dict(Trainer(config, lessons, place, options).run(say))

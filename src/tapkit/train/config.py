@@ -20,6 +20,8 @@ class Pool:
     points: int = 256
     speeds: tuple[float, ...] = (0.3, 0.12, 0.3, 0.5, 0.2, 0.3, 0.5, 0.8)
     """`Stage.speed` of the clips, in turn."""
+    solids: float = 0.25
+    """`Stage.solids` of the clips."""
 
     def __post_init__(self) -> None:
         if min(self.clips, self.points, len(self.speeds)) < 1 or self.frames < 4 or self.size < 64:
@@ -42,6 +44,8 @@ class Stage:
     """Points in a clip."""
     speed: float = 1.0
     """How fast things move, as a factor of the generator's own motion."""
+    solids: float = 0.25
+    """Share of made clips with a textured body in perspective."""
     truncate: int = 0
     """Gradients go back through at most so many frames; 0: through all of them."""
     task: Literal["clips", "pairs"] = "clips"
@@ -101,6 +105,8 @@ class TrainConfig:
     """Confidence is P(error < radius), in pixels of a 256x256 frame."""
     fade: float = 0.9
     """How much of itself a query's patch keeps from frame to frame at least, in training (`train.unroll.Fading`)."""
+    stray: float = 0.5
+    """Share of points whose pixels lead astray, in training (`train.unroll.Straying`)."""
     seed: int = 0
     pool: Pool | None = None
     """Where set, lessons are cut from so many made clips; None: each lesson is made for itself."""

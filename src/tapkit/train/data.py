@@ -20,16 +20,24 @@ from tapkit.train.lesson import Lesson
 
 
 class MadeLessons:
-    """Clips of `tapkit.synth`, made on `device`; `photos` is a folder of photographs, None: procedural textures."""
+    """Clips of `tapkit.synth`, made on `device`.
 
-    def __init__(self, photos: Path | None, device: torch.device) -> None:
+    `photos` is a folder of photographs, None: procedural textures; `models` one of GLB models, None: built-in bodies.
+    """
+
+    def __init__(self, photos: Path | None, device: torch.device, models: Path | None = None) -> None:
+        from tapkit.synth.bodies import body_bank
         from tapkit.synth.photos import PhotoBank
 
         self.device = device
+        self.bodies = body_bank(models, device)
         bank = PhotoBank.procedural(device=device) if photos is None else PhotoBank.load(photos, device=device)
         self.bank = bank
         made = len(bank) - bank.photographs
-        self.description = f"clips made of {bank.photographs} photographs and {made} procedural textures (tapkit.synth)"
+        self.description = (
+            f"clips made of {bank.photographs} photographs, {made} procedural textures and {len(self.bodies)} "
+            f"{'built-in bodies' if models is None else 'models'} (tapkit.synth)"
+        )
         self._makers: dict[Stage, Any] = {}
 
     def lesson(self, stage: Stage, seed: int) -> Lesson:
@@ -39,9 +47,14 @@ class MadeLessons:
             from tapkit.synth.config import SynthConfig
 
             config = SynthConfig(
-                frames=stage.frames, size=(stage.size, stage.size), points=stage.points, speed=stage.speed
+                frames=stage.frames,
+                size=(stage.size, stage.size),
+                points=stage.points,
+                speed=stage.speed,
+                solids=stage.solids,
             )
-            self._makers = {stage: ClipMaker(config, self.bank, self.device)}  # the others' buffers are let go
+            # The others' buffers are let go.
+            self._makers = {stage: ClipMaker(config, self.bank, self.device, self.bodies)}
         made = self._makers[stage].batch(stage.batch, torch.Generator().manual_seed(seed))
         return Lesson(made.video, made.xy, made.visible, torch.ones_like(made.visible))
 

@@ -14,12 +14,19 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from tapkit.errors import StorageError
 from tapkit.train.config import Pool, Stage
 from tapkit.train.data import bounce
 from tapkit.train.lesson import VALIDATION, Lesson, Lessons
+from tapkit.train.trouble import (
+    another_picture,
+    another_view,
+    blurred_for_a_while,
+    drifting_light,
+    random_light,
+    veiled,
+)
 
 FIRST_SEED = 2 * VALIDATION
 """Of the clips; larger than those of lessons and of validation clips."""
@@ -55,36 +62,24 @@ class PooledLessons:
         cut: Callable[..., Lesson] = _frames if stage.task == "pairs" else _piece
         numbers = random.integers(self.pool.clips, size=stage.batch)
         parts = [_turned(cut(self.clip(int(number)), stage, random), random) for number in numbers]
-        if stage.task == "clips":
-            parts = [self._troubled(part, random) for part in parts]
+        trouble = _other_pictures if stage.task == "pairs" else self._troubled
+        parts = [trouble(part, random) for part in parts]
         return Lesson(*(torch.stack(field).to(self.device) for field in zip(*parts, strict=True)))
 
     def _troubled(self, lesson: Lesson, random: np.random.Generator) -> Lesson:
-        """What makes a point look less and less like at its query: light that drifts, things that shine through, blur.
-
-        Real things change as they move, warped photographs do not.
-        """
+        """What makes points look less and less like at their queries: drifting light, veils, blur."""
         video = lesson.video.float()
         frames, size = len(video), video.shape[-1]
         if random.random() < 0.5:
-            first, last = _light(random), _light(random)
-            course = torch.linspace(0, 1, frames)[:, None, None, None]
-            for (gain, level), share in ((first, 1 - course), (last, course)):
-                video = video * (1 + share * (torch.from_numpy(gain)[:, None, None] - 1)) + share * level
+            video = drifting_light(video, random)
         if random.random() < 0.4:
             other = self.clip(int(random.integers(self.pool.clips)))
             start, place = random.integers(len(other.video)), random.integers(0, other.video.shape[1] - size + 1, 2)
             times = bounce(start + np.arange(frames), len(other.video))
             piece = other.video[times, place[1] : place[1] + size, place[0] : place[0] + size]
-            veil = torch.from_numpy(np.ascontiguousarray(piece)).permute(0, 3, 1, 2).float()
-            mask = torch.from_numpy(random.random((1, 1, 5, 5), np.float32) * random.uniform(0.15, 0.6))
-            video = torch.lerp(video, veil, F.interpolate(mask, size=(size, size), mode="bicubic").clamp(0, 0.5))
+            video = veiled(video, torch.from_numpy(np.ascontiguousarray(piece)).permute(0, 3, 1, 2).float(), random)
         if random.random() < 0.25:
-            start, stop = sorted(random.integers(0, frames + 1, 2))
-            kernel = int(random.choice([3, 5]))
-            if stop > start:
-                blurred = F.avg_pool2d(video[start:stop], kernel, 1, kernel // 2, count_include_pad=False)
-                video = torch.cat([video[:start], blurred, video[stop:]])
+            video = blurred_for_a_while(video, random)
         return lesson._replace(video=video.clamp(0, 255).byte())
 
     def clip(self, number: int) -> _Clip:
@@ -101,7 +96,7 @@ class PooledLessons:
     def _write(self, number: int, video: Path, tracks: Path) -> None:
         pool = self.pool
         speed = pool.speeds[number % len(pool.speeds)]
-        stage = Stage(1, pool.size, pool.frames, 1, pool.points, speed)
+        stage = Stage(1, pool.size, pool.frames, 1, pool.points, speed, pool.solids)
         made = self.make.lesson(stage, FIRST_SEED + number)
         self.folder.mkdir(parents=True, exist_ok=True)
         # Another process of the run may be at the same clip: each writes its own file, and tracks come last.
@@ -122,6 +117,13 @@ def _frames(clip: _Clip, stage: Stage, random: np.random.Generator) -> Lesson:
     times = random.integers(length - span + 1) + random.choice(span, stage.frames, replace=False)
     place = random.integers(0, side - size + 1, 2) + random.integers(-SWAY, SWAY + 1, (stage.frames, 2))
     return _cut(clip, times, place.clip(0, side - size), size, stage.points, random, True)
+
+
+def _other_pictures(lesson: Lesson, random: np.random.Generator) -> Lesson:
+    """Every frame from another view and in another light."""
+    lesson = another_view(lesson, random)
+    video = torch.stack([another_picture(frame, random) for frame in lesson.video.float()])
+    return lesson._replace(video=video.clamp(0, 255).byte())
 
 
 def _piece(clip: _Clip, stage: Stage, random: np.random.Generator) -> Lesson:
@@ -154,10 +156,10 @@ def _cut(
     The light is one for all frames, or (`flicker`) another on each.
     """
     frames = []
-    gain = _light(random)
+    gain = random_light(random)
     for time, (x, y) in zip(times, place, strict=True):
         if flicker:
-            gain = _light(random)
+            gain = random_light(random)
         frame = clip.video[time, y : y + size, x : x + size].astype(np.float32)
         frames.append((frame * gain[0] + gain[1]).clip(0, 255).astype(np.uint8))
     xy = clip.xy[:, times] - place.astype(np.float32)
@@ -168,12 +170,6 @@ def _cut(
     video = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
     seen = torch.from_numpy(visible[rows])
     return Lesson(video, torch.from_numpy(xy[rows]), seen, torch.ones_like(seen))
-
-
-def _light(random: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Factor on each colour, and a number of grey levels on all."""
-    gain = 1 + 0.12 * random.standard_normal() + 0.04 * random.standard_normal(3)
-    return gain.astype(np.float32), float(8 * random.standard_normal())
 
 
 def _turned(lesson: Lesson, random: np.random.Generator) -> Lesson:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import pi
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,11 @@ from tapkit.train.losses import PARTS, Truth, frame_losses
 
 HAZE = 1.0
 """Largest length of the noise that is added to vectors of length 1."""
+SLIP = (0.02, 0.8)
+"""Pixels of a 256x256 frame by which pixels lead astray from one frame to the next: shortest and longest slip."""
+JUMP = (2.0, 24.0)
+"""The same when they lead somewhere else altogether, which happens to `JUMPS` of them on a frame."""
+JUMPS = 0.04
 
 
 class Chunk(NamedTuple):
@@ -47,6 +53,7 @@ def training_chunks(
     span = truncate or length
     points: Points | None = None
     fading = Fading(config.fade, queries.frame.numel(), lesson.xy.device, seed)
+    straying = Straying(config.stray, queries.frame.numel(), lesson, seed)
     for start in range(0, length, span):
         stop = min(start + span, length)
         with torch.set_grad_enabled(encoder and torch.is_grad_enabled()):
@@ -56,7 +63,7 @@ def training_chunks(
         frames = 0
         for time in range(start, stop):
             here = Maps(*(level[:, time - start] for level in maps))
-            points, step = advance(network, here, points, lesson, queries, time)
+            points, step = advance(network, here, points, lesson, queries, time, straying)
             if points is not None:
                 points = fading(points)
             if step is None:
@@ -115,6 +122,48 @@ class Fading:
         return result
 
 
+class Straying:
+    """Makes pixels lead astray: a slip that goes on and on, for `share` of the points, and now and then a jump.
+
+    On made clips pixels can be followed nearly for ever; on real ones they slide off, while they look as alike as
+    before. What is taken from features, and how much, is only learned where something is wrong.
+    """
+
+    def __init__(self, share: float, points: int, lesson: Lesson, seed: int) -> None:
+        device = lesson.xy.device
+        self.random = torch.Generator(device).manual_seed(seed + 1)
+        self.share, self.scale = share, lesson.video.shape[-1] / 256
+        self.astray = self._draw(points, device) < share
+        self.slip = self._slip(points, device)
+
+    def __call__(self, moved: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
+        """What `follow` returned, made worse."""
+        if not self.share:
+            return moved, alike
+        count, device = len(moved), moved.device
+        turned = self._draw(count, device) < 0.1
+        self.slip = torch.where(turned[:, None], self._slip(count, device), self.slip)
+        far = self._direction(count, device) * self._length(count, device, JUMP)
+        jumped = (self._draw(count, device) < JUMPS * self.share)[:, None]
+        less = self._draw(count, device)[:, None]
+        moved = moved + torch.where(jumped, far, self.slip * self.astray[:, None])
+        return moved, torch.where(jumped, alike * less, alike)
+
+    def _slip(self, count: int, device: torch.device) -> Tensor:
+        return self._direction(count, device) * self._length(count, device, SLIP)
+
+    def _direction(self, count: int, device: torch.device) -> Tensor:
+        angle = 2 * pi * self._draw(count, device)
+        return torch.stack([angle.cos(), angle.sin()], -1)
+
+    def _length(self, count: int, device: torch.device, span: tuple[float, float]) -> Tensor:
+        shortest, longest = span
+        return (self.scale * shortest * (longest / shortest) ** self._draw(count, device))[:, None]
+
+    def _draw(self, count: int, device: torch.device) -> Tensor:
+        return torch.rand(count, generator=self.random, device=device)
+
+
 def encode_frames(network: Network, video: Tensor) -> Maps:
     """Maps of video [B,T,3,H,W], with leading axes [B,T]; all frames at once."""
     maps = network.encode(video.flatten(0, 1))
@@ -122,14 +171,21 @@ def encode_frames(network: Network, video: Tensor) -> Maps:
 
 
 def advance(
-    network: Network, maps: Maps, points: Points | None, lesson: Lesson, queries: Queries, time: int
+    network: Network,
+    maps: Maps,
+    points: Points | None,
+    lesson: Lesson,
+    queries: Queries,
+    time: int,
+    straying: Straying | None = None,
 ) -> tuple[Points | None, Step | None]:
     """One frame for all points of a lesson, those asked for on it beginning. Rows of points not asked for yet hold
     whatever the first ones began with, so that shapes stay the same; their answers mean nothing."""
     step: Step | None = None
     if points is not None:
         before, after = (grey_pyramid(lesson.video[:, t]) for t in (time - 1, time))
-        points, step = network.step(maps, points, *follow(before, after, points.xy.detach()))
+        led = follow(before, after, points.xy.detach())
+        points, step = network.step(maps, points, *(led if straying is None else straying(*led)))
     if time in queries.frames:
         batch, count = queries.frame.shape
         owner = torch.arange(batch, device=queries.frame.device).repeat_interleave(count)
