@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +13,8 @@ from tapkit.datasets.folder import FolderDataset, write_clip
 from tapkit.datasets.frames import ArrayFrames
 from tapkit.errors import StorageError, UsageError
 from tapkit.train.config import Stage
-from tapkit.train.data import FolderLessons, MadeLessons, whole_clip
-from tapkit.train.lesson import choose_queries
+from tapkit.train.data import FolderLessons, MadeLessons, MixedLessons, whole_clip
+from tapkit.train.lesson import VALIDATION, Lesson, choose_queries
 from tapkit.types import VideoInfo
 
 CPU = torch.device("cpu")
@@ -86,6 +88,45 @@ def test_made_clips_have_the_stages_shape_and_come_from_the_seed_alone():
     assert lesson.known.all() and lesson.visible.any(-1).all()
     assert torch.equal(lesson.video, again.video) and torch.equal(lesson.xy, again.xy)
     assert not torch.equal(lesson.xy, made.lesson(stage, 4).xy)
+
+
+class Plain:
+    """Clips of one grey level."""
+
+    def __init__(self, level: int) -> None:
+        self.level, self.description = level, f"level {level}"
+
+    def lesson(self, stage: Stage, seed: int) -> Lesson:
+        seen = torch.ones(stage.batch, stage.points, stage.frames, dtype=torch.bool)
+        video = torch.full((stage.batch, stage.frames, 3, stage.size, stage.size), self.level, dtype=torch.uint8)
+        return Lesson(video, torch.zeros(*seen.shape, 2), seen, seen)
+
+
+def test_a_share_of_the_clips_is_of_the_second_kind_and_none_of_pairs_or_of_what_is_measured_on():
+    mixed, stage = MixedLessons(Plain(1), Plain(2), 0.3), Stage(1, 64, 5, 4, 16)
+    levels = torch.cat([mixed.lesson(stage, seed).video[:, 0, 0, 0, 0] for seed in range(50)])
+    assert len(levels) == 200 and 0.2 < (levels == 2).float().mean() < 0.4
+    assert torch.equal(mixed.lesson(stage, 3).video, mixed.lesson(stage, 3).video)
+    for other, seed in ((replace(stage, task="pairs"), 0), (stage, VALIDATION)):
+        assert (mixed.lesson(other, seed).video == 1).all()
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        MixedLessons(Plain(1), Plain(2), 1.0)
+
+
+def test_trouble_is_only_made_where_it_is_asked_for(folder):
+    stage = Stage(1, 64, 5, 6, 3)
+    plain, hard = (FolderLessons(folder, CPU, trouble=trouble).lesson(stage, 3) for trouble in (False, True))
+    assert not torch.equal(plain.video, hard.video)
+    assert torch.equal(plain.video, FolderLessons(folder, CPU).lesson(stage, 3).video)
+
+
+def test_models_of_a_folder_take_the_place_of_built_in_bodies(tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    trimesh.creation.icosphere(subdivisions=2).export(tmp_path / "ball.glb")
+    made, plain = MadeLessons(None, CPU, tmp_path), MadeLessons(None, CPU)
+    assert "1 models" in made.description and "built-in" in plain.description
+    stage = Stage(1, 64, 3, 4, 16, solids=1.0)
+    assert not torch.equal(made.lesson(stage, 3).video, plain.lesson(stage, 3).video)
 
 
 def test_points_are_asked_for_where_they_are_visible_or_never():

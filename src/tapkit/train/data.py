@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from tapkit.datasets.folder import FolderDataset
 from tapkit.datasets.frames import shrink
 from tapkit.errors import UsageError
 from tapkit.train.config import Stage
-from tapkit.train.lesson import Lesson
+from tapkit.train.lesson import VALIDATION, Lesson, Lessons
+from tapkit.train.trouble import troubled
 
 
 class MadeLessons:
@@ -62,15 +64,16 @@ class MadeLessons:
 class FolderLessons:
     """Random cuts of the clips of a folder in tapkit's format (docs/benchmarks/folder_format.md).
 
-    Cut in time and space, mirrored, played backwards. Decoded frames are kept, small, up to `keep` bytes.
+    Cut in time and space, mirrored, played backwards, with `trouble` made harder as clips of a pool are. Decoded frames
+    are kept, small, up to `keep` bytes.
     """
 
-    def __init__(self, root: Path, device: torch.device, keep: int = 1 << 30) -> None:
+    def __init__(self, root: Path, device: torch.device, keep: int = 1 << 30, trouble: bool = False) -> None:
         self.dataset = FolderDataset(root)
         self.names = list(self.dataset.names())
         if not self.names:
             raise UsageError(f"{root} holds no clip to train on (folders with tracks.npz and frames/ or a video file)")
-        self.device, self.keep = device, keep
+        self.device, self.keep, self.trouble = device, keep, trouble
         self.description = f"{len(self.names)} clips of the folder {Path(root).resolve().name}"
         self._kept: OrderedDict[tuple[str, int], tuple[Clip, np.ndarray]] = OrderedDict()
 
@@ -78,6 +81,8 @@ class FolderLessons:
         """See `Lessons.lesson`. A clip shorter than the stage is repeated there and back."""
         random = np.random.default_rng(seed)
         parts = [self._cut(stage, random) for _ in range(stage.batch)]
+        if self.trouble:
+            parts = [troubled(part, lambda: self._cut(stage, random).video, random) for part in parts]
         return Lesson(*(torch.stack(field).to(self.device) for field in zip(*parts, strict=True)))
 
     def _cut(self, stage: Stage, random: np.random.Generator) -> Lesson:
@@ -118,6 +123,29 @@ class FolderLessons:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]
+
+
+class MixedLessons:
+    """Lessons of two kinds: a `share` of the clips from `second`, the others from `first`. Pairs are all of `first`."""
+
+    def __init__(self, first: Lessons, second: Lessons, share: float) -> None:
+        if not 0 < share < 1:
+            raise UsageError(f"a share is between 0 and 1, got {share}")
+        self.first, self.second, self.share = first, second, share
+        self.description = f"{first.description}; {100 * share:.0f} % of the clips are of {second.description}"
+
+    def lesson(self, stage: Stage, seed: int) -> Lesson:
+        """See `Lessons.lesson`. How many clips of a lesson are of which kind is drawn from the seed."""
+        random = np.random.default_rng([seed, 1])
+        others = 0
+        if stage.task == "clips" and seed < VALIDATION:
+            others = int((random.random(stage.batch) < self.share).sum())
+        parts = [
+            source.lesson(replace(stage, batch=count), seed)
+            for source, count in ((self.first, stage.batch - others), (self.second, others))
+            if count
+        ]
+        return Lesson(*(torch.cat(field) for field in zip(*parts, strict=True)))
 
 
 def bounce(times: np.ndarray, frames: int) -> np.ndarray:

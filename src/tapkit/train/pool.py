@@ -14,19 +14,13 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tapkit.errors import StorageError
 from tapkit.train.config import Pool, Stage
 from tapkit.train.data import bounce
 from tapkit.train.lesson import VALIDATION, Lesson, Lessons
-from tapkit.train.trouble import (
-    another_picture,
-    another_view,
-    blurred_for_a_while,
-    drifting_light,
-    random_light,
-    veiled,
-)
+from tapkit.train.trouble import another_picture, another_view, random_light, troubled
 
 FIRST_SEED = 2 * VALIDATION
 """Of the clips; larger than those of lessons and of validation clips."""
@@ -67,20 +61,17 @@ class PooledLessons:
         return Lesson(*(torch.stack(field).to(self.device) for field in zip(*parts, strict=True)))
 
     def _troubled(self, lesson: Lesson, random: np.random.Generator) -> Lesson:
-        """What makes points look less and less like at their queries: drifting light, veils, blur."""
-        video = lesson.video.float()
-        frames, size = len(video), video.shape[-1]
-        if random.random() < 0.5:
-            video = drifting_light(video, random)
-        if random.random() < 0.4:
-            other = self.clip(int(random.integers(self.pool.clips)))
-            start, place = random.integers(len(other.video)), random.integers(0, other.video.shape[1] - size + 1, 2)
-            times = bounce(start + np.arange(frames), len(other.video))
-            piece = other.video[times, place[1] : place[1] + size, place[0] : place[0] + size]
-            video = veiled(video, torch.from_numpy(np.ascontiguousarray(piece)).permute(0, 3, 1, 2).float(), random)
-        if random.random() < 0.25:
-            video = blurred_for_a_while(video, random)
-        return lesson._replace(video=video.clamp(0, 255).byte())
+        """Trouble by other clips of the pool."""
+        frames, size = len(lesson.video), lesson.video.shape[-1]
+
+        def other() -> Tensor:
+            clip = self.clip(int(random.integers(self.pool.clips)))
+            start, place = random.integers(len(clip.video)), random.integers(0, clip.video.shape[1] - size + 1, 2)
+            times = bounce(start + np.arange(frames), len(clip.video))
+            piece = clip.video[times, place[1] : place[1] + size, place[0] : place[0] + size]
+            return torch.from_numpy(np.ascontiguousarray(piece)).permute(0, 3, 1, 2)
+
+        return troubled(lesson, other, random)
 
     def clip(self, number: int) -> _Clip:
         """Clip `number` of the pool, made now if it is not there. Raises `StorageError`."""

@@ -7,6 +7,7 @@ visibility stay exact. Frames are float [T,3,S,S] in 0..255; all is drawn from N
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -20,6 +21,25 @@ def random_light(random: np.random.Generator) -> tuple[np.ndarray, float]:
     """Factor on each colour, and a number of grey levels on all."""
     gain = 1 + 0.12 * random.standard_normal() + 0.04 * random.standard_normal(3)
     return gain.astype(np.float32), float(8 * random.standard_normal())
+
+
+def troubled(lesson: Lesson, other: Callable[[], Tensor], random: np.random.Generator) -> Lesson:
+    """One clip in which points look less and less like at their queries, and are hidden more often.
+
+    `other` gives the frames [T,3,S,S] of another clip, for what shines through and what passes in front.
+    """
+    if random.random() < 0.5:
+        lesson = moving_view(lesson, random)
+    if random.random() < 0.4:
+        lesson = occluded(lesson, other(), random)
+    video = lesson.video.float()
+    if random.random() < 0.5:
+        video = drifting_light(video, random)
+    if random.random() < 0.4:
+        video = veiled(video, other().float(), random)
+    if random.random() < 0.25:
+        video = blurred_for_a_while(video, random)
+    return lesson._replace(video=video.clamp(0, 255).byte())
 
 
 def drifting_light(video: Tensor, random: np.random.Generator) -> Tensor:
@@ -46,6 +66,36 @@ def blurred_for_a_while(video: Tensor, random: np.random.Generator) -> Tensor:
         return video
     blurred = F.avg_pool2d(video[start:stop], kernel, 1, kernel // 2, count_include_pad=False)
     return torch.cat([video[:start], blurred, video[stop:]])
+
+
+def occluded(lesson: Lesson, other: Tensor, random: np.random.Generator) -> Lesson:
+    """A blob or a bar, textured by another clip [T,3,S,S], crosses one clip: points under it are hidden."""
+    video, xy = lesson.video, lesson.xy
+    frames, size = len(video), video.shape[-1]
+    time = torch.linspace(-1, 1, frames)
+    first, last = (torch.from_numpy(random.uniform(-0.2, 1.2, 2)).float() * size for _ in range(2))
+    centre = (first + last) / 2 + (last - first) / 2 * time[:, None]
+    angle = float(random.uniform(0, math.pi)) + float(random.normal(0, 0.4)) * time
+    across, along = size * random.uniform(0.03, 0.2), size * np.exp(random.uniform(math.log(0.08), 0))
+    bumps = torch.from_numpy(random.normal(0, 0.15, 3)).float()
+
+    def covers(places: Tensor) -> Tensor:
+        """Whether places [T,K,2] lie under it [T,K]."""
+        away = places - centre[:, None]
+        cos, sin = angle.cos()[:, None], angle.sin()[:, None]
+        u, v = (away[..., 0] * cos + away[..., 1] * sin) / along, (away[..., 1] * cos - away[..., 0] * sin) / across
+        direction, reach = torch.atan2(v, u), torch.ones_like(u)
+        for order, bump in enumerate(bumps.tolist()):
+            reach = reach + bump * torch.sin((order + 1) * direction + order)
+        return torch.hypot(u, v) < reach
+
+    ticks = torch.arange(size) + 0.5
+    grid = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).view(1, -1, 2).expand(frames, -1, -1)
+    mask = covers(grid).view(frames, 1, size, size)
+    known = torch.isfinite(xy).all(-1)
+    under = covers(torch.nan_to_num(xy).transpose(0, 1)).transpose(0, 1) & known
+    visible = lesson.visible & ~under
+    return lesson._replace(video=torch.where(mask, other, video), visible=visible)
 
 
 def another_picture(frame: Tensor, random: np.random.Generator) -> Tensor:
@@ -86,24 +136,42 @@ def _blurred(frame: Tensor, random: np.random.Generator) -> Tensor:
 
 
 def another_view(lesson: Lesson, random: np.random.Generator) -> Lesson:
-    """Each frame of one clip turned, scaled and slanted by itself about its middle; what leaves it is not visible.
+    """Each frame of one clip turned, scaled and slanted by itself about its middle."""
+    frames = len(lesson.video)
+    turn, scale = 0.2 * random.standard_normal(frames), 0.18 * random.standard_normal(frames)
+    return _seen(lesson, turn, scale, 0.12 * random.standard_normal((frames, 2)), np.zeros((frames, 2)))
 
-    Beyond the border the picture goes on mirrored, so that the border tells nothing.
+
+def moving_view(lesson: Lesson, random: np.random.Generator) -> Lesson:
+    """One clip as if filmed again by a camera that swings, turns and zooms."""
+    frames = len(lesson.video)
+
+    def swing(largest: float, *shape: int) -> np.ndarray:
+        """From 0 on, some of a sine."""
+        rate, phase = random.uniform(0.1, 0.7, shape), random.uniform(0, 1, shape)
+        time = np.linspace(0, 1, frames).reshape(frames, *(1,) * len(shape))
+        course: np.ndarray = np.sin(2 * math.pi * (rate * time + phase)) - np.sin(2 * math.pi * phase)
+        return random.uniform(0, largest) * course
+
+    return _seen(lesson, swing(0.2), swing(0.2), swing(0.05, 2), swing(0.25, 2))
+
+
+def _seen(lesson: Lesson, turn: np.ndarray, scale: np.ndarray, slant: np.ndarray, shift: np.ndarray) -> Lesson:
+    """The frames under affine maps: angles [T], logarithms of scales [T], slants [T,2], shifts [T,2] in half frames.
+
+    What leaves the frame is not visible. Beyond the border the picture goes on mirrored, so that the border tells
+    nothing.
     """
-    video, xy = lesson.video.float(), lesson.xy
-    frames, size = len(video), video.shape[-1]
-    turn = torch.from_numpy(0.2 * random.standard_normal(frames)).float()
-    scale = torch.from_numpy(0.18 * random.standard_normal(frames)).float()
-    slant = torch.from_numpy(0.12 * random.standard_normal((frames, 2))).float()
-    cos, sin = turn.cos(), turn.sin()
+    video, size = lesson.video.float(), lesson.video.shape[-1]
+    turn_, scale_, slant_, shift_ = (torch.from_numpy(value).float() for value in (turn, scale, slant, shift))
+    cos, sin = turn_.cos(), turn_.sin()
     turned = torch.stack([cos, -sin, sin, cos], -1).view(-1, 2, 2)
-    slanted = torch.stack([slant[:, 0].exp(), slant[:, 1], slant[:, 1], (-slant[:, 0]).exp()], -1).view(-1, 2, 2)
-    # From the new frame to the old one.
-    back = scale.exp()[:, None, None] * (turned @ slanted)
-    grid = F.affine_grid(F.pad(back, (0, 1)), [frames, 3, size, size], align_corners=False)
+    slants = [slant_[:, 0].exp(), slant_[:, 1], slant_[:, 1], (-slant_[:, 0]).exp()]
+    # From the new frame to the old one, in half frames.
+    back = scale_.exp()[:, None, None] * (turned @ torch.stack(slants, -1).view(-1, 2, 2))
+    grid = F.affine_grid(torch.cat([back, shift_[..., None]], 2), list(video.shape), align_corners=False)
     video = F.grid_sample(video, grid, padding_mode="reflection", align_corners=False)
-    forth = torch.linalg.inv(back)
-    middle = size / 2
-    moved = torch.einsum("tij,ntj->nti", forth, xy - middle) + middle
+    old = lesson.xy / (size / 2) - 1 - shift_
+    moved = (torch.einsum("tij,ntj->nti", torch.linalg.inv(back), old) + 1) * (size / 2)
     visible = lesson.visible & ((moved >= 0) & (moved < size)).all(-1)
     return lesson._replace(video=video.clamp(0, 255).byte(), xy=moved, visible=visible)

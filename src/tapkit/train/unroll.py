@@ -61,8 +61,9 @@ def training_chunks(
         points = None if points is None else _map(points, Tensor.detach)
         sums = {name: lesson.xy.new_zeros(()) for name in PARTS}
         frames = 0
-        for time in range(start, stop):
-            here = Maps(*(level[:, time - start] for level in maps))
+        # Unbound at once: the gradient of each slice alone would be as large as all.
+        frame_maps = [Maps(*levels) for levels in zip(*(level.unbind(1) for level in maps), strict=True)]
+        for time, here in enumerate(frame_maps, start):
             points, step = advance(network, here, points, lesson, queries, time, straying)
             if points is not None:
                 points = fading(points)

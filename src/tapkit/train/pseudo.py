@@ -1,0 +1,223 @@
+"""Pseudo-labels: clips of real videos whose tracks are those on which a tracker agrees with itself, there and back.
+
+Made clips lack what real ones have: skin, cloth, water, real light. A tracker (the teacher) follows points through a
+piece of a video and back again; where both ways meet, the position is taken for true, everything else is not counted.
+The student then learns from cuts that are smaller, turned in time and harder to see (BootsTAP: Doersch et al., 2024;
+CoTracker3: Karaev et al., 2024, section 3.3; the way back: Kalal et al., Forward-Backward Error, ICPR 2010).
+
+    clips = label_videos("videos/", "labelled/", tapkit.load("strand"), count=200)
+
+The clips are in tapkit's folder format, for `tapkit train --data` (docs/training.md). Only use videos whose licence
+allows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from tapkit import coords
+from tapkit.datasets.base import Clip
+from tapkit.datasets.folder import write_clip
+from tapkit.datasets.frames import shrink
+from tapkit.errors import StorageError, UsageError, VideoError
+from tapkit.types import Tracks
+from tapkit.video import open_video
+
+LARGEST = 480
+"""Videos are read with their shorter side at most so long."""
+
+
+class Teacher(Protocol):
+    """What follows the points: any tracker of `tapkit.load`."""
+
+    def track(self, video: object, queries: object, direction: str) -> Tracks: ...
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of `label_videos`."""
+
+    frames: int = 24
+    points: int = 300
+    """Asked for on each piece."""
+    paces: tuple[int, ...] = (1, 1, 2, 3)
+    """Every how many frames of the video one is taken; drawn for each piece."""
+    side: int = 320
+    """Clips are squares of so many pixels."""
+    agree: float = 1.5
+    """There and back must meet within so many pixels of a 256x256 frame."""
+    contrast: float = 4.0
+    """Grey levels: points around which less is to be seen are not asked for."""
+    least: int = 40
+    """Pieces on which fewer tracks agree (a cut, a blank wall) are left out."""
+
+    def __post_init__(self) -> None:
+        if self.frames < 2 or self.points < 1 or self.side < 64 or min(self.paces, default=0) < 1 or self.agree <= 0:
+            raise UsageError(
+                "pseudo-labels need 2 frames, 1 point, a side of 64 and a pace of 1 at least, and agree > 0"
+            )
+
+
+def label_videos(
+    videos: str | Path,
+    out: str | Path,
+    teacher: Teacher,
+    count: int,
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    report: Callable[[str], None] | None = None,
+) -> list[Path]:
+    """Write up to `count` labelled pieces of videos to `out`/SEED; returns their folders.
+
+    Piece i is drawn from `seed` + i alone; pieces that are there already are kept, so a run that broke off goes on.
+
+    Args:
+        videos: a file, or a folder (with sub-folders) of them; what cannot be read or is too short is left out.
+        out: folder, made if need be.
+        teacher: follows the points.
+        count: how many pieces are drawn; those without enough agreement are not written.
+        seed: of the first piece.
+        recipe: settings.
+        report: called with a line for each piece.
+
+    Raises:
+        UsageError: nothing asked for.
+        StorageError: no readable video of enough frames; the disk fails.
+    """
+    if count < 1 or seed < 0:
+        raise UsageError(f"needs at least one piece and a seed that is not negative, got {count} and {seed}")
+    chosen, say = recipe or Recipe(), report or (lambda _: None)
+    found = _lengths(Path(videos), chosen.frames)
+    written = []
+    for number in range(seed, seed + count):
+        folder = Path(out) / f"{number:06d}"
+        if (folder / "tracks.npz").is_file():
+            written.append(folder)
+            continue
+        random = np.random.default_rng(number)
+        path, first, pace = _draw(found, chosen, random)
+        where = f"{number:06d}: {path.name}, frames {first} to {first + pace * (chosen.frames - 1)}"
+        clip = label_piece(read_piece(path, first, chosen.frames, pace), teacher, random, chosen, folder.name)
+        if clip is None:
+            say(f"{where}: too few tracks agree")
+            continue
+        written.append(write_clip(folder, clip, source=np.array(path.name), first=np.array(first), pace=np.array(pace)))
+        say(f"{where}: {len(clip)} tracks, {100 * float(np.mean(clip.visible)):.0f} % seen")
+    return written
+
+
+def _lengths(videos: Path, frames: int) -> list[tuple[Path, int]]:
+    """Readable videos of at least `frames` frames, and how many they have."""
+    files = [videos] if videos.is_file() else sorted(p for p in videos.rglob("*") if p.is_file())
+    found = []
+    for file in files:
+        try:
+            with open_video(file) as source:
+                count = sum(1 for _ in source.frames())
+        except VideoError:
+            continue
+        if count >= frames:
+            found.append((file, count))
+    if not found:
+        raise StorageError(f"{videos} holds no readable video of {frames} frames or more")
+    return found
+
+
+def _draw(found: Sequence[tuple[Path, int]], recipe: Recipe, random: np.random.Generator) -> tuple[Path, int, int]:
+    """A video, the first frame and the pace. Long videos are drawn more often, but not in proportion."""
+    weights = np.sqrt([count for _, count in found])
+    path, count = found[int(random.choice(len(found), p=weights / weights.sum()))]
+    longest = (count - 1) // (recipe.frames - 1)
+    pace = int(random.choice([pace for pace in recipe.paces if pace <= longest] or [1]))
+    return path, int(random.integers(count - pace * (recipe.frames - 1))), pace
+
+
+def read_piece(path: Path, first: int, frames: int, pace: int) -> np.ndarray:
+    """Frames first, first + pace, ... of a video -> uint8 [T,H,W,3], the shorter side at most `LARGEST`."""
+    kept = []
+    with open_video(path) as source:
+        for number, frame in enumerate(source.frames(first, first + pace * (frames - 1) + 1)):
+            if number % pace:
+                continue
+            height, width = frame.image.shape[:2]
+            scale = min(LARGEST / min(height, width), 1.0)
+            kept.append(shrink(frame.image, (round(height * scale), round(width * scale))))
+    return np.stack(kept)
+
+
+def label_piece(
+    video: np.ndarray, teacher: Teacher, random: np.random.Generator, recipe: Recipe, name: str
+) -> Clip | None:
+    """The clip of a piece [T,H,W,3], cut to a square; None where too few tracks agree."""
+    height, width = video.shape[1:3]
+    side = round(min(height, width) * random.uniform(0.6, 1.0))
+    corner = np.array([random.integers(width - side + 1), random.integers(height - side + 1)])
+    left, top = corner.tolist()
+    start = choose_points(video[0, top : top + side, left : left + side], recipe, random) + corner.astype(np.float32)
+    if len(start) < recipe.least:
+        return None
+    xy, sure = there_and_back(video, start, teacher, recipe.agree)
+    kept = sure.sum(1) >= max(len(video) // 3, 2)
+    if kept.sum() < recipe.least:
+        return None
+    return _square(video, xy[kept], sure[kept], corner, side, recipe, name)
+
+
+def choose_points(image: np.ndarray, recipe: Recipe, random: np.random.Generator) -> np.ndarray:
+    """Random positions [N,2] around which there is something to hold on to."""
+    height, width = image.shape[:2]
+    grey = torch.from_numpy(image).float().mean(-1)[None, None]
+    mean = F.avg_pool2d(grey, 9, 1, 4)
+    spread = (F.avg_pool2d(grey.square(), 9, 1, 4) - mean.square()).clamp(min=0).sqrt()[0, 0].numpy()
+    places = random.uniform(0, 1, (4 * recipe.points, 2)) * [width, height]
+    column, row = places.astype(int).T
+    chosen: np.ndarray = places[spread[row, column] >= recipe.contrast][: recipe.points].astype(np.float32)
+    return chosen
+
+
+def there_and_back(
+    video: np.ndarray, start: np.ndarray, teacher: Teacher, agree: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Track points [N,2] of the first frame to the last and from there back again.
+
+    Returns:
+        The mean of both ways [N,T,2], and where both see the point within `agree` of each other [N,T]; nowhere for
+        points that do not come back to where they began.
+    """
+    length, height, width = video.shape[:3]
+    count = len(start)
+    there = teacher.track(video, np.column_stack([np.zeros(count), start]), "forward")
+    end = there.xy[:, -1]
+    within = coords.inside(end, (height, width))
+    back_xy, back_seen = np.full_like(there.xy, np.nan), np.zeros((count, length), bool)
+    if within.any():
+        asked = np.column_stack([np.full(int(within.sum()), length - 1), end[within]])
+        back = teacher.track(video, asked, "backward")
+        back_xy[within], back_seen[within] = back.xy, back.visible_at()
+    unit = np.array([256 / width, 256 / height], np.float32)
+    apart = np.linalg.norm((there.xy - back_xy) * unit, axis=-1)
+    near = np.nan_to_num(apart, nan=np.inf) < agree
+    sure = near & there.visible_at() & back_seen & near[:, :1]
+    mean = np.where(near[..., None], (there.xy + np.nan_to_num(back_xy)) / 2, there.xy)
+    mean[:, 0] = start
+    return mean.astype(np.float32), sure
+
+
+def _square(
+    video: np.ndarray, xy: np.ndarray, sure: np.ndarray, corner: np.ndarray, side: int, recipe: Recipe, name: str
+) -> Clip:
+    """A square of the piece as a clip. Where nothing is sure nothing counts; what is surely outside is hidden."""
+    left, top = corner.tolist()
+    size = (min(recipe.side, side),) * 2
+    frames = np.stack([shrink(frame[top : top + side, left : left + side], size) for frame in video])
+    moved = coords.resize(xy - corner.astype(np.float32), (side, side), size)
+    positions = np.where(sure[..., None], moved, np.nan)
+    visible = sure & coords.inside(moved, size)
+    return Clip(name, positions, visible, size, lambda: open_video(frames), counted=sure)
