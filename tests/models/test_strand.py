@@ -11,7 +11,7 @@ import tapkit
 from tapkit import registry
 from tapkit.errors import ShapeError, UsageError, WeightsError
 from tapkit.models.strand import build
-from tapkit.models.strand_network import Maps, Network, around_best, correlate, cut, to_cells
+from tapkit.models.strand_network import AVOIDED, Maps, Network, around_best, correlate, cut, to_cells
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +145,22 @@ def test_global_matching_finds_a_point_wherever_it_went():
     assert cost.shape == (2, 32 * 32)
 
 
+def test_a_place_that_is_avoided_is_not_found_but_the_best_one_elsewhere_is():
+    network = Network().eval()
+    queries = torch.tensor([[22.0, 30.0], [46.0, 94.0]])
+    maps = made_maps()
+    with torch.no_grad():
+        state = network.begin(maps, torch.zeros(2, dtype=torch.long), queries)
+        network.temperature.fill_(4.0)
+        cost, found = network.match(maps, state, queries)
+        avoided = torch.tensor([[22.0, 30.0], [-1e6, -1e6]])
+        same, other = network.match(maps, state, queries, avoided)
+    torch.testing.assert_close(found, queries, atol=0.2, rtol=0)
+    assert torch.equal(cost, same), "what is learned from the logits is as it was"
+    assert (other[0] - queries[0]).abs().amax() > AVOIDED - 4
+    assert torch.equal(other[1], found[1])
+
+
 def test_of_two_places_that_look_alike_the_one_nearer_to_where_it_is_expected_is_found():
     network = Network().eval()
     queries = torch.tensor([[22.0, 30.0]])
@@ -210,8 +226,8 @@ def test_bad_options_and_frames_say_what_is_wanted(model):
     ("video", "frames"),
     [
         ((256, 256), (256, 256)),
-        ((480, 854), (288, 512)),
-        ((1920, 1080), (512, 288)),
+        ((480, 854), (384, 688)),
+        ((1920, 1080), (688, 384)),
         ((240, 320), (240, 320)),
         ((100, 130), (96, 128)),
         ((20, 2000), (64, 2000)),

@@ -272,5 +272,5 @@ def test_the_command_passes_its_options_on_and_refuses_what_cannot_be(tmp_path):
     assert run["step"] == 0 and TrainConfig.from_dict(run["config"]) == preset("finetune", 5)
     with pytest.raises(UsageError, match="no preset"):
         train(out=tmp_path / "other", preset="huge")
-    with pytest.raises(UsageError, match="either --photos"):
+    with pytest.raises(StorageError, match="no photograph"):
         train(out=tmp_path / "other", photos=tmp_path, data=tmp_path)

@@ -92,3 +92,12 @@ def test_pixels_lead_some_points_astray_by_a_slip_that_goes_on_and_few_by_a_jump
 def test_nothing_is_astray_where_no_share_is():
     moved, alike = torch.rand(5, 2), torch.rand(5, 2)
     assert all(a is b for a, b in zip(Straying(0.0, 5, ramps(), 0)(moved, alike), (moved, alike), strict=True))
+
+
+def test_matches_are_misled_on_a_share_of_the_frames_and_never_where_nothing_is_known():
+    truth = torch.rand(500, 2)
+    truth[:100] = torch.nan
+    avoided = torch.stack([Straying(0.5, 500, ramps(), seed, mislead=0.3).avoided(truth) for seed in range(4)])
+    misled = (avoided == truth).all(-1)
+    assert not misled[:, :100].any() and 0.25 < misled[:, 100:].float().mean() < 0.35
+    assert (avoided[~misled] < -1e5).all()

@@ -26,6 +26,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "eval": ("tapkit.cli.eval", "evaluate", "Measure accuracy on a benchmark."),
     "train": ("tapkit.cli.train", "train", "Train the built-in tracker, or fine-tune it on your own clips."),
     "synth": ("tapkit.cli.synth", "synth", "Make clips with exact tracks, for training and tests."),
+    "pseudo-label": (
+        "tapkit.cli.pseudo_label",
+        "pseudo_label",
+        "Make clips to train on out of videos without annotation.",
+    ),
     "data": ("tapkit.cli.data", "data_app", "Check and convert datasets."),
     "export": ("tapkit.cli.export", "export", "Write tracks for another program."),
     "import": ("tapkit.cli.import_", "import_tracks", "Read tracks that another program wrote."),

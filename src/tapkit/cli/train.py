@@ -23,8 +23,11 @@ def train(
         Path | None, typer.Option("--models", help="Folder of GLB models for them (extra: synth). Default: built-in.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Train on these clips instead (tapkit's folder format).")
+        Path | None, typer.Option("--data", help="Train on these clips (tapkit's folder format); with --photos, also.")
     ] = None,
+    share: Annotated[
+        float, typer.Option("--share", min=0.01, max=0.99, help="With --photos and --data: share of clips of --data.")
+    ] = 0.4,
     minutes: Annotated[
         float | None, typer.Option("--minutes", help="Stop after that long; go on with --resume.")
     ] = None,
@@ -83,6 +86,7 @@ def train(
         photos=photos,
         models=models,
         data=data,
+        share=share,
         device=device,
         curriculum_steps=total_steps,
         seed=seed,

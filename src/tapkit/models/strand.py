@@ -22,7 +22,7 @@ from tapkit.nn.precision import feature_dtype
 from tapkit.types import ModelCard
 from tapkit.weights import match
 
-RESOLUTION = 384
+RESOLUTION = 512
 """Frames with more pixels than a square of this side are shrunk to about as many."""
 
 

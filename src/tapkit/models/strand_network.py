@@ -34,6 +34,8 @@ STRIDES = (4, 8, 16)
 """Pixels per cell of the three maps."""
 REACH = 16.0
 """Pixels: how far a point may have gone from where it is expected, before anything is learned about it."""
+AVOIDED = 20.0
+"""Pixels around a place that is avoided."""
 EPS = 1e-5
 """Of batch norm."""
 
@@ -44,7 +46,7 @@ class StrandConfig:
 
     widths: tuple[int, int, int, int] = (32, 64, 128, 128)
     """Channels inside the encoder at strides 2, 4, 8 and 16."""
-    blocks: tuple[int, int, int] = (2, 2, 3)
+    blocks: tuple[int, int, int] = (2, 2, 5)
     """Residual blocks at strides 4, 8 and 16."""
     features: tuple[int, int, int] = (64, 128, 128)
     """Channels of the maps."""
@@ -408,13 +410,16 @@ class Network(nn.Module):
         xy = xy.float()
         return Points(templates, templates, hidden, xy, torch.zeros_like(xy), torch.ones_like(xy[:, 0]))
 
-    def match(self, maps: Maps, points: Points, expected: Tensor) -> tuple[Tensor, Tensor]:
+    def match(
+        self, maps: Maps, points: Points, expected: Tensor, avoided: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Global matching: logits [M,h*w] on the fine map, and the position [M,2] of the best place.
 
         Each map's products with the point's feature, brought to the fine map's size, times that map's temperature, and
         the logarithm of how likely the point went there from where it is `expected` [M,2]. How much of the feature is
         the memory's, and how far the point may have gone, is read from its state: a point that was just seen is
-        looked for nearby, one that is lost anywhere.
+        looked for nearby, one that is lost anywhere. The place is none within `AVOIDED` of `avoided` [M,2], if that is
+        given: in training it is the truth for some, so that wrong matches are seen as often as on real videos.
         """
         batch, height, width, _ = maps.fine.shape
         count = len(points.xy) // batch
@@ -432,7 +437,16 @@ class Network(nn.Module):
                 cost = F.interpolate(cost, size=(height, width), mode="bilinear", align_corners=False)
             total = total + cost
         cost = total.flatten(0, 1).flatten(1)
-        return cost, around_best(cost, width) * STRIDES[0]
+        allowed = cost if avoided is None else self._elsewhere(cost, avoided, (height, width))
+        return cost, around_best(allowed, width) * STRIDES[0]
+
+    @staticmethod
+    def _elsewhere(cost: Tensor, avoided: Tensor, shape: tuple[int, int]) -> Tensor:
+        """The logits [M,h*w], very low around `avoided` [M,2]."""
+        rows, columns = ((torch.arange(n, device=cost.device) + 0.5) * STRIDES[0] for n in shape)
+        near_y = (rows - avoided[:, 1:]).abs() < AVOIDED
+        near_x = (columns - avoided[:, :1]).abs() < AVOIDED
+        return cost.masked_fill((near_y[:, :, None] & near_x[:, None]).flatten(1), -1e4)
 
     def _prior(self, expected: Tensor, belief: Tensor, shape: tuple[int, int]) -> Tensor:
         """Log of how likely each cell is [M,h,w], up to a constant: Student's t, which has long tails."""
@@ -443,10 +457,13 @@ class Network(nn.Module):
             squares.append(((centres - expected[:, axis, None]) / scale[:, None]).square())
         return -power[:, None, None] * torch.log1p(squares[0][:, :, None] + squares[1][:, None])
 
-    def step(self, maps: Maps, points: Points, moved: Tensor, alike: Tensor) -> tuple[Points, Step]:
+    def step(
+        self, maps: Maps, points: Points, moved: Tensor, alike: Tensor, avoided: Tensor | None = None
+    ) -> tuple[Points, Step]:
         """One frame for points that began before it. Coordinates pass no gradient from stage to stage.
 
-        moved [M,2] and alike [M,2] are what `follow` found: where the pixels around each point went.
+        moved [M,2] and alike [M,2] are what `follow` found: where the pixels around each point went. `avoided`: see
+        `match`.
         """
         batch, count = len(maps.fine), len(points.xy)
         size = points.xy.new_tensor([maps.fine.shape[2] * STRIDES[0], maps.fine.shape[1] * STRIDES[0]])
@@ -457,7 +474,7 @@ class Network(nn.Module):
         expected = torch.minimum(expected.clamp(min=-32), size + 32)
         alike = torch.where(visible[:, None], alike, torch.zeros_like(alike))
         alike = torch.stack([alike, torch.zeros_like(alike)], 1)
-        cost, found = self.match(maps, points, expected)
+        cost, found = self.match(maps, points, expected, avoided)
         both = zip(points.query, points.memory, maps, strict=True)
         templates = tuple(torch.cat([query, memory], 1).to(level.dtype) for query, memory, level in both)
         candidates = torch.stack([expected, found.detach()], 1)

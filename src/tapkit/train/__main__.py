@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from tapkit.errors import TapkitError
-from tapkit.train.command import preset_names, start
+from tapkit.train.command import SHARE, preset_names, start
 from tapkit.train.loop import RunOptions
 
 
@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--photos", type=Path)
     made.add_argument("--models", type=Path, help="folder of GLB models (needs trimesh)")
     made.add_argument("--data", type=Path)
+    made.add_argument("--share", type=float, default=SHARE, help="of clips that are of --data, with --photos")
     made.add_argument("--minutes", type=float)
     made.add_argument("--steps", type=int, help="of this call")
     made.add_argument("--total-steps", type=int, help="of the whole curriculum")
@@ -67,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
             photos=given.photos,
             models=given.models,
             data=given.data,
+            share=given.share,
             device=given.device,
             curriculum_steps=given.total_steps,
             seed=given.seed,

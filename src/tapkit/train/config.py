@@ -107,6 +107,8 @@ class TrainConfig:
     """How much of itself a query's patch keeps from frame to frame at least, in training (`train.unroll.Fading`)."""
     stray: float = 0.5
     """Share of points whose pixels lead astray, in training (`train.unroll.Straying`)."""
+    mislead: float = 0.35
+    """Share of matches that are led to the best wrong place, in training."""
     seed: int = 0
     pool: Pool | None = None
     """Where set, lessons are cut from so many made clips; None: each lesson is made for itself."""

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,18 +25,12 @@ from tapkit import coords
 from tapkit.datasets.base import Clip
 from tapkit.datasets.folder import write_clip
 from tapkit.datasets.frames import shrink
+from tapkit.engine.tracker import Tracker
 from tapkit.errors import StorageError, UsageError, VideoError
-from tapkit.types import Tracks
 from tapkit.video import open_video
 
 LARGEST = 480
 """Videos are read with their shorter side at most so long."""
-
-
-class Teacher(Protocol):
-    """What follows the points: any tracker of `tapkit.load`."""
-
-    def track(self, video: object, queries: object, direction: str) -> Tracks: ...
 
 
 @dataclass(frozen=True)
@@ -68,7 +61,7 @@ class Recipe:
 def label_videos(
     videos: str | Path,
     out: str | Path,
-    teacher: Teacher,
+    teacher: Tracker,
     count: int,
     seed: int = 0,
     recipe: Recipe | None = None,
@@ -104,11 +97,13 @@ def label_videos(
         random = np.random.default_rng(number)
         path, first, pace = _draw(found, chosen, random)
         where = f"{number:06d}: {path.name}, frames {first} to {first + pace * (chosen.frames - 1)}"
-        clip = label_piece(read_piece(path, first, chosen.frames, pace), teacher, random, chosen, folder.name)
-        if clip is None:
+        labelled = label_piece(read_piece(path, first, chosen.frames, pace), teacher, random, chosen, folder.name)
+        if labelled is None:
             say(f"{where}: too few tracks agree")
             continue
-        written.append(write_clip(folder, clip, source=np.array(path.name), first=np.array(first), pace=np.array(pace)))
+        clip, side = labelled
+        facts = {"source": path.name, "first": first, "pace": pace, "side": side}
+        written.append(write_clip(folder, clip, **{name: np.array(value) for name, value in facts.items()}))
         say(f"{where}: {len(clip)} tracks, {100 * float(np.mean(clip.visible)):.0f} % seen")
     return written
 
@@ -153,9 +148,9 @@ def read_piece(path: Path, first: int, frames: int, pace: int) -> np.ndarray:
 
 
 def label_piece(
-    video: np.ndarray, teacher: Teacher, random: np.random.Generator, recipe: Recipe, name: str
-) -> Clip | None:
-    """The clip of a piece [T,H,W,3], cut to a square; None where too few tracks agree."""
+    video: np.ndarray, teacher: Tracker, random: np.random.Generator, recipe: Recipe, name: str
+) -> tuple[Clip, int] | None:
+    """The clip of a piece [T,H,W,3], cut to a square, and the side of that; None where too few tracks agree."""
     height, width = video.shape[1:3]
     side = round(min(height, width) * random.uniform(0.6, 1.0))
     corner = np.array([random.integers(width - side + 1), random.integers(height - side + 1)])
@@ -167,7 +162,7 @@ def label_piece(
     kept = sure.sum(1) >= max(len(video) // 3, 2)
     if kept.sum() < recipe.least:
         return None
-    return _square(video, xy[kept], sure[kept], corner, side, recipe, name)
+    return _square(video, xy[kept], sure[kept], corner, side, recipe, name), side
 
 
 def choose_points(image: np.ndarray, recipe: Recipe, random: np.random.Generator) -> np.ndarray:
@@ -183,7 +178,7 @@ def choose_points(image: np.ndarray, recipe: Recipe, random: np.random.Generator
 
 
 def there_and_back(
-    video: np.ndarray, start: np.ndarray, teacher: Teacher, agree: float
+    video: np.ndarray, start: np.ndarray, teacher: Tracker, agree: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Track points [N,2] of the first frame to the last and from there back again.
 

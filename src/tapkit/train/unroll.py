@@ -22,7 +22,7 @@ SLIP = (0.02, 0.8)
 """Pixels of a 256x256 frame by which pixels lead astray from one frame to the next: shortest and longest slip."""
 JUMP = (2.0, 24.0)
 """The same when they lead somewhere else altogether, which happens to `JUMPS` of them on a frame."""
-JUMPS = 0.04
+JUMPS = 0.02
 
 
 class Chunk(NamedTuple):
@@ -53,7 +53,7 @@ def training_chunks(
     span = truncate or length
     points: Points | None = None
     fading = Fading(config.fade, queries.frame.numel(), lesson.xy.device, seed)
-    straying = Straying(config.stray, queries.frame.numel(), lesson, seed)
+    straying = Straying(config.stray, queries.frame.numel(), lesson, seed, config.mislead)
     for start in range(0, length, span):
         stop = min(start + span, length)
         with torch.set_grad_enabled(encoder and torch.is_grad_enabled()):
@@ -130,7 +130,8 @@ class Straying:
     before. What is taken from features, and how much, is only learned where something is wrong.
     """
 
-    def __init__(self, share: float, points: int, lesson: Lesson, seed: int) -> None:
+    def __init__(self, share: float, points: int, lesson: Lesson, seed: int, mislead: float = 0.0) -> None:
+        self.mislead = mislead
         device = lesson.xy.device
         self.random = torch.Generator(device).manual_seed(seed + 1)
         self.share, self.scale = share, lesson.video.shape[-1] / 256
@@ -149,6 +150,14 @@ class Straying:
         less = self._draw(count, device)[:, None]
         moved = moved + torch.where(jumped, far, self.slip * self.astray[:, None])
         return moved, torch.where(jumped, alike * less, alike)
+
+    def avoided(self, truth: Tensor) -> Tensor:
+        """The places [M,2] where `Network.match` is not to look on this frame: the truth, for some; else far away.
+
+        The best match is then the most misleading place of the frame, as often as real ones are misleading.
+        """
+        misled = self._draw(len(truth), truth.device) < self.mislead
+        return torch.where(misled[:, None] & torch.isfinite(truth), truth, torch.full_like(truth, -1e6))
 
     def _slip(self, count: int, device: torch.device) -> Tensor:
         return self._direction(count, device) * self._length(count, device, SLIP)
@@ -186,7 +195,11 @@ def advance(
     if points is not None:
         before, after = (grey_pyramid(lesson.video[:, t]) for t in (time - 1, time))
         led = follow(before, after, points.xy.detach())
-        points, step = network.step(maps, points, *(led if straying is None else straying(*led)))
+        if straying is None:
+            points, step = network.step(maps, points, *led)
+        else:
+            truth = lesson.xy[:, :, time].flatten(0, 1)
+            points, step = network.step(maps, points, *straying(*led), straying.avoided(truth))
     if time in queries.frames:
         batch, count = queries.frame.shape
         owner = torch.arange(batch, device=queries.frame.device).repeat_interleave(count)
