@@ -45,11 +45,11 @@ def test_maps_get_noise_of_another_strength_in_each_lesson_and_keep_their_length
     maps = Maps(*(F.normalize(torch.ones(1, 2, 4, 4, c), dim=-1) for c in (64, 128, 128)))
     likenesses = []
     for seed in range(8):
-        hazy = Fading(0.9, 1, CPU, seed).hazy(maps)
+        hazy = Fading(0.9, 1, CPU, seed, 1.0).hazy(maps)
         torch.testing.assert_close(hazy.fine.norm(dim=-1), torch.ones(1, 2, 4, 4))
         likenesses.append(float(F.cosine_similarity(hazy.coarse, maps.coarse, dim=-1).mean()))
     assert min(likenesses) < 0.9 and max(likenesses) - min(likenesses) > 0.1
-    again = Fading(0.9, 1, CPU, 7).hazy(maps)
+    again = Fading(0.9, 1, CPU, 7, 1.0).hazy(maps)
     assert all(torch.equal(a, b) for a, b in zip(hazy, again, strict=True))
 
 

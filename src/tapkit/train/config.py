@@ -103,11 +103,13 @@ class TrainConfig:
     """Decay of the averaged weights; smaller during the first steps."""
     radius: float = 8.0
     """Confidence is P(error < radius), in pixels of a 256x256 frame."""
-    fade: float = 0.9
+    fade: float = 0.93
     """How much of itself a query's patch keeps from frame to frame at least, in training (`train.unroll.Fading`)."""
-    stray: float = 0.5
+    haze: float = 0.2
+    """Largest length of the noise on features, in training."""
+    stray: float = 0.4
     """Share of points whose pixels lead astray, in training (`train.unroll.Straying`)."""
-    mislead: float = 0.35
+    mislead: float = 0.25
     """Share of matches that are led to the best wrong place, in training."""
     seed: int = 0
     pool: Pool | None = None
@@ -153,13 +155,14 @@ class TrainConfig:
 CPU = TrainConfig(
     stages=(
         Stage(steps=2250, size=160, frames=4, batch=8, points=96, task="pairs", rate=1.5e-3),
-        Stage(steps=1000, size=192, frames=4, batch=6, points=96, task="pairs", rate=1.1e-3),
+        Stage(steps=2600, size=192, frames=4, batch=6, points=128, task="pairs", rate=1.1e-3),
         Stage(steps=650, size=256, frames=12, batch=4, points=64, truncate=6, encoder=False, rate=1e-3),
         Stage(steps=2000, size=256, frames=24, batch=2, points=64, truncate=8, encoder=False, rate=8e-4),
+        Stage(steps=1000, size=256, frames=24, batch=2, points=80, truncate=8, rate=3e-4),
     ),
     warmup=200,
     ema=0.999,
-    pool=Pool(2400),
+    pool=Pool(2400, solids=0.55),
 )
 LAPTOP = TrainConfig(
     stages=(

@@ -16,8 +16,6 @@ from tapkit.train.config import TrainConfig
 from tapkit.train.lesson import Lesson, Queries
 from tapkit.train.losses import PARTS, Truth, frame_losses
 
-HAZE = 1.0
-"""Largest length of the noise that is added to vectors of length 1."""
 SLIP = (0.02, 0.8)
 """Pixels of a 256x256 frame by which pixels lead astray from one frame to the next: shortest and longest slip."""
 JUMP = (2.0, 24.0)
@@ -52,7 +50,7 @@ def training_chunks(
     length = lesson.video.shape[1]
     span = truncate or length
     points: Points | None = None
-    fading = Fading(config.fade, queries.frame.numel(), lesson.xy.device, seed)
+    fading = Fading(config.fade, queries.frame.numel(), lesson.xy.device, seed, config.haze)
     straying = Straying(config.stray, queries.frame.numel(), lesson, seed, config.mislead)
     for start in range(0, length, span):
         stop = min(start + span, length)
@@ -91,12 +89,13 @@ class Fading:
     noise of the same length: its similarity to what it was falls like keep^frames.
 
     And features of photographs are found again far more often than those of real videos (docs/strand.md), so that one
-    would learn to trust them too much: in most clips all maps get noise (`hazy`).
+    would learn to trust them too much: all maps get noise (`hazy`), of a length of at most
+    `haze` beside vectors of length 1.
     """
 
-    def __init__(self, keep: float, points: int, device: torch.device, seed: int) -> None:
+    def __init__(self, keep: float, points: int, device: torch.device, seed: int, haze: float = 0.0) -> None:
         self.random = torch.Generator(device).manual_seed(seed)
-        self.haze = HAZE * float(torch.rand((), generator=self.random, device=device)) if keep < 1 else 0.0
+        self.haze = haze * float(torch.rand((), generator=self.random, device=device))
         share = torch.rand(points, 2, generator=self.random, device=device)
         faded = torch.where(share[:, 0] < 0.5, keep + (1 - keep) * share[:, 1], 1.0)
         self.keep = None if keep == 1 else faded[:, None, None]
