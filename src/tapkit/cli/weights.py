@@ -1,4 +1,4 @@
-"""`tapkit weights`: fetch, convert and check checkpoints."""
+"""`tapkit weights`: fetch, convert, check and average checkpoints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from tapkit.cli import options as o
 
-weights_app = typer.Typer(help="Fetch, convert and check weights.", no_args_is_help=True, add_completion=False)
+weights_app = typer.Typer(help="Fetch, convert, check and average weights.", no_args_is_help=True, add_completion=False)
 
 
 @weights_app.command()
@@ -66,3 +66,17 @@ def check(
     path = checkpoint or weights.obtain(registry.card(model))
     registry.build(model, weights.read(path))
     print(f"{path}: fits {model}, SHA-256 {weights.sha256(path)}")
+
+
+@weights_app.command()
+def average(
+    first: Annotated[Path, typer.Argument(help="Weights of strand.")],
+    second: Annotated[Path, typer.Argument(help="Others, for instance the first trained further.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A .safetensors file; its card is written beside it.")],
+    share: Annotated[float, typer.Option("--share", min=0.0, max=1.0, help="Of the second.")] = 0.5,
+) -> None:
+    """Average two trainings of one network: what was fine-tuned keeps more of what it could do before."""
+    from tapkit.train.export import average_weights
+
+    path, card = average_weights(first, second, share, output)
+    print(f"wrote {path} and {card.name}")

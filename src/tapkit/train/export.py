@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tapkit._version import __version__
-from tapkit.errors import StorageError
-from tapkit.weights import sha256
+from tapkit.errors import StorageError, UsageError
+from tapkit.weights import match, read, sha256
 
 
 def export_weights(path: Path, average: Mapping[str, Tensor], facts: Mapping[str, Any]) -> tuple[Path, Path]:
@@ -43,6 +43,31 @@ def export_weights(path: Path, average: Mapping[str, Tensor], facts: Mapping[str
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
     return path, card_path
+
+
+def average_weights(first: Path, second: Path, share: float, out: Path) -> tuple[Path, Path]:
+    """Write the mean of two weights files, `share` of the second, with a card that names both. Returns both paths.
+
+    What was trained further on other data, averaged with what it began from, keeps more of what that could do elsewhere
+    (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022, section 3).
+
+    Raises `WeightsError` for files that are not of one network, `UsageError` for a share outside 0..1.
+    """
+    if not 0 <= share <= 1:
+        raise UsageError(f"a share is from 0 to 1, got {share}")
+    begun = read(first)
+    further = match(read(second), begun, str(first))
+    mean = {name: torch.lerp(value.float(), further[name].float(), share) for name, value in begun.items()}
+    parts = [{"file": file.name, "sha256": sha256(file), "card": _card(file)} for file in (first, second)]
+    return export_weights(out, mean, {"averaged": parts, "share_of_the_second": share})
+
+
+def _card(file: Path) -> Any:
+    """The card beside a weights file; None if it has none."""
+    try:
+        return json.loads(file.with_suffix(".json").read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def hardware(device: torch.device) -> str:
