@@ -167,6 +167,21 @@ def test_exported_weights_load_into_the_tracker_and_their_card_says_where_they_c
     torch.testing.assert_close(again.network.temperature, run.average["temperature"], atol=2e-3, rtol=0)
 
 
+def test_the_average_leaves_good_weights_slowly_and_random_ones_quickly(tmp_path, drift):
+    run = trainer(tmp_path / "run", drift(), export=tmp_path / "strand.safetensors", steps=1)
+    run.run(quiet)
+    further = trainer(tmp_path / "next", drift(), init=tmp_path / "strand.safetensors")
+    for trained in (trainer(tmp_path / "new", drift()), further):
+        begun = trained.average["look.sharpness"].clone()
+        trained.train_step()
+        now = trained.network.look.sharpness.detach()
+        share = (trained.average["look.sharpness"] - begun) / (now - begun)
+        slow = 1 - trained.config.ema if trained is further else 1 - 2 / 11
+        torch.testing.assert_close(share, torch.full_like(share, slow), rtol=0.2, atol=1e-3)
+    further.save()
+    assert trainer(tmp_path / "next", drift(), resume=True).initial == "strand.safetensors"
+
+
 def test_gradients_that_are_not_finite_are_skipped_but_not_for_ever(tmp_path, drift):
     run = trainer(tmp_path / "run", drift())
     before = parameters(run)

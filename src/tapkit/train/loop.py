@@ -83,6 +83,8 @@ class Trainer:
         self.measured: dict[str, Any] = {}
         self.stopping = False
         self._bad = 0
+        self.initial = None if options.init is None else options.init.name
+        """File of the weights that the run began from."""
         if options.init is not None:
             found = match(read(options.init), self.network.state_dict(), "strand")
             self.network.load_state_dict({name: value.float() for name, value in found.items()})
@@ -201,7 +203,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(self.step)
         self.optimizer.step()
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        # Random weights are to be forgotten quickly; good ones are worth averaging with.
+        decay = self.config.ema if self.initial else min(self.config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.values()), list(self._tensors().values()), 1 - decay)
 
@@ -337,6 +340,7 @@ class Trainer:
             "clips": self.clips,
             "commands": self.commands,
             "measured": self.measured,
+            "initial": self.initial,
             "config": self.config.to_dict(),
             "random": torch.get_rng_state().tolist(),
             "updates": checkpoint.updates(self.network, self.optimizer),
@@ -350,6 +354,7 @@ class Trainer:
         self.average = {name: tensors["average"][name].to(self.device) for name in self.average}
         self.step, self.spent, self.clips = int(run["step"]), float(run["seconds"]), int(run["clips"])
         self.commands, self.measured = list(run["commands"]), dict(run["measured"])
+        self.initial = run.get("initial")
         checkpoint.set_moments(self.network, self.optimizer, tensors["first"], tensors["second"], run["updates"])
         torch.set_rng_state(torch.tensor(run["random"], dtype=torch.uint8))
 
@@ -366,7 +371,7 @@ class Trainer:
             "config": self.config.to_dict(),
             "figures": self.measured,
             "commands": self.commands,
-            "initial_weights": None if self.options.init is None else self.options.init.name,
+            "initial_weights": self.initial,
         }
 
 
