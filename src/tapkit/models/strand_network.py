@@ -429,10 +429,10 @@ class Network(nn.Module):
         for number, (level, query, memory) in enumerate(zip(maps, points.query, points.memory, strict=True)):
             middle = query.shape[1] // 2
             feature = torch.lerp(query[:, middle], memory[:, middle], shares[:, number]).view(batch, count, -1)
+            feature = feature * self.temperature[number].float().exp()
             with torch.autocast(level.device.type, enabled=False):
                 cost = torch.matmul(feature.to(level.dtype), level.flatten(1, 2).transpose(1, 2)).float()
             cost = cost.view(batch, count, *level.shape[1:3])
-            cost = cost * self.temperature[number].float().exp()
             if number:
                 cost = F.interpolate(cost, size=(height, width), mode="bilinear", align_corners=False)
             total = total + cost

@@ -55,22 +55,32 @@ def align(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> 
         template, contrast = _centred(wide[:, :, 1:-1, 1:-1].flatten(2))
         gx, _ = _centred(0.5 * (wide[:, :, 1:-1, 2:] - wide[:, :, 1:-1, :-2]).flatten(2))
         gy, _ = _centred(0.5 * (wide[:, :, 2:, 1:-1] - wide[:, :, :-2, 1:-1]).flatten(2))
-        # A little on the diagonal: where there is nothing to hold on to, a patch stays.
-        xx, yy = gx.square().sum(-1) + 10.0, gy.square().sum(-1) + 10.0
-        cross = (gx * gy).sum(-1)
-        determinant = xx * yy - cross.square()
+        # The step for what is left of the differences is a matrix [2,K] times them. Its rows have no mean, so that of
+        # the pixels found need not be taken off.
+        steps = _gauss_newton(gx, gy)
+        wanted = (steps * template[:, :, None]).sum(-1)
         offset = moved / scale
         for _ in range(STEPS):
-            found, spread = _centred(_sample(second, places + offset[:, :, None], size))
-            rest = template - found * (contrast / spread).clamp(0.5, 2.0)
-            bx, by = (gx * rest).sum(-1), (gy * rest).sum(-1)
-            step = torch.stack([yy * bx - cross * by, xx * by - cross * bx], -1) / determinant[..., None]
+            found = _sample(second, places + offset[:, :, None], size)
+            spread = (found.square().mean(-1, keepdim=True) - found.mean(-1, keepdim=True).square() + 1.0).sqrt()
+            got = (steps * found[:, :, None]).sum(-1)
+            step = wanted - got * (contrast / spread).clamp(0.5, 2.0)
             offset = offset + step.clamp(-LONGEST, LONGEST)
         moved = offset * scale
         if level == 0:
             found, spread = _centred(_sample(second, places + offset[:, :, None], size))
             alike = (template * found).mean(-1) / (contrast * spread)[..., 0]
     return xy + moved, alike
+
+
+def _gauss_newton(gx: Tensor, gy: Tensor) -> Tensor:
+    """Inverse of the structure matrix times the slopes [B,N,K]: [B,N,2,K].
+
+    A little on the diagonal: where there is nothing to hold on to, a patch stays.
+    """
+    xx, yy = gx.square().sum(-1, keepdim=True) + 10.0, gy.square().sum(-1, keepdim=True) + 10.0
+    cross = (gx * gy).sum(-1, keepdim=True)
+    return torch.stack([yy * gx - cross * gy, xx * gy - cross * gx], 2) / (xx * yy - cross.square())[:, :, None]
 
 
 def _square(radius: int, device: torch.device) -> Tensor:
