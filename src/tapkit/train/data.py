@@ -44,7 +44,8 @@ class MadeLessons:
 
     def lesson(self, stage: Stage, seed: int) -> Lesson:
         """See `Lessons.lesson`."""
-        if stage not in self._makers:
+        kind = replace(stage, batch=1)  # whatever the number of clips
+        if kind not in self._makers:
             from tapkit.synth.batch import ClipMaker
             from tapkit.synth.config import SynthConfig
 
@@ -56,8 +57,8 @@ class MadeLessons:
                 solids=stage.solids,
             )
             # The others' buffers are let go.
-            self._makers = {stage: ClipMaker(config, self.bank, self.device, self.bodies)}
-        made = self._makers[stage].batch(stage.batch, torch.Generator().manual_seed(seed))
+            self._makers = {kind: ClipMaker(config, self.bank, self.device, self.bodies)}
+        made = self._makers[kind].batch(stage.batch, torch.Generator().manual_seed(seed))
         return Lesson(made.video, made.xy, made.visible, torch.ones_like(made.visible))
 
 
