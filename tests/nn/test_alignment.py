@@ -59,3 +59,13 @@ def test_each_frame_of_a_batch_has_its_own_points():
     moved, _ = align(grey_pyramid(before), grey_pyramid(after), queries().repeat(2, 1, 1))
     motion = (moved - queries()).median(1).values
     torch.testing.assert_close(motion, torch.tensor([[1.0, 0.0], [0.0, 2.0]]), atol=0.05, rtol=0)
+
+
+def test_one_size_is_enough_for_points_whose_motion_is_nearly_known():
+    before, after, shift = grey_pyramid(picture()), grey_pyramid(picture((9.0, -7.0))), torch.tensor([9.0, -7.0])
+    begin = (shift + 0.6).expand(1, 40, 2)
+    moved, _ = align(before, after, queries(), begin, levels=1)
+    torch.testing.assert_close(moved - queries(), shift.expand(1, 40, 2), atol=0.25, rtol=0)
+    assert torch.equal(begin, (shift + 0.6).expand(1, 40, 2)), "what was handed over is as it was"
+    lost, _ = align(before, after, queries(), levels=1)
+    assert ((lost - queries() - shift).norm(dim=-1) > 1).float().mean() > 0.5

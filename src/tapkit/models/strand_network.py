@@ -242,11 +242,11 @@ def follow(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) ->
     """Where the pixels around points went, from the `grey_pyramid`s of two frames: `step`'s last arguments.
 
     xy [M,2] -> positions [M,2], and [M,2] how sure that is: the patches' correlation, and exp(-d) where the way back
-    misses by d pixels (Kalal et al., Forward-Backward Error, ICPR 2010).
+    misses by d pixels (Kalal et al., Forward-Backward Error, ICPR 2010). The way back begins where it should end.
     """
     start = xy.view(len(before[0]), -1, 2)
     moved, alike = align(before, after, start)
-    back, _ = align(after, before, moved)
+    back, _ = align(after, before, moved, start - moved, levels=1)
     missed = torch.exp(-(back - start).square().sum(-1).sqrt())
     return moved.flatten(0, 1), torch.stack([alike, missed], -1).flatten(0, 1)
 

@@ -30,13 +30,21 @@ def grey_pyramid(frames: Tensor) -> tuple[Tensor, ...]:
 
 
 @torch.no_grad()
-def align(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> tuple[Tensor, Tensor]:
+def align(
+    before: tuple[Tensor, ...],
+    after: tuple[Tensor, ...],
+    xy: Tensor,
+    begin: Tensor | None = None,
+    levels: int = LEVELS,
+) -> tuple[Tensor, Tensor]:
     """Follow points from one frame to the next.
 
     Args:
         before: pyramid of B frames (`grey_pyramid`).
         after: pyramid of the frames that follow.
         xy: float32 [B,N,2], where the points are in `before`.
+        begin: [B,N,2], by how much they are thought to have moved; None: not at all.
+        levels: how many sizes are gone through, up to the whole one: fewer do where `begin` is good.
 
     Returns:
         Where they are in `after` [B,N,2], and how alike the patches are there, correlation -1..1 [B,N].
@@ -44,9 +52,9 @@ def align(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> 
     batch, count = xy.shape[:2]
     side = 2 * RADIUS + 1
     window, border = _square(RADIUS, xy.device), _square(RADIUS + 1, xy.device)
-    moved = torch.zeros_like(xy)
+    moved = torch.zeros_like(xy) if begin is None else begin
     alike = xy.new_zeros(batch, count)
-    for level in range(LEVELS - 1, -1, -1):
+    for level in range(levels - 1, -1, -1):
         first, second, scale = before[level], after[level], 2.0**level
         size = xy.new_tensor([first.shape[3], first.shape[2]])
         places = xy[:, :, None] / scale + window
