@@ -136,15 +136,12 @@ def _draw(found: Sequence[tuple[Path, int]], recipe: Recipe, random: np.random.G
 
 def read_piece(path: Path, first: int, frames: int, pace: int) -> np.ndarray:
     """Frames first, first + pace, ... of a video -> uint8 [T,H,W,3], the shorter side at most `LARGEST`."""
-    kept = []
     with open_video(path) as source:
-        for number, frame in enumerate(source.frames(first, first + pace * (frames - 1) + 1)):
-            if number % pace:
-                continue
-            height, width = frame.image.shape[:2]
-            scale = min(LARGEST / min(height, width), 1.0)
-            kept.append(shrink(frame.image, (round(height * scale), round(width * scale))))
-    return np.stack(kept)
+        height, width = source.info.size
+        scale = min(LARGEST / min(height, width), 1.0)
+        size = (round(height * scale), round(width * scale))
+        stop = first + pace * (frames - 1) + 1
+        return np.stack([shrink(frame.image, size) for frame in source.frames(first, stop, step=pace)])
 
 
 def label_piece(
