@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import tapkit
+import tapkit.errors
 from tapkit.cli.main import COMMANDS, main
 from tapkit.types import Tracks
 
@@ -109,6 +110,74 @@ def test_live_plays_a_file_and_records(folder: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(tracks.xy, Tracks.load(tmp_path / "t.npz").xy)
     with tapkit.open_video(str(tmp_path / "l.mp4")) as video:
         assert video.info.frames == 12
+
+
+def test_live_tracks_corners_of_the_first_frame_and_loses_none(folder: Path, tmp_path: Path) -> None:
+    shot = ["live", folder / "shot", "--corners", 5, "--every-frame", "-o"]
+    run(*shot, tmp_path / "l.npz", "--record", tmp_path / "l.mp4", "-q")
+    tracks = Tracks.load(tmp_path / "l.npz")
+    assert tracks.frames == 12 and set(tracks.queries.t.tolist()) == {0} and tracks.valid.all()
+    with tapkit.open_video(str(folder / "shot")) as video:
+        corners = tapkit.Queries.corners(video.read(0).image, 5)
+        live = iter([frame.image for frame in video.frames()])
+    np.testing.assert_array_equal(tracks.queries.xy, corners.xy)
+    # The same of a source whose frames come only once.
+    again = tapkit.track(live, corners=5, model="lucas-kanade")
+    assert again.frames == 12 and again.queries.t.tolist() == [0] * 5
+    np.testing.assert_array_equal(again.queries.xy, corners.xy)
+
+
+def test_live_counts_as_visible_what_the_authors_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from tapkit.models.lucas_kanade import LucasKanade
+
+    strict = replace(tapkit.cards()["lucas-kanade"], visible_rule="visible*confidence", visible_threshold=1.0)
+    monkeypatch.setattr(LucasKanade, "card", strict)
+    monkeypatch.setattr("tapkit.cli.live.time.monotonic", iter(range(0, 10000, 3)).__next__)
+    done = run("live", folder / "shot", "--grid", 3, "--every-frame", "--model", "lucas-kanade")
+    assert "visible 0/9" in done.stderr  # nothing scores above 1
+
+
+@pytest.mark.parametrize("command", ["track", "live", "dense"])
+def test_a_video_that_is_not_there_costs_no_download_of_weights(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> Path:
+        raise AssertionError("weights were looked for before the video")
+
+    monkeypatch.setattr("tapkit.weights.obtain", never)
+    assert "none.mp4" in run(command, "none.mp4", "--model", "cotracker3-online", code=3).stderr
+    with pytest.raises(tapkit.errors.VideoError):
+        tapkit.track("none.mp4", grid=2, model="cotracker3-online")
+    with pytest.raises(tapkit.errors.VideoError):
+        tapkit.track_dense("none.mp4", path="out.zarr")
+
+
+def test_a_corrected_result_is_tracked_again_through_its_keyframes(folder: Path, tmp_path: Path) -> None:
+    run("track", folder / "shot", "--grid", 2, "-o", tmp_path / "a.npz", "-q")
+    tracks = Tracks.load(tmp_path / "a.npz")
+    xy, keyframe = tracks.xy.copy(), tracks.keyframe.copy()
+    xy[1, 7], keyframe[1, 7] = (40.0, 30.0), True
+    tracks.with_(xy=xy, keyframe=keyframe).save(tmp_path / "corrected.npz")
+    run("track", folder / "shot", "--points", tmp_path / "corrected.npz", "-o", tmp_path / "b.npz", "-q")
+    again = Tracks.load(tmp_path / "b.npz")
+    assert again.xy[1, 7].tolist() == [40.0, 30.0] and np.argwhere(again.keyframe).tolist() == [[1, 7]]
+    np.testing.assert_array_equal(again.xy[[0, 2, 3]], tracks.xy[[0, 2, 3]])
+    assert (again.xy[1] != tracks.xy[1]).any()
+
+
+def test_an_overlay_that_fails_costs_no_tracks(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tapkit.errors import StorageError
+    from tapkit.sinks import Overlay
+
+    finish = Overlay.finish
+
+    def full(self: Overlay) -> None:
+        finish(self)
+        raise StorageError("No space left on device")
+
+    monkeypatch.setattr(Overlay, "finish", full)
+    done = run("track", folder / "shot", "--grid", 2, "-o", tmp_path / "a.npz", "--overlay", tmp_path / "a.mp4", code=6)
+    assert "No space left" in done.stderr and Tracks.load(tmp_path / "a.npz").frames == 12
 
 
 def test_info_and_models_speak_to_people_and_programs(folder: Path) -> None:

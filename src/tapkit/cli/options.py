@@ -16,13 +16,16 @@ from tapkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tapkit.engine.offline import Progress
+    from tapkit.engine.control import Progress
     from tapkit.engine.tracker import Tracker
-    from tapkit.types import Queries
+    from tapkit.types import Keyframes, Queries
     from tapkit.video.base import Source
 
 Grid = Annotated[int | None, typer.Option("--grid", min=1, help="A regular grid of N x N points.")]
-Points = Annotated[Path | None, typer.Option("--points", help="CSV file with columns t,x,y (and id).")]
+Points = Annotated[
+    Path | None,
+    typer.Option("--points", help="CSV file with columns t,x,y (and id), or tracks (.npz, .zarr) to track again."),
+]
 At = Annotated[list[str] | None, typer.Option("--at", metavar="T,X,Y", help="One point: frame,x,y. Repeatable.")]
 Mask = Annotated[Path | None, typer.Option("--mask", help="Image whose non-black pixels are to be tracked.")]
 Corners = Annotated[int | None, typer.Option("--corners", min=1, help="The N best corners.")]
@@ -50,7 +53,7 @@ def read_points(
     from tapkit.api import make_queries
     from tapkit.types import Queries
 
-    parts = [Queries.read_csv(points)] if points is not None else []
+    parts = [_points_of(points)] if points is not None else []
     if at:
         parts.append(Queries.of([_triple(text) for text in at]))
     if grid is None and mask is None and corners is None and not parts:
@@ -59,6 +62,25 @@ def read_points(
     if len(parts) == 2:
         given = Queries.join([parts[0], parts[1].with_ids(f"at{i}" for i in range(len(parts[1])))])
     return make_queries(source, given, grid=grid, mask=_mask(mask), corners=corners, frame=frame)
+
+
+def _is_tracks(path: Path) -> bool:
+    return path.suffix.lower() in (".npz", ".zarr")
+
+
+def _points_of(path: Path) -> Queries:
+    from tapkit.types import Queries, Tracks
+
+    return Tracks.load(path).queries if _is_tracks(path) else Queries.read_csv(path)
+
+
+def read_keyframes(points: Path | None) -> Keyframes | None:
+    """The positions that a human set in the tracks of --points; None if it names none."""
+    from tapkit.types import Tracks
+
+    if points is None or not _is_tracks(points):
+        return None
+    return Tracks.load(points).keyframes()
 
 
 def _triple(text: str) -> tuple[float, float, float]:
@@ -132,7 +154,7 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def progress_of(what: str, quiet: bool = False) -> Iterator[Callable[[Progress], None] | None]:
+def progress_of(what: str, quiet: bool = False) -> Iterator[Callable[[Progress], object] | None]:
     """A progress bar with frames/s and time left; plain lines every few seconds where there is no terminal."""
     if quiet:
         yield None
@@ -144,7 +166,7 @@ def progress_of(what: str, quiet: bool = False) -> Iterator[Callable[[Progress],
 
 
 @contextmanager
-def _bar(what: str) -> Iterator[Callable[[Progress], None]]:
+def _bar(what: str) -> Iterator[Callable[[Progress], object]]:
     from rich import progress as bars
     from rich.console import Console
 

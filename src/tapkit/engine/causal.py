@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tapkit.engine.driver import DriverResult
+from tapkit.engine.memory import points_at_once
 from tapkit.engine.state import flatten, unflatten
 from tapkit.models.base import CausalModel, Size
 
@@ -21,7 +22,7 @@ class CausalDriver:
     """
 
     def __init__(self, model: CausalModel, size: Size, budget: int | None = None) -> None:
-        # The budget was kept already, by splitting the points into several passes (`offline.plan`).
+        # The budget was kept already, by `points_at_once`.
         self.model = model
         self.size = size
         self.keys = torch.zeros(0, dtype=torch.long)
@@ -32,6 +33,11 @@ class CausalDriver:
         self._new_xy = torch.zeros(0, 2)
         self._waiting_keys = torch.zeros(0, dtype=torch.long)
         self._waiting = torch.zeros(0, 3)
+
+    @staticmethod
+    def points_at_once(model: CausalModel, size: Size, budget: int | None, count: int) -> int:
+        """See `Driver.points_at_once`."""
+        return points_at_once(budget, 0, model.point_bytes(size), count)
 
     @property
     def earliest(self) -> int:

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from tapkit.engine.offline import Direction, Progress
+from tapkit.engine.control import Progress
+from tapkit.engine.offline import Direction
 from tapkit.engine.tracker import Tracker
 from tapkit.errors import QueryError, StorageError, UsageError, require
 from tapkit.types import Queries, VideoInfo
@@ -33,7 +34,7 @@ def track_dense(
     step: int = 1,
     memory: str | int | None = DEFAULT_MEMORY,
     direction: Direction = "both",
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], object] | None = None,
 ) -> Path:
     """Track every `step`-th pixel, in both directions, of frame `frame` of a clip.
 

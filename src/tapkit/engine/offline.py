@@ -1,45 +1,30 @@
-"""A whole clip at once: the same sessions, driven over a file, in both directions, under a memory budget, resumable.
+"""A whole clip: which sessions answer the queries, run one after the other, in both directions, under a memory budget.
 
 The work is a list of passes: each runs one session over the clip (forwards, or backwards from its end) for some of the
-points. Results go to `Results` as they become final; with a `Checkpoint`, an interrupted run goes on where it was.
+points, by the loop of `run`. Results go to a table as they become final; with a `Checkpoint`, an interrupted run can be
+resumed.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import numpy as np
-
+from tapkit.engine.anchors import Anchors
 from tapkit.engine.checkpoint import Checkpoint
-from tapkit.engine.interrupts import SafePoint
-from tapkit.engine.memory import points_at_once
-from tapkit.engine.results import Record, Results
+from tapkit.engine.control import Control
+from tapkit.engine.driver import driver_of
+from tapkit.engine.run import Keep, Part, run
 from tapkit.engine.session import Session
 from tapkit.errors import UsageError
 from tapkit.models.base import Model
+from tapkit.sinks.base import Sink
+from tapkit.sinks.table import Table
 from tapkit.types import FrameResult, Queries, VideoInfo
 from tapkit.video.base import Frame, Source
 
-SAVE_EVERY = 20.0
-"""Seconds between two saves of the state of a run that has a checkpoint."""
-
 Direction = Literal["both", "forward", "backward"]
-
-
-class Progress(NamedTuple):
-    """How far a run is."""
-
-    done: int
-    """Frames stepped, over all passes, including those of an earlier, interrupted run."""
-    total: int | None
-    """Frames to step in all; None if the source does not know its length."""
-    points: int
-    """Points tracked in the pass that is running."""
-    stage: str
-    """"forward" or "backward"."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +46,18 @@ class Pass:
         mine = queries[self.rows]
         return Queries((mine.t - self.start) * self.step, mine.xy, mine.ids)
 
+    def frame(self, local: int) -> int:
+        """The clip's number of the frame that its session counts as `local`."""
+        return self.start + self.step * local
+
 
 def plan(model: Model, queries: Queries, info: VideoInfo, direction: Direction, budget: int | None) -> list[Pass]:
     """The passes that answer `queries`; those that go forward come last, so that frames are completed in order."""
     if direction not in ("both", "forward", "backward"):
         raise UsageError(f'direction must be "both", "forward" or "backward", got {direction!r}')
     card, count = model.card, len(queries)
-    chunk = max(count, 1)
-    if card.streaming != "offline":  # offline models split their points after encoding the clip once
-        size = model.frame_size(info.size) or info.size
-        window = getattr(model, "window", 0)  # the features of one window are held besides the points
-        fixed = window * model.frame_bytes(size) if window else 0  # type: ignore[attr-defined]
-        chunk = points_at_once(budget, fixed, model.point_bytes(size), count)  # type: ignore[attr-defined]
+    size = model.frame_size(info.size) or info.size
+    chunk = driver_of(card.streaming).points_at_once(model, size, budget, count)
     chunks = [slice(first, min(first + chunk, count)) for first in range(0, max(count, 1), chunk)]
     if card.bidirectional:
         return [Pass(rows, 0, 1) for rows in chunks]
@@ -94,80 +79,81 @@ def plan(model: Model, queries: Queries, info: VideoInfo, direction: Direction, 
     return passes
 
 
-class Run:
-    """One call of `Tracker.track`: the passes, and where their results go."""
+class ClipRun:
+    """One call of `Tracker.track`: the passes over a clip, the table they fill, and the sinks that follow it.
+
+    Args:
+        start: makes the session of a pass: (info as the pass sees the clip, points) -> session.
+        source: the clip.
+        anchors: what is tracked.
+        table: takes all results.
+        direction: what is kept of them.
+        sinks: get every frame once, in order, as soon as nothing about it can change; and the frames of the last pass.
+            Whoever made them finishes them.
+        control: progress, pause, cancel.
+        checkpoint: where the run is kept.
+    """
 
     def __init__(
         self,
         start: Callable[[VideoInfo, Queries], Session],
         source: Source,
-        queries: Queries,
-        results: Results,
+        anchors: Anchors,
+        table: Table,
         direction: Direction,
         *,
+        sinks: Sequence[Sink] = (),
+        control: Control | None = None,
         checkpoint: Checkpoint | None = None,
-        progress: Callable[[Progress], None] | None = None,
-        on_complete: Callable[[int, Record], None] | None = None,
     ) -> None:
-        self.start, self.source, self.queries, self.results = start, source, queries, results
+        self.start, self.source, self.anchors, self.table = start, source, anchors, table
         self.direction, self.checkpoint = direction, checkpoint
-        self.progress, self.on_complete = progress, on_complete
+        self.control = control or Control()
+        self.follower = _Follower(anchors, table, sinks)
         self.frames = 0
         """Frames really seen (a broken file has fewer than it promises)."""
-        self._completed = 0
-        self._rows = {name: row for row, name in enumerate(queries.ids.tolist())}
 
     def execute(self, passes: list[Pass]) -> None:
         """Run all passes, or those that an earlier run left."""
+        self.control.refuse_corrections(
+            "a run over a whole clip takes its keyframes when it starts: cancel it, and track again with keyframes="
+        )
         position = self.checkpoint.position() if self.checkpoint else None
-        total = self._total(passes)
+        lengths = [task.length(self.source.info.frames) for task in passes]
+        total = None if None in lengths else sum(length or 0 for length in lengths)
         before = 0
         for number, task in enumerate(passes):
-            length = task.length(self.source.info.frames) or 0
             if position is not None and number < position.task:
+                length = lengths[number] or 0
                 before += length
                 self.frames = max(self.frames, task.start + length if task.step > 0 else task.start + 1)
                 continue
             resumed = position is not None and number == position.task and position.within
-            seen = self._run(number, task, resumed, before, total, last=number == len(passes) - 1)
-            before += seen
-        self._complete(self.frames)
-        self.results.flush()
+            before += self._run(number, task, resumed, Part(before, total), last=number == len(passes) - 1)
+        self.follower.complete(self.frames)
+        self.table.flush()
 
-    def _total(self, passes: list[Pass]) -> int | None:
-        lengths = [task.length(self.source.info.frames) for task in passes]
-        return None if None in lengths else sum(n for n in lengths if n is not None)
-
-    def _run(self, number: int, task: Pass, resumed: bool, before: int, total: int | None, last: bool) -> int:
+    def _run(self, number: int, task: Pass, resumed: bool, part: Part, last: bool) -> int:
         """One pass; returns how many frames it saw."""
         info = self.source.info
         local = replace(info, frames=task.length(info.frames), times=None)
-        session = self.start(local, Queries.of([]) if resumed else task.local(self.queries))
+        session = self.start(local, Queries.of([]) if resumed else task.local(self.anchors.queries))
         if resumed:
             assert self.checkpoint is not None
             session.load_state_dict(self.checkpoint.state())
-        stage = "forward" if task.step > 0 else "backward"
-        points = task.rows.stop - task.rows.start
-        first = task.start + task.step * session.frame
-        saved = time.monotonic()
-        with SafePoint() as safe:
-            for frame in self._frames(first, task, session):
-                for result in session.step(frame.image):
-                    self._store(result, task, last)
-                if self.progress:
-                    self.progress(Progress(before + session.frame, total, points, stage))
-                # Only here, between two frames, do state and results say the same.
-                if safe.interrupted:
-                    self._save(number, session, always=True)
-                    safe.leave()
-                if time.monotonic() - saved > SAVE_EVERY:
-                    self._save(number, session, always=False)
-                    saved = time.monotonic()
-            self._seen(task, session)
-            for result in session.finish():
-                self._store(result, task, last)
+        place = _Placed(self.table, task, self.anchors.queries, self.direction)
+        sinks: list[Sink] = [place]
+        if last and task.step > 0:
+            sinks.append(_Completed(self.follower, task))
+        keep = None
+        if self.checkpoint is not None:
+            keep = Keep(place, lambda running, urgent: self._save(number, running, urgent))
+        part = replace(part, stage="forward" if task.step > 0 else "backward")
+        first = task.frame(session.frame)
+        run(session, self._frames(first, task, session), sinks, self.control, part=part, keep=keep)
+        self.frames = max(self.frames, task.start + (session.frame if task.step > 0 else 1))
         if self.checkpoint:
-            self.results.flush()
+            self.table.flush()
             self.checkpoint.save(number + 1, None)
         return session.frame
 
@@ -176,36 +162,70 @@ class Run:
             return iter(())
         return self.source.frames(first, None, task.step, session.size)
 
-    def _seen(self, task: Pass, session: Session) -> None:
-        self.frames = max(self.frames, task.start + (session.frame if task.step > 0 else 1))
+    def _save(self, number: int, session: Session, urgent: bool) -> None:
+        assert self.checkpoint is not None
+        self.table.flush()
+        self.checkpoint.save(number, session.state_dict(), urgent)
 
-    def _save(self, number: int, session: Session, always: bool) -> None:
-        if self.checkpoint is None:
-            return
-        self.results.flush()
-        self.checkpoint.save(number, session.state_dict(), always)
 
-    def _store(self, result: FrameResult, task: Pass, last: bool) -> None:
-        """Put one result where it belongs; frames that can no longer change are handed to `on_complete`."""
-        frame = task.start + task.step * result.frame
-        rows = np.array([self._rows[name] for name in result.ids.tolist()], dtype=int)
-        keep = self._wanted(rows, frame)
-        self.results.write(frame, rows[keep], result.xy[keep], result.visible[keep], result.confidence[keep])
-        if last and task.step > 0:
-            self._complete(frame)  # frames before this one have all they will get
+class _Placed:
+    """Puts the results of a pass where they belong in the table."""
 
-    def _wanted(self, rows: np.ndarray, frame: int) -> np.ndarray:
-        """Which rows the direction asks for on this frame."""
-        t = self.queries.t[rows]
-        if self.direction == "forward":
-            return np.asarray(t <= frame)
-        if self.direction == "backward":
-            return np.asarray(t >= frame)
-        return np.ones(len(rows), bool)
+    def __init__(self, table: Table, task: Pass, queries: Queries, direction: Direction) -> None:
+        self.table, self.task, self.direction = table, task, direction
+        self.t = queries.t
 
-    def _complete(self, until: int) -> None:
-        if self.on_complete is None:
+    def frame(self, frame: Frame) -> None:
+        """See `Sink`."""
+
+    def result(self, result: FrameResult) -> None:
+        """See `Sink`."""
+        frame, rows = self.task.frame(result.frame), result.rows + self.task.rows.start
+        if self.direction != "both":
+            keep = self.t[rows] <= frame if self.direction == "forward" else self.t[rows] >= frame
+            if not keep.all():
+                rows = rows[keep]
+                result = result._replace(
+                    xy=result.xy[keep], visible=result.visible[keep], confidence=result.confidence[keep]
+                )
+        self.table.result(result._replace(frame=frame, rows=rows, names=None))
+
+    def finish(self) -> None:
+        """See `Sink`; the table is filled by several passes."""
+
+
+class _Completed:
+    """In the pass that goes over the clip last: frames before the newest answer have all they will get."""
+
+    def __init__(self, follower: _Follower, task: Pass) -> None:
+        self.follower, self.task = follower, task
+
+    def frame(self, frame: Frame) -> None:
+        """See `Sink`."""
+        for sink in self.follower.sinks:
+            sink.frame(frame)
+
+    def result(self, result: FrameResult) -> None:
+        """See `Sink`."""
+        self.follower.complete(self.task.frame(result.frame))
+
+    def finish(self) -> None:
+        """See `Sink`; the last frames are completed by `ClipRun`."""
+
+
+class _Follower:
+    """Hands the frames of a table, completed one after the other, to sinks."""
+
+    def __init__(self, anchors: Anchors, table: Table, sinks: Sequence[Sink]) -> None:
+        self.anchors, self.table, self.sinks = anchors, table, tuple(sinks)
+        self._completed = 0
+
+    def complete(self, until: int) -> None:
+        """Frames before `until` cannot change any more."""
+        if not self.sinks:
             return
         while self._completed < until:
-            self.on_complete(self._completed, self.results.at(self._completed))
+            result = self.anchors.at(self.table, self._completed)
             self._completed += 1
+            for sink in self.sinks:
+                sink.result(result)

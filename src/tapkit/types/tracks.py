@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from tapkit.errors import ShapeError, UsageError
 from tapkit.types.card import ModelCard, VisibleRule
+from tapkit.types.keyframes import Keyframes
 from tapkit.types.queries import Queries
 from tapkit.types.video_info import VideoInfo
 
@@ -35,6 +36,15 @@ class Provenance:
         """The provenance of a call to the model of `card`."""
         return cls(card.id, weights_sha256, version, options, card.visible_rule, card.visible_threshold)
 
+    def score(self, visible: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+        """What the model's authors threshold: visible, or visible x confidence."""
+        return visible * confidence if self.visible_rule == "visible*confidence" else visible
+
+    def visible_at(self, visible: np.ndarray, confidence: np.ndarray, threshold: float | None = None) -> np.ndarray:
+        """Visible or not, bool: `score` above the threshold (None: the authors' own)."""
+        limit = self.visible_threshold if threshold is None else threshold
+        return self.score(visible, confidence) > limit
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
@@ -45,22 +55,6 @@ class Provenance:
             "visible_rule": self.visible_rule,
             "visible_threshold": self.visible_threshold,
         }
-
-
-class FrameResult(NamedTuple):
-    """What a session says about one frame: rows belong to `ids`, positions are in original video pixels."""
-
-    frame: int
-    ids: np.ndarray
-    """[M] str."""
-    xy: np.ndarray
-    """[M,2] float32."""
-    visible: np.ndarray
-    """[M] float32, P(visible)."""
-    confidence: np.ndarray
-    """[M] float32, P(error within the card's radius)."""
-    final: bool = True
-    """False: a provisional answer, which a later result for the same frame replaces."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,14 +133,16 @@ class Tracks:
 
     def score(self) -> np.ndarray:
         """What the model's authors threshold: visible, or visible x confidence -> [N,T] float32."""
-        if self.source.visible_rule == "visible*confidence":
-            return self.visible * self.confidence
-        return self.visible
+        return self.source.score(self.visible, self.confidence)
 
     def visible_at(self, threshold: float | None = None) -> np.ndarray:
         """Visible or not [N,T] bool: `score()` above the threshold (None: the authors' own), where valid."""
-        limit = self.source.visible_threshold if threshold is None else threshold
-        return (self.score() > limit) & self.valid
+        return self.source.visible_at(self.visible, self.confidence, threshold) & self.valid
+
+    def keyframes(self) -> Keyframes:
+        """The positions that a human set. Tracking with them (`tapkit.track(video, tracks)`) passes through all."""
+        rows, t = np.nonzero(self._keyframe & self.valid)
+        return Keyframes(self.ids[rows], t, self.xy[rows, t])
 
     def times(self) -> np.ndarray:
         """Seconds at which each frame is shown, [T] float64."""

@@ -50,6 +50,10 @@ class Source(ABC):
             check_index(self.info.frames, index)
         return next(iter(self.frames(index, index + 1, size=size)))
 
+    def peek(self) -> Frame:
+        """The first frame that `frames()` will give, which gives it all the same."""
+        return self.read(0)
+
     def close(self) -> None:  # noqa: B027  (nothing to release is the usual case)
         """Release files and devices; a second call does nothing."""
 

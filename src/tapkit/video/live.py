@@ -80,6 +80,14 @@ class LiveSource(Source):
                 # A camera that changes its size while running keeps the coordinates it began with.
                 yield Frame(index, arrival.time, arrival.convert(size or self.info.size))
 
+    def peek(self) -> Frame:
+        """See `Source.peek`: the frame that comes next, which is not taken. Raises VideoError after the last one."""
+        if self._ahead is None and not self._closed:
+            self._ahead = next(self._arrivals, None)
+        if self._ahead is None:
+            raise VideoError(f"{self._name} has no further frame")
+        return Frame(self._next, self._ahead.time, self._ahead.convert(self.info.size))
+
     def close(self) -> None:
         """Release the device or the connection; a second call does nothing."""
         self._closed = True
