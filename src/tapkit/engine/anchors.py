@@ -25,19 +25,20 @@ class Anchors:
     def __init__(self, asked: Queries, keyframes: Keyframes | None = None) -> None:
         self.asked = asked
         self.keyframes = keyframes if keyframes is not None else Keyframes.of([])
-        rows = self.keyframes.rows(asked)
+        rows = self.keyframes.rows(asked) if len(self.keyframes) else np.zeros(0, np.int64)
         t, xy = asked.t.copy(), asked.xy.copy()
         on_query = self.keyframes.t == t[rows]
         xy[rows[on_query]] = self.keyframes.xy[on_query]
         later = np.flatnonzero(~on_query)
         self.owner = np.concatenate([np.arange(len(asked)), rows[later]])
         """[M] point that each anchor belongs to."""
-        taken = set(asked.ids.tolist())
-        self.queries = Queries(
-            np.concatenate([t, self.keyframes.t[later]]),
-            np.concatenate([xy, self.keyframes.xy[later]]),
-            [*asked.ids.tolist(), *_free_names(len(later), taken)],  # type: ignore[arg-type]
-        )
+        self.queries = asked
+        """[M] what is to be tracked."""
+        if len(self.keyframes):
+            names = [*asked.ids.tolist(), *_free_names(len(later), set(asked.ids.tolist()))]
+            every_t = np.concatenate([t, self.keyframes.t[later]])
+            every_xy = np.concatenate([xy, self.keyframes.xy[later]])
+            self.queries = Queries(every_t, every_xy, names)  # type: ignore[arg-type]
         self.human = np.zeros(len(self.owner), bool)
         """[M] whether a human set the anchor's position."""
         self.human[rows[on_query]] = True

@@ -79,8 +79,8 @@ class MemoryTable:
 
     def points(self, start: int, stop: int) -> Block:
         """See `Table`."""
-        block = {name: part[: self.frames, start:stop].swapaxes(0, 1) for name, part in self._room.items()}
-        return _hidden_where_invalid({name: np.ascontiguousarray(part) for name, part in block.items()})
+        block = {name: part[: self.frames, start:stop].swapaxes(0, 1).copy() for name, part in self._room.items()}
+        return _hidden_where_invalid(block)
 
     def flush(self) -> None:
         """Nothing is held back."""
@@ -242,5 +242,6 @@ def _of_record(frame: int, records: Block, index: int) -> FrameResult:
 
 
 def _hidden_where_invalid(block: Block) -> Block:
-    block["xy"][~block["valid"]] = np.nan
+    if not block["valid"].all():
+        block["xy"][~block["valid"]] = np.nan
     return block

@@ -94,13 +94,16 @@ class Tracks:
             if array.shape != (count, frames):
                 raise ShapeError(f"{name} must be [N,T]={[count, frames]} like xy, got {list(array.shape)}")
             arrays[name] = array
+        empty = ~arrays["valid"]
+        if empty.any():
+            for name in ("visible", "confidence"):
+                arrays[name][empty] = 0.0
+            xy[empty] = np.nan
         for name in ("visible", "confidence"):
             values = arrays[name]
-            values[~arrays["valid"]] = 0.0
-            if values.size and not ((values >= 0) & (values <= 1)).all():
+            if values.size and not (values.min() >= 0 and values.max() <= 1):
                 raise UsageError(f"{name} must be probabilities in 0..1; logits need a sigmoid, NaN is no probability")
-        xy[~arrays["valid"]] = np.nan
-        if not np.isfinite(xy[arrays["valid"]]).all():
+        if (~np.isfinite(xy).all(-1) & arrays["valid"]).any():
             raise UsageError("xy must be finite wherever valid is true; mark unknown positions as not valid")
         if self.video.frames is not None and self.video.frames != frames:
             raise ShapeError(f"the tracks have {frames} frames but the video has {self.video.frames}")
