@@ -181,12 +181,13 @@ def track_dense(
     device: str | torch.device = "auto",
     weights: str | Path | Mapping[str, Any] | None = None,
     progress: Callable[[Progress], object] | None = None,
+    control: Control | None = None,
     **options: Any,
 ) -> Path:
     """Track every pixel (or every `step`-th) of one frame through the clip; the result is streamed to a zarr folder.
 
     Args:
-        video, device, weights, options: as for `track`.
+        video, device, weights, options, progress, control: as for `track`.
         frame: whose pixels are tracked.
         path: a .zarr folder; by default VIDEO.dense.zarr beside the video file.
         step: pixels between two points.
@@ -203,7 +204,7 @@ def track_dense(
         path = Path(video).with_suffix(".dense.zarr")
     with using(video) as source:
         tracker = load(model, weights, device, **options)
-        return dense.track_dense(tracker, source, path, frame, step, memory, direction, progress)
+        return dense.track_dense(tracker, source, path, frame, step, memory, direction, progress, control)
 
 
 def draw(video: Any, tracks: Tracks, path: str | Path, **style: Any) -> Path:

@@ -15,7 +15,8 @@ from tapkit.engine.checkpoint import Checkpoint
 from tapkit.engine.control import Control, Progress
 from tapkit.engine.driver import Driver, driver_of
 from tapkit.engine.memory import parse_bytes
-from tapkit.engine.offline import ClipRun, Direction, plan
+from tapkit.engine.offline import Direction, plan
+from tapkit.engine.passes import ClipRun
 from tapkit.engine.run import finishing
 from tapkit.engine.session import Session
 from tapkit.errors import UsageError
