@@ -11,8 +11,8 @@ All tensors that come back live on the model's device; coordinates are float32 w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, Self
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -145,3 +145,12 @@ class WindowModel(Model, Protocol):
     def frame_bytes(self, size: Size) -> int:
         """About how much memory the features of one frame take; a window of them is held."""
         ...
+
+
+@runtime_checkable
+class Reports(Protocol):
+    """A clip model whose `track` takes long: it says how far it is."""
+
+    report: Callable[[int, int], object] | None
+    """Set by the run while it waits for the answers: called with (steps done, steps in all). What it raises ends
+    `track`."""

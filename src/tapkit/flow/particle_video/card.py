@@ -6,8 +6,8 @@ CARDS = (
     ModelCard(
         id="particle-video",
         name="Particle Video",
-        paper="P. Sand and S. Teller, Particle Video: Long-Range Motion Estimation using Point Trajectories, CVPR 2006; "
-        "IJCV 80(1), 2008",
+        paper="P. Sand and S. Teller, Particle Video: Long-Range Motion Estimation using Point Trajectories, "
+        "CVPR 2006; IJCV 80(1), 2008",
         paper_url="https://doi.org/10.1007/s11263-008-0136-6",
         code_licence="Apache-2.0 (ours; written from the papers)",
         weights_licence="none needed",

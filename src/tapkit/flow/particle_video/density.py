@@ -37,24 +37,29 @@ def gaps(spacing: np.ndarray, xy: np.ndarray) -> np.ndarray:
 
     Pixels are scanned row by row; each new particle marks a disc, so time is linear in pixels.
     """
-    spatial: Any = require("scipy.spatial", "particles")
     height, width = spacing.shape
-    centres = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), -1).astype(np.float32)
     taken = np.zeros((height, width), bool)
-    if len(xy):
-        nearest, _ = spatial.cKDTree(xy).query(centres.reshape(-1, 2), distance_upper_bound=float(spacing.max()) + 1)
-        taken = nearest.reshape(height, width) <= spacing
+    for x, y in xy:
+        _mark(
+            taken, float(x), float(y), float(spacing[min(max(int(y), 0), height - 1), min(max(int(x), 0), width - 1)])
+        )
     found = []
-    squares = np.arange(-64, 65) ** 2
     for row, column in zip(*np.nonzero(~taken), strict=True):
-        if taken[row, column]:
-            continue
-        found.append((column + 0.5, row + 0.5))
-        radius = spacing[row, column]
-        reach = min(int(radius), 64)
-        top, left = max(row - reach, 0), max(column - reach, 0)
-        low, right = min(row + reach + 1, height), min(column + reach + 1, width)
-        ys = squares[64 + top - row : 64 + low - row, None]
-        xs = squares[64 + left - column : 64 + right - column]
-        taken[top:low, left:right] |= ys + xs <= radius * radius
+        if not taken[row, column]:
+            found.append((column + 0.5, row + 0.5))
+            _mark(taken, column + 0.5, row + 0.5, float(spacing[row, column]))
     return np.array(found, np.float32).reshape(-1, 2)
+
+
+def _mark(taken: np.ndarray, x: float, y: float, radius: float) -> None:
+    """Take the pixels whose centres lie within a disc."""
+    top, left = max(int(y - radius - 0.5), 0), max(int(x - radius - 0.5), 0)
+    low, right = int(y + radius + 0.5) + 1, int(x + radius + 0.5) + 1
+    part = taken[top:low, left:right]
+    ys = (_CENTRES[: part.shape[0]] + (top - y)) ** 2
+    xs = (_CENTRES[: part.shape[1]] + (left - x)) ** 2
+    part |= ys[:, None] + xs <= radius * radius
+
+
+_CENTRES = np.arange(64) + 0.5
+"""The largest disc has a radius of 1.9^5 = 24.8 pixels."""

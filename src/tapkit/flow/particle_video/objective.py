@@ -6,6 +6,7 @@ system, which is never assembled, is solved by conjugate gradients with its own 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -144,7 +145,8 @@ def _relative(piece: Piece, problem: Problem) -> np.ndarray:
 
 def _across(matrix: Any, values: np.ndarray) -> np.ndarray:
     """Sparse [r,n] times [n,...]."""
-    product: np.ndarray = (matrix @ values.reshape(len(values), -1)).reshape(-1, *values.shape[1:])
+    rest = values.shape[1:]
+    product: np.ndarray = (matrix @ values.reshape(len(values), math.prod(rest))).reshape(matrix.shape[0], *rest)
     return product
 
 
@@ -156,9 +158,7 @@ def _energy(piece: Piece, problem: Problem, target: np.ndarray, usable: np.ndarr
     return float(data + 2 * distortion)  # the sum over particles meets each link twice
 
 
-def _step(
-    piece: Piece, problem: Problem, sampled: np.ndarray, target: np.ndarray, usable: np.ndarray
-) -> np.ndarray:
+def _step(piece: Piece, problem: Problem, sampled: np.ndarray, target: np.ndarray, usable: np.ndarray) -> np.ndarray:
     """Increments [n,f,2] from one linearisation."""
     ix, iy = sampled[..., 5:10], sampled[..., 10:15]
     iz = sampled[..., :5] - target
@@ -166,7 +166,11 @@ def _step(
     step = np.zeros((*usable.shape, 2), np.float32)
     free = piece.alive[:, problem.first : problem.last, None]
     for _ in range(INNER):
-        weight = problem.keep[:, None] * usable[..., None] * robust_weight((iz + ix * step[..., :1] + iy * step[..., 1:]) ** 2)
+        weight = (
+            problem.keep[:, None]
+            * usable[..., None]
+            * robust_weight((iz + ix * step[..., :1] + iy * step[..., 1:]) ** 2)
+        )
         blocks = ((weight * ix * ix).sum(-1), (weight * ix * iy).sum(-1), (weight * iy * iy).sum(-1))
         right = -np.stack([(weight * ix * iz).sum(-1), (weight * iy * iz).sum(-1)], -1)
         apart = relative + _across(problem.incidence, _motions(step))

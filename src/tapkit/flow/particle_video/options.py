@@ -15,9 +15,9 @@ class Options:
 
     max_side: int = 480
     """Longer frames are tracked at this length of their longer side."""
-    flow: str = "variational"
-    """Flow that proposes motions: "variational" (the papers') or "dis" (OpenCV's, quicker); both get the occlusion
-    labels and the bilateral filter."""
+    flow: str = "dis"
+    """Flow that proposes motions: "variational" (the papers') or "dis" (OpenCV's, several times quicker); both get the
+    occlusion labels and the bilateral filter."""
     alpha_global: float = 10.0
     """Smoothness everywhere."""
     alpha_local: float = 5.0
@@ -30,7 +30,7 @@ class Options:
     """Updates of the robust weights per warp."""
     relaxations: int = 12
     """SOR sweeps per update."""
-    least_spacing: float = 3.0
+    least_spacing: float = 6.0
     """Lower bound of the distance between particles; the papers' scale map goes down to 1."""
     alpha_distortion: float = 1.5
     """Weight of the relative motion of linked particles."""
@@ -40,7 +40,7 @@ class Options:
     """Width of the temporal filter of a particle's appearance, frames."""
     together: int = 5
     """Frames that are optimised together."""
-    outer: int = 4
+    outer: int = 2
     """Linearisations in the optimisation of particles (the papers: 10)."""
     most_distortion: float = 1.5
     """Distortion above which a particle ends, pixels per frame."""
@@ -52,6 +52,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.flow not in FLOWS:
             raise UsageError(f"particle-video: flow is one of {', '.join(FLOWS)}, not {self.flow!r}")
+        if not 1 <= self.least_spacing <= 24:
+            raise UsageError(f"particle-video: least_spacing must lie within 1..24, not {self.least_spacing}")
         if not 0.3 <= self.scale_step <= 0.95:
             raise UsageError(f"particle-video: scale_step must lie within 0.3..0.95, not {self.scale_step}")
         for field in fields(self):

@@ -92,7 +92,9 @@ def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.stack(channels)
 
 
-def _update(before: np.ndarray, after: np.ndarray, flow: np.ndarray, visible: np.ndarray, options: Options) -> np.ndarray:
+def _update(
+    before: np.ndarray, after: np.ndarray, flow: np.ndarray, visible: np.ndarray, options: Options
+) -> np.ndarray:
     """Increment [2,h,w] of the flow from one linearisation of the pictures."""
     moved = warped(after, flow)
     there, here = gradient(moved), gradient(before)
