@@ -15,6 +15,9 @@ SIGMA_COLOUR = 20.0
 LEAST_WEIGHT = 0.3
 """A point is handed on when less than this part of its carriers' weight still lives."""
 
+NOBODY = 20
+"""What it counts for when nobody is there to hand a point to, as over a scene cut."""
+
 
 class Answer(NamedTuple):
     """Tracks of N queries."""
@@ -81,7 +84,7 @@ def _sweep(
                 ids[lost], weight[lost] = _nearest(
                     particles, before, frame, answer.xy[lost, before], look[lost], options.carriers
                 )
-                handed[lost] += 1
+                handed[lost] += np.where(weight[lost].any(1), 1, NOBODY)
             answer.xy[old, frame] = answer.xy[old, before] + _step(particles, before, frame, ids[old], weight[old])
             answer.alive[old, frame] = _living(particles, frame, first[old], first_weight[old])
             answer.handed[old, frame] = handed[old]

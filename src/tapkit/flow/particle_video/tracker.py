@@ -22,6 +22,11 @@ from tapkit.types import ModelCard
 PARTICLE_BYTES = 36
 """Id, place and look of one particle in one frame."""
 
+FORGIVING = 0.43
+"""Exponent that maps a similarity of 0.2 to P(visible) = 0.5."""
+KEPT = 0.95
+"""What remains of P(visible) each time a point is handed on to other particles."""
+
 
 class Frames(NamedTuple):
     """What is kept of frames."""
@@ -87,9 +92,9 @@ class ParticleVideo:
 def probabilities(answer: Answer) -> tuple[np.ndarray, np.ndarray]:
     """P(visible) and P(position right) [N,T] from what is known of each track.
 
-    A track is visible while its first carriers live; one that was handed on must also look as the query did.
+    A point is visible while it looks as the query did; each time it had to be handed on makes that less likely.
     """
-    visible = answer.similar * np.maximum(answer.alive, 0.9 ** np.minimum(answer.handed, 50))
+    visible = answer.similar**FORGIVING * np.maximum(np.clip(answer.alive, 0, 1), KEPT**answer.handed)
     return visible.astype(np.float32), (0.9 * visible).astype(np.float32)
 
 
