@@ -29,7 +29,8 @@ def scale_map(frame: np.ndarray, least: float = 1.0) -> np.ndarray:
         same &= ((blurred - blurs[1]) ** 2).sum(2) < SAME_COLOUR
         index[same] = level
     spacing: np.ndarray = BASE ** cv.GaussianBlur(index, (0, 0), SIGMA_MAP)
-    return np.maximum(spacing, least).astype(np.float32)
+    bounded: np.ndarray = np.maximum(spacing, least).astype(np.float32)
+    return bounded
 
 
 def gaps(spacing: np.ndarray, xy: np.ndarray) -> np.ndarray:

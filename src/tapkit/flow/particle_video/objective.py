@@ -140,7 +140,8 @@ def _relative(piece: Piece, problem: Problem) -> np.ndarray:
     """[l,f+1,2] difference of the motions of linked particles into frames first..last (0 where there is none)."""
     xy = np.pad(piece.xy, ((0, 0), (1, 1), (0, 0)))
     motion = np.diff(xy[:, problem.first : problem.last + 2], axis=1)
-    return _across(problem.incidence, motion) * problem.both[..., None]
+    answer: np.ndarray = _across(problem.incidence, motion) * problem.both[..., None]
+    return answer
 
 
 def _across(matrix: Any, values: np.ndarray) -> np.ndarray:
@@ -177,7 +178,8 @@ def _step(piece: Piece, problem: Problem, sampled: np.ndarray, target: np.ndarra
         links = 2 * problem.links[:, None] * problem.both * robust_weight((apart**2).sum(-1))
         right -= _motions_back(_across(problem.incidence.T, links[..., None] * relative))
         step = _solve(blocks, links, problem, right * free, step, free)
-    return np.clip(step, -MOST_UPDATE, MOST_UPDATE) * free
+    answer: np.ndarray = np.clip(step, -MOST_UPDATE, MOST_UPDATE) * free
+    return answer
 
 
 def _motions(step: np.ndarray) -> np.ndarray:
@@ -206,7 +208,8 @@ def _solve(
     def product(z: np.ndarray) -> np.ndarray:
         data = np.stack([a11 * z[..., 0] + a12 * z[..., 1], a12 * z[..., 0] + a22 * z[..., 1]], -1)
         relative = links[..., None] * _across(incidence, _motions(z))
-        return (data + CONDITION * z + _motions_back(_across(back, relative))) * free
+        answer: np.ndarray = (data + CONDITION * z + _motions_back(_across(back, relative))) * free
+        return answer
 
     own = _across(abs(back), links)
     own = own[:, :-1] + own[:, 1:] + CONDITION
@@ -215,7 +218,10 @@ def _solve(
     inverse = 1 / (np.maximum(a11 * a22 - a12 * a12, 0) + own * (a11 + a22 + own))
 
     def preconditioned(r: np.ndarray) -> np.ndarray:
-        return np.stack([d22 * r[..., 0] - a12 * r[..., 1], d11 * r[..., 1] - a12 * r[..., 0]], -1) * inverse[..., None]
+        answer: np.ndarray = (
+            np.stack([d22 * r[..., 0] - a12 * r[..., 1], d11 * r[..., 1] - a12 * r[..., 0]], -1) * inverse[..., None]
+        )
+        return answer
 
     z = start.astype(np.float64)
     rest = right - product(z)

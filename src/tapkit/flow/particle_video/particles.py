@@ -55,9 +55,9 @@ class Particles:
     def drop(self, frame: int, ids: np.ndarray) -> None:
         """Take particles out of a frame."""
         keep = ~np.isin(self.ids[frame], ids)
-        self.ids[frame], self.xy[frame], self.look[frame] = (
-            part[keep] for part in (self.ids[frame], self.xy[frame], self.look[frame])
-        )
+        self.ids[frame] = self.ids[frame][keep]
+        self.xy[frame] = self.xy[frame][keep]
+        self.look[frame] = self.look[frame][keep]
 
     def piece(self, frames: range, ids: np.ndarray) -> Piece:
         """Those particles over those frames; zeros where they are not alive."""
