@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 import warnings
@@ -86,9 +87,51 @@ def test_a_video_goes_in_tracks_and_an_overlay_come_out(folder: Path, tmp_path: 
     np.testing.assert_allclose(inner[:, 0] - inner[0, 0], 2 * np.arange(12), atol=0.3)
     with tapkit.open_video(str(tmp_path / "a.mp4")) as video:
         assert (video.info.frames, video.info.size) == (12, (96, 128))
-    assert "frame 12/" in done.stderr
+    assert "frame 11, 100 %" in done.stderr
     run("draw", folder / "shot", tmp_path / "a.npz", tmp_path / "pictures" / "%04d.png", "--labels", "-q")
     assert len(list((tmp_path / "pictures").iterdir())) == 12
+
+
+def test_a_result_is_not_replaced_unless_asked(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_text("mine")
+    assert "--force" in run("track", folder / "shot", "--grid", 2, "-o", tmp_path / "a.npz", code=2).stderr
+    assert (tmp_path / "a.npz").read_text() == "mine"
+    run("track", folder / "shot", "--grid", 2, "-o", tmp_path / "a.npz", "--force", "-q")
+    assert len(Tracks.load(tmp_path / "a.npz")) == 4
+
+
+@pytest.mark.parametrize("name", ["take [1].mp4", "50%d.mp4", "what?.mp4", "a*b.mp4", "v1.2", "take [1]"])
+def test_names_with_special_characters_are_names(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if name.endswith(".mp4"):
+        run("live", folder / "shot", "--grid", 1, "--every-frame", "--record", tmp_path / "clip.mp4", "-q")
+        (tmp_path / "clip.mp4").rename(tmp_path / name)
+    else:
+        shutil.copytree(folder / "shot", tmp_path / name)
+    run("track", name, "--grid", 1, "-q", "--direction", "forward")
+    assert Tracks.load(f"{name.removesuffix('.mp4')}.tracks.npz").frames == 12
+
+
+def test_the_footage_itself_is_never_written_to(folder: Path, tmp_path: Path) -> None:
+    shot = shutil.copytree(folder / "shot", tmp_path / "shot")
+    run("live", shot, "--grid", 1, "--every-frame", "--record", tmp_path / "clip.mp4", "-o", tmp_path / "t.npz", "-q")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "clip.mp4")
+    before = {path: path.read_bytes() for path in [tmp_path / "clip.mp4", *sorted(shot.iterdir())]}
+    for clip, overlay in [
+        (tmp_path / "clip.mp4", tmp_path / "link.mp4"),
+        (tmp_path / "link.mp4", tmp_path / "clip.mp4"),
+        (shot, shot / "%04d.png"),
+        (shot / "*.png", shot / "####.png"),
+    ]:
+        done = run("track", clip, "--grid", 1, "-o", tmp_path / "u.npz", "--overlay", overlay, code=2)
+        assert "the video itself" in done.stderr
+        assert "the video itself" in run("draw", clip, tmp_path / "t.npz", overlay, code=2).stderr
+    assert {path: path.read_bytes() for path in before} == before
+    assert not (tmp_path / "u.npz").exists()
+    run("draw", shot, tmp_path / "t.npz", shot / "drawn_%04d.png", "-q")  # beside them is fine
+    assert len(list(shot.iterdir())) == 24
 
 
 def test_points_come_from_files_options_masks_and_corners(folder: Path, tmp_path: Path) -> None:
@@ -97,9 +140,9 @@ def test_points_come_from_files_options_masks_and_corners(folder: Path, tmp_path
     tracks = Tracks.load(out)
     assert tracks.ids.tolist() == ["nose", "tail", "at0"] and tracks.queries.t.tolist() == [0, 6, 3]
     assert tracks.valid.all()
-    run("track", folder / "shot", "--mask", folder / "mask.png", "-o", out, "-q", "--direction", "forward")
+    run("track", folder / "shot", "--mask", folder / "mask.png", "-o", out, "-q", "--direction", "forward", "--force")
     assert Tracks.load(out).queries.xy.min() + 20 >= 40 and len(Tracks.load(out)) > 100
-    run("track", folder / "shot", "--corners", 7, "--frame", 4, "-o", out, "-q")
+    run("track", folder / "shot", "--corners", 7, "--frame", 4, "-o", out, "-q", "--force")
     assert set(Tracks.load(out).queries.t.tolist()) == {4}
 
 

@@ -173,18 +173,18 @@ def _bar(what: str) -> Iterator[Callable[[Progress], object]]:
     columns = (
         bars.TextColumn("{task.description}"),
         bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TextColumn("{task.fields[rate]:.1f} frames/s"),
+        bars.TaskProgressColumn(),
+        bars.TextColumn("{task.fields[rate]}"),
         bars.TimeElapsedColumn(),
         bars.TimeRemainingColumn(),
     )
     with bars.Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None, rate=0.0)
+        task = bar.add_task(what, total=None, rate="")
         rate = _Rate()
 
         def report(now: Progress) -> None:
-            text = f"{what} ({now.points} points, {now.stage})"
-            bar.update(task, total=now.total, completed=now.done, rate=rate(now.done), description=text)
+            text = f"{what} {now.points} points, {now.stage}, frame {now.frame}"
+            bar.update(task, total=now.total, completed=now.done, rate=speed(rate(now.done)), description=text)
 
         yield report
 
@@ -201,7 +201,19 @@ class _Lines:
             return
         self.last = time.monotonic()
         left = f", {(now.total - now.done) / rate:.0f} s left" if now.total and rate > 0 else ""
-        say(f"{self.what}: frame {now.done}/{now.total or '?'}, {now.points} points, {rate:.1f} frames/s{left}")
+        share = f", {100 * now.done // now.total} %" if now.total else ""
+        say(f"{self.what} {now.points} points, {now.stage}: frame {now.frame}{share}, {speed(rate)}{left}")
+
+
+def speed(rate: float) -> str:
+    """Frames a second for people; seconds a frame where they are slow.
+
+    >>> speed(12.345), speed(0.04), speed(0.0)
+    ('12.3 frames/s', '25.0 s a frame', '- frames/s')
+    """
+    if rate <= 0:
+        return "- frames/s"
+    return f"{rate:.1f} frames/s" if rate >= 1 else f"{1 / rate:.1f} s a frame"
 
 
 class _Rate:

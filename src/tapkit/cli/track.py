@@ -44,6 +44,7 @@ def track(
         Literal["both", "forward", "backward"], typer.Option(help="Both ways from each point's frame, or one.")
     ] = "both",
     memory: Annotated[str | None, typer.Option(help='Budget such as "2GB".')] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a result that is there already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -59,6 +60,8 @@ def track(
     from tapkit.video import open_video
 
     target = output or _beside(video)
+    if target.exists() and not force:
+        raise UsageError(f"{target} is there already: --force replaces it, --output names another file")
     with open_video(video) as source:  # first of all: a name mistyped must not cost a download of weights
         tracker = o.load_tracker(model, weights, device, option, quiet)
         queries = o.read_points(source, grid=grid, points=points, at=at, mask=mask, corners=corners, frame=frame)
@@ -94,12 +97,20 @@ def track(
 
 
 def _beside(video: str) -> Path:
-    """VIDEO.tracks.npz in the current folder or beside the video."""
+    """VIDEO.tracks.npz beside the video; for a pattern of images beside their folder.
+
+    >>> _beside("takes/*.png").as_posix(), _beside("clip.mp4").as_posix()
+    ('takes.tracks.npz', 'clip.tracks.npz')
+    """
     if "://" in video:
         raise UsageError("for a stream, say where the tracks go with --output")
     path = Path(video.rstrip("/"))
-    name = path.parent if any(c in path.name for c in "*?%[") else path
-    return name.with_name(name.stem + ".tracks.npz") if name.suffix else name.with_name(name.name + ".tracks.npz")
+    # What exists is that file or folder, whatever characters its name has; only the last part can be a pattern.
+    if not path.exists() and any(c in path.name for c in "*?%["):
+        path = path.parent
+    if path.name in ("", ".", ".."):  # the folder that one is in
+        return Path(f"{path.resolve().name}.tracks.npz")
+    return path.with_name(f"{path.name if path.is_dir() else path.stem}.tracks.npz")
 
 
 def _sinks(path: Path | None, source: Source, tracker: Tracker, queries: Queries) -> list[Sink]:

@@ -25,15 +25,17 @@ class Progress(NamedTuple):
     """How far a run is."""
 
     done: int
-    """Frames stepped, over all passes, including those of an earlier, interrupted run."""
+    """Steps taken: frames over all passes (two directions are two), including those of an earlier, interrupted run."""
     total: int | None
-    """Frames to step in all; None if the source does not know its length."""
+    """Steps in all; None if the source does not know its length."""
     points: int
     """Points tracked in the pass that is running."""
     stage: str
     """"forward" or "backward"."""
     seconds: float = 0.0
     """Time the tracker took for the newest frame."""
+    frame: int = 0
+    """The clip's number of the newest frame."""
 
 
 class Control:

@@ -134,7 +134,7 @@ class VideoWriter:
         audio_from: a file whose sound is to go with the picture, or None.
 
     Raises:
-        UsageError: unknown ending or quality.
+        UsageError: unknown ending or quality; `path` is the video that `info` was read from, or one of its images.
         StorageError: the place cannot be written to.
         VideoError: `audio_from` cannot be opened.
     """
@@ -150,6 +150,9 @@ class VideoWriter:
         """Frames written so far."""
         self._last_time: float | None = None
         self._open = True
+        for source in (info.path, audio_from):
+            if source is not None and is_same_file(self.path, source):
+                raise UsageError(f"{self.path} is the video itself: writing there would destroy it; name another file")
         ending = self.path.suffix.lower()
         if ending == ".png" or ending == "" or self.path.is_dir():
             self._sink: _Sink = _ImageSequence(self.path, info, quality)
@@ -364,10 +367,27 @@ class _ImageSequence:
             self._folder, self._pattern = path.parent, _number_pattern(path.name)
         else:
             self._folder, self._pattern = path, "%06d.png"
+        self._guard(info.path)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _storage_error(path, error) from error
+
+    def _guard(self, source: str | None) -> None:
+        """Refuse names that images of the source have."""
+        if source is None or not self._folder.is_dir():
+            return
+        place = Path(source) if Path(source).is_dir() else Path(source).parent
+        if not place.is_dir() or not is_same_file(place, self._folder):
+            return
+        before, after = re.split(r"%0?\d*d", self._pattern)
+        name = re.compile(re.escape(before) + r"\d+" + re.escape(after))
+        taken = next((file.name for file in sorted(place.iterdir()) if name.fullmatch(file.name)), None)
+        if taken is not None:
+            raise UsageError(
+                f"{self._folder / self._pattern} would replace images of the video itself, such as {taken}; "
+                "name another folder"
+            )
 
     def write(self, image: np.ndarray, index: int, time: float) -> None:
         target = self._folder / (self._pattern % (self._start + index))
@@ -382,6 +402,14 @@ class _ImageSequence:
     def discard(self) -> None:
         if self._part:
             self._part.unlink(missing_ok=True)
+
+
+def is_same_file(path: str | Path, other: str | Path) -> bool:
+    """Whether both are one existing file or folder, also by another name (links, relative paths)."""
+    try:
+        return Path(path).samefile(other)
+    except (OSError, ValueError):  # one of them does not exist, or is no path at all (an address)
+        return False
 
 
 def _number_pattern(name: str) -> str:
