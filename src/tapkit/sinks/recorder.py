@@ -75,12 +75,7 @@ class Recorder:
         queries = Queries(self._begun[rows], self._first_xy[rows], names)
 
         def read(start: int, stop: int) -> Block:
-            if start == stop:
-                return _until(self._table.points(0, 0), frames)
-            chosen = rows[start:stop]
-            first = int(chosen[0])
-            block = self._table.points(first, int(chosen[-1]) + 1)
-            return _until({name: part[chosen - first] for name, part in block.items()}, frames)
+            return _until(self._table.points(rows[start:stop]), frames)
 
         write(Stored(queries, info, self.source, frames, read), self.path)
 
