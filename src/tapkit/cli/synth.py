@@ -40,7 +40,7 @@ def synth(
 
     Layers of photographs or procedural textures move, turn, bend and hide each other, some with bodies in
     perspective; then light, blur, noise and compression. The same seed makes the same clips. Clips that are there
-    already are kept, so a run that broke off can be repeated. Only use photographs whose licence allows it.
+    already are kept, so an interrupted run can be repeated. Only use photographs whose licence allows it.
     """
     from tapkit.api import choose_device
     from tapkit.synth.batch import ClipMaker
@@ -82,9 +82,9 @@ class _Rate:
 
 def _draw(maker: ClipMaker, seed: int, clips: int, path: Path) -> None:
     """One row of frames with tracks for each of the first clips."""
-    from tapkit.synth.sheet import made_sheet
+    from tapkit.synth.sheet import contact_sheet
 
-    image = made_sheet([maker.batch(1, seed + i) for i in range(clips)])
+    image = contact_sheet([maker.batch(1, seed + i) for i in range(clips)])
     from PIL import Image
 
     try:

@@ -74,7 +74,7 @@ def label_videos(
 
     Args:
         videos: a file, or a folder (with sub-folders) of them; what cannot be read or is too short is left out.
-        out: folder, made if need be.
+        out: folder, created if need be.
         teacher: follows the points.
         count: how many pieces are drawn; those without enough agreement are not written.
         seed: of the first piece.
