@@ -40,7 +40,7 @@ def synth(
 
     Layers of photographs or procedural textures move, turn, bend and hide each other, some with bodies in
     perspective; then light, blur, noise and compression. The same seed makes the same clips. Clips that are there
-    already are kept, so an interrupted run can be repeated. Only use photographs whose licence allows it.
+    already are kept, so a run that broke off can be repeated. Only use photographs whose licence allows it.
     """
     from tapkit.api import choose_device
     from tapkit.synth.batch import ClipMaker

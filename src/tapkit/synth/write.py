@@ -1,4 +1,4 @@
-"""Synthetic clips on disk, in tapkit's folder format (docs/benchmarks/folder_format.md)."""
+"""Made clips on disk, in tapkit's folder format (docs/benchmarks/folder_format.md)."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def write_clips(
 ) -> list[Path]:
     """Make clips and write each to `out`/SEED, e.g. `out`/000007. Clips that are there already are kept.
 
-    Clip i is made from the seed `seed` + i alone, so that an interrupted run can be repeated, and many machines
+    Clip i is made from the seed `seed` + i alone, so a run that broke off goes on where it stopped, and many machines
     can share the work. One clip is held in memory at a time.
 
     Args:
         maker: makes the clips.
-        out: folder, created if need be.
+        out: folder, made if need be.
         clips: how many.
         seed: of the first clip.
         kind: frames as .jpg or .png, or video.mp4.
@@ -54,14 +54,14 @@ def write_clips(
         folder = Path(out) / f"{number:06d}"
         if (folder / "tracks.npz").is_file():
             continue
-        write_synthetic(folder, maker.batch(1, number), kind, number)
+        write_made(folder, maker.batch(1, number), kind, number)
         written.append(folder)
         if report is not None:
             report(folder)
     return written
 
 
-def write_synthetic(folder: Path, batch: Batch, kind: Kind, seed: int) -> None:
+def write_made(folder: Path, batch: Batch, kind: Kind, seed: int) -> None:
     """Write the first clip of `batch` to `folder`; tracks.npz comes last, so a folder that has it is complete."""
     video = batch.video[0].permute(0, 2, 3, 1).cpu().numpy()
     try:
