@@ -82,9 +82,9 @@ class _Rate:
 
 def _draw(maker: ClipMaker, seed: int, clips: int, path: Path) -> None:
     """One row of frames with tracks for each of the first clips."""
-    from tapkit.synth.sheet import contact_sheet
+    from tapkit.synth.sheet import made_sheet
 
-    image = contact_sheet([maker.batch(1, seed + i) for i in range(clips)])
+    image = made_sheet([maker.batch(1, seed + i) for i in range(clips)])
     from PIL import Image
 
     try:
