@@ -11,7 +11,7 @@ import tapkit
 from tapkit import registry
 from tapkit.errors import ShapeError, UsageError, WeightsError
 from tapkit.models.strand import build
-from tapkit.models.strand_network import AVOIDED, Maps, Network, around_best, correlate, cut, to_cells
+from tapkit.models.strand_network import Maps, Network, around_best, correlate, cut, to_cells
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_answers_stay_finite_and_near_the_frame_on_noise(model):
     assert ((visible >= 0) & (visible <= 1) & (confidence >= 0) & (confidence <= 1)).all()
 
 
-def made_maps(shift: tuple[int, int] = (0, 0), size: int = 128) -> Maps:
+def random_maps(shift: tuple[int, int] = (0, 0), size: int = 128) -> Maps:
     """Random unit vectors, the same for every call but moved by `shift` (x, y) pixels, a multiple of 16, wrapped."""
     generator = torch.Generator().manual_seed(7)
     levels = []
@@ -136,7 +136,7 @@ def made_maps(shift: tuple[int, int] = (0, 0), size: int = 128) -> Maps:
 def test_global_matching_finds_a_point_wherever_it_went():
     network = Network().eval()
     queries = torch.tensor([[22.0, 30.0], [46.0, 94.0]])  # centres of cells of stride 4
-    before, after = made_maps(), made_maps((32, -16))
+    before, after = random_maps(), random_maps((32, -16))
     with torch.no_grad():
         state = network.begin(before, torch.zeros(2, dtype=torch.long), queries)
         network.temperature.fill_(4.0)
@@ -145,26 +145,10 @@ def test_global_matching_finds_a_point_wherever_it_went():
     assert cost.shape == (2, 32 * 32)
 
 
-def test_a_place_that_is_avoided_is_not_found_but_the_best_one_elsewhere_is():
-    network = Network().eval()
-    queries = torch.tensor([[22.0, 30.0], [46.0, 94.0]])
-    maps = made_maps()
-    with torch.no_grad():
-        state = network.begin(maps, torch.zeros(2, dtype=torch.long), queries)
-        network.temperature.fill_(4.0)
-        cost, found = network.match(maps, state, queries)
-        avoided = torch.tensor([[22.0, 30.0], [-1e6, -1e6]])
-        same, other = network.match(maps, state, queries, avoided)
-    torch.testing.assert_close(found, queries, atol=0.2, rtol=0)
-    assert torch.equal(cost, same), "what is learned from the logits is as it was"
-    assert (other[0] - queries[0]).abs().amax() > AVOIDED - 4
-    assert torch.equal(other[1], found[1])
-
-
 def test_of_two_places_that_look_alike_the_one_nearer_to_where_it_is_expected_is_found():
     network = Network().eval()
     queries = torch.tensor([[22.0, 30.0]])
-    before = made_maps()
+    before = random_maps()
     twice = Maps(*(level.clone() for level in before))
     for level, stride in zip(twice, (4, 8, 16), strict=True):  # the left half once more at the right
         level[:, :, 64 // stride :] = level[:, :, : 64 // stride]
@@ -184,7 +168,7 @@ def test_the_best_cell_is_refined_by_its_neighbours_and_not_beyond_the_border():
 
 
 def test_correlation_is_the_product_with_bilinear_samples():
-    maps = made_maps()
+    maps = random_maps()
     xy = torch.tensor([[50.3, 61.9], [70.1, 40.6]])
     owner = torch.zeros(2, dtype=torch.long)
     templates = cut(maps, owner, torch.tensor([[33.3, 80.2], [90.7, 12.1]]), (2, 1, 1))[0]

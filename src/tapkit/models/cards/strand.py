@@ -26,7 +26,7 @@ STRAND = ModelCard(
     visible_rule="visible*confidence",
     visible_threshold=0.25,
     confidence_radius=8.0,
-    notes="trained on made data and pseudo-labels of free videos; its card is beside it, strand.json"
+    notes="trained on synthetic clips and pseudo-labels of free videos; its card is beside it, strand.json"
     if _BUILT_IN
     else "this installation has none yet: make them with `tapkit train`, see docs/training.md, and give --weights",
 )

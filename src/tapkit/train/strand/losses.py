@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tapkit.models.strand_network import STRIDES, Step, to_cells
-from tapkit.train.config import TrainConfig
+from tapkit.train.strand.settings import StrandSettings
 
 
 class Truth(NamedTuple):
@@ -27,17 +27,25 @@ class Truth(NamedTuple):
     known: Tensor
     """[M] bool: whether `visible` is known."""
     active: Tensor
-    """[M] bool: the point was asked for on an earlier frame."""
+    """[M] bool: the point was queried on an earlier frame."""
 
 
-PARTS = ("position", "refined", "matching", "around", "score", "visible", "confidence")
+PARTS = (
+    "position",
+    "candidate_position",
+    "matching",
+    "local_matching",
+    "candidate_score",
+    "visibility",
+    "confidence",
+)
 """Names of the parts, fields of `LossWeights`."""
 BEND = 0.125
 """Cells of the fine map at which the Huber turns linear: half a pixel of a 256x256 frame."""
 GOOD = 1.5
 """A candidate that ends so far from the truth (pixels of a 256x256 frame) is half right."""
 REACH = 48.0
-"""From further away (pixels of a 256x256 frame) a look cannot see a point, so nothing is asked of it."""
+"""From further away (pixels of a 256x256 frame) a look cannot see a point, so it has no position loss."""
 
 
 def mean_where(values: Tensor, weight: Tensor) -> Tensor:
@@ -76,16 +84,16 @@ def cell_entropy(logits: Tensor, target: Tensor, shape: tuple[int, int], x_slow:
     return total, inside
 
 
-def frame_losses(step: Step, truth: Truth, size: tuple[int, int], config: TrainConfig) -> dict[str, Tensor]:
+def frame_losses(step: Step, truth: Truth, size: tuple[int, int], settings: StrandSettings) -> dict[str, Tensor]:
     """All parts of the loss on a frame of `size` (h, w), by the names of `PARTS`, not yet weighted."""
     scale = 256.0 / max(size)
     placed = torch.isfinite(truth.xy).all(-1)
     xy = torch.where(placed[:, None], truth.xy, torch.zeros_like(truth.xy))
     seen = truth.active & truth.visible & truth.known & placed
-    # Hidden points: only where the position is known and within the frame, so that no look is asked for the unseeable.
+    # Occluded points: only where the position is known and within the frame, since nothing outside can be seen.
     within = (xy >= 0).all(-1) & (xy <= xy.new_tensor([size[1], size[0]])).all(-1)
     unseen = truth.active & truth.known & ~truth.visible & placed & within
-    weight = seen.float() + config.weights.hidden * unseen.float()
+    weight = seen.float() + settings.loss_weights.occluded * unseen.float()
     unit = STRIDES[0]
 
     def misses(answer: Tensor) -> Tensor:
@@ -101,7 +109,8 @@ def frame_losses(step: Step, truth: Truth, size: tuple[int, int], config: TrainC
 
     parts = {}
     parts["position"] = mean_where(huber(misses(step.xy) / unit, BEND), weight * near(step.looked))
-    parts["refined"] = mean_where(huber(misses(step.refined) / unit, BEND), weight[:, None] * near(step.candidates))
+    candidates = huber(misses(step.refined) / unit, BEND)
+    parts["candidate_position"] = mean_where(candidates, weight[:, None] * near(step.candidates))
     grid = (size[0] // STRIDES[0], size[1] // STRIDES[0])
     limit = xy.new_tensor([grid[1] - 1.0, grid[0] - 1.0])
     cells = torch.minimum(to_cells(xy, STRIDES[0]).clamp(min=0), limit)  # half a cell of border counts to its cell
@@ -110,12 +119,12 @@ def frame_losses(step: Step, truth: Truth, size: tuple[int, int], config: TrainC
     side = round(step.around.shape[1] ** 0.5)
     offset = (xy - step.looked) / STRIDES[0] + side // 2
     entropy, inside = cell_entropy(step.around, offset, (side, side), x_slow=True)
-    parts["around"] = mean_where(entropy, seen & inside)
+    parts["local_matching"] = mean_where(entropy, seen & inside)
     # By degrees, not by a radius: of two candidates that are near, the nearer one is wanted.
     right = 1 / (1 + (distance(step.refined) / GOOD).square())
-    parts["score"] = mean_where(_entropy(step.scores, right), seen[:, None].expand_as(right))
-    parts["visible"] = mean_where(_entropy(step.visible, truth.visible.float()), truth.active & truth.known)
-    within_radius = (distance(step.xy) < config.radius).float()
+    parts["candidate_score"] = mean_where(_entropy(step.scores, right), seen[:, None].expand_as(right))
+    parts["visibility"] = mean_where(_entropy(step.visible, truth.visible.float()), truth.active & truth.known)
+    within_radius = (distance(step.xy) < settings.confidence_radius).float()
     parts["confidence"] = mean_where(_entropy(step.confidence, within_radius), seen.float() + 0.3 * unseen.float())
     return parts
 
@@ -125,6 +134,6 @@ def _entropy(logits: Tensor, target: Tensor) -> Tensor:
     return result
 
 
-def weighted(parts: dict[str, Tensor], config: TrainConfig) -> Tensor:
+def weighted(parts: dict[str, Tensor], settings: StrandSettings) -> Tensor:
     """The loss: the sum of its parts times their weights."""
-    return torch.stack([parts[name] * getattr(config.weights, name) for name in PARTS]).sum()
+    return torch.stack([parts[name] * getattr(settings.loss_weights, name) for name in PARTS]).sum()

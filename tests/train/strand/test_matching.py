@@ -1,4 +1,4 @@
-"""Pairs: a right answer costs little, features learn from them, and nothing to see is no error."""
+"""Matching pre-training: a right answer costs little, features learn from them, and nothing to see is no error."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 
 from tapkit.models.strand_network import Maps, Network
+from tapkit.train.batch import Batch
 from tapkit.train.config import Stage
-from tapkit.train.lesson import Lesson
-from tapkit.train.pairs import pair_losses
+from tapkit.train.strand.matching import matching_losses
 
-STAGE = Stage(1, 64, 3, 2, 12, task="pairs")
+STAGE = Stage(1, 64, 3, 2, 12, task="matching")
 
 
 def telling(network: Network, seed: int | None) -> Network:
@@ -29,32 +29,32 @@ def telling(network: Network, seed: int | None) -> Network:
     return network
 
 
-def still(points: int = 12) -> Lesson:
+def still(points: int = 12) -> Batch:
     """Points that stay where they are, at the centres of cells of stride 4."""
     xy = torch.randint(2, 14, (2, points, 1, 2), generator=torch.Generator().manual_seed(1)) * 4.0 + 2
     seen = torch.ones(2, points, 3, dtype=torch.bool)
-    return Lesson(torch.zeros(2, 3, 3, 64, 64, dtype=torch.uint8), xy.expand(-1, -1, 3, -1), seen, seen)
+    return Batch(torch.zeros(2, 3, 3, 64, 64, dtype=torch.uint8), xy.expand(-1, -1, 3, -1), seen, seen)
 
 
 def test_features_that_tell_every_cell_from_every_other_cost_little_and_are_found():
-    good = pair_losses(telling(Network(), None), still(), 0)
-    bad = pair_losses(telling(Network(), 5), still(), 0)
-    assert good["found"] == 1 and bad["found"] < 0.2
+    good = matching_losses(telling(Network(), None), still(), 0)
+    bad = matching_losses(telling(Network(), 5), still(), 0)
+    assert good["matching_accuracy"] == 1 and bad["matching_accuracy"] < 0.2
     assert good["matching"] < 0.5 * bad["matching"]
     assert good["position"] < 0.5 * bad["position"]
 
 
-def test_a_lesson_in_which_nothing_is_seen_twice_costs_nothing(drift):
-    lesson = drift().lesson(STAGE, 0)
-    parts = pair_losses(Network().train(), lesson._replace(visible=torch.zeros_like(lesson.visible)), 0)
+def test_a_batch_in_which_nothing_is_seen_twice_costs_nothing(drift):
+    batch = drift().batch(STAGE, 0)
+    parts = matching_losses(Network().train(), batch._replace(visible=torch.zeros_like(batch.visible)), 0)
     assert all(value == 0 for value in parts.values())
     (parts["matching"] + parts["position"]).backward()
 
 
 def test_unknown_positions_of_hidden_points_do_no_harm(drift):
-    lesson = drift().lesson(STAGE, 0)
-    visible = lesson.visible.clone()
+    batch = drift().batch(STAGE, 0)
+    visible = batch.visible.clone()
     visible[:, ::2, 1] = False
-    hidden = lesson._replace(visible=visible, xy=torch.where(visible[..., None], lesson.xy, torch.nan))
-    parts = pair_losses(Network().train(), hidden, 0)
+    hidden = batch._replace(visible=visible, xy=torch.where(visible[..., None], batch.xy, torch.nan))
+    parts = matching_losses(Network().train(), hidden, 0)
     assert all(torch.isfinite(value) for value in parts.values()) and parts["matching"] > 0

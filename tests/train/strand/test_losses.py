@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from tapkit.models.strand_network import Step
-from tapkit.train.config import Stage, TrainConfig
-from tapkit.train.losses import PARTS, Truth, cell_entropy, frame_losses, huber, mean_where, weighted
+from tapkit.train.strand.losses import PARTS, Truth, cell_entropy, frame_losses, huber, mean_where, weighted
+from tapkit.train.strand.settings import StrandSettings
 
-CONFIG = TrainConfig(stages=(Stage(1, 64, 4, 1, 1),))
+SETTINGS = StrandSettings()
 SIZE = (64, 64)
 
 
@@ -29,32 +29,32 @@ def truth(xy: torch.Tensor, visible: bool, active: bool = True) -> Truth:
 
 
 def gradients(found: Step, parts: dict[str, torch.Tensor]) -> list[torch.Tensor]:
-    weighted(parts, CONFIG).backward()
+    weighted(parts, SETTINGS).backward()
     return [x.grad for x in (found.xy, found.visible, found.cost, found.around) if x.grad is not None]
 
 
 def test_a_frame_where_all_is_hidden_and_unknown_gives_finite_losses_and_gradients():
     found = step(torch.rand(5, 2) * 64)
-    parts = frame_losses(found, truth(torch.full((5, 2), float("nan")), visible=False), SIZE, CONFIG)
+    parts = frame_losses(found, truth(torch.full((5, 2), float("nan")), visible=False), SIZE, SETTINGS)
     assert set(parts) == set(PARTS)
     assert all(torch.isfinite(value) for value in parts.values())
-    assert all(parts[name] == 0 for name in ("position", "refined", "matching", "around", "score", "confidence"))
-    assert parts["visible"] > 0, "that they are hidden is still to be learned"
+    assert all(parts[name] == 0 for name in set(PARTS) - {"visibility"})
+    assert parts["visibility"] > 0, "that they are hidden is still to be learned"
     assert all(torch.isfinite(g).all() for g in gradients(found, parts))
 
 
-def test_points_that_are_not_asked_for_yet_teach_nothing():
+def test_points_that_are_not_queried_yet_have_no_loss():
     found = step(torch.rand(5, 2) * 64)
-    parts = frame_losses(found, truth(torch.rand(5, 2) * 64, visible=True, active=False), SIZE, CONFIG)
+    parts = frame_losses(found, truth(torch.rand(5, 2) * 64, visible=True, active=False), SIZE, SETTINGS)
     assert all(value == 0 for value in parts.values())
     assert all((g == 0).all() for g in gradients(found, parts))
 
 
 def test_a_right_answer_costs_less_than_a_wrong_one_and_pulls_towards_the_truth():
     target = torch.tensor([[20.0, 30.0]])
-    right = frame_losses(step(target), truth(target, True), SIZE, CONFIG)
+    right = frame_losses(step(target), truth(target, True), SIZE, SETTINGS)
     found = step(target + torch.tensor([[3.0, 0.0]]))
-    wrong = frame_losses(found, truth(target, True), SIZE, CONFIG)
+    wrong = frame_losses(found, truth(target, True), SIZE, SETTINGS)
     assert right["position"] < 0.01 < wrong["position"]
     gradients(found, wrong)
     assert found.xy.grad[0, 0] > 0 and abs(found.xy.grad[0, 1]) < 1e-3
@@ -62,28 +62,28 @@ def test_a_right_answer_costs_less_than_a_wrong_one_and_pulls_towards_the_truth(
 
 def test_errors_are_measured_in_pixels_of_a_256_frame_whatever_the_clip():
     target, place = torch.tensor([[20.0, 30.0]]), torch.tensor([[21.0, 30.0]])
-    small = frame_losses(step(place), truth(target, True), (64, 64), CONFIG)
-    large = frame_losses(step(4 * place, cells=64 * 64), truth(4 * target, True), (256, 256), CONFIG)
+    small = frame_losses(step(place), truth(target, True), (64, 64), SETTINGS)
+    large = frame_losses(step(4 * place, cells=64 * 64), truth(4 * target, True), (256, 256), SETTINGS)
     torch.testing.assert_close(small["position"], large["position"])
 
 
-def test_a_hidden_point_counts_little_and_out_of_reach_not_at_all():
+def test_an_occluded_point_counts_little_and_out_of_reach_not_at_all():
     target = torch.tensor([[20.0, 30.0]] * 2)
     near = step(target + torch.tensor([[2.0, 0.0], [0.0, 0.0]]))
     one_hidden = Truth(target, torch.tensor([False, True]), torch.ones(2, dtype=bool), torch.ones(2, dtype=bool))
-    mixed = frame_losses(near, one_hidden, SIZE, CONFIG)["position"]
-    seen = frame_losses(near, truth(target, True), SIZE, CONFIG)["position"]
+    mixed = frame_losses(near, one_hidden, SIZE, SETTINGS)["position"]
+    seen = frame_losses(near, truth(target, True), SIZE, SETTINGS)["position"]
     assert 0 < mixed < 0.3 * seen
     far = step(target + 40.0)
-    assert frame_losses(far, truth(target, True), SIZE, CONFIG)["position"] == 0
+    assert frame_losses(far, truth(target, True), SIZE, SETTINGS)["position"] == 0
 
 
 @pytest.mark.parametrize(("error", "sure", "better"), [(1.0, 4.0, True), (10.0, 4.0, False)])
 def test_confidence_learns_whether_the_answer_is_within_the_radius(error, sure, better):
     target = torch.tensor([[20.0, 30.0]])
     place = target + torch.tensor([[error, 0.0]])  # in pixels of a 64 frame: times 4
-    doubtful = frame_losses(step(place, 0.0), truth(target, True), SIZE, CONFIG)["confidence"]
-    certain = frame_losses(step(place, sure), truth(target, True), SIZE, CONFIG)["confidence"]
+    doubtful = frame_losses(step(place, 0.0), truth(target, True), SIZE, SETTINGS)["confidence"]
+    certain = frame_losses(step(place, sure), truth(target, True), SIZE, SETTINGS)["confidence"]
     assert (certain < doubtful) == better
 
 

@@ -1,4 +1,4 @@
-"""Learning features from pairs of frames: every point must be found again in the other frame, on every map.
+"""Matching pre-training: features from pairs of frames, each point to be found in the other one, on every map.
 
 The cheap beginning of a curriculum. Nothing is tracked: one matrix product compares hundreds of points with all cells
 of another frame, so that nearly all the time goes into the encoder. Dense features from warped photographs: DeTone et
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from tapkit.models.strand_network import STRIDES, Network, to_cells
 from tapkit.nn.sampling import blend, integer_patch
-from tapkit.train.lesson import Lesson
-from tapkit.train.losses import cell_entropy
+from tapkit.train.batch import Batch
+from tapkit.train.strand.losses import cell_entropy
 
 APART = (1, 2)
-"""A frame's points are looked for in the frames so many places further on in the lesson, cyclically."""
+"""A frame's points are looked for in the frames so many places further on in the clip, cyclically."""
 ENTROPY = (0.5, 1.0, 0.5)
 """Weights of the cross-entropy on the three maps."""
 SUBCELL = (0.6, 0.4, 0.32)
@@ -26,24 +26,24 @@ FARTHEST = 1.5
 """Cells by which the soft-argmax's window is off the truth at most."""
 
 
-def pair_losses(network: Network, lesson: Lesson, seed: int) -> dict[str, Tensor]:
-    """Losses of a lesson whose frames are in any order: "matching" (cross-entropies), "position" (sub-cell distances).
+def matching_losses(network: Network, batch: Batch, seed: int) -> dict[str, Tensor]:
+    """Losses of clips whose frames are in any order: "matching" (cross-entropies), "position" (sub-cell distances).
 
-    Both are weighted already, and zero where no point is visible in two frames. A third, "found", is no loss: the
-    share of points whose best cell of the coarse map is the right one or beside it.
+    Both are weighted already, and zero where no point is visible in two frames. A third, "matching_accuracy", is no
+    loss: the share of points whose best cell of the coarse map is the right one or beside it.
     """
-    batch, frames = lesson.video.shape[:2]
+    clips, frames = batch.video.shape[:2]
     random = torch.Generator().manual_seed(seed)
-    maps = network.encode(lesson.video.flatten(0, 1))
+    maps = network.encode(batch.video.flatten(0, 1))
     apart = [n for n in APART if n < frames]
     # [B,T,J,N]: whether point n of frame t is seen there and in the frame it is looked for in.
-    seen = (lesson.visible & lesson.known).transpose(1, 2)
-    xy = torch.nan_to_num(lesson.xy).transpose(1, 2)
+    seen = (batch.visible & batch.known).transpose(1, 2)
+    xy = torch.nan_to_num(batch.xy).transpose(1, 2)
     keep = torch.stack([seen.roll(n, 1) & seen for n in apart], 2)
     target = xy[:, :, None].expand(-1, -1, len(apart), -1, -1)[keep]
     offset = (2 * torch.rand(target.shape, generator=random) - 1).to(target) * FARTHEST
     zero = torch.stack([level.float().sum() * 0 for level in maps]).sum()
-    sums = {"matching": zero, "position": zero, "found": zero}
+    sums = {"matching": zero, "position": zero, "matching_accuracy": zero}
     if not len(target):
         return sums
     temperatures, sharpness = network.temperature.float().exp(), network.look.sharpness.float().exp()
@@ -53,7 +53,7 @@ def pair_losses(network: Network, lesson: Lesson, seed: int) -> dict[str, Tensor
         grid = (2 * xy / size - 1).flatten(0, 1)[:, :, None].to(level.dtype)
         found = F.grid_sample(level.permute(0, 3, 1, 2), grid, padding_mode="border", align_corners=False)
         features = found[..., 0].transpose(1, 2).float()
-        features = features.view(batch, frames, *features.shape[1:])
+        features = features.view(clips, frames, *features.shape[1:])
         asked = torch.stack([features.roll(n, 1) for n in apart], 2).flatten(0, 1).flatten(1, 2)
         with torch.autocast(level.device.type, enabled=False):
             cost = torch.bmm(asked, level.float().flatten(1, 2).transpose(1, 2))
@@ -69,7 +69,7 @@ def pair_losses(network: Network, lesson: Lesson, seed: int) -> dict[str, Tensor
         if number == 1:
             best = cost.detach().argmax(-1)
             place = torch.stack([best % width, best // width], -1)
-            sums["found"] = ((place - cells).abs().amax(-1) < 1.5).float().mean()
+            sums["matching_accuracy"] = ((place - cells).abs().amax(-1) < 1.5).float().mean()
     return sums
 
 
