@@ -182,13 +182,14 @@ def test_live_counts_as_visible_what_the_authors_do(folder: Path, monkeypatch: p
     assert "visible 0/9" in done.stderr  # nothing scores above 1
 
 
-@pytest.mark.parametrize("command", ["track", "live", "dense"])
+@pytest.mark.parametrize("command", ["track", "live", "dense", "pseudo-label"])
 def test_a_video_that_is_not_there_costs_no_download_of_weights(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> Path:
         raise AssertionError("weights were looked for before the video")
 
     monkeypatch.setattr("tapkit.weights.obtain", never)
-    assert "none.mp4" in run(command, "none.mp4", "--model", "cotracker3-online", code=3).stderr
+    more = ["out"] if command == "pseudo-label" else []
+    assert "none.mp4" in run(command, "none.mp4", *more, "--model", "cotracker3-online", code=3).stderr
     with pytest.raises(tapkit.errors.VideoError):
         tapkit.track("none.mp4", grid=2, model="cotracker3-online")
     with pytest.raises(tapkit.errors.VideoError):

@@ -37,8 +37,11 @@ def pseudo_label(
     allows it.
     """
     from tapkit.api import load
+    from tapkit.errors import VideoError
     from tapkit.train.pseudo import PseudoLabelSettings, label_videos
 
+    if not videos.exists():  # before weights are fetched
+        raise VideoError(f"there is no {videos}")
     teacher = load(model, weights, device, **o.read_options(option))
     settings = PseudoLabelSettings(frames=frames, points=points, agree=agree)
     written = label_videos(videos, out, teacher, clips, seed, settings, None if quiet else o.say)
