@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tapkit.models import lucas_kanade
-from tapkit.models.lucas_kanade import Evidence, LucasKanade
+from tapkit.models.lucas_kanade import tracker as lucas_kanade
+from tapkit.models.lucas_kanade.tracker import Evidence, LucasKanade
 
 HEIGHT, WIDTH, FRAMES, POINTS = 360, 480, 48, 96
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from tapkit.models.pips.tracker.tracker2 import STRIDE, build
 
 from calls import FRAMES, frames, queries
-from tapkit.models.pips2 import STRIDE, build
 
 REFERENCE = "pips2"
 

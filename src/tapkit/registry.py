@@ -10,24 +10,30 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any
 
 from tapkit.errors import UsageError
-from tapkit.models import cards as card_package
 from tapkit.types import ModelCard
 
 DEFAULT = "strand"
 """The tracker used where none is named."""
 
 
+FAMILIES = ("tapkit.models", "tapkit.flow", "tapkit.per_video")
+"""Rooms whose folders are families of trackers; the cards of each are in its `card.py`, which imports no network."""
+
+
 @cache
 def cards() -> Mapping[str, ModelCard]:
     """All cards by id, sorted."""
     found: dict[str, ModelCard] = {}
-    for module in pkgutil.iter_modules(card_package.__path__):
-        for card in import_module(f"{card_package.__name__}.{module.name}").CARDS:
-            found[card.id] = card
+    for room in FAMILIES:
+        for family in pkgutil.iter_modules(import_module(room).__path__):
+            if family.ispkg and find_spec(f"{room}.{family.name}.card") is not None:
+                for card in import_module(f"{room}.{family.name}.card").CARDS:
+                    found[card.id] = card
     for plugin in entry_points(group="tapkit.cards"):
         for card in plugin.load():
             found.setdefault(card.id, card)

@@ -7,6 +7,7 @@ SHA-256 of a download are noted in `index.json` beside it and checked ever after
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -54,13 +55,20 @@ def find(card: ModelCard) -> Path | None:
     if card.weights_file is None:
         return None
     if card.weights_built_in:
-        return Path(__file__).parent / "models" / "weights" / card.weights_file
+        return _family_folder(card) / card.weights_file
     names = [card.weights_file, str(Path(card.weights_file).with_suffix(".safetensors"))]
     for folder in [*offline_folders(), cache_folder() / "weights"]:
         for name in names:
             if (folder / name).is_file():
                 return folder / name
     return None
+
+
+def _family_folder(card: ModelCard) -> Path:
+    """Where the package of the card's factory lies, found without importing it."""
+    found = importlib.util.find_spec(card.factory.partition(":")[0].rpartition(".")[0])
+    assert found is not None and found.submodule_search_locations
+    return Path(next(iter(found.submodule_search_locations)))
 
 
 def obtain(card: ModelCard, report: Report | None = None) -> Path:

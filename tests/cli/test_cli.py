@@ -173,7 +173,7 @@ def test_live_tracks_corners_of_the_first_frame_and_loses_none(folder: Path, tmp
 def test_live_counts_as_visible_what_the_authors_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from tapkit.models.lucas_kanade import LucasKanade
+    from tapkit.models.lucas_kanade.tracker import LucasKanade
 
     strict = replace(tapkit.cards()["lucas-kanade"], visible_rule="visible*confidence", visible_threshold=1.0)
     monkeypatch.setattr(LucasKanade, "card", strict)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tapkit.engine.tracker import Tracker
 from tapkit.errors import UsageError, WeightsError
-from tapkit.models.cotracker2 import CoTracker2Network, Maps, build
-from tapkit.models.cotracker_transformer import SpaceTimeTransformer
+from tapkit.models.cotracker.tracker2 import CoTracker2Network, Maps, build
+from tapkit.models.cotracker.transformer import SpaceTimeTransformer
 from tapkit.video import open_video
 
 QUERIES = torch.tensor([[0.0, 20.0, 12.0], [3.0, 31.5, 20.25], [9.0, 8.0, 33.0]])
@@ -136,6 +136,6 @@ def test_blocks_in_parts_give_what_they_give_at_once(monkeypatch: pytest.MonkeyP
     active = torch.tensor([[True] * 5, [True, False, True, False, True]])
     with torch.inference_mode():
         whole = transformer(x.clone(), active)
-        monkeypatch.setattr("tapkit.models.cotracker_transformer.CPU_TOKENS", 20)
+        monkeypatch.setattr("tapkit.models.cotracker.transformer.CPU_TOKENS", 20)
         parts = transformer(x.clone(), active)
     torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-4)

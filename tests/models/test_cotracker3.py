@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tapkit.engine.tracker import Tracker
 from tapkit.errors import QueryError, UsageError, WeightsError
-from tapkit.models.cotracker3 import build_offline, build_online
-from tapkit.models.cotracker3_network import CoTracker3Network, Estimate, Pyramid
+from tapkit.models.cotracker.network3 import CoTracker3Network, Estimate, Pyramid
+from tapkit.models.cotracker.tracker3 import build_offline, build_online
 from tapkit.types import VideoInfo
 from tapkit.video import open_video
 

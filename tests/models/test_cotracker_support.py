@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tapkit.errors import UsageError
-from tapkit.models.cotracker_support import Support, grid_points
+from tapkit.models.cotracker.support import Support, grid_points
 
 
 def test_the_margin_of_a_grid_comes_from_its_width_on_both_axes() -> None:

@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tapkit.errors import QueryError, ShapeError, UsageError, WeightsError
-from tapkit.models import locotrack_network
-from tapkit.models.locotrack import LocoTrack, build_locotrack_base, build_locotrack_small, released_names
-from tapkit.models.locotrack_network import (
+from tapkit.models.locotrack import network as locotrack_network
+from tapkit.models.locotrack.network import (
     BASE,
     SMALL,
     CellConv,
@@ -22,6 +21,7 @@ from tapkit.models.locotrack_network import (
     groups,
     time_bias,
 )
+from tapkit.models.locotrack.tracker import LocoTrack, build_locotrack_base, build_locotrack_small, released_names
 from tapkit.nn.packed import unpack
 from tapkit.registry import card
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from tapkit.models.locotrack import build_locotrack_small
-from tapkit.models.locotrack_graphs import MAPS, POINTS, STATE
-from tapkit.models.locotrack_network import STEPS
+from tapkit.models.locotrack.graphs import MAPS, POINTS, STATE
+from tapkit.models.locotrack.network import STEPS
+from tapkit.models.locotrack.tracker import build_locotrack_small
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")

@@ -11,7 +11,7 @@ pytest.importorskip("cv2")
 
 import tapkit
 from tapkit.errors import UsageError
-from tapkit.models import lucas_kanade
+from tapkit.models.lucas_kanade import tracker as lucas_kanade
 from tapkit.types import Queries
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tapkit.errors import UsageError, WeightsError
-from tapkit.models import pips
-from tapkit.models.pips import Features, PipsModel, Window, build, chain, next_start
+from tapkit.models.pips import tracker as pips
+from tapkit.models.pips.tracker import Features, PipsModel, Window, build, chain, next_start
 from tapkit.nn.packed import unpack
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from tapkit.models.pips.tracker.tracker2 import Pips2Model, Templates, TemporalConv, build, normed, padded, windows
 
 from tapkit.errors import UsageError, WeightsError
-from tapkit.models import pips2
-from tapkit.models.pips import Features
-from tapkit.models.pips2 import Pips2Model, Templates, TemporalConv, build, normed, padded, windows
+from tapkit.models.pips import tracker2 as pips2
+from tapkit.models.pips.tracker import Features
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 from check_parity import shared_parity

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 import tapkit
 from tapkit import registry
 from tapkit.errors import ShapeError, UsageError, WeightsError
-from tapkit.models.strand import build
-from tapkit.models.strand_network import Maps, Network, around_best, correlate, cut, to_cells
+from tapkit.models.strand.network import Maps, Network, around_best, correlate, cut, to_cells
+from tapkit.models.strand.tracker import build
 
 
 @pytest.fixture(scope="module")

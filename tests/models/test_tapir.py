@@ -8,11 +8,11 @@ from torch import Tensor
 
 from tapkit.engine.clip import ClipDriver
 from tapkit.errors import QueryError, ShapeError, UsageError, WeightsError
-from tapkit.models import tapir_model
-from tapkit.models.cards.tapir import BOOTSTAPIR, TAPIR
-from tapkit.models.tapir import Tapir, TapirConfig, local_costs
-from tapkit.models.tapir_model import TapirModel, build_bootstapir, build_tapir, choose
-from tapkit.models.tapir_weights import tapir_from_jax
+from tapkit.models.tapir import tracker as tapir_model
+from tapkit.models.tapir.card import BOOTSTAPIR, TAPIR
+from tapkit.models.tapir.network import Tapir, TapirConfig, local_costs
+from tapkit.models.tapir.tracker import TapirModel, build_bootstapir, build_tapir, choose
+from tapkit.models.tapir.weights import tapir_from_jax
 from tapkit.nn.packed import unpack
 
 SMALL = {"resolution": (64, 64), "initial_resolution": (64, 64)}

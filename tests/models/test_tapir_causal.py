@@ -9,10 +9,10 @@ from torch import Tensor
 from tapkit.engine.causal import CausalDriver
 from tapkit.engine.state import flatten, unflatten
 from tapkit.errors import ShapeError, WeightsError
-from tapkit.models.cards.tapir import BOOTSTAPIR_CAUSAL, TAPIR_CAUSAL
-from tapkit.models.tapir import Tapir, TapirConfig
-from tapkit.models.tapir_causal import CausalTapir, TapirState, build_tapir_causal
-from tapkit.models.tapir_model import TapirModel, choose
+from tapkit.models.tapir.card import BOOTSTAPIR_CAUSAL, TAPIR_CAUSAL
+from tapkit.models.tapir.causal import CausalTapir, TapirState, build_tapir_causal
+from tapkit.models.tapir.network import Tapir, TapirConfig
+from tapkit.models.tapir.tracker import TapirModel, choose
 
 SIZE = (64, 64)
 NONE = torch.zeros(0, 2)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from tapkit.errors import QueryError, UsageError, WeightsError
-from tapkit.models import tapnet as module
-from tapkit.models.tapnet import TapNet, TapNetNetwork, build_tapnet, shift
+from tapkit.models.tapnet import tracker as module
+from tapkit.models.tapnet.tracker import TapNet, TapNetNetwork, build_tapnet, shift
 
 
 def clip(frames: int, height: int = 40, width: int = 56) -> Tensor:

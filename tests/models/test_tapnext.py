@@ -14,7 +14,7 @@ from torch import Tensor
 from tapkit.engine.state import flatten
 from tapkit.engine.tracker import Tracker
 from tapkit.errors import QueryError, UsageError, WeightsError
-from tapkit.models.tapnext import (
+from tapkit.models.tapnext.tracker import (
     BINS,
     TapNext,
     build_tapnext,
@@ -23,7 +23,7 @@ from tapkit.models.tapnext import (
     decode,
     position_code,
 )
-from tapkit.models.tapnext_weights import from_jax, from_released, released_shapes
+from tapkit.models.tapnext.weights import from_jax, from_released, released_shapes
 from tapkit.registry import card
 from tapkit.types import VideoInfo
 

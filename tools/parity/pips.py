@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from parity import Check, Parity, compare
-from tapkit.models.pips import Features, Pips, build, chain
+from tapkit.models.pips.tracker import Features, Pips, build, chain
 
 
 def network(case: dict[str, Any], parity: Parity) -> Pips:

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from tapkit.models.pips.tracker.tracker2 import STRIDE, Pips2, build, chain, windows
 from torch import Tensor
 
 from parity import Check, Parity, compare
 from parity.pips import inputs
-from tapkit.models.pips2 import STRIDE, Pips2, build, chain, windows
 
 
 def network(case: dict[str, Any], parity: Parity) -> Pips2:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from tapkit.models.strand_network import Maps, Network, Points, around_best
+from tapkit.models.strand.network import Maps, Network, Points, around_best
 from tapkit.train.batch import Batch
 from tapkit.train.strand.noise import EXCLUDED, NOWHERE, DriftNoise, TemplateDecay, best_elsewhere
 

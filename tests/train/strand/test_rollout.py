@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tapkit.models.strand_network import Network, follow
+from tapkit.models.strand.network import Network, follow
 from tapkit.nn.alignment import grey_pyramid
 from tapkit.train.batch import first_visible, sample_queries
 from tapkit.train.config import Stage

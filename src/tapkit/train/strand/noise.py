@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tapkit.models.strand_network import STRIDES, Maps, Points, around_best
+from tapkit.models.strand.network import STRIDES, Maps, Points, around_best
 from tapkit.train.batch import Batch
 
 DRIFT = (0.02, 0.8)

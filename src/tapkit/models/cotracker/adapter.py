@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tapkit import coords
 from tapkit.errors import UsageError, WeightsError
 from tapkit.models.base import Prediction, Size
-from tapkit.models.cotracker_support import Support
+from tapkit.models.cotracker.support import Support
 from tapkit.nn.packed import pack
 from tapkit.nn.precision import feature_dtype
 from tapkit.types import ModelCard

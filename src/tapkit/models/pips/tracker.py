@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tapkit import coords
 from tapkit.errors import UsageError
 from tapkit.models.base import Prediction, Size
-from tapkit.models.cards.pips import PIPS
+from tapkit.models.pips.card import PIPS
 from tapkit.nn.encoder import FEATURES, PointEncoder
 from tapkit.nn.neighbourhood import correlate, sample_clamped
 from tapkit.nn.packed import Activation, Linear, Packable, pack

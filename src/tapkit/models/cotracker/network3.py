@@ -2,7 +2,7 @@
 
 Karaev et al., "CoTracker3: Simpler and Better Point Tracking by Pseudo-Labelling Real Videos", arXiv:2410.11831,
 section 3.1. One network serves the offline and the online model; they differ in the length of the time table and in
-what drives them (`tapkit.models.cotracker3`).
+what drives them (`tapkit.models.cotracker.tracker3`).
 
 Inside, positions are "cells": pixels of the network's input (centres at integers) divided by the stride of 4.
 Visibility and confidence are logits until the very end.
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tapkit.models.cotracker_transformer import SpaceTimeTransformer, in_parts, tokens_at_once
+from tapkit.models.cotracker.transformer import SpaceTimeTransformer, in_parts, tokens_at_once
 from tapkit.nn.correlation import correlation_volume
 from tapkit.nn.encoder import FEATURES, PointEncoder
 from tapkit.nn.packed import Linear

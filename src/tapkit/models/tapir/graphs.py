@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tapkit.models.graphs import Graph
-from tapkit.models.tapir import EXPAND, HIDDEN, HIRES, LOWRES, Maps, MixerPast, QueryFeatures, Tapir
+from tapkit.models.tapir.network import EXPAND, HIDDEN, HIRES, LOWRES, Maps, MixerPast, QueryFeatures, Tapir
 from tapkit.nn.global_matching import sample_trilinear
 
 _NOTES = "Frames RGB, 0..255, sides multiples of 8; positions in pixels of the frame, (0,0) its outer corner. "

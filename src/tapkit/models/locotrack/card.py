@@ -24,7 +24,7 @@ def _card(size: str, published: tuple[PublishedNumber, ...]) -> ModelCard:
         code_licence="Apache-2.0",
         weights_licence="none stated",
         commercial=False,
-        factory=f"tapkit.models.locotrack:build_locotrack_{size}",
+        factory=f"tapkit.models.locotrack.tracker:build_locotrack_{size}",
         weights_url=f"{_WEIGHTS}locotrack_{size}.ckpt",
         weights_file=f"locotrack_{size}.ckpt",
         streaming="offline",

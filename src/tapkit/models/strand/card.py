@@ -5,7 +5,7 @@ from pathlib import Path
 from tapkit.types import ModelCard
 
 _FILE = "strand.safetensors"
-_BUILT_IN = (Path(__file__).parents[1] / "weights" / _FILE).is_file()
+_BUILT_IN = (Path(__file__).with_name(_FILE)).is_file()
 
 STRAND = ModelCard(
     id="strand",
@@ -16,7 +16,7 @@ STRAND = ModelCard(
     code_licence="Apache-2.0 (ours)",
     weights_licence="Apache-2.0",
     commercial=True,
-    factory="tapkit.models.strand:build",
+    factory="tapkit.models.strand.tracker:build",
     weights_file=_FILE,
     weights_built_in=_BUILT_IN,
     streaming="causal",

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from tapkit.models.base import Prediction, Size
-from tapkit.models.cards.cotracker import COTRACKER3_OFFLINE, COTRACKER3_ONLINE
-from tapkit.models.cotracker3_network import CoTracker3Network, Estimate, Pyramid, no_support
-from tapkit.models.cotracker_adapter import Adapter, WindowAdapter, WindowState, WindowTrack, load_published
-from tapkit.models.cotracker_transformer import tokens_at_once
+from tapkit.models.cotracker.adapter import Adapter, WindowAdapter, WindowState, WindowTrack, load_published
+from tapkit.models.cotracker.card import COTRACKER3_OFFLINE, COTRACKER3_ONLINE
+from tapkit.models.cotracker.network3 import CoTracker3Network, Estimate, Pyramid, no_support
+from tapkit.models.cotracker.transformer import tokens_at_once
 from tapkit.nn.encoder import FEATURES
 
 OFFLINE_TIMES = 60

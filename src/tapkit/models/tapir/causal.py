@@ -15,11 +15,11 @@ from torch import Tensor
 
 from tapkit.errors import ShapeError
 from tapkit.models.base import Prediction, Size
-from tapkit.models.cards.tapir import BOOTSTAPIR_CAUSAL, TAPIR_CAUSAL
 from tapkit.models.graphs import Graph
-from tapkit.models.tapir import EXPAND, HIDDEN, HIRES, LOWRES, Estimate, MixerPast, QueryFeatures, TapirConfig
-from tapkit.models.tapir_graphs import tapir_graphs
-from tapkit.models.tapir_model import Features, TapirBase, choose_rows, make
+from tapkit.models.tapir.card import BOOTSTAPIR_CAUSAL, TAPIR_CAUSAL
+from tapkit.models.tapir.graphs import tapir_graphs
+from tapkit.models.tapir.network import EXPAND, HIDDEN, HIRES, LOWRES, Estimate, MixerPast, QueryFeatures, TapirConfig
+from tapkit.models.tapir.tracker import Features, TapirBase, choose_rows, make
 
 
 class TapirState(NamedTuple):

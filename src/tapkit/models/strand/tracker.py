@@ -1,7 +1,7 @@
 """strand: the tracker that comes with tapkit. Ours: architecture, data, training and weights are Apache-2.0.
 
 Causal, without delay, constant memory; points are independent and may be added on any frame. The network and where its
-parts come from: `strand_network`. How it was trained and what each choice brought: docs/strand.md.
+parts come from: `network`. How it was trained and what each choice brought: docs/strand.md.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from tapkit.errors import ShapeError, UsageError
 from tapkit.models.base import Prediction, Size
-from tapkit.models.cards.strand import STRAND
-from tapkit.models.strand_network import Network, Points, StrandConfig, follow
+from tapkit.models.strand.card import STRAND
+from tapkit.models.strand.network import Network, Points, StrandConfig, follow
 from tapkit.nn.alignment import grey_pyramid
 from tapkit.nn.packed import pack
 from tapkit.nn.precision import feature_dtype
@@ -27,7 +27,7 @@ RESOLUTION = 512
 
 
 class StrandState(NamedTuple):
-    """State of N points between frames: `strand_network.Points` as plain tensors, maps in the order of its strides,
+    """State of N points between frames: `network.Points` as plain tensors, maps in the order of its strides,
     and the `grey_pyramid` of the frame before, from which pixels are followed."""
 
     query: tuple[Tensor, ...]

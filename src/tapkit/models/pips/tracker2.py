@@ -3,7 +3,7 @@
 Zheng, Harley, Shen, Wetzstein, Guibas: PointOdyssey: A Large-Scale Synthetic Dataset for Long-Term Point Tracking,
 ICCV 2023 (arXiv:2307.15055). As PIPs, but a ResNet over time takes the mixer's place, and each position is compared
 with three appearances: that of the query, and those at the positions two and four frames earlier. Encoder, pyramid and
-coordinates are those of `tapkit.models.pips`.
+coordinates are those of `tapkit.models.pips.tracker`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from tapkit import coords
 from tapkit.errors import UsageError
 from tapkit.models.base import Prediction, Size
-from tapkit.models.cards.pips import PIPS2
-from tapkit.models.pips import LEVELS, RADIUS, Features, PipsAdapter, check_size, encode_pyramid, load_weights
+from tapkit.models.pips.card import PIPS2
+from tapkit.models.pips.tracker import LEVELS, RADIUS, Features, PipsAdapter, check_size, encode_pyramid, load_weights
 from tapkit.nn.encoder import FEATURES, PointEncoder
 from tapkit.nn.neighbourhood import correlate, sample_clamped
 from tapkit.nn.packed import Conv2d, Linear, Packable, can_pack, pack
@@ -228,7 +228,7 @@ class Pips2(nn.Module):
         self.dtype = torch.float32
 
     def encode(self, frames: Tensor, size: Size | None = None) -> Features:
-        """As `tapkit.models.pips.Pips.encode`."""
+        """As `tapkit.models.pips.tracker.Pips.encode`."""
         size = size or (frames.shape[-2], frames.shape[-1])
         check_size(self.fnet, size)
         return encode_pyramid(self.fnet, frames, size, self.dtype)

@@ -1,4 +1,4 @@
-"""Cards of TAP-Net and the TAPIR family."""
+"""Cards of the TAPIR family."""
 
 from __future__ import annotations
 
@@ -21,27 +21,6 @@ def _numbers(davis: float, strided: float, kinetics: float, robotap: float) -> t
     )
 
 
-TAPNET = ModelCard(
-    id="tapnet",
-    name="TAP-Net",
-    paper="Doersch, Gupta, Markeeva, Recasens, Smaira, Aytar, Carreira, Zisserman, Yang: "
-    "TAP-Vid: A Benchmark for Tracking Any Point in a Video, NeurIPS 2022",
-    paper_url="https://arxiv.org/abs/2211.03726",
-    code_licence="Apache-2.0",
-    weights_licence="Apache-2.0",
-    commercial=True,
-    factory="tapkit.models.tapnet:build_tapnet",
-    weights_url=_BUCKET + "checkpoint.npy",
-    weights_file="checkpoint.npy",
-    streaming="offline",
-    latency=-1,
-    bidirectional=True,
-    input_size=(256, 256),
-    visible_threshold=0.5,
-    longest_trained=24,
-    published=_numbers(33.0, 38.4, 38.5, 45.1),
-    notes="No uncertainty output: confidence repeats visible. Features mix four frames to either side.",
-)
 TAPIR = ModelCard(
     id="tapir",
     name="TAPIR",
@@ -51,7 +30,7 @@ TAPIR = ModelCard(
     code_licence="Apache-2.0",
     weights_licence="Apache-2.0",
     commercial=True,
-    factory="tapkit.models.tapir_model:build_tapir",
+    factory="tapkit.models.tapir.tracker:build_tapir",
     weights_url=_BUCKET + "tapir_checkpoint_panning.pt",
     weights_file="tapir_checkpoint_panning.pt",
     streaming="offline",
@@ -73,7 +52,7 @@ BOOTSTAPIR = replace(
     paper="Doersch, Luc, Yang, Gokay, Koppula, Gupta, Heyward, Rocco, Goroshin, Carreira, Zisserman: "
     "BootsTAP: Bootstrapped Training for Tracking-Any-Point, ACCV 2024",
     paper_url="https://arxiv.org/abs/2402.00847",
-    factory="tapkit.models.tapir_model:build_bootstapir",
+    factory="tapkit.models.tapir.tracker:build_bootstapir",
     weights_url=_BUCKET + "bootstap/bootstapir_checkpoint_v2.pt",
     weights_file="bootstapir_checkpoint_v2.pt",
     longest_trained=150,
@@ -89,7 +68,7 @@ TAPIR_CAUSAL = replace(
     paper="Vecerik, Doersch, Yang, Davchev, Aytar, Zhou, Hadsell, Agapito, Scholz: "
     "RoboTAP: Tracking Arbitrary Points for Few-Shot Visual Imitation, ICRA 2024",
     paper_url="https://arxiv.org/abs/2308.15975",
-    factory="tapkit.models.tapir_causal:build_tapir_causal",
+    factory="tapkit.models.tapir.causal:build_tapir_causal",
     weights_url=_BUCKET + "causal_tapir_checkpoint.npy",
     weights_file="causal_tapir_checkpoint.npy",
     streaming="causal",
@@ -106,7 +85,7 @@ BOOTSTAPIR_CAUSAL = replace(
     name="Online BootsTAPIR",
     paper=BOOTSTAPIR.paper,
     paper_url=BOOTSTAPIR.paper_url,
-    factory="tapkit.models.tapir_causal:build_bootstapir_causal",
+    factory="tapkit.models.tapir.causal:build_bootstapir_causal",
     weights_url=_BUCKET + "bootstap/causal_bootstapir_checkpoint.pt",
     weights_file="causal_bootstapir_checkpoint.pt",
     longest_trained=150,
@@ -114,4 +93,4 @@ BOOTSTAPIR_CAUSAL = replace(
     notes="BootsTAPIR whose temporal convolutions see the past only. Softmax temperature as for bootstapir. "
     "At several resolutions the last one counts (no mean).",
 )
-CARDS = (TAPNET, TAPIR, BOOTSTAPIR, TAPIR_CAUSAL, BOOTSTAPIR_CAUSAL)
+CARDS = (TAPIR, BOOTSTAPIR, TAPIR_CAUSAL, BOOTSTAPIR_CAUSAL)

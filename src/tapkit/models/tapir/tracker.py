@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from tapkit import coords
 from tapkit.errors import QueryError, ShapeError, UsageError
 from tapkit.models.base import Prediction, Size
-from tapkit.models.cards.tapir import BOOTSTAPIR, TAPIR
-from tapkit.models.tapir import (
+from tapkit.models.tapir.card import BOOTSTAPIR, TAPIR
+from tapkit.models.tapir.network import (
     EXPAND,
     HIDDEN,
     HIRES,
@@ -31,7 +31,7 @@ from tapkit.models.tapir import (
     Tapir,
     TapirConfig,
 )
-from tapkit.models.tapir_weights import is_jax, tapir_from_jax
+from tapkit.models.tapir.weights import is_jax, tapir_from_jax
 from tapkit.nn.global_matching import check_resolution, refinement_resolutions, to_unit_range
 from tapkit.nn.packed import pack
 from tapkit.nn.precision import feature_dtype

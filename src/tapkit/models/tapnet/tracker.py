@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from tapkit import coords
 from tapkit.errors import QueryError, ShapeError, UsageError
 from tapkit.models.base import Prediction, Size
-from tapkit.models.cards.tapir import TAPNET
-from tapkit.models.tapir_weights import is_jax, tapnet_from_jax
+from tapkit.models.tapir.weights import is_jax, tapnet_from_jax
+from tapkit.models.tapnet.card import TAPNET
 from tapkit.nn.global_matching import sample_trilinear, soft_argmax, to_unit_range
 from tapkit.nn.packed import Conv2d, Linear, pack
 from tapkit.nn.precision import feature_dtype

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from tapkit import coords
 from tapkit.errors import QueryError, ShapeError, UsageError
-from tapkit.models import locotrack_network as network_
 from tapkit.models.base import Prediction, Size
-from tapkit.models.cards import locotrack as cards
 from tapkit.models.graphs import Graph
-from tapkit.models.locotrack_graphs import graphs
-from tapkit.models.locotrack_network import LocoTrackConfig, LocoTrackNetwork, Maps, PointFeatures, groups
+from tapkit.models.locotrack import card as cards
+from tapkit.models.locotrack import network as network_
+from tapkit.models.locotrack.graphs import graphs
+from tapkit.models.locotrack.network import LocoTrackConfig, LocoTrackNetwork, Maps, PointFeatures, groups
 from tapkit.nn.global_matching import check_resolution, refinement_resolutions, resize_bilinear, to_unit_range
 from tapkit.nn.packed import Linear, pack
 from tapkit.nn.precision import feature_dtype

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tapkit.errors import UsageError, require
 from tapkit.models.base import Prediction, Size
-from tapkit.models.cards.lucas_kanade import CARDS
+from tapkit.models.lucas_kanade.card import CARDS
 from tapkit.types import ModelCard
 
 

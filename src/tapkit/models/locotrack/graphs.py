@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tapkit.models.graphs import Graph
-from tapkit.models.locotrack_network import STEPS, Estimate, LocoTrackNetwork, Maps, PointFeatures
+from tapkit.models.locotrack.network import STEPS, Estimate, LocoTrackNetwork, Maps, PointFeatures
 from tapkit.nn.global_matching import to_unit_range
 
 MAPS = ("lowres", "hires", "highest")

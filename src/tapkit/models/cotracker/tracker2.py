@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from tapkit.errors import UsageError
 from tapkit.models.base import Size
-from tapkit.models.cards.cotracker import COTRACKER2
-from tapkit.models.cotracker_adapter import STRIDE, WindowAdapter, WindowState, WindowTrack, load_published
-from tapkit.models.cotracker_transformer import VIRTUAL, SpaceTimeTransformer, in_parts, tokens_at_once
+from tapkit.models.cotracker.adapter import STRIDE, WindowAdapter, WindowState, WindowTrack, load_published
+from tapkit.models.cotracker.card import COTRACKER2
+from tapkit.models.cotracker.transformer import VIRTUAL, SpaceTimeTransformer, in_parts, tokens_at_once
 from tapkit.nn.correlation import local_correlation
 from tapkit.nn.encoder import FEATURES, PointEncoder
 from tapkit.nn.packed import Linear

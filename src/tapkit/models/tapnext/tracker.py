@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from tapkit import coords
 from tapkit.errors import QueryError, UsageError
 from tapkit.models.base import Prediction, Size
-from tapkit.models.cards.tapnext import TAPNEXT, TAPNEXT_PP
-from tapkit.models.tapnext_weights import from_released, shape_of
+from tapkit.models.tapnext.card import TAPNEXT, TAPNEXT_PP
+from tapkit.models.tapnext.weights import from_released, shape_of
 from tapkit.nn.packed import Linear, pack
 from tapkit.nn.precision import feature_dtype
 from tapkit.types import ModelCard
