@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from tapkit.models.pips.tracker.tracker2 import STRIDE, build
 
 from calls import FRAMES, frames, queries
+from tapkit.models.pips.network2 import STRIDE
+from tapkit.models.pips.tracker2 import build
 
 REFERENCE = "pips2"
 

@@ -5,6 +5,7 @@ Other packages add trackers through the entry-point group "tapkit.cards": each e
 
 from __future__ import annotations
 
+import inspect
 import pkgutil
 from collections.abc import Mapping
 from functools import cache
@@ -12,10 +13,13 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tapkit.errors import UsageError
 from tapkit.types import ModelCard
+
+if TYPE_CHECKING:
+    from tapkit.models.options import Field
 
 DEFAULT = "strand"
 """The tracker used where none is named."""
@@ -52,15 +56,28 @@ def card(model: str) -> ModelCard:
     raise UsageError(f"there is no tracker {model!r}{hint} (known: {', '.join(known)})")
 
 
+def options(model: str) -> list[Field]:
+    """What may be chosen of a tracker: names, types, defaults as this id has them, what they do."""
+    chosen = card(model)
+    if not chosen.options:
+        return []
+    listed: list[Field] = _named(chosen.options).listed()
+    return [field._replace(default=chosen.defaults.get(field.name, field.default)) for field in listed]
+
+
 def build(model: str, weights: Mapping[str, Any] | None = None, **options: Any) -> Any:
     """The model of that id: a `tapkit.models.base.Model`. Raises `UsageError` for an option it does not have."""
     chosen = card(model)
-    module, _, function = chosen.factory.partition(":")
-    factory = getattr(import_module(module), function)
+    factory = _named(chosen.factory)
+    given = {**chosen.defaults, **options}
     try:
-        return factory(weights, **{**chosen.defaults, **options})
-    except TypeError as error:
-        if "unexpected keyword argument" in str(error):
-            name = str(error).rsplit("'", 2)[-2]
-            raise UsageError(f"{model} has no option {name!r}") from error
-        raise
+        inspect.signature(factory).bind(weights, **given)
+    except TypeError as error:  # a factory of another package that names its options one by one
+        raise UsageError(f"{model} cannot be built with these options: {error}") from error
+    return factory(weights, **given)
+
+
+def _named(what: str) -> Any:
+    """The object called "module:name"."""
+    module, _, name = what.partition(":")
+    return getattr(import_module(module), name)

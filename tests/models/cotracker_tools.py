@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tapkit.models.cotracker.network2 import CoTracker2Network
 from tapkit.models.cotracker.network3 import CoTracker3Network
-from tapkit.models.cotracker.tracker2 import CoTracker2Network
 
 SMALL: dict[str, Any] = {"input_size": (64, 64), "iterations": 1}
 """Options that make a model answer in a fraction of a second."""

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from tapkit.engine.tracker import Tracker
 from tapkit.errors import UsageError, WeightsError
-from tapkit.models.cotracker.tracker2 import CoTracker2Network, Maps, build
+from tapkit.models.cotracker.network2 import CoTracker2Network, Maps
+from tapkit.models.cotracker.tracker2 import build
 from tapkit.models.cotracker.transformer import SpaceTimeTransformer
 from tapkit.video import open_video
 

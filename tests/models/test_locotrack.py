@@ -21,7 +21,8 @@ from tapkit.models.locotrack.network import (
     groups,
     time_bias,
 )
-from tapkit.models.locotrack.tracker import LocoTrack, build_locotrack_base, build_locotrack_small, released_names
+from tapkit.models.locotrack.tracker import LocoTrack, build_locotrack_base, build_locotrack_small
+from tapkit.models.locotrack.weights import released_names
 from tapkit.nn.packed import unpack
 from tapkit.registry import card
 

@@ -11,7 +11,7 @@ pytest.importorskip("cv2")
 
 import tapkit
 from tapkit.errors import UsageError
-from tapkit.models.lucas_kanade import tracker as lucas_kanade
+from tapkit.models.lucas_kanade.patches import patches
 from tapkit.types import Queries
 
 
@@ -104,6 +104,6 @@ def test_options_are_checked() -> None:
 def test_patches_are_centred_on_their_points() -> None:
     gray = np.zeros((20, 20), np.uint8)
     gray[7, 11] = 100
-    patch = lucas_kanade.patches(gray, np.array([[11.5, 7.5], [12.0, 7.5]]), 5)
+    patch = patches(gray, np.array([[11.5, 7.5], [12.0, 7.5]]), 5)
     assert patch[0, 2, 2] == 100 and patch[0].sum() == 100
     assert patch[1, 2, 1] == 50 and patch[1, 2, 2] == 50

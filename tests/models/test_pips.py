@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tapkit.errors import UsageError, WeightsError
-from tapkit.models.pips import tracker as pips
-from tapkit.models.pips.tracker import Features, PipsModel, Window, build, chain, next_start
+from tapkit.models.pips.network import Features, Pips, Window, chain, next_start
+from tapkit.models.pips.tracker import PipsModel, build
 from tapkit.nn.packed import unpack
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
@@ -31,7 +31,7 @@ def clip(frames: int, height: int, width: int) -> torch.Tensor:
 def weights() -> dict[str, torch.Tensor]:
     """Weights drawn once; the last layer is small, so that points move by pixels and not by frames."""
     torch.manual_seed(0)
-    state = pips.Pips().state_dict()
+    state = Pips().state_dict()
     state["delta_block.to_delta.15.weight"] *= 0.1
     return state
 

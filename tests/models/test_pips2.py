@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from tapkit.models.pips.tracker.tracker2 import Pips2Model, Templates, TemporalConv, build, normed, padded, windows
 
 from tapkit.errors import UsageError, WeightsError
-from tapkit.models.pips import tracker2 as pips2
-from tapkit.models.pips.tracker import Features
+from tapkit.models.pips.network import Features
+from tapkit.models.pips.network2 import Pips2, Templates, TemporalConv, normed, padded, windows
+from tapkit.models.pips.tracker2 import Pips2Model, build
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 from check_parity import shared_parity
@@ -35,7 +35,7 @@ def clip(frames: int, height: int, width: int) -> torch.Tensor:
 def weights() -> dict[str, torch.Tensor]:
     """Weights drawn once."""
     torch.manual_seed(0)
-    return pips2.Pips2().state_dict()
+    return Pips2().state_dict()
 
 
 def moving_by(weights: dict[str, torch.Tensor], x: float, y: float) -> dict[str, torch.Tensor]:

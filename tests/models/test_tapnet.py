@@ -8,7 +8,8 @@ from torch import Tensor
 
 from tapkit.errors import QueryError, UsageError, WeightsError
 from tapkit.models.tapnet import tracker as module
-from tapkit.models.tapnet.tracker import TapNet, TapNetNetwork, build_tapnet, shift
+from tapkit.models.tapnet.network import TapNetNetwork, shift
+from tapkit.models.tapnet.tracker import TapNet, build_tapnet
 
 
 def clip(frames: int, height: int = 40, width: int = 56) -> Tensor:

@@ -14,15 +14,8 @@ from torch import Tensor
 from tapkit.engine.state import flatten
 from tapkit.engine.tracker import Tracker
 from tapkit.errors import QueryError, UsageError, WeightsError
-from tapkit.models.tapnext.tracker import (
-    BINS,
-    TapNext,
-    build_tapnext,
-    build_tapnext_pp,
-    certainty,
-    decode,
-    position_code,
-)
+from tapkit.models.tapnext.network import BINS, certainty, decode, position_code
+from tapkit.models.tapnext.tracker import TapNext, build_tapnext, build_tapnext_pp
 from tapkit.models.tapnext.weights import from_jax, from_released, released_shapes
 from tapkit.registry import card
 from tapkit.types import VideoInfo

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from tapkit.models.pips.tracker.tracker2 import STRIDE, Pips2, build, chain, windows
 from torch import Tensor
 
 from parity import Check, Parity, compare
 from parity.pips import inputs
+from tapkit.models.pips.network2 import STRIDE, Pips2, chain, windows
+from tapkit.models.pips.tracker2 import build
 
 
 def network(case: dict[str, Any], parity: Parity) -> Pips2:

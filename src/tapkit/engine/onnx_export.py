@@ -12,7 +12,7 @@ import torch
 
 from tapkit._version import __version__
 from tapkit.errors import StorageError, UsageError, require
-from tapkit.models.base import Model
+from tapkit.models.base import HasGraphs, Model
 from tapkit.models.graphs import Graph
 
 OPSET = 20
@@ -25,15 +25,14 @@ def export(model: Model, folder: str | Path) -> list[Path]:
     The description holds names, shapes (axes of any length by name), conventions and the model's card. Graphs are
     float32. Raises `UsageError` for models that have no graphs, `MissingExtra`, `StorageError`.
     """
-    graphs = getattr(model, "graphs", None)
-    if graphs is None:
+    if not isinstance(model, HasGraphs):
         raise UsageError(f"{model.card.id} cannot be exported: its network is not written as separate graphs")
     for library in ("onnx", "onnxscript"):
         require(library, "export")
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        parts: list[Graph] = graphs()
+        parts = model.graphs()
         files = [_write(graph, folder / f"{graph.name}.onnx") for graph in parts]
         description = {
             "model": model.card.id,

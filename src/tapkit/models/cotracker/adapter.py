@@ -6,101 +6,69 @@ has a group of its own with its own support points (the protocol of the papers),
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple, Self
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit import coords
-from tapkit.errors import UsageError, WeightsError
+from tapkit.errors import UsageError
 from tapkit.models.base import Prediction, Size
 from tapkit.models.cotracker.support import Support
-from tapkit.nn.packed import pack
-from tapkit.nn.precision import feature_dtype
+from tapkit.models.cotracker.transformer import STRIDE
+from tapkit.models.options import NetworkOptions, require_size
+from tapkit.models.torch_model import TorchModel
 from tapkit.types import ModelCard
-from tapkit.weights import match, unwrap
 
-STRIDE = 4
-"""Pixels of the network's input in a cell of its feature maps."""
 LEAST_SIDE = 32
 """Pixels; below, the smallest level of the feature pyramid would be empty."""
 
 
-class Adapter:
+@dataclass(frozen=True)
+class CoTrackerOptions(NetworkOptions):
+    """What a user can choose of any CoTracker."""
+
+    iterations: int = 6
+    """Updates of every window; trained with 4, the authors run 6."""
+    support: str = "global:6"
+    """Points tracked along, for instance "none", "global:6", "local:8"; see `Support.parse`."""
+    support_frame: Literal["first", "query"] = "first"
+    """"first": support points start on the first frame, as in the authors' code, local ones too; "query": local grids,
+    and in single mode all of them, on the frame of their query, as in the paper."""
+    single: bool = False
+    """Every query on its own with its support (exact evaluation protocol; slow)."""
+    input_size: Size | None = (384, 512)
+    """(height, width) the frames are resized to; None: as they come."""
+
+    def check(self) -> None:
+        """See `Options.check`."""
+        if self.iterations < 1:
+            raise UsageError(f"iterations must be at least 1, got {self.iterations}")
+        require_size("input_size", self.input_size, LEAST_SIDE)
+        Support.parse(self.support)
+
+
+class Adapter(TorchModel):
     """Frames of any size in, frames as the network wants them out; the same for points."""
 
-    network: nn.Module
+    chosen: CoTrackerOptions
     # The layers that bfloat16 leaves alone: what positions go in and come out by.
     float32_layers: ClassVar[tuple[str, ...]] = ("input_transform", "head")
 
-    def __init__(
-        self,
-        card: ModelCard,
-        network: nn.Module,
-        *,
-        iterations: int = 6,
-        support: str = "global:6",
-        support_frame: str = "first",
-        single: bool = False,
-        input_size: Size | None = (384, 512),
-        precision: str = "float32",
-    ) -> None:
-        """Options, each by keyword:
+    def __init__(self, network: nn.Module, card: ModelCard, options: CoTrackerOptions) -> None:
+        self.support = Support.parse(options.support)
+        self.iterations, self.single, self.support_frame = options.iterations, options.single, options.support_frame
+        self.input_size = options.input_size
+        card = card if options.input_size == card.input_size else replace(card, input_size=options.input_size)
+        super().__init__(network.requires_grad_(False), card, options)
 
-        iterations: updates of every window; trained with 4, the authors run 6.
-        support: points tracked along, see `Support.parse`.
-        support_frame: "first": support points start on the first frame, as in the authors' code, local ones too;
-            "query": local grids, and in single mode all of them, on the frame of their query, as in the paper.
-        single: every query on its own with its support (exact evaluation protocol; slow).
-        input_size: (height, width) the frames are resized to; None: as they come.
-        precision: "float32", "bfloat16" or "auto"; coordinates are float32 always.
-        """
-        if iterations < 1:
-            raise UsageError(f"iterations must be at least 1, got {iterations}")
-        if support_frame not in ("first", "query"):
-            raise UsageError(f'support_frame must be "first" or "query", got {support_frame!r}')
-        if input_size is not None and min(input_size) < LEAST_SIDE:
-            raise UsageError(f"input_size must be at least {LEAST_SIDE}x{LEAST_SIDE} pixels, got {tuple(input_size)}")
-        self.support = Support.parse(support)
-        self.card = card if input_size == card.input_size else replace(card, input_size=input_size)
-        self.network = network.eval().requires_grad_(False)
-        self.iterations, self.single, self.support_frame = iterations, single, support_frame
-        self.input_size = None if input_size is None else (int(input_size[0]), int(input_size[1]))
-        self.options: Mapping[str, Any] = {
-            "iterations": iterations,
-            "support": support,
-            "support_frame": support_frame,
-            "single": single,
-            "input_size": None if input_size is None else list(input_size),
-            "precision": precision,
-        }
-        self._prepare()
-
-    def _prepare(self) -> None:
-        """Bring the weights into the precision asked for and the layout the processor likes best."""
-        dtype = feature_dtype(self.options["precision"], self.device)
+    def _cast(self, dtype: torch.dtype) -> None:
         for name, module in self.network.named_modules():
             if isinstance(module, (nn.Linear, nn.Conv2d)):
                 module.to(torch.float32 if any(part in name for part in self.float32_layers) else dtype)
-        pack(self.network)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network lives."""
-        return next(self.network.parameters()).device
-
-    def to(self, device: torch.device | str) -> Self:
-        """Move the network."""
-        self.network.to(device)
-        self._prepare()
-        return self
-
-    def frame_size(self, size: Size) -> Size | None:
-        """None: frames are resized here, exactly as the authors do."""
-        return None
 
     def network_size(self, size: Size) -> Size:
         """The size at which the network sees frames of `size`."""
@@ -338,20 +306,3 @@ def _each(function: Callable[..., Tensor], *states: WindowState) -> WindowState:
     }
     features = tuple(function(*parts) for parts in zip(*(state.features for state in states), strict=True))
     return WindowState(size=states[0].size, features=features, **fields)
-
-
-def load_published(network: nn.Module, weights: Mapping[str, Any], model: str, tables: Mapping[str, int]) -> None:
-    """Load a checkpoint under the authors' key names, strictly.
-
-    `tables` are the buffers of fixed codes that checkpoints may hold and we compute, with the length of their second
-    axis, which tells the variants apart. Wrappings ("model", "module.") are removed.
-    """
-    state = {name.removeprefix("module."): tensor for name, tensor in unwrap(weights).items()}
-    for name, length in tables.items():
-        table = state.pop(name, None)
-        if table is not None and table.shape[1:2] != (length,):
-            raise WeightsError(
-                f"these are not weights of {model}: {name} has length {list(table.shape)[1:2]} instead of {length} "
-                "(another variant of the model)"
-            )
-    network.load_state_dict(match(state, network.state_dict(), model))

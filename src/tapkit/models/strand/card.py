@@ -17,6 +17,7 @@ STRAND = ModelCard(
     weights_licence="Apache-2.0",
     commercial=True,
     factory="tapkit.models.strand.tracker:build",
+    options="tapkit.models.strand.tracker:StrandOptions",
     weights_file=_FILE,
     weights_built_in=_BUILT_IN,
     streaming="causal",

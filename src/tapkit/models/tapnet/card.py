@@ -16,6 +16,7 @@ TAPNET = ModelCard(
     weights_licence="Apache-2.0",
     commercial=True,
     factory="tapkit.models.tapnet.tracker:build_tapnet",
+    options="tapkit.models.tapnet.tracker:TapNetOptions",
     weights_url="https://storage.googleapis.com/dm-tapnet/checkpoint.npy",
     weights_file="checkpoint.npy",
     streaming="offline",
