@@ -11,7 +11,7 @@ from tapkit.errors import QueryError, ShapeError, UsageError, WeightsError
 from tapkit.models.tapir import tracker as tapir_model
 from tapkit.models.tapir.card import BOOTSTAPIR, TAPIR
 from tapkit.models.tapir.network import Tapir, TapirConfig, local_costs
-from tapkit.models.tapir.tracker import TapirModel, build_bootstapir, build_tapir, choose
+from tapkit.models.tapir.tracker import TapirModel, TapirOptions, build_bootstapir, build_tapir
 from tapkit.models.tapir.weights import tapir_from_jax
 from tapkit.nn.packed import unpack
 
@@ -28,7 +28,7 @@ def network(seed: int = 0, **config: object) -> Tapir:
 
 
 def model(seed: int = 0, pyramid_level: int = 0, **options: object) -> TapirModel:
-    return TapirModel(network(seed, pyramid_level=pyramid_level), TAPIR, choose(**{**SMALL, **options}))
+    return TapirModel(network(seed, pyramid_level=pyramid_level), TAPIR, TapirOptions.of("tapir", {**SMALL, **options}))
 
 
 def clip(frames: int = 3, height: int = 64, width: int = 64, seed: int = 0) -> Tensor:
@@ -181,11 +181,11 @@ def test_bad_input_is_refused_in_a_sentence() -> None:
     with pytest.raises(ShapeError, match=r"\[B,3,h,w\]"):
         tapir.encode(clip()[0])
     with pytest.raises(UsageError, match="multiples of 8"):
-        choose(refinement_resolutions=[(250, 256)])
+        TapirOptions.of("tapir", {"refinement_resolutions": [(250, 256)]})
     with pytest.raises(UsageError, match="no option 'resolutions'"):
-        choose(resolutions=(256, 256))
+        TapirOptions.of("tapir", {"resolutions": (256, 256)})
     with pytest.raises(UsageError, match="precision"):
-        choose(precision="half")
+        TapirOptions.of("tapir", {"precision": "half"})
 
 
 def test_bfloat16_keeps_coordinates_in_float32_and_close() -> None:

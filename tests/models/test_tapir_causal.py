@@ -12,7 +12,7 @@ from tapkit.errors import ShapeError, WeightsError
 from tapkit.models.tapir.card import BOOTSTAPIR_CAUSAL, TAPIR_CAUSAL
 from tapkit.models.tapir.causal import CausalTapir, TapirState, build_tapir_causal
 from tapkit.models.tapir.network import Tapir, TapirConfig
-from tapkit.models.tapir.tracker import TapirModel, choose
+from tapkit.models.tapir.tracker import TapirModel, TapirOptions
 
 SIZE = (64, 64)
 NONE = torch.zeros(0, 2)
@@ -24,7 +24,9 @@ def model() -> CausalTapir:
     config = TapirConfig(pyramid_level=1, causal=True, iterations=2, blocks=2, initial_resolution=SIZE)
     network = Tapir(config).requires_grad_(False)
     network.torch_pips_mixer.linear_1.weight.mul_(8)
-    return CausalTapir(network, TAPIR_CAUSAL, choose(resolution=SIZE, initial_resolution=SIZE))
+    return CausalTapir(
+        network, TAPIR_CAUSAL, TapirOptions.of("tapir", {"resolution": SIZE, "initial_resolution": SIZE})
+    )
 
 
 def clip(frames: int, seed: int = 0) -> Tensor:
