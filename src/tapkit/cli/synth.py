@@ -82,14 +82,16 @@ class _Rate:
 
 def _draw(maker: ClipMaker, seed: int, clips: int, path: Path) -> None:
     """One row of frames with tracks for each of the first clips."""
+    from tapkit import storage
     from tapkit.synth.sheet import made_sheet
 
     image = made_sheet([maker.batch(1, seed + i) for i in range(clips)])
     from PIL import Image
 
     try:
-        Image.fromarray(image).save(path)
-    except (OSError, ValueError) as error:
+        with storage.staged(path) as target:
+            Image.fromarray(image).save(target)
+    except ValueError as error:
         raise UsageError(f"cannot write the picture {path}: {error}") from error
     o.say(f"drew {clips} clips on {path}")
 
