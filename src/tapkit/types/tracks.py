@@ -241,14 +241,19 @@ class Tracks:
     # -- files ------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> Path:
-        """Write to .npz, .zarr, .csv (long table) or .parquet, by the ending of `path`. Returns the path."""
+        """Write to .npz, .zarr, .csv or .parquet, by the ending of `path`; `load` reads it again. Returns the path.
+
+        .csv and .parquet are a table with one row for each position (`tapkit.types.table` says what they cannot hold).
+        """
         from tapkit.types.storage import save_tracks
 
         return save_tracks(self, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Tracks:
-        """Read what `save` wrote to .npz or .zarr (nothing is unpickled); tables are for other programs."""
+        """Read what `save` wrote, tables of `export` too. Nothing is unpickled, and nothing becomes a human keyframe
+        that is not marked as one. Raises `StorageError`.
+        """
         from tapkit.types.storage import load_tracks
 
         return load_tracks(Path(path))
