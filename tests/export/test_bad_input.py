@@ -18,9 +18,9 @@ from tapkit.cli.export import export
 from tapkit.cli.import_ import import_tracks
 from tapkit.errors import StorageError, TapkitError, UsageError
 from tapkit.export import ExportWarning
+from tapkit.export.library import formats
 from tapkit.export.text import NameRule
 from tapkit.types import Queries, Tracks, VideoInfo
-from tapkit.types.formats import formats
 
 pytestmark = pytest.mark.filterwarnings("ignore::tapkit.export.ExportWarning")
 

@@ -13,7 +13,7 @@ from tapkit.cli import options as o
 
 
 def export(
-    tracks: Annotated[Path | None, typer.Argument(help="Tracks (.npz, .zarr).")] = None,
+    tracks: Annotated[Path | None, typer.Argument(help="Tracks (.npz, .zarr, .csv, .parquet).")] = None,
     output: Annotated[Path | None, typer.Argument(help="Where to. [beside the tracks, with the usual ending]")] = None,
     to: Annotated[str | None, typer.Option("--to", "-t", help="Format. [by the ending of the output]")] = None,
     when: Annotated[
@@ -49,8 +49,8 @@ def export(
         raise UsageError("which tracks? tapkit export TRACKS [OUTPUT] --to FORMAT (tapkit export --list)")
     if to is None and output is None:
         raise UsageError("which format? give --to FORMAT or an output file (tapkit export --list)")
+    from tapkit.export import library
     from tapkit.types import Tracks
-    from tapkit.types import formats as library
 
     form: Any = library.by_suffix(output) if to is None and output is not None else library.find(str(to))
     stored = Tracks.load(tracks)
@@ -96,7 +96,7 @@ def read_settings(name: str, known: Mapping[str, Any], pairs: list[str] | None) 
 
 def print_formats() -> None:
     """Name, ending, directions, description and options of every format."""
-    from tapkit.types import formats as library
+    from tapkit.export import library
 
     entries: list[Any] = list(library.formats().values())
     for entry in entries:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def import_tracks(
     file: Annotated[Path, typer.Argument(help="File (or folder) that the program wrote.")],
-    output: Annotated[Path | None, typer.Argument(help="Tracks to write (.npz, .zarr). [FILE.tracks.npz]")] = None,
+    output: Annotated[
+        Path | None, typer.Argument(help="Tracks to write (.npz, .zarr, .csv, .parquet). [FILE.tracks.npz]")
+    ] = None,
     form: Annotated[str | None, typer.Option("--from", "-f", help="Format. [by the ending of FILE]")] = None,
     original: Annotated[
         Path | None, typer.Option("--original", help="The tracks that were exported: what differs is marked as human.")

@@ -88,7 +88,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Format:
-    """One format. Other packages add theirs through entry points (see `tapkit.types.formats`)."""
+    """One format. Other packages add theirs through entry points (see `tapkit.export.library`)."""
 
     name: str
     suffix: str

@@ -263,23 +263,23 @@ class Tracks:
 
         Options common to all formats: when, threshold, gaps, start_frame (see `tapkit.export.format.Format.write`).
         """
-        from tapkit.types import formats
+        from tapkit.export import library
 
-        return (formats.by_suffix(path) if format is None else formats.find(format)).write(self, path, **options)
+        return (library.by_suffix(path) if format is None else library.find(format)).write(self, path, **options)
 
     @classmethod
     def read(cls, path: str | Path, format: str | None = None, **options: Any) -> Tracks:
         """Read what another program wrote, human keyframes marked (see `tapkit.export.format.Format.read`)."""
-        from tapkit.types import formats
+        from tapkit.export import library
 
-        return (formats.by_suffix(path) if format is None else formats.find(format)).read(path, **options)
+        return (library.by_suffix(path) if format is None else library.find(format)).read(path, **options)
 
     def __getattr__(self, name: str) -> Callable[..., Path]:
         """`tracks.to_FORMAT(path, **options)` for every format there is, those of other packages too."""
         if name.startswith("to_"):
-            from tapkit.types import formats
+            from tapkit.export import library
 
             wanted = name.removeprefix("to_").replace("_", "-")
-            if wanted in formats.formats():
-                return partial(formats.find(wanted).write, self)
+            if wanted in library.formats():
+                return partial(library.find(wanted).write, self)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
