@@ -52,7 +52,7 @@ def export(
     from tapkit.export import library
     from tapkit.types import Tracks
 
-    form: Any = library.by_suffix(output) if to is None and output is not None else library.find(str(to))
+    form = library.by_suffix(output) if to is None and output is not None else library.find(str(to))
     stored = Tracks.load(tracks)
     if points:
         stored = stored[[name.strip() for name in points.split(",")]]
@@ -78,13 +78,12 @@ def beside(tracks: Path, name: str, suffix: str) -> Path:
 def read_settings(name: str, known: Mapping[str, Any], pairs: list[str] | None) -> dict[str, Any]:
     """NAME=VALUE pairs, each value made by the option that the format declares."""
     from tapkit.errors import UsageError
+    from tapkit.parsing import parse_pairs
 
     chosen: dict[str, Any] = {}
-    for pair in pairs or ():
-        option, equals, value = pair.partition("=")
-        option = option.strip().replace("-", "_")
-        if not equals or option not in known:
-            raise UsageError(f"{name} has the options {', '.join(known) or '(none)'}: --set NAME=VALUE, got {pair!r}")
+    for option, value in parse_pairs(pairs).items():
+        if option not in known:
+            raise UsageError(f"{name} has no option {option!r}; it has {', '.join(known) or 'none'}")
         try:
             chosen[option] = known[option].kind(value)
         except UsageError:
@@ -98,7 +97,7 @@ def print_formats() -> None:
     """Name, ending, directions, description and options of every format."""
     from tapkit.export import library
 
-    entries: list[Any] = list(library.formats().values())
+    entries = list(library.formats().values())
     for entry in entries:
         ways = "export, import" if entry.reader else "export"
         print(f"{entry.name:<16} {entry.suffix:<13} {ways:<15} {entry.description}")

@@ -63,11 +63,11 @@ def import_tracks(
 
 def _info(video: str | None, size: str | None, fps: str | None, frames: int | None) -> VideoInfo | None:
     """Facts of the video that the options give; None if they give none."""
-    import re
     from fractions import Fraction
 
     from tapkit.errors import UsageError
     from tapkit.export.text import parse_rate
+    from tapkit.parsing import parse_size
     from tapkit.types import VideoInfo
 
     if video is not None:
@@ -79,7 +79,5 @@ def _info(video: str | None, size: str | None, fps: str | None, frames: int | No
         if fps is not None or frames is not None:
             raise UsageError("--fps and --frames go with --size")
         return None
-    match = re.fullmatch(r"(\d+)\s*[xX×]\s*(\d+)", size)
-    if match is None:
-        raise UsageError(f"--size takes WIDTHxHEIGHT such as 1920x1080, got {size!r}")
-    return VideoInfo(int(match[1]), int(match[2]), Fraction(25) if fps is None else parse_rate(fps), frames)
+    height, width = parse_size(size)
+    return VideoInfo(width, height, Fraction(25) if fps is None else parse_rate(fps), frames)

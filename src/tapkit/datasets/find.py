@@ -48,9 +48,9 @@ def open_dataset(where: str | Path) -> Dataset:
     path = Path(where)
     if not path.exists():
         raise StorageError(f"{path} does not exist; a benchmark is a folder or file, or 'tiny'")
-    own = (_file,) if path.is_file() else _FOLDERS
-    last = () if path.is_file() else (_csv,)  # any .csv would do for it
-    for make in (*own, *_plugins().values(), *last):
+    theirs = tuple(_plugins().values())
+    makers = (_file, *theirs) if path.is_file() else (*_FOLDERS, *theirs, _csv)  # any .csv would do for the last
+    for make in makers:
         dataset = make(path)
         if dataset is not None:
             return dataset
@@ -72,7 +72,7 @@ def _plugins() -> dict[str, Maker]:
 def _of_plugin(name: str, path: Path) -> Dataset:
     if not path.exists():
         raise StorageError(f"{path} does not exist")
-    dataset = _plugins()[name](path)
+    dataset: Dataset | None = _plugins()[name](path)
     if dataset is None:
         raise StorageError(f"{path} holds nothing that {name} recognises")
     return dataset

@@ -1,6 +1,6 @@
 """The file formats by name: tapkit's own, and those that other packages add.
 
-A package adds formats by declaring, in the entry-point group `tapkit.formats`, a mapping from names to `FileFormat`s;
+A package adds formats by declaring, in the entry-point group `tapkit.formats`, a mapping from names to `Format`s;
 `tracks.to_nuke(path)` writes the format "nuke", whoever brought it. Tapkit's own are imported plainly, so that they are
 there however the package was put on the path.
 """
@@ -11,7 +11,6 @@ import difflib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
 
 from tapkit import plugins
 from tapkit.errors import UsageError
@@ -30,30 +29,12 @@ from tapkit.export import (
     tables,
     tapvid,
 )
-from tapkit.types import Tracks
+from tapkit.export.format import Format
 
 GROUP = "tapkit.formats"
 
 
-class FileFormat(Protocol):
-    """A format that tracks can be written in, and perhaps read from."""
-
-    @property
-    def name(self) -> str:
-        """As in `tracks.to_NAME` and `--to NAME`; words are joined by "-" (by "_" in the method)."""
-
-    @property
-    def suffix(self) -> str:
-        """Usual ending of a file; "/" for a folder."""
-
-    def write(self, tracks: Tracks, path: str | Path, **options: Any) -> Path:
-        """Write `tracks`; returns the path."""
-
-    def read(self, path: str | Path, **options: Any) -> Tracks:
-        """Read what a program wrote; UsageError where a format is for writing only."""
-
-
-FORMATS: Mapping[str, FileFormat] = {
+FORMATS: Mapping[str, Format] = {
     entry.name: entry
     for entry in (
         nuke.NUKE, nuke.NUKE_SCRIPT, nuke.NUKE_CORNERPIN,
@@ -71,7 +52,7 @@ FORMATS: Mapping[str, FileFormat] = {
 
 
 @cache
-def formats() -> dict[str, FileFormat]:
+def formats() -> dict[str, Format]:
     """All formats by name: tapkit's own, then those of other packages, which cannot replace them."""
     found = dict(FORMATS)
     for _, theirs in plugins.load(GROUP):
@@ -80,7 +61,7 @@ def formats() -> dict[str, FileFormat]:
     return found
 
 
-def find(name: str) -> FileFormat:
+def find(name: str) -> Format:
     """The format of that name; the error names the nearest ones."""
     known = formats()
     if name not in known:
@@ -89,7 +70,7 @@ def find(name: str) -> FileFormat:
     return known[name]
 
 
-def by_suffix(path: str | Path) -> FileFormat:
+def by_suffix(path: str | Path) -> Format:
     """The format that files with this ending have; an error if none does, or several do and none is called by it."""
     path = Path(path)
     ending = path.suffix.lower()

@@ -60,7 +60,7 @@ def _found(content: table.Table, context: Context) -> Found:
     head = content.head
     return Found(
         content.names, content.point, content.frame, content.xy, content.visible, content.confidence, human,
-        first=None if head is None else head.first, video=content.video(), source=head and head.source,
+        first=None if head is None else head.first, video=content.video(), source=None if head is None else head.source,
         query=content.query,
     )  # fmt: skip
 

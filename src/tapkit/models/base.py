@@ -17,10 +17,8 @@ from typing import Any, NamedTuple, Protocol, Self
 import torch
 from torch import Tensor
 
+from tapkit.coords import Size as Size  # models import it from here
 from tapkit.types import ModelCard
-
-Size = tuple[int, int]
-"""(height, width)."""
 
 
 class Prediction(NamedTuple):
