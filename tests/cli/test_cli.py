@@ -141,7 +141,11 @@ def test_bench_measures(folder: Path) -> None:
         (["track", "SHOT", "-o", "/proc/none/a.npz"], 6, "cannot write"),
         (["trak", "SHOT"], 2, "did you mean 'track'"),
         (["info", "SHOT/1001.txt"], 3, "1001.txt"),
-        (["bench", "--size", "big"], 2, "WIDTHxHEIGHT"),
+        (["bench", "-m", "lucas-kanade", "--size", "big"], 2, "--size takes WIDTHxHEIGHT such as 1920x1080, got 'big'"),
+        (["synth", "OUT", "--size", "12"], 2, "--size takes WIDTHxHEIGHT"),
+        (["import", "SHOT/1001.png", "--from", "3de", "--size", "0x5"], 2, "--size takes WIDTHxHEIGHT"),
+        (["eval", "tiny", "-m", "lucas-kanade", "--resolution", "12"], 2, "native, model or HEIGHTxWIDTH"),
+        (["bench", "-m", "lucas-kanade", "--set", "=3"], 2, "--set takes NAME=VALUE, got '=3'"),
     ],
 )
 def test_what_goes_wrong_is_one_sentence_and_an_exit_code(
