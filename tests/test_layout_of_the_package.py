@@ -22,3 +22,16 @@ def test_size_is_defined_once() -> None:
 
 def test_entry_points_are_read_in_one_place() -> None:
     assert set(lines_with(r"\bmetadata\.entry_points\(")) == {"plugins.py"}
+
+
+def test_files_are_put_in_place_by_storage() -> None:
+    """`weights.py` resumes downloads, so its partial files must survive a failure; training has a rotation of its own."""
+    renaming = {
+        name for name in lines_with(r"\bos\.(replace|rename)\(|\bshutil\.move\(") if not name.startswith("train/")
+    }
+    assert renaming == {"storage.py", "weights.py"}
+
+
+def test_tables_are_formatted_and_parsed_in_one_place() -> None:
+    """Comma-separated tracks: the format DLTdv has its own layout, queries and benchmarks are other things."""
+    assert set(lines_with(r"\bparquet\.(read_table|ParquetWriter|write_table)\(")) == {"types/table.py"}
