@@ -25,7 +25,7 @@ def test_entry_points_are_read_in_one_place() -> None:
 
 
 def test_files_are_put_in_place_by_storage() -> None:
-    """`weights.py` resumes downloads, so its partial files must survive a failure; training has a rotation of its own."""
+    """`weights.py` resumes downloads, so its partial files must survive a failure; training rotates its checkpoints."""
     renaming = {
         name for name in lines_with(r"\bos\.(replace|rename)\(|\bshutil\.move\(") if not name.startswith("train/")
     }
