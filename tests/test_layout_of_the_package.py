@@ -24,12 +24,18 @@ def test_entry_points_are_read_in_one_place() -> None:
     assert set(lines_with(r"\bmetadata\.entry_points\(")) == {"plugins.py"}
 
 
-def test_files_are_put_in_place_by_storage() -> None:
-    """`weights.py` resumes downloads, so its partial files must survive a failure; training rotates its checkpoints."""
+RENAMES = {
+    "storage.py": "it is the one",
+    "weights.py": "a download is resumed: what a failure leaves must stay",
+    "sinks/table.py": "a working file that grows while a run lasts, not a result",
+}
+
+
+def test_results_are_put_in_place_by_storage() -> None:
     renaming = {
         name for name in lines_with(r"\bos\.(replace|rename)\(|\bshutil\.move\(") if not name.startswith("train/")
     }
-    assert renaming == {"storage.py", "weights.py"}
+    assert renaming <= set(RENAMES)
 
 
 def test_tables_are_formatted_and_parsed_in_one_place() -> None:
