@@ -10,7 +10,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import shutil
 import sys
 import urllib.error
 import urllib.request
@@ -21,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tapkit import jax_weights
+from tapkit import jax_weights, storage
 from tapkit.errors import WeightsError
 from tapkit.types import ModelCard
 
@@ -122,8 +121,12 @@ def _download(card: ModelCard, report: Report | None) -> Path:
         raise WeightsError(
             f"what {card.weights_url} sent is not the published file (SHA-256 {digest[:12]}...); try again"
         )
-    shutil.move(partial, target)
-    _note(target, digest)
+    try:
+        # Not `storage.atomic`: what a broken download has left is to stay, so that the next one resumes it.
+        os.replace(partial, target)
+        _note(target, digest)
+    except OSError as error:
+        raise WeightsError(f"the weights of {card.id} could not be stored: {error.strerror or error}") from error
     return target
 
 
@@ -136,7 +139,7 @@ def _index(path: Path) -> dict[str, Any]:
 
 def _note(path: Path, digest: str) -> None:
     entries = {**_index(path), path.name: {"bytes": path.stat().st_size, "sha256": digest}}
-    (path.parent / "index.json").write_text(json.dumps(entries, indent=1))
+    storage.write_text(path.parent / "index.json", json.dumps(entries, indent=1))
 
 
 def _check(card: ModelCard, path: Path) -> None:

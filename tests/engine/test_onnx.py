@@ -89,5 +89,5 @@ def test_models_without_graphs_and_unwritable_folders_are_refused(folder: Path, 
     with pytest.raises(UsageError, match="tapir cannot be exported"):
         export(SimpleNamespace(card=TAPIR), tmp_path)  # type: ignore[arg-type]
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(StorageError, match="cannot write"):
         export(model((64, 64)), tmp_path / "file" / "inside")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from tapkit import storage
 from tapkit.errors import StorageError
 
 # A snapshot larger than this is only written when the run is interrupted: writing it again and again would cost
@@ -114,6 +114,9 @@ class Checkpoint:
             return {}
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        temporary = self.folder / f".{name}"
-        temporary.write_text(json.dumps(content, default=str))
-        os.replace(temporary, self.folder / name)
+        file = storage.Replacement(self.folder / name)
+        try:
+            file.partial.write_text(json.dumps(content, default=str))
+            file.commit()
+        finally:
+            file.discard()

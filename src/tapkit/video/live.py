@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tapkit.coords import Size
 from tapkit.errors import UsageError, VideoError, VideoWarning, require
 from tapkit.types import VideoInfo
-from tapkit.video.base import Frame, Size, Source
+from tapkit.video.base import Frame, Source
 
 PATIENCE = 10.0
 """Seconds without a new frame after which a camera or a stream counts as gone."""

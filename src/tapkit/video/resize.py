@@ -14,8 +14,7 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-Size = tuple[int, int]
-"""(height, width)."""
+from tapkit.coords import Size
 
 EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 """Without the two rounding flags swscale darkens RGB output by nearly 2 grey levels of 255 when it scales."""
