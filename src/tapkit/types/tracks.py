@@ -32,8 +32,9 @@ class Provenance:
 
     @classmethod
     def of(cls, card: ModelCard, version: str, weights_sha256: str = "", **options: Any) -> Provenance:
-        """The provenance of a call to the model of `card`."""
-        return cls(card.id, weights_sha256, version, options, card.visible_rule, card.visible_threshold)
+        """The provenance of a call to the model of `card`. Tuples among the options become lists, as in JSON."""
+        plain = {name: _plain(value) for name, value in options.items()}
+        return cls(card.id, weights_sha256, version, plain, card.visible_rule, card.visible_threshold)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -45,6 +46,13 @@ class Provenance:
             "visible_rule": self.visible_rule,
             "visible_threshold": self.visible_threshold,
         }
+
+
+def _plain(value: Any) -> Any:
+    """An option as JSON would give it back."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, (tuple, list)) else value
 
 
 class FrameResult(NamedTuple):
