@@ -48,13 +48,6 @@ class Provenance:
         }
 
 
-def _plain(value: Any) -> Any:
-    """An option as JSON would give it back."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, (tuple, list)) else value
-
-
 class FrameResult(NamedTuple):
     """What a session says about one frame: rows belong to `ids`, positions are in original video pixels."""
 
@@ -286,3 +279,10 @@ class Tracks:
             if wanted in formats.formats():
                 return partial(formats.find(wanted).write, self)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+def _plain(value: Any) -> Any:
+    """An option as JSON would give it back."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, (tuple, list)) else value
