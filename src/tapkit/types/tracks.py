@@ -33,8 +33,9 @@ class Provenance:
 
     @classmethod
     def of(cls, card: ModelCard, version: str, weights_sha256: str = "", **options: Any) -> Provenance:
-        """The provenance of a call to the model of `card`."""
-        return cls(card.id, weights_sha256, version, options, card.visible_rule, card.visible_threshold)
+        """The provenance of a call to the model of `card`. Tuples among the options become lists, as in JSON."""
+        plain = {name: _plain(value) for name, value in options.items()}
+        return cls(card.id, weights_sha256, version, plain, card.visible_rule, card.visible_threshold)
 
     def score(self, visible: np.ndarray, confidence: np.ndarray) -> np.ndarray:
         """What the model's authors threshold: visible, or visible x confidence."""
@@ -282,3 +283,10 @@ class Tracks:
             if wanted in library.formats():
                 return partial(library.find(wanted).write, self)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+def _plain(value: Any) -> Any:
+    """An option as JSON would give it back."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, (tuple, list)) else value
