@@ -1,7 +1,7 @@
 """What other packages add to tapkit: entry points, loaded when they are first needed.
 
-Groups: `tapkit.formats` (file formats) and `tapkit.datasets` (readers of benchmarks). Tapkit's own are never found in
-this way, but imported plainly: they are there however the package was put on the path.
+Groups: `tapkit.cards` (trackers), `tapkit.formats` (file formats) and `tapkit.datasets` (readers of benchmarks).
+tapkit's own are never found in this way, but imported plainly: they are there however the package was put on the path.
 """
 
 from __future__ import annotations
