@@ -617,33 +617,7 @@ class Fault(NamedTuple):
     what: str
 
 
-KNOWN_FAULTS = (
-    Fault(
-        "restored with points just added",
-        frozenset({"bootstapir-causal", "lucas-kanade", "strand", "tapir-causal", "tapnext", "tapnext-pp"}),
-        "a session's state forgets the answers it owes: of a point added on the last frame stepped, the one there",
-    ),
-    Fault(
-        "a state fits into safetensors",
-        frozenset({"bootstapir-causal", "cotracker2", "cotracker3-online", "tapir-causal"}),
-        "a session's state holds tensors that are not contiguous, which safetensors refuses",
-    ),
-    Fault(
-        "a state stays as it was",
-        frozenset({"cotracker2", "cotracker3-online"}),
-        "a session's state holds views of the window, which the next steps overwrite",
-    ),
-    Fault(
-        "session equals offline",
-        frozenset({"locotrack-base", "locotrack-small", "tapnext", "tapnext-pp"}),
-        "a live session given full-size frames resizes them in another way than an offline run",
-    ),
-    Fault(
-        "directions answer their frames",
-        frozenset({"bootstapir-causal", "lucas-kanade", "pips", "pips2", "strand", "tapir-causal"}),
-        'direction="backward" ends the table at the last query instead of the end of the clip',
-    ),
-)
+KNOWN_FAULTS: tuple[Fault, ...] = ()
 """Each is a strict expected failure: who repairs it removes it here."""
 
 

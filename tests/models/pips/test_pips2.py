@@ -15,7 +15,7 @@ from tapkit.models.pips.network import Features
 from tapkit.models.pips.network2 import Pips2, Templates, TemporalConv, normed, padded, windows
 from tapkit.models.pips.tracker2 import Pips2Model, build
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+sys.path.insert(0, str(Path(__file__).parents[3] / "tools"))
 from check_parity import shared_parity
 from parity import Parity
 

@@ -14,7 +14,7 @@ from tapkit.models.pips.network import Features, Pips, Window, chain, next_start
 from tapkit.models.pips.tracker import PipsModel, build
 from tapkit.nn.packed import unpack
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+sys.path.insert(0, str(Path(__file__).parents[3] / "tools"))
 from check_parity import shared_parity
 from parity import Parity
 
