@@ -1,5 +1,6 @@
 """The registry: which trackers there are. Cards are data; a model is only imported when it is built.
 
+The families' cards are the CARDS of `models/FAMILY/card.py`.
 Other packages add trackers through the entry-point group "tapkit.cards": each entry point names a tuple of cards.
 """
 
@@ -13,8 +14,8 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any
 
+from tapkit import models
 from tapkit.errors import UsageError
-from tapkit.models import cards as card_package
 from tapkit.types import ModelCard
 
 DEFAULT = "strand"
@@ -25,9 +26,10 @@ DEFAULT = "strand"
 def cards() -> Mapping[str, ModelCard]:
     """All cards by id, sorted."""
     found: dict[str, ModelCard] = {}
-    for module in pkgutil.iter_modules(card_package.__path__):
-        for card in import_module(f"{card_package.__name__}.{module.name}").CARDS:
-            found[card.id] = card
+    for module in pkgutil.iter_modules(models.__path__):
+        if module.ispkg:
+            for card in import_module(f"{models.__name__}.{module.name}.card").CARDS:
+                found[card.id] = card
     for plugin in entry_points(group="tapkit.cards"):
         for card in plugin.load():
             found.setdefault(card.id, card)

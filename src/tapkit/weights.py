@@ -14,6 +14,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,21 @@ def find(card: ModelCard) -> Path | None:
     if card.weights_file is None:
         return None
     if card.weights_built_in:
-        return Path(__file__).parent / "models" / "weights" / card.weights_file
+        return _family_folder(card) / card.weights_file
     names = [card.weights_file, str(Path(card.weights_file).with_suffix(".safetensors"))]
     for folder in [*offline_folders(), cache_folder() / "weights"]:
         for name in names:
             if (folder / name).is_file():
                 return folder / name
     return None
+
+
+def _family_folder(card: ModelCard) -> Path:
+    """The folder of the package that builds the model; nothing of the model itself is imported."""
+    package = find_spec(card.factory.partition(":")[0].rpartition(".")[0])
+    if package is None or not package.submodule_search_locations:
+        raise WeightsError(f"{card.id} is not installed as it should be: there is no package for {card.factory}")
+    return Path(next(iter(package.submodule_search_locations)))
 
 
 def obtain(card: ModelCard, report: Report | None = None) -> Path:

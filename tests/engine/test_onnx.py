@@ -13,10 +13,10 @@ import torch
 
 from tapkit.engine.onnx_export import export
 from tapkit.errors import StorageError, UsageError
-from tapkit.models.cards.tapir import TAPIR, TAPIR_CAUSAL
-from tapkit.models.tapir import Tapir, TapirConfig
-from tapkit.models.tapir_causal import CausalTapir
-from tapkit.models.tapir_model import choose
+from tapkit.models.tapir.card import TAPIR, TAPIR_CAUSAL
+from tapkit.models.tapir.causal import CausalTapir
+from tapkit.models.tapir.network import Tapir, TapirConfig
+from tapkit.models.tapir.tracker import choose
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")

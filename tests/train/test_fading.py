@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from tapkit.models.strand_network import Maps, Points
+from tapkit.models.strand.network import Maps, Points
 from tapkit.train.unroll import Fading
 
 CPU = torch.device("cpu")

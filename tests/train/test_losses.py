@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tapkit.models.strand_network import Step
+from tapkit.models.strand.network import Step
 from tapkit.train.config import Stage, TrainConfig
 from tapkit.train.losses import PARTS, Truth, cell_entropy, frame_losses, huber, mean_where, weighted
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from tapkit.models.strand_network import Maps, Network
+from tapkit.models.strand.network import Maps, Network
 from tapkit.train.config import Stage
 from tapkit.train.lesson import Lesson
 from tapkit.train.pairs import pair_losses

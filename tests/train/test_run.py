@@ -17,7 +17,7 @@ import torch
 
 from tapkit import weights
 from tapkit.errors import StorageError, UsageError
-from tapkit.models.strand import build
+from tapkit.models.strand.tracker import build
 from tapkit.train import checkpoint
 from tapkit.train.config import PRESETS, Stage, TrainConfig, preset
 from tapkit.train.loop import Diverged, RunOptions, Trainer

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tapkit.errors import StorageError, TapkitError
-from tapkit.models.strand_network import Network
+from tapkit.models.strand.network import Network
 from tapkit.weights import match
 
 Tensors = dict[str, Tensor]

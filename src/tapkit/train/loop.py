@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tapkit.errors import TapkitError, UsageError
-from tapkit.models.strand_network import Network, StrandConfig
+from tapkit.models.strand.network import Network, StrandConfig
 from tapkit.nn.precision import feature_dtype
 from tapkit.train import checkpoint
 from tapkit.train.config import Stage, TrainConfig

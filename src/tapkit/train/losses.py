@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tapkit.models.strand_network import STRIDES, Step, to_cells
+from tapkit.models.strand.network import STRIDES, Step, to_cells
 from tapkit.train.config import TrainConfig
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tapkit.models.strand_network import STRIDES, Network, to_cells
+from tapkit.models.strand.network import STRIDES, Network, to_cells
 from tapkit.nn.sampling import blend, integer_patch
 from tapkit.train.lesson import Lesson
 from tapkit.train.losses import cell_entropy

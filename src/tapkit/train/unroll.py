@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tapkit.models.strand_network import Maps, Network, Points, Step, follow
+from tapkit.models.strand.network import Maps, Network, Points, Step, follow
 from tapkit.nn.alignment import grey_pyramid
 from tapkit.train.config import TrainConfig
 from tapkit.train.lesson import Lesson, Queries

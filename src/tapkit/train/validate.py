@@ -10,7 +10,7 @@ import torch
 
 from tapkit.datasets.folder import FolderDataset
 from tapkit.metrics.tapvid import tapvid_metrics
-from tapkit.models.strand_network import Network
+from tapkit.models.strand.network import Network
 from tapkit.train.config import Stage
 from tapkit.train.data import whole_clip
 from tapkit.train.lesson import VALIDATION, Lesson, Lessons, Queries
