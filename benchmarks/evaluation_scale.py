@@ -23,8 +23,8 @@ from tapkit.datasets.frames import ArrayFrames
 from tapkit.datasets.tapvid import TapVidPickles, write_tapvid
 from tapkit.evaluation.protocol import Protocol
 from tapkit.evaluation.report import html
-from tapkit.evaluation.result import write_text
 from tapkit.evaluation.run import Contestant, Step, evaluate
+from tapkit.storage import write_text
 from tapkit.types import ModelCard, Tracks, VideoInfo
 
 SIZE, FRAMES, TRACKS = (96, 128), 24, 12

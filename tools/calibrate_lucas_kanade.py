@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tapkit.models.lucas_kanade import evidence
-from tapkit.models.lucas_kanade.evidence import Evidence
-from tapkit.models.lucas_kanade.tracker import LucasKanade, LucasKanadeConfig
+from tapkit.models.lucas_kanade.evidence import Evidence, features
+from tapkit.models.lucas_kanade.tracker import LucasKanade, LucasKanadeOptions
 
 HEIGHT, WIDTH, FRAMES, POINTS = 360, 480, 48, 96
 
@@ -100,7 +99,7 @@ def collect(clips: int, photos: list[Path]) -> tuple[list[np.ndarray], list[np.n
     scale = np.array([256 / WIDTH, 256 / HEIGHT])
     for _ in range(clips):
         frames, xy, visible = made_clip(rng, photos)
-        model = Observer(LucasKanadeConfig())
+        model = Observer(LucasKanadeOptions())
         state = model.start((HEIGHT, WIDTH))
         for t, image in enumerate(frames):
             new = torch.from_numpy(xy[:, 0]).float() if t == 0 else torch.zeros(0, 2)
@@ -109,7 +108,7 @@ def collect(clips: int, photos: list[Path]) -> tuple[list[np.ndarray], list[np.n
                 continue
             error = np.linalg.norm((prediction.xy.numpy() - xy[:, t]) * scale, axis=-1)
             targets = np.stack([visible[:, t], error < 8], 1).astype(float)
-            right, away = evidence.features(model.seen)
+            right, away = features(model.seen)
             tracked = model.seen.tracked.numpy()
             followed.append(np.concatenate([right, targets], 1)[tracked])
             lost.append(np.concatenate([away, targets], 1)[~tracked])

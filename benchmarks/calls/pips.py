@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from calls import frames, queries
-from tapkit.models.pips.tracker import build_pips
+from tapkit.models.pips.tracker import build
 
 REFERENCE = "pips"
 
 
 def reference_call(parity: Any, **options: Any) -> Callable[[], Any]:
     """Encoding of 8 frames and one window for 64 points on the first."""
-    network = build_pips(parity.weights("pips"), **{"input_size": None, **options}).network
+    network = build(parity.weights("pips"), **{"input_size": None, **options}).network
     clip, points = frames(parity, 8), queries(parity)[:, 1:] / network.config.stride
     index = torch.arange(8).expand(len(points), -1)
     return lambda: network.window(network.encode(clip), index, points)

@@ -15,11 +15,13 @@ from tapkit._version import __version__
 
 if TYPE_CHECKING:
     from tapkit.api import draw, load, open_video, track, track_dense
+    from tapkit.engine.control import Control
+    from tapkit.engine.run import run
     from tapkit.engine.session import Session
     from tapkit.engine.tracker import Tracker
     from tapkit.errors import TapkitError
     from tapkit.registry import cards
-    from tapkit.types import FrameResult, ModelCard, Provenance, Queries, Tracks, VideoInfo
+    from tapkit.types import FrameResult, Keyframes, ModelCard, Provenance, Queries, Tracks, VideoInfo
 
 _HOME = {
     "draw": "tapkit.api",
@@ -27,11 +29,14 @@ _HOME = {
     "open_video": "tapkit.api",
     "track": "tapkit.api",
     "track_dense": "tapkit.api",
+    "Control": "tapkit.engine.control",
+    "run": "tapkit.engine.run",
     "Session": "tapkit.engine.session",
     "Tracker": "tapkit.engine.tracker",
     "TapkitError": "tapkit.errors",
     "cards": "tapkit.registry",
     "FrameResult": "tapkit.types",
+    "Keyframes": "tapkit.types",
     "ModelCard": "tapkit.types",
     "Provenance": "tapkit.types",
     "Queries": "tapkit.types",
@@ -40,7 +45,9 @@ _HOME = {
 }
 
 __all__ = [
+    "Control",
     "FrameResult",
+    "Keyframes",
     "ModelCard",
     "Provenance",
     "Queries",
@@ -54,6 +61,7 @@ __all__ = [
     "draw",
     "load",
     "open_video",
+    "run",
     "track",
     "track_dense",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,12 @@ import torch
 
 from tapkit import registry
 from tapkit import weights as stored
-from tapkit.engine.offline import Direction, Progress
+from tapkit.engine.control import Control, Progress
+from tapkit.engine.offline import Direction
 from tapkit.engine.tracker import Tracker
 from tapkit.errors import UsageError
-from tapkit.types import Queries, Tracks
+from tapkit.sinks.base import Sink
+from tapkit.types import Keyframes, Queries, Tracks
 from tapkit.video import open_video
 from tapkit.video.base import Source
 from tapkit.video.using import using
@@ -83,7 +85,12 @@ def make_queries(
     frame: int = 0,
     seed: int = 0,
 ) -> Queries:
-    """Points for a video: `queries` themselves, and/or a grid, a mask, corners or random points of `frame`."""
+    """Points for a video: `queries` themselves, and/or a grid, a mask, corners or random points of `frame`.
+
+    Corners of a live source are those of the frame that it will give next, which is not lost by it.
+    """
+    if isinstance(queries, Tracks):
+        queries = queries.queries
     parts = [] if queries is None else [Queries.of(queries)]
     size = source.info.size
     if grid is not None:
@@ -94,7 +101,7 @@ def make_queries(
             raise UsageError(f"the mask is {mask.shape[1]}x{mask.shape[0]}, the video {size[1]}x{size[0]}")
         parts.append(Queries.mask(mask, count=None, step=max(round((mask != 0).sum() ** 0.5 / 24), 1), frame=frame))
     if corners is not None:
-        parts.append(Queries.corners(source.read(frame).image, corners, frame))
+        parts.append(Queries.corners(_picture(source, frame), corners, frame))
     if random is not None:
         parts.append(Queries.random(size, random, np.random.default_rng(seed), frame=frame))
     if len(parts) == 1:
@@ -102,6 +109,15 @@ def make_queries(
     joined = [p.with_ids(np.arange(len(p))) for p in parts]
     first = np.cumsum([0] + [len(p) for p in joined])
     return Queries.join([p.with_ids(start + np.arange(len(p))) for start, p in zip(first, joined, strict=False)])
+
+
+def _picture(source: Source, frame: int) -> np.ndarray:
+    if not source.live:
+        return source.read(frame).image
+    first = source.peek()
+    if first.index != frame:
+        raise UsageError(f"corners of a live source are those of the frame that comes next, {first.index}, not {frame}")
+    return first.image
 
 
 def track(
@@ -118,7 +134,10 @@ def track(
     memory: str | int | None = None,
     device: str | torch.device = "auto",
     weights: str | Path | Mapping[str, Any] | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    keyframes: Keyframes | None = None,
+    sinks: Sequence[Sink] = (),
+    control: Control | None = None,
     **options: Any,
 ) -> Tracks:
     """Track points through a video.
@@ -128,20 +147,26 @@ def track(
 
     Args:
         video: a file, a folder or pattern of images, an array or tensor, an iterator of frames, a `Source`.
-        queries: rows (t, x, y) or `Queries`: frame, and position in pixels, corner origin.
+        queries: rows (t, x, y) or `Queries`: frame, and position in pixels, corner origin. Or `Tracks`: their points
+            are tracked again, through the keyframes that a human set.
         grid, mask, corners, random: points of `frame` instead, or as well: a regular grid of that many points a
             side, the inside of a mask [H,W], that many corners, that many random points.
         direction: "both" (from each query's frame to both ends), "forward", "backward".
         memory: a budget such as "2GB".
         device, weights, options: see `load`.
         progress: called after every frame with a `Progress`.
+        keyframes, sinks, control: see `Tracker.track`.
     """
     if queries is None and grid is None and mask is None and corners is None and random is None:
         raise UsageError("say which points: queries=[(t, x, y), ...], grid=, mask=, corners= or random=")
-    tracker = load(model, weights, device, **options)
-    with using(video) as source:
+    if keyframes is None and isinstance(queries, Tracks):
+        keyframes = queries.keyframes()
+    with using(video) as source:  # first of all: a name mistyped must not cost a download of weights
+        tracker = load(model, weights, device, **options)
         points = make_queries(source, queries, grid=grid, mask=mask, corners=corners, random=random, frame=frame)
-        return tracker.track(source, points, direction, memory, progress)
+        return tracker.track(
+            source, points, direction, memory, progress, keyframes=keyframes, sinks=sinks, control=control
+        )
 
 
 def track_dense(
@@ -155,13 +180,14 @@ def track_dense(
     direction: Direction = "both",
     device: str | torch.device = "auto",
     weights: str | Path | Mapping[str, Any] | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    control: Control | None = None,
     **options: Any,
 ) -> Path:
     """Track every pixel (or every `step`-th) of one frame through the clip; the result is streamed to a zarr folder.
 
     Args:
-        video, device, weights, options: as for `track`.
+        video, device, weights, options, progress, control: as for `track`.
         frame: whose pixels are tracked.
         path: a .zarr folder; by default VIDEO.dense.zarr beside the video file.
         step: pixels between two points.
@@ -176,9 +202,9 @@ def track_dense(
         if not isinstance(video, str | Path) or not Path(video).is_file():
             raise UsageError("say where the dense result goes: path='clip.dense.zarr'")
         path = Path(video).with_suffix(".dense.zarr")
-    return dense.track_dense(
-        load(model, weights, device, **options), video, path, frame, step, memory, direction, progress
-    )
+    with using(video) as source:
+        tracker = load(model, weights, device, **options)
+        return dense.track_dense(tracker, source, path, frame, step, memory, direction, progress, control)
 
 
 def draw(video: Any, tracks: Tracks, path: str | Path, **style: Any) -> Path:

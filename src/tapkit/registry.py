@@ -1,37 +1,45 @@
 """The registry: which trackers there are. Cards are data; a model is only imported when it is built.
 
-The families' cards are the CARDS of `models/FAMILY/card.py`.
 Other packages add trackers through the entry-point group "tapkit.cards": each entry point names a tuple of cards.
 """
 
 from __future__ import annotations
 
+import inspect
 import pkgutil
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tapkit import models
+from tapkit import plugins
 from tapkit.errors import UsageError
 from tapkit.types import ModelCard
 
+if TYPE_CHECKING:
+    from tapkit.models.options import Field
+
 DEFAULT = "strand"
 """The tracker used where none is named."""
+
+
+FAMILIES = ("tapkit.models", "tapkit.flow", "tapkit.per_video")
+"""Rooms whose folders are families of trackers; the cards of each are in its `card.py`, which imports no network."""
 
 
 @cache
 def cards() -> Mapping[str, ModelCard]:
     """All cards by id, sorted."""
     found: dict[str, ModelCard] = {}
-    for module in pkgutil.iter_modules(models.__path__):
-        if module.ispkg:
-            for card in import_module(f"{models.__name__}.{module.name}.card").CARDS:
-                found[card.id] = card
-    for plugin in entry_points(group="tapkit.cards"):
-        for card in plugin.load():
+    for room in FAMILIES:
+        for family in pkgutil.iter_modules(import_module(room).__path__):
+            if family.ispkg and find_spec(f"{room}.{family.name}.card") is not None:
+                for card in import_module(f"{room}.{family.name}.card").CARDS:
+                    found[card.id] = card
+    for _, more in plugins.load("tapkit.cards"):
+        for card in more:
             found.setdefault(card.id, card)
     return MappingProxyType(dict(sorted(found.items())))
 
@@ -48,15 +56,28 @@ def card(model: str) -> ModelCard:
     raise UsageError(f"there is no tracker {model!r}{hint} (known: {', '.join(known)})")
 
 
+def options(model: str) -> list[Field]:
+    """What may be chosen of a tracker: names, types, defaults as this id has them, what they do."""
+    chosen = card(model)
+    if not chosen.options:
+        return []
+    listed: list[Field] = _named(chosen.options).listed()
+    return [field._replace(default=chosen.defaults.get(field.name, field.default)) for field in listed]
+
+
 def build(model: str, weights: Mapping[str, Any] | None = None, **options: Any) -> Any:
     """The model of that id: a `tapkit.models.base.Model`. Raises `UsageError` for an option it does not have."""
     chosen = card(model)
-    module, _, function = chosen.factory.partition(":")
-    factory = getattr(import_module(module), function)
+    factory = _named(chosen.factory)
+    given = {**chosen.defaults, **options}
     try:
-        return factory(weights, **{**chosen.defaults, **options})
-    except TypeError as error:
-        if "unexpected keyword argument" in str(error):
-            name = str(error).rsplit("'", 2)[-2]
-            raise UsageError(f"{model} has no option {name!r}") from error
-        raise
+        inspect.signature(factory).bind(weights, **given)
+    except TypeError as error:  # a factory of another package that names its options one by one
+        raise UsageError(f"{model} cannot be built with these options: {error}") from error
+    return factory(weights, **given)
+
+
+def _named(what: str) -> Any:
+    """The object called "module:name"."""
+    module, _, name = what.partition(":")
+    return getattr(import_module(module), name)

@@ -7,21 +7,20 @@ SHA-256 of a download are noted in `index.json` beside it and checked ever after
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
-import shutil
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tapkit import jax_weights
+from tapkit import jax_weights, storage
 from tapkit.errors import WeightsError
 from tapkit.types import ModelCard
 
@@ -65,11 +64,10 @@ def find(card: ModelCard) -> Path | None:
 
 
 def _family_folder(card: ModelCard) -> Path:
-    """The folder of the package that builds the model; nothing of the model itself is imported."""
-    package = find_spec(card.factory.partition(":")[0].rpartition(".")[0])
-    if package is None or not package.submodule_search_locations:
-        raise WeightsError(f"{card.id} is not installed as it should be: there is no package for {card.factory}")
-    return Path(next(iter(package.submodule_search_locations)))
+    """Where the package of the card's factory lies, found without importing it."""
+    found = importlib.util.find_spec(card.factory.partition(":")[0].rpartition(".")[0])
+    assert found is not None and found.submodule_search_locations
+    return Path(next(iter(found.submodule_search_locations)))
 
 
 def obtain(card: ModelCard, report: Report | None = None) -> Path:
@@ -123,8 +121,12 @@ def _download(card: ModelCard, report: Report | None) -> Path:
         raise WeightsError(
             f"what {card.weights_url} sent is not the published file (SHA-256 {digest[:12]}...); try again"
         )
-    shutil.move(partial, target)
-    _note(target, digest)
+    try:
+        # Not `storage.atomic`: what a broken download has left is to stay, so that the next one resumes it.
+        os.replace(partial, target)
+        _note(target, digest)
+    except OSError as error:
+        raise WeightsError(f"the weights of {card.id} could not be stored: {error.strerror or error}") from error
     return target
 
 
@@ -137,7 +139,7 @@ def _index(path: Path) -> dict[str, Any]:
 
 def _note(path: Path, digest: str) -> None:
     entries = {**_index(path), path.name: {"bytes": path.stat().st_size, "sha256": digest}}
-    (path.parent / "index.json").write_text(json.dumps(entries, indent=1))
+    storage.write_text(path.parent / "index.json", json.dumps(entries, indent=1))
 
 
 def _check(card: ModelCard, path: Path) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from pixel_mover import CARD, PixelMover, clip
 
-import tapkit.engine.offline as offline
-from tapkit.engine.results import DiskResults, MemoryResults
+import tapkit.engine.run as running
 from tapkit.engine.tracker import Tracker
 from tapkit.errors import MemoryBudgetError, QueryError, StorageError, UsageError
+from tapkit.sinks import Callback
 from tapkit.types import Queries, Tracks
 from tapkit.video import open_video
 
@@ -115,11 +115,12 @@ def test_results_on_disk_are_those_in_memory(tmp_path: Path, suffix: str) -> Non
 def test_frames_are_reported_complete_once_and_in_order(tmp_path: Path) -> None:
     seen, expected = [], Tracker(PixelMover()).track(FRAMES, POINTS)
 
-    def complete(frame, record) -> None:
-        seen.append(frame)
-        np.testing.assert_array_equal(record.xy, expected.xy[:, frame])
+    def complete(result) -> None:
+        seen.append(result.frame)
+        assert result.ids.tolist() == expected.ids.tolist()
+        np.testing.assert_array_equal(result.xy, expected.xy[:, result.frame])
 
-    Tracker(PixelMover()).track_to(tmp_path / "out.npz", FRAMES, POINTS, on_complete=complete)
+    Tracker(PixelMover()).track_to(tmp_path / "out.npz", FRAMES, POINTS, sinks=[Callback(complete)])
     assert seen == list(range(len(FRAMES)))
 
 
@@ -136,14 +137,15 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, stop_after:
         Tracker(first).track_to(tmp_path / "out.npz", FRAMES, POINTS, progress=interrupt)
     assert first.seen == stop_after and not (tmp_path / "out.npz").exists()
     second, frames = PixelMover(), []
-    Tracker(second).track_to(tmp_path / "out.npz", FRAMES, POINTS, on_complete=lambda t, _: frames.append(t))
+    Tracker(second).track_to(tmp_path / "out.npz", FRAMES, POINTS, sinks=[Callback(lambda r: frames.append(r.frame))])
     assert second.seen == 2 * len(FRAMES) - stop_after
     assert frames == list(range(len(FRAMES)))
     np.testing.assert_array_equal(Tracks.load(tmp_path / "out.npz").xy, expected.xy)
 
 
 def test_a_crash_loses_only_what_came_after_the_last_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(offline, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(running, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(running, "SAVE_SHARE", float("inf"))
     first = PixelMover()
     first.fail_at = 25
     with pytest.raises(RuntimeError):
@@ -155,6 +157,18 @@ def test_a_crash_loses_only_what_came_after_the_last_save(tmp_path: Path, monkey
     np.testing.assert_array_equal(Tracks.load(tmp_path / "out.npz").xy, expected.xy)
 
 
+def test_a_second_process_on_the_same_output_is_refused(tmp_path: Path) -> None:
+    refused = []
+
+    def try_as_well(result) -> None:
+        with pytest.raises(StorageError, match=r"another process is at work on .*out\.npz"):
+            Tracker(PixelMover()).track_to(tmp_path / "out.npz", FRAMES, POINTS)
+        refused.append(result.frame)
+
+    Tracker(PixelMover()).track_to(tmp_path / "out.npz", FRAMES, POINTS, sinks=[Callback(try_as_well)])
+    assert len(refused) == len(FRAMES) and os.listdir(tmp_path) == ["out.npz"]
+
+
 def test_another_job_does_not_take_up_the_work_of_this_one(tmp_path: Path) -> None:
     first = PixelMover()
     first.fail_at = 4
@@ -164,33 +178,6 @@ def test_another_job_does_not_take_up_the_work_of_this_one(tmp_path: Path) -> No
     Tracker(second).track_to(tmp_path / "out.npz", FRAMES, POINTS[:1])
     assert second.seen == len(FRAMES)
     np.testing.assert_allclose(Tracks.load(tmp_path / "out.npz").xy, forward_truth(POINTS[:1]))
-
-
-def test_both_kinds_of_results_hold_the_same(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    memory, disk = MemoryResults(5), DiskResults(tmp_path / "frames.bin", 5)
-    for frame in [0, 1, 2, 7, 6, 3, 99]:
-        rows = rng.permutation(5)[:3]
-        part = rng.uniform(size=(3, 2)), rng.uniform(size=3), rng.uniform(size=3)
-        memory.write(frame, rows, *part)
-        disk.write(frame, rows, *part)
-    assert memory.frames == disk.frames == 100
-    for frame in (0, 4, 7, 99, 150):
-        for ours, theirs in zip(memory.at(frame), disk.at(frame), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-    disk.close()
-    again = DiskResults(tmp_path / "frames.bin", 5)
-    for ours, theirs in zip(memory.points(1, 4), again.points(1, 4), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    again.close()
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk_is_one_sentence() -> None:
-    results = DiskResults(Path("/dev/full"), 3)
-    results.write(0, np.arange(3), np.zeros((3, 2)), np.ones(3), np.ones(3))
-    with pytest.raises(StorageError, match="No space left"):
-        results.flush()
 
 
 def test_empty_queries_may_be_joined_with_ids() -> None:

@@ -90,6 +90,41 @@ def test_a_saved_session_goes_on_where_it_was() -> None:
         assert ours[0].ids.tolist() == theirs[0].ids.tolist()
 
 
+def test_a_saved_session_still_owes_what_it_owed() -> None:
+    first = session([(0, 4, 4)])
+    for image in FRAMES[:3]:
+        first.step(image)
+    first.add([(2, 20, 21)])  # on the frame stepped last: its answer there comes with the next step
+    second = session()
+    second.load_state_dict(first.state_dict())
+    for running in (first, second):
+        owed, now = running.step(FRAMES[3])
+        assert (owed.frame, owed.ids.tolist(), owed.xy.tolist()) == (2, ["1"], [[20, 21]])
+        np.testing.assert_allclose(now.xy, [[8, 5], [23, 20]])
+
+
+def test_what_a_removed_point_was_owed_is_not_given() -> None:
+    running = session([(0, 4, 4)])
+    running.step(FRAMES[0])
+    running.add(Queries.at(0, [(5, 5)], ["late"]))
+    running.remove(["late"])
+    assert [result.ids.tolist() for result in running.step(FRAMES[1])] == [["0"]]
+
+
+def test_another_kind_of_tracker_is_another_entry_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from pixel_mover import CARD
+
+    from tapkit.engine.driver import DRIVERS
+
+    model = PixelMover(card=replace(CARD, streaming="pairwise"))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="kind 'pairwise'"):
+        Tracker(model).start(INFO)
+    monkeypatch.setitem(DRIVERS, "pairwise", DRIVERS["causal"])
+    assert Tracker(model).track(FRAMES, [(2, 4, 4)]).valid.all()
+
+
 @pytest.mark.parametrize(
     ("points", "message"),
     [

@@ -40,6 +40,16 @@ def test_a_generator_is_read_once_forwards_and_only_as_far_as_asked():
     assert [f.index for f in source.frames()] == list(range(21, 100))
 
 
+def test_looking_at_the_next_frame_does_not_take_it():
+    source = open_video(coded_frame(n) for n in range(4))
+    assert number_of(source.peek().image) == 0
+    assert [number_of(f.image) for f in source.frames(stop=2)] == [0, 1]
+    assert (source.peek().index, number_of(source.peek().image)) == (2, 2)
+    assert [(f.index, number_of(f.image)) for f in source.frames()] == [(2, 2), (3, 3)]
+    with pytest.raises(VideoError, match="no further frame"):
+        source.peek()
+
+
 def test_an_iterator_may_state_its_own_times_and_is_closed_with_its_source():
     closed = []
 

@@ -25,7 +25,7 @@ def result(frame: int, *points: tuple[float, float], visible: float = 1.0, confi
     count = len(points)
     return FrameResult(
         frame,
-        np.array([str(i) for i in range(count)]),
+        np.arange(count),
         np.array(points, np.float32).reshape(-1, 2),
         np.full(count, visible, np.float32),
         np.full(count, confidence, np.float32),
@@ -157,7 +157,7 @@ def test_memory_does_not_grow_with_the_video() -> None:
     rng = np.random.default_rng(0)
     for t in range(300):
         rows = result(t, *(rng.uniform(0, 80, (20, 2)).tolist()))
-        drawer.draw(GREY, rows._replace(ids=np.array([f"{t // 3}-{i}" for i in range(20)])))
+        drawer.draw(GREY, rows._replace(rows=np.arange(20) + t // 3 * 20))
     assert len(drawer._trails._pieces) <= 2 * 8
     assert len(drawer._colours) <= 4096 + 5 * 20
 

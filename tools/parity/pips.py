@@ -10,13 +10,13 @@ from torch import Tensor
 
 from parity import Check, Parity, compare
 from tapkit.models.pips.network import Features, Pips, chain
-from tapkit.models.pips.tracker import build_pips
+from tapkit.models.pips.tracker import build
 
 
 def network(case: dict[str, Any], parity: Parity) -> Pips:
     """The network with the case's stride and iterations, seeded weights."""
     options = {"stride": int(case["stride"]), "iterations": int(case["iters"]), "input_size": None}
-    return build_pips(parity.weights("pips"), **options).network
+    return build(parity.weights("pips"), **options).network
 
 
 def inputs(case: dict[str, Any], parity: Parity) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from parity import Check, Parity, compare
 from parity.pips import inputs
 from tapkit.models.pips.network2 import STRIDE, Pips2, chain, windows
-from tapkit.models.pips.tracker import build_pips2
+from tapkit.models.pips.tracker2 import build
 
 
 def network(case: dict[str, Any], parity: Parity) -> Pips2:
@@ -20,7 +20,7 @@ def network(case: dict[str, Any], parity: Parity) -> Pips2:
     if "window" in case:
         options["window"] = int(case["window"])
     assert int(case["stride"]) == STRIDE, "PIPs++ has no other stride"
-    return build_pips2(parity.weights("pips2"), **options).network
+    return build(parity.weights("pips2"), **options).network
 
 
 def window(case: dict[str, Any], parity: Parity) -> list[Check]:

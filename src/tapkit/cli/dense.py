@@ -25,13 +25,15 @@ def dense(
     memory: Annotated[str, typer.Option(help="Budget of the network.")] = "2GB",
     quiet: o.Quiet = False,
 ) -> None:
-    """Track every pixel (or every k-th) of one frame through a clip; interrupted, the same command goes on.
+    """Track every pixel (or every k-th) of one frame through a clip; interrupted, the same command continues.
 
     tapkit dense clip.mp4 --frame 10 --step 4 -o clip.dense.zarr
     """
     from tapkit.engine.dense import track_dense
+    from tapkit.video import open_video
 
     target = output or Path(video).with_suffix(".dense.zarr")
-    tracker = o.load_tracker(model, weights, device, option, quiet)
-    with o.progress_of("tracking", quiet) as progress:
-        print(track_dense(tracker, video, target, frame, step, memory, direction, progress))
+    with open_video(video) as source:  # first of all: a name mistyped must not cost a download of weights
+        tracker = o.load_tracker(model, weights, device, option, quiet)
+        with o.progress_of("tracking", quiet) as progress:
+            print(track_dense(tracker, source, target, frame, step, memory, direction, progress))

@@ -12,7 +12,7 @@ from tapkit.cli import options as o
 
 def draw(
     video: Annotated[str, typer.Argument(help="Video file, folder or pattern of images.")],
-    tracks: Annotated[Path, typer.Argument(help="Tracks (.npz, .zarr) made from it.")],
+    tracks: Annotated[Path, typer.Argument(help="Tracks (.npz, .zarr, .csv, .parquet) of it.")],
     output: Annotated[
         Path, typer.Argument(help="Where to: .mp4, .webm, .gif, .mov, or a pattern such as out/%05d.png.")
     ],

@@ -10,11 +10,16 @@ import typer
 
 
 def info(
-    clip: Annotated[str, typer.Argument(help="Video (file, folder or pattern of images) or tracks (.npz, .zarr).")],
+    clip: Annotated[
+        str,
+        typer.Argument(help="Video (file, folder or pattern of images) or tracks (.npz, .zarr, .csv, .parquet)."),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What is known of a video or of stored tracks."""
-    tracks = Path(clip).suffix.lower() in (".npz", ".zarr")
+    from tapkit.types.storage import SUFFIXES
+
+    tracks = Path(clip).suffix.lower() in SUFFIXES
     facts = _tracks(Path(clip)) if tracks else _video(clip)
     if as_json:
         print(json.dumps(facts))

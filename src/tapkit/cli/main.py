@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "pseudo-label": (
         "tapkit.cli.pseudo_label",
         "pseudo_label",
-        "Make clips to train on out of videos without annotation.",
+        "Make clips to train on from videos without annotation.",
     ),
     "data": ("tapkit.cli.data", "data_app", "Check and convert datasets."),
     "export": ("tapkit.cli.export", "export", "Write tracks for another program."),

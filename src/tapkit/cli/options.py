@@ -12,17 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tapkit.errors import UsageError
+from tapkit.parsing import read_options as read_options  # for the commands, beside the option itself
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tapkit.engine.offline import Progress
+    from tapkit.engine.control import Progress
     from tapkit.engine.tracker import Tracker
-    from tapkit.types import Queries
+    from tapkit.types import Keyframes, Queries
     from tapkit.video.base import Source
 
 Grid = Annotated[int | None, typer.Option("--grid", min=1, help="A regular grid of N x N points.")]
-Points = Annotated[Path | None, typer.Option("--points", help="CSV file with columns t,x,y (and id).")]
+Points = Annotated[
+    Path | None,
+    typer.Option("--points", help="CSV file with columns t,x,y (and id), or tracks (.npz, .zarr) to track again."),
+]
 At = Annotated[list[str] | None, typer.Option("--at", metavar="T,X,Y", help="One point: frame,x,y. Repeatable.")]
 Mask = Annotated[Path | None, typer.Option("--mask", help="Image whose non-black pixels are to be tracked.")]
 Corners = Annotated[int | None, typer.Option("--corners", min=1, help="The N best corners.")]
@@ -50,7 +54,7 @@ def read_points(
     from tapkit.api import make_queries
     from tapkit.types import Queries
 
-    parts = [Queries.read_csv(points)] if points is not None else []
+    parts = [_points_of(points)] if points is not None else []
     if at:
         parts.append(Queries.of([_triple(text) for text in at]))
     if grid is None and mask is None and corners is None and not parts:
@@ -59,6 +63,25 @@ def read_points(
     if len(parts) == 2:
         given = Queries.join([parts[0], parts[1].with_ids(f"at{i}" for i in range(len(parts[1])))])
     return make_queries(source, given, grid=grid, mask=_mask(mask), corners=corners, frame=frame)
+
+
+def _is_tracks(path: Path) -> bool:
+    return path.suffix.lower() in (".npz", ".zarr")
+
+
+def _points_of(path: Path) -> Queries:
+    from tapkit.types import Queries, Tracks
+
+    return Tracks.load(path).queries if _is_tracks(path) else Queries.read_csv(path)
+
+
+def read_keyframes(points: Path | None) -> Keyframes | None:
+    """The positions that a human set in the tracks of --points; None if it names none."""
+    from tapkit.types import Tracks
+
+    if points is None or not _is_tracks(points):
+        return None
+    return Tracks.load(points).keyframes()
 
 
 def _triple(text: str) -> tuple[float, float, float]:
@@ -80,26 +103,6 @@ def _mask(path: Path | None) -> Any:
             return np.asarray(image.convert("L")) > 0
     except (OSError, UnidentifiedImageError) as error:
         raise UsageError(f"the mask {path} cannot be read as an image") from error
-
-
-def read_options(pairs: list[str] | None) -> dict[str, Any]:
-    """NAME=VALUE pairs, values read as JSON where they are JSON.
-
-    >>> read_options(["iterations=4", "support=none"])
-    {'iterations': 4, 'support': 'none'}
-    """
-    import json
-
-    options: dict[str, Any] = {}
-    for pair in pairs or ():
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise UsageError(f"--set takes NAME=VALUE, got {pair!r}")
-        try:
-            options[name.strip().replace("-", "_")] = json.loads(value)
-        except ValueError:
-            options[name.strip().replace("-", "_")] = value
-    return options
 
 
 def load_tracker(
@@ -132,7 +135,7 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def progress_of(what: str, quiet: bool = False) -> Iterator[Callable[[Progress], None] | None]:
+def progress_of(what: str, quiet: bool = False) -> Iterator[Callable[[Progress], object] | None]:
     """A progress bar with frames/s and time left; plain lines every few seconds where there is no terminal."""
     if quiet:
         yield None
@@ -144,25 +147,25 @@ def progress_of(what: str, quiet: bool = False) -> Iterator[Callable[[Progress],
 
 
 @contextmanager
-def _bar(what: str) -> Iterator[Callable[[Progress], None]]:
+def _bar(what: str) -> Iterator[Callable[[Progress], object]]:
     from rich import progress as bars
     from rich.console import Console
 
     columns = (
         bars.TextColumn("{task.description}"),
         bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TextColumn("{task.fields[rate]:.1f} frames/s"),
+        bars.TaskProgressColumn(),
+        bars.TextColumn("{task.fields[rate]}"),
         bars.TimeElapsedColumn(),
         bars.TimeRemainingColumn(),
     )
     with bars.Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None, rate=0.0)
+        task = bar.add_task(what, total=None, rate="")
         rate = _Rate()
 
         def report(now: Progress) -> None:
-            text = f"{what} ({now.points} points, {now.stage})"
-            bar.update(task, total=now.total, completed=now.done, rate=rate(now.done), description=text)
+            text = f"{what} {now.points} points, {now.stage}, frame {now.frame}"
+            bar.update(task, total=now.total, completed=now.done, rate=speed(rate(now.done)), description=text)
 
         yield report
 
@@ -179,7 +182,19 @@ class _Lines:
             return
         self.last = time.monotonic()
         left = f", {(now.total - now.done) / rate:.0f} s left" if now.total and rate > 0 else ""
-        say(f"{self.what}: frame {now.done}/{now.total or '?'}, {now.points} points, {rate:.1f} frames/s{left}")
+        share = f", {100 * now.done // now.total} %" if now.total else ""
+        say(f"{self.what} {now.points} points, {now.stage}: frame {now.frame}{share}, {speed(rate)}{left}")
+
+
+def speed(rate: float) -> str:
+    """Frames a second for people; seconds a frame where they are slow.
+
+    >>> speed(12.345), speed(0.04), speed(0.0)
+    ('12.3 frames/s', '25.0 s a frame', '- frames/s')
+    """
+    if rate <= 0:
+        return "- frames/s"
+    return f"{rate:.1f} frames/s" if rate >= 1 else f"{1 / rate:.1f} s a frame"
 
 
 class _Rate:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,8 +14,8 @@ from tapkit.errors import UsageError
 from tapkit.registry import DEFAULT
 
 if TYPE_CHECKING:
-    from tapkit.cli.overlay import OnComplete
     from tapkit.engine.tracker import Tracker
+    from tapkit.sinks import Sink
     from tapkit.types import Queries
     from tapkit.video.base import Source
 
@@ -46,13 +44,15 @@ def track(
         Literal["both", "forward", "backward"], typer.Option(help="Both ways from each point's frame, or one.")
     ] = "both",
     memory: Annotated[str | None, typer.Option(help='Budget such as "2GB".')] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a result that is there already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Track points through a video.
 
     Without --grid, --points, --at, --mask or --corners, a grid of 16 x 16 points on --frame is tracked.
-    Interrupted with Ctrl-C, the same command goes on where it stopped.
+    Interrupted with Ctrl-C, the same command continues where it stopped. With --points TRACKS.npz, the points of a
+    result are tracked again, through every position that a human set (tapkit import marks them).
 
       tapkit track clip.mp4 --grid 20 --overlay clip.overlay.mp4
       tapkit track clip.mp4 --at 0,310.5,122 --at 30,20,40 -o two.csv
@@ -60,19 +60,28 @@ def track(
     from tapkit.video import open_video
 
     target = output or _beside(video)
-    tracker = o.load_tracker(model, weights, device, option, quiet)
-    with open_video(video) as source:
+    if target.exists() and not force:
+        raise UsageError(f"{target} is there already: --force replaces it, --output names another file")
+    with open_video(video) as source:  # first of all: a name mistyped must not cost a download of weights
+        tracker = o.load_tracker(model, weights, device, option, quiet)
         queries = o.read_points(source, grid=grid, points=points, at=at, mask=mask, corners=corners, frame=frame)
         started = time.perf_counter()
-        with o.progress_of("tracking", quiet) as progress, _drawing(overlay, source, tracker, queries) as drawing:
+        with o.progress_of("tracking", quiet) as progress:
             try:
                 tracker.track_to(
-                    target, source, queries, direction=direction, memory=memory, progress=progress, on_complete=drawing
+                    target,
+                    source,
+                    queries,
+                    direction=direction,
+                    memory=memory,
+                    progress=progress,
+                    keyframes=o.read_keyframes(points),
+                    sinks=_sinks(overlay, source, tracker, queries),
                 )
             except KeyboardInterrupt:
-                o.say(f"interrupted; what is done is kept in {target}.partial: the same command goes on from there")
+                o.say(f"interrupted; what is done is kept in {target}.partial: the same command continues from there")
                 raise
-        seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - started
     summary = {
         "tracks": str(target),
         "overlay": str(overlay) if overlay else None,
@@ -88,24 +97,31 @@ def track(
 
 
 def _beside(video: str) -> Path:
-    """VIDEO.tracks.npz in the current folder or beside the video."""
+    """VIDEO.tracks.npz beside the video; for a pattern of images beside their folder.
+
+    >>> _beside("takes/*.png").as_posix(), _beside("clip.mp4").as_posix()
+    ('takes.tracks.npz', 'clip.tracks.npz')
+    """
     if "://" in video:
         raise UsageError("for a stream, say where the tracks go with --output")
     path = Path(video.rstrip("/"))
-    name = path.parent if any(c in path.name for c in "*?%[") else path
-    return name.with_name(name.stem + ".tracks.npz") if name.suffix else name.with_name(name.name + ".tracks.npz")
+    # What exists is that file or folder, whatever characters its name has; only the last part can be a pattern.
+    if not path.exists() and any(c in path.name for c in "*?%["):
+        path = path.parent
+    if path.name in ("", ".", ".."):  # the folder that one is in
+        return Path(f"{path.resolve().name}.tracks.npz")
+    return path.with_name(f"{path.name if path.is_dir() else path.stem}.tracks.npz")
 
 
-def _drawing(
-    path: Path | None, source: Source, tracker: Tracker, queries: Queries
-) -> AbstractContextManager[OnComplete | None]:
-    """A context that gives `on_complete` for `Tracker.track_to`, or None where no overlay is wanted."""
+def _sinks(path: Path | None, source: Source, tracker: Tracker, queries: Queries) -> list[Sink]:
+    """The overlay, where one is wanted. Its frames are decoded a second time, at their full size."""
     if path is None:
-        return contextlib.nullcontext()
+        return []
     if source.live:
         raise UsageError(
             "the overlay of a stream cannot be drawn afterwards; `tapkit live --record` draws while it plays"
         )
-    from tapkit.cli.overlay import overlay
+    from tapkit.sinks import Overlay
 
-    return overlay(path, source, tracker, queries)
+    said = tracker.provenance()
+    return [Overlay(path, source.info, pictures=source.frames(), queries=queries, source=said, sound=True)]

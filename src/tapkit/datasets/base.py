@@ -10,11 +10,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from tapkit.coords import Size
 from tapkit.errors import ShapeError, UsageError
 from tapkit.video.base import Source
-
-Size = tuple[int, int]
-"""(height, width)."""
 
 
 @dataclass(frozen=True, eq=False)

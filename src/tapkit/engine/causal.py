@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from tapkit.engine.driver import DriverResult
+from tapkit.engine.memory import points_at_once
 from tapkit.engine.state import flatten, unflatten
-from tapkit.models.base import CausalModel, Size
+from tapkit.models.base import CausalModel, ExpectsPoints, Size
 
 
 class CausalDriver:
@@ -21,7 +22,7 @@ class CausalDriver:
     """
 
     def __init__(self, model: CausalModel, size: Size, budget: int | None = None) -> None:
-        # The budget was kept already, by splitting the points into several passes (`offline.plan`).
+        # The budget was kept already, by `points_at_once`.
         self.model = model
         self.size = size
         self.keys = torch.zeros(0, dtype=torch.long)
@@ -32,6 +33,11 @@ class CausalDriver:
         self._new_xy = torch.zeros(0, 2)
         self._waiting_keys = torch.zeros(0, dtype=torch.long)
         self._waiting = torch.zeros(0, 3)
+
+    @staticmethod
+    def points_at_once(model: CausalModel, size: Size, budget: int | None, count: int) -> int:
+        """See `Driver.points_at_once`."""
+        return points_at_once(budget, 0, model.point_bytes(size), count)
 
     @property
     def earliest(self) -> int:
@@ -69,9 +75,8 @@ class CausalDriver:
 
     def step(self, index: int, frame: Tensor) -> list[DriverResult]:
         """See `Driver.step`."""
-        expect = getattr(self.model, "expect", None)
-        if expect is not None and len(self._waiting):
-            self._state = expect(self._state, len(self._waiting))
+        if len(self._waiting) and isinstance(self.model, ExpectsPoints):
+            self._state = self.model.expect(self._state, len(self._waiting))
         starts = self._waiting[:, 0] == index
         self._new_xy = self._waiting[starts, 1:]
         self.keys = torch.cat([self.keys, self._waiting_keys[starts]])

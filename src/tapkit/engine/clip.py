@@ -37,6 +37,11 @@ class ClipDriver:
         self._used = 0
         """Frames in the last block."""
 
+    @staticmethod
+    def points_at_once(model: ClipModel, size: Size, budget: int | None, count: int) -> int:
+        """See `Driver.points_at_once`: all, since they are split after the clip has been encoded once."""
+        return max(count, 1)
+
     @property
     def earliest(self) -> int:
         """0: the features of all frames are there."""

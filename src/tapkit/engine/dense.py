@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from tapkit.engine.offline import Direction, Progress
+from tapkit.engine.control import Control, Progress
+from tapkit.engine.offline import Direction
 from tapkit.engine.tracker import Tracker
 from tapkit.errors import QueryError, StorageError, UsageError, require
 from tapkit.types import Queries, VideoInfo
@@ -33,19 +34,20 @@ def track_dense(
     step: int = 1,
     memory: str | int | None = DEFAULT_MEMORY,
     direction: Direction = "both",
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    control: Control | None = None,
 ) -> Path:
     """Track every `step`-th pixel, in both directions, of frame `frame` of a clip.
 
     Args:
         tracker: any; made for CoTracker3 offline, which encodes the clip once whatever the number of points.
         video: anything `tapkit.open_video` takes.
-        path: a .zarr folder to write; an interrupted run goes on where it stopped when called again.
+        path: a .zarr folder to write; an interrupted run is resumed when called again.
         frame: the frame whose pixels are tracked.
         step: pixels between two points; the first lies in the middle of the first step x step cell.
         memory: budget of the network ("2GB"); None: no limit.
         direction: as in `Tracker.track`.
-        progress: as in `Tracker.track`.
+        progress, control: as in `Tracker.track`.
 
     Returns:
         `path`: arrays xy [N,T,2] f4 (pixels of the video, corner origin), visible, confidence [N,T] f4, valid [N,T]
@@ -61,7 +63,7 @@ def track_dense(
     zarr = require("zarr", "zarr")
     with using(video) as source:
         queries, rows, columns = dense_queries(source.info, frame, step)
-        tracker.track_to(path, source, queries, direction, memory, progress)
+        tracker.track_to(path, source, queries, direction, memory, progress, control=control)
     layout = {"frame": frame, "step": step, "rows": rows, "columns": columns}
     zarr.open_group(str(path), mode="r+").attrs["dense"] = json.dumps(layout)
     return path

@@ -6,11 +6,30 @@ live in pixels of the frames the model is handed. Frames are counted from 0 in t
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from tapkit.models.base import Prediction
+from tapkit.errors import UsageError
+from tapkit.models.base import Prediction, Size
+
+DRIVERS: dict[str, str] = {
+    "causal": "tapkit.engine.causal:CausalDriver",
+    "window": "tapkit.engine.windows:WindowDriver",
+    "offline": "tapkit.engine.clip:ClipDriver",
+}
+"""Kind of tracker (`card.streaming`) -> its driver. Another kind is another entry; nothing else in the engine asks for
+the kind: what else differs is on the card (`bidirectional`, `uses_past`, `latency`)."""
+
+
+def driver_of(kind: str) -> type[Driver]:
+    """The class that drives trackers of that kind. Raises `UsageError` for one that is unknown."""
+    if kind not in DRIVERS:
+        raise UsageError(f"there is no way to run a tracker of kind {kind!r} (known: {', '.join(DRIVERS)})")
+    module, _, name = DRIVERS[kind].partition(":")
+    found: type[Driver] = getattr(import_module(module), name)
+    return found
 
 
 class DriverResult(NamedTuple):
@@ -27,6 +46,17 @@ class DriverResult(NamedTuple):
 
 class Driver(Protocol):
     """Runs one model over frames that arrive one by one."""
+
+    def __init__(self, model: Any, size: Size, budget: int | None = None) -> None:
+        """For frames of `size`; `budget` bytes for what it can bound while it runs."""
+
+    @staticmethod
+    def points_at_once(model: Any, size: Size, budget: int | None, count: int) -> int:
+        """How many of `count` points a session may hold under a budget in bytes; the others get passes of their own.
+
+        Raises `MemoryBudgetError` where not even one fits.
+        """
+        ...
 
     @property
     def earliest(self) -> int:

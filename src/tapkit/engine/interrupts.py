@@ -37,6 +37,10 @@ class SafePoint:
             self.leave()
         self.interrupted = number
 
+    def forget(self) -> None:
+        """The signal has been answered in another way."""
+        self.interrupted = None
+
     def leave(self) -> None:
         """Do now what the signal asked for."""
         if self.interrupted == signal.SIGTERM:

@@ -1,4 +1,4 @@
-"""Session: frames in, results out, for every kind of tracker. Points come and go while it runs."""
+"""Session: frames in, results out, for every kind of tracker. Points come and go, and are corrected, while it runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tapkit import coords
@@ -16,6 +15,9 @@ from tapkit.engine.driver import Driver, DriverResult
 from tapkit.errors import QueryError, ShapeError, StorageError, UsageError
 from tapkit.models.base import Model, Size
 from tapkit.types import FrameResult, Queries, VideoInfo
+from tapkit.video.resize import resize_array
+
+_NEVER = np.iinfo(np.int64).max
 
 
 class Session:
@@ -25,6 +27,8 @@ class Session:
     added (the one stepped last for causal models: a click on what is on the screen), `latency` how many frames
     later a result is final (-1: at `finish`). Results are in pixels of the original video whatever the
     size of the frames handed in; at its query frame a point's answer is the query itself.
+
+    Every point that is ever added has a row, counted from 0, by which results name it; `names[row]` is its id.
     """
 
     def __init__(self, model: Model, info: VideoInfo, driver: Driver) -> None:
@@ -33,14 +37,22 @@ class Session:
         self.latency = model.card.latency
         self.frame = 0
         self.size: Size = model.frame_size(info.size) or info.size
+        self.names = np.zeros(0, np.str_)
+        """Ids of all points ever added, by row."""
         self._driver = driver
         self._finished = False
-        # Of every point ever added, by key: rows of these three.
+        self._active: dict[str, int] = {}
+        """Rows of the points being tracked, by id."""
+        # What the driver tracks are anchors: the query of a point, and each correction of it. By key, rows of these:
         self._t = np.zeros(0, np.int64)
         self._xy = np.zeros((0, 2), np.float32)
-        self._ids = np.zeros(0, np.str_)
-        self._active: dict[str, int] = {}
-        self._owed: list[FrameResult] = []
+        self._row = np.zeros(0, np.int64)
+        self._until = np.zeros(0, np.int64)
+        """Frame from which on another anchor answers for the point."""
+        self._corrected = np.zeros(0, bool)
+        """Whether a human set the position."""
+        self._owed = np.zeros(0, np.int64)
+        """Keys of anchors on a frame that has been answered already: their own answers there are still to be given."""
 
     # -- points -----------------------------------------------------------------------------------
 
@@ -54,11 +66,18 @@ class Session:
         """Names of the points being tracked."""
         return list(self._active)
 
+    def __len__(self) -> int:
+        """How many points are being tracked."""
+        return len(self._active)
+
     @property
     def queries(self) -> Queries:
-        """The points being tracked, as they were asked for."""
-        rows = list(self._active.values())
-        return Queries(self._t[rows], self._xy[rows], self._ids[rows])
+        """The points being tracked, as they were asked for or corrected last."""
+        rows = np.array(list(self._active.values()), np.int64)
+        latest = np.zeros(len(self.names), np.int64)
+        latest[self._row] = np.arange(len(self._row))  # later keys overwrite earlier ones
+        keys = latest[rows]
+        return Queries(self._t[keys], self._xy[keys], self.names[rows])
 
     @torch.inference_mode()
     def add(self, points: Any) -> np.ndarray:
@@ -72,10 +91,62 @@ class Session:
         queries = Queries.of(points)
         if not named:
             queries = queries.with_ids(self._fresh(len(queries)))
+        if self._active and (clash := self._active.keys() & set(queries.ids.tolist())):
+            raise QueryError(f"a point called {min(clash)!r} is being tracked already")
+        self._check(queries)
+        if not len(queries):
+            return queries.ids
+        rows = np.arange(len(self.names), len(self.names) + len(queries))
+        self.names = np.concatenate([self.names, queries.ids])
+        self._active.update(zip(queries.ids.tolist(), rows.tolist(), strict=True))
+        self._anchor(queries, rows, corrected=False)
+        return queries.ids
+
+    @torch.inference_mode()
+    def correct(self, points: Queries) -> None:
+        """A human says where points that are being tracked are: ids, frames (from `earliest` on), positions.
+
+        From there on each is tracked from its new position; what was answered before stays. On that frame its answer
+        is the position given. Raises `QueryError` for an id that is not tracked, and as `add` does.
+        """
+        self._running()
+        rows = self._rows_of(points.ids.tolist())
+        self._check(points)
+        if not len(rows):
+            return
+        for row, t in zip(rows.tolist(), points.t.tolist(), strict=True):
+            earlier = (self._row == row) & (self._t <= t)
+            self._until[earlier] = np.minimum(self._until[earlier], t)
+        # An anchor that was announced for later keeps its frame: the new one answers until then.
+        until = [
+            int(self._t[(self._row == row) & (self._t > t)].min(initial=_NEVER))
+            for row, t in zip(rows.tolist(), points.t.tolist(), strict=True)
+        ]
+        keys = self._anchor(points, rows, corrected=True)
+        self._until[keys] = until
+        self._retire()
+
+    @torch.inference_mode()
+    def remove(self, ids: Iterable[Any]) -> None:
+        """Stop tracking these. Raises `QueryError` for an id that is not being tracked."""
+        names = [ids] if isinstance(ids, str) else [str(name) for name in ids]
+        rows = self._rows_of(names)
+        for name in dict.fromkeys(names):
+            del self._active[name]
+        keys = np.flatnonzero(np.isin(self._row, rows) & (self._until > self.earliest))
+        if len(keys):
+            self._until[keys] = -1
+            self._driver.remove(torch.from_numpy(keys))
+
+    def _rows_of(self, names: Sequence[str]) -> np.ndarray:
+        for name in names:
+            if name not in self._active:
+                raise QueryError(f"no point called {name!r} is being tracked")
+        return np.array([self._active[name] for name in names], np.int64)
+
+    def _check(self, queries: Queries) -> None:
+        """Raise `QueryError` unless all lie in the video, on frames that are still held."""
         queries.check(self.info.size, self.info.frames)
-        clash = [name for name in queries.ids.tolist() if name in self._active]
-        if clash:
-            raise QueryError(f"a point called {clash[0]!r} is being tracked already")
         early = queries.t < self.earliest
         if early.any():
             row = int(np.flatnonzero(early)[0])
@@ -83,44 +154,32 @@ class Session:
                 f"point {queries.ids[row]!s} starts on frame {queries.t[row]}, which is no longer held: "
                 f"this session takes points from frame {self.earliest} on"
             )
-        if not len(queries):
-            return queries.ids
-        first = len(self._t)
-        keys = np.arange(first, first + len(queries))
+
+    def _anchor(self, queries: Queries, rows: np.ndarray, corrected: bool) -> np.ndarray:
+        """Have the driver track points from these positions on; returns their keys."""
+        count = len(queries)
+        keys = np.arange(len(self._t), len(self._t) + count)
         self._t = np.concatenate([self._t, queries.t])
         self._xy = np.concatenate([self._xy, queries.xy])
-        self._ids = np.concatenate([self._ids, queries.ids])
-        self._active.update(zip(queries.ids.tolist(), keys.tolist(), strict=True))
-        rows = torch.from_numpy(queries.array())
-        rows[:, 1:] = coords.resize(rows[:, 1:], self.info.size, self.size)
-        self._driver.add(torch.from_numpy(keys), rows)
-        self._owe_query_frame(keys)
-        return queries.ids
+        self._row = np.concatenate([self._row, rows])
+        self._until = np.concatenate([self._until, np.full(count, _NEVER)])
+        self._corrected = np.concatenate([self._corrected, np.full(count, corrected)])
+        handed = torch.from_numpy(queries.array())
+        handed[:, 1:] = coords.resize(handed[:, 1:], self.info.size, self.size)
+        self._driver.add(torch.from_numpy(keys), handed)
+        if self.latency == 0:  # a causal model has answered for the frame stepped last already
+            self._owed = np.concatenate([self._owed, keys[queries.t < self.frame]])
+        return keys
 
-    def _owe_query_frame(self, keys: np.ndarray) -> None:
-        """A point added on a frame that a causal model has answered already: its answer there is the query."""
-        if self.latency != 0:
-            return
-        for t in np.unique(self._t[keys]):
-            if t >= self.frame:
-                continue
-            rows = keys[self._t[keys] == t]
-            ones = np.ones(len(rows), np.float32)
-            self._owed.append(FrameResult(int(t), self._ids[rows], self._xy[rows], ones, ones))
-
-    @torch.inference_mode()
-    def remove(self, ids: Iterable[Any]) -> None:
-        """Stop tracking these. Raises `QueryError` for an id that is not being tracked."""
-        names = [ids] if isinstance(ids, str) else [str(name) for name in ids]
-        for name in names:
-            if name not in self._active:
-                raise QueryError(f"no point called {name!r} is being tracked")
-        keys = [self._active.pop(name) for name in dict.fromkeys(names)]
-        if keys:
-            self._driver.remove(torch.tensor(keys))
+    def _retire(self) -> None:
+        """Take from the driver the anchors that will not be asked again."""
+        over = np.flatnonzero((self._until <= self.earliest) & (self._until >= 0))
+        if len(over):
+            self._until[over] = -1
+            self._driver.remove(torch.from_numpy(over))
 
     def _fresh(self, count: int) -> Sequence[str]:
-        number = len(self._t)
+        number = len(self.names)
         names: list[str] = []
         while len(names) < count:
             if str(number) not in self._active:
@@ -139,7 +198,10 @@ class Session:
         self._running()
         results = self._driver.step(self.frame, self._tensor(frame))
         self.frame += 1
-        return self._take_owed() + self._convert(results, provisional)
+        said = self._take_owed() + self._convert(results, provisional)
+        if self._corrected.any():
+            self._retire()
+        return said
 
     @torch.inference_mode()
     def finish(self) -> list[FrameResult]:
@@ -153,8 +215,15 @@ class Session:
             raise UsageError("this session is finished; start a new one")
 
     def _take_owed(self) -> list[FrameResult]:
-        owed, self._owed = self._owed, []
-        return owed
+        """The answers of anchors on frames answered already: the positions themselves. Not of points since removed."""
+        keys, self._owed = self._owed, np.zeros(0, np.int64)
+        keys = keys[self._until[keys] > self._t[keys]]
+        results = []
+        for t in np.unique(self._t[keys]).tolist():
+            some = keys[self._t[keys] == t]
+            ones = np.ones(len(some), np.float32)
+            results.append(self._result(t, some, self._xy[some], ones, ones, True))
+        return results
 
     def _tensor(self, frame: Any) -> Tensor:
         """The frame as uint8 [3,h,w] of `size` on the model's device."""
@@ -167,57 +236,73 @@ class Session:
             if tensor.shape[2] != 3:
                 raise ShapeError(f"a frame must have three channels (RGB), got shape {list(tensor.shape)}")
             tensor = tensor.permute(2, 0, 1)
+        size = (int(tensor.shape[1]), int(tensor.shape[2]))
+        if size != self.size:
+            if size != self.info.size:
+                (height, width), (h, w) = self.info.size, size
+                raise ShapeError(f"frames of this session are {width}x{height}, got one of {w}x{h}")
+            # By the resizer of `video`, so that frames handed in are those that a source would have handed in.
+            image = resize_array(tensor.permute(1, 2, 0).cpu().numpy(), self.size)
+            tensor = torch.from_numpy(image).permute(2, 0, 1)
         if tensor.device.type == "cpu":
             # By numpy, in this thread: for one frame torch's threads cost more than they help.
             tensor = torch.from_numpy(np.ascontiguousarray(tensor.numpy()))
-        tensor = tensor.to(self.model.device)
-        size = (int(tensor.shape[1]), int(tensor.shape[2]))
-        if size == self.size:
-            return tensor.contiguous()
-        if size != self.info.size:
-            (height, width), (h, w) = self.info.size, size
-            raise ShapeError(f"frames of this session are {width}x{height}, got one of {w}x{h}")
-        resized = F.interpolate(tensor[None].float(), self.size, mode="bilinear", antialias=True, align_corners=False)
-        return resized[0].round().clamp(0, 255).to(torch.uint8)
+        return tensor.to(self.model.device).contiguous()
 
     def _convert(self, results: Sequence[DriverResult], provisional: bool) -> list[FrameResult]:
-        return [r for r in map(self._one, results) if (r.final or provisional) and len(r.ids)]
+        chosen = (self._one(result) for result in results if result.final or provisional)
+        return [result for result in chosen if len(result.rows)]
 
     def _one(self, result: DriverResult) -> FrameResult:
         keys = result.keys.cpu().numpy()
         t = self._t[keys]
         xy, visible, confidence = (part.detach().float().cpu().numpy() for part in result.prediction)
         xy = coords.resize(xy.astype(np.float32), self.size, self.info.size)
-        asked = np.ones(len(keys), bool) if self.model.card.bidirectional else t <= result.frame
         start = t == result.frame
-        xy[start] = self._xy[keys[start]]
-        visible, confidence = visible.copy(), confidence.copy()
-        visible[start] = confidence[start] = 1.0
+        if start.any():
+            xy[start] = self._xy[keys[start]]
+            visible, confidence = visible.copy(), confidence.copy()
+            visible[start] = confidence[start] = 1.0
+        asked = self._until[keys] > result.frame
+        # Before its anchor a point is answered by the anchor before; before its query only if the model looks back.
+        asked &= (t <= result.frame) | (self.model.card.bidirectional & ~self._corrected[keys])
         if not asked.all():
             keys, xy, visible, confidence = keys[asked], xy[asked], visible[asked], confidence[asked]
-        return FrameResult(result.frame, self._ids[keys], xy, visible, confidence, result.final)
+        return self._result(result.frame, keys, xy, visible, confidence, result.final)
+
+    def _result(
+        self, frame: int, keys: np.ndarray, xy: np.ndarray, visible: np.ndarray, confidence: np.ndarray, final: bool
+    ) -> FrameResult:
+        marks = self._corrected[keys] & (self._t[keys] == frame)
+        return FrameResult(
+            frame, self._row[keys], xy, visible, confidence, final, self.names, marks if marks.any() else None
+        )
 
     # -- saving -----------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The whole session as named tensors (safetensors can hold them): `load_state_dict` goes on from there."""
-        names = json.dumps({"ids": self._ids.tolist(), "active": self._active, "frame": self.frame}).encode()
+        """The whole session as named tensors (safetensors can hold them): `load_state_dict` continues from there."""
+        names = json.dumps({"ids": self.names.tolist(), "active": self._active, "frame": self.frame}).encode()
         return {
             "session.names": torch.frombuffer(bytearray(names), dtype=torch.uint8),
-            "session.t": torch.from_numpy(self._t),
-            "session.xy": torch.from_numpy(self._xy),
+            **{f"session.{name}": torch.from_numpy(getattr(self, f"_{name}").copy()) for name in _ANCHORS},
             **{f"driver.{name}": tensor for name, tensor in self._driver.snapshot().items()},
         }
 
     @torch.inference_mode()
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on where the session that gave `state` was; for a session just started with the same tracker and video."""
+        """Continue where the session that gave `state` was; for one just started with the same tracker and video."""
         try:
-            names = json.loads(bytes(state["session.names"].numpy()))
-            self._t, self._xy = state["session.t"].numpy().copy(), state["session.xy"].numpy().copy()
+            names = json.loads(bytes(state["session.names"].cpu().numpy()))
+            anchors = {name: state[f"session.{name}"].cpu().numpy().copy() for name in _ANCHORS}
         except (KeyError, ValueError) as error:
-            raise StorageError("this is not the state of a session") from error
-        self._ids = np.array(names["ids"], dtype=np.str_) if names["ids"] else np.zeros(0, np.str_)
+            raise StorageError("this is not the state of a session, or one of another version") from error
+        self.names = np.array(names["ids"], dtype=np.str_) if names["ids"] else np.zeros(0, np.str_)
         self._active, self.frame = names["active"], names["frame"]
+        for name, array in anchors.items():
+            setattr(self, f"_{name}", array)
         prefix = "driver."
         self._driver.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+
+
+_ANCHORS = ("t", "xy", "row", "until", "corrected", "owed")

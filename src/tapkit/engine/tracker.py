@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from tapkit._version import __version__
+from tapkit.engine.anchors import Anchors
 from tapkit.engine.checkpoint import Checkpoint
-from tapkit.engine.driver import Driver
+from tapkit.engine.control import Control, Progress
+from tapkit.engine.driver import Driver, driver_of
 from tapkit.engine.memory import parse_bytes
-from tapkit.engine.offline import Direction, Progress, Run, plan
-from tapkit.engine.results import DiskResults, MemoryResults, Record, Results
+from tapkit.engine.offline import Direction, plan
+from tapkit.engine.passes import ClipRun
+from tapkit.engine.run import finishing
 from tapkit.engine.session import Session
+from tapkit.errors import UsageError
 from tapkit.models.base import Model, Size
-from tapkit.types import ModelCard, Provenance, Queries, Tracks, VideoInfo
+from tapkit.sinks.base import Sink
+from tapkit.sinks.table import DiskTable, MemoryTable, Table
+from tapkit.types import Keyframes, ModelCard, Provenance, Queries, Tracks, VideoInfo
 from tapkit.types.storage import Block, Stored, check_suffix, write
 from tapkit.video.base import Source
 from tapkit.video.using import using
-
-_DRIVERS = {
-    "causal": ("tapkit.engine.causal", "CausalDriver"),
-    "window": ("tapkit.engine.windows", "WindowDriver"),
-    "offline": ("tapkit.engine.clip", "ClipDriver"),
-}
 
 
 class Tracker:
@@ -59,10 +59,8 @@ class Tracker:
         return session
 
     def _driver(self, size: Size, budget: int | None) -> Driver:
-        module, name = _DRIVERS[self.card.streaming]
-        driver: Callable[..., Driver] = getattr(import_module(module), name)
         with torch.inference_mode():
-            return driver(self.model, size, budget)
+            return driver_of(self.card.streaming)(self.model, size, budget)
 
     # -- whole clips ------------------------------------------------------------------------------
 
@@ -72,33 +70,40 @@ class Tracker:
         queries: Any,
         direction: Direction = "both",
         memory: str | int | None = None,
-        progress: Callable[[Progress], None] | None = None,
+        progress: Callable[[Progress], object] | None = None,
+        *,
+        keyframes: Keyframes | None = None,
+        sinks: Sequence[Sink] = (),
+        control: Control | None = None,
     ) -> Tracks:
         """Track points through a clip.
 
         Args:
             video: anything `tapkit.open_video` takes.
-            queries: `Queries` or rows (t, x, y), pixels of the video, corner origin; any frame, any order.
+            queries: `Queries` or rows (t, x, y), pixels of the video, corner origin; any frame, any order. Or
+                `Tracks`: their queries and the keyframes that a human set.
             direction: "both" from each query's frame (the default), "forward" or "backward" only.
             memory: a budget such as "2GB", kept by splitting the points.
-            progress: called after every frame.
+            progress: called after every frame; for more, see `control`.
+            keyframes: positions that the tracks pass through; between two of them the tracks from both sides are
+                cross-faded.
+            sinks: take each frame's result, in order, as soon as nothing about it can change (see `tapkit.sinks`).
+            control: progress, pause and cancel, from another thread.
 
         Raises `QueryError` for queries outside the clip, `VideoError` for a video that cannot be read,
-        `MemoryBudgetError` for a budget too small for one point.
+        `MemoryBudgetError` for a budget too small for one point, `Cancelled`.
         """
-        with using(video) as source:
-            asked = self._check(queries, source.info)
-            results = MemoryResults(len(asked), source.info.frames)
-            run = self._execute(source, asked, results, direction, memory, None, progress, None)
-            record, frames = results.points(0, len(asked)), run.frames
+        with finishing(sinks), using(video) as source:
+            anchors = self._anchors(queries, keyframes, source.info)
+            table = MemoryTable(len(anchors.queries), source.info.frames)
+            job = _Job(source, anchors, table, direction, memory, _reins(control, progress), sinks)
+            frames = self._execute(job, None)
+            block = anchors.block(table, 0, len(anchors.asked))
             return Tracks(
-                xy=record.xy[:, :frames],
-                visible=record.visible[:, :frames],
-                confidence=record.confidence[:, :frames],
-                valid=record.valid[:, :frames],
-                queries=asked,
+                **{name: part[:, :frames] for name, part in block.items()},
+                queries=anchors.points,
                 video=_seen(source.info, frames),
-                source=self._provenance(direction, memory),
+                source=self.provenance(direction, memory, anchors.keyframes),
             )
 
     def track_to(
@@ -108,72 +113,111 @@ class Tracker:
         queries: Any,
         direction: Direction = "both",
         memory: str | int | None = None,
-        progress: Callable[[Progress], None] | None = None,
-        on_complete: Callable[[int, Record], None] | None = None,
+        progress: Callable[[Progress], object] | None = None,
+        *,
+        keyframes: Keyframes | None = None,
+        sinks: Sequence[Sink] = (),
+        control: Control | None = None,
     ) -> Path:
         """As `track`, but the result goes to `path` (.npz, .zarr, .csv, .parquet) and never into memory.
 
-        While it runs, everything is kept in the folder `PATH.partial`: after Ctrl-C or a crash the same call goes
-        on where it stopped. `on_complete(frame, record)` is called once for each frame, in order, as soon as
-        nothing about it can change any more.
+        While it runs, everything is kept in the folder `PATH.partial`: after Ctrl-C, `cancel`, an error of a sink or a
+        crash the same call resumes where it stopped.
         """
         path = Path(path)
-        check_suffix(path)
-        with using(video) as source:
-            asked = self._check(queries, source.info)
-            job = {
-                **self._provenance(direction, memory).to_dict(),
-                "video": {**source.info.to_dict(), **_file_identity(source.info.path)},
-                "queries": asked.array().tolist(),
-                "ids": asked.ids.tolist(),
-            }
-            checkpoint = Checkpoint(path.with_name(path.name + ".partial"), job)
-            results = DiskResults(checkpoint.results, len(asked))
-            try:
-                run = self._execute(source, asked, results, direction, memory, checkpoint, progress, on_complete)
-                info = _seen(source.info, run.frames)
-                content = Stored(
-                    asked, info, self._provenance(direction, memory), run.frames, blocks(results, run.frames)
-                )
-                write(content, path)
-            finally:
-                results.close()
-            checkpoint.remove()
+        with finishing(sinks), using(video) as source:  # finished last: a failed overlay costs no tracks
+            check_suffix(path)
+            anchors = self._anchors(queries, keyframes, source.info)
+            provenance = self.provenance(direction, memory, anchors.keyframes)
+            folder = path.with_name(path.name + ".partial")
+            with Checkpoint(folder, _identity(source, anchors, provenance)) as checkpoint:
+                with closing(DiskTable(checkpoint.results, len(anchors.queries))) as table:
+                    job = _Job(source, anchors, table, direction, memory, _reins(control, progress), sinks)
+                    frames = self._execute(job, checkpoint)
+                    seen = _seen(source.info, frames)
+                    write(Stored(anchors.points, seen, provenance, frames, job.reader(frames)), path)
+                checkpoint.remove()
             return path
 
-    def _check(self, queries: Any, info: VideoInfo) -> Queries:
-        return Queries.of(queries).check(info.size, info.frames)
+    def _anchors(self, queries: Any, keyframes: Keyframes | None, info: VideoInfo) -> Anchors:
+        if isinstance(queries, Tracks):
+            keyframes = queries.keyframes() if keyframes is None else keyframes
+            queries = queries.queries
+        asked = Queries.of(queries).check(info.size, info.frames)
+        return Anchors(asked, None if keyframes is None else keyframes.check(info.size, info.frames))
 
-    def _execute(
-        self,
-        source: Source,
-        queries: Queries,
-        results: Results,
-        direction: Direction,
-        memory: str | int | None,
-        checkpoint: Checkpoint | None,
-        progress: Callable[[Progress], None] | None,
-        on_complete: Callable[[int, Record], None] | None,
-    ) -> Run:
-        passes = plan(self.model, queries, source.info, direction, parse_bytes(memory))
-        run = Run(
-            lambda info, points: self.start(info, points, memory),
-            source,
-            queries,
-            results,
-            direction,
+    def _execute(self, job: _Job, checkpoint: Checkpoint | None) -> int:
+        """Returns how many frames the clip really has."""
+        budget = parse_bytes(job.memory)
+        passes = plan(self.model, job.anchors.queries, job.source.info, job.direction, budget)
+        clip_run = ClipRun(
+            lambda info, points: self.start(info, points, job.memory),
+            job.source,
+            job.anchors,
+            job.table,
+            job.direction,
+            sinks=job.sinks,
+            control=job.control,
             checkpoint=checkpoint,
-            progress=progress,
-            on_complete=on_complete,
         )
-        run.execute(passes)
-        return run
+        clip_run.execute(passes)
+        return clip_run.frames
 
-    def _provenance(self, direction: str, memory: str | int | None) -> Provenance:
-        options = {**self.model.options, "direction": direction}
+    def provenance(
+        self,
+        direction: str = "forward",
+        memory: str | int | None = None,
+        keyframes: Keyframes | None = None,
+        **more: Any,
+    ) -> Provenance:
+        """What a result of this tracker is to say of how it came about."""
+        options = {**self.model.options, "direction": direction, **more}
         if self.card.joint and memory is not None:
             options["memory"] = memory  # splitting the points of a joint model changes its results
+        if keyframes is not None and len(keyframes):
+            options["keyframes"] = len(keyframes)
         return Provenance.of(self.card, __version__, self.weights_sha256, **options)
+
+
+class _Job(NamedTuple):
+    """What a run over a clip is asked to do."""
+
+    source: Source
+    anchors: Anchors
+    table: Table
+    direction: Direction
+    memory: str | int | None
+    control: Control
+    sinks: Sequence[Sink]
+
+    def reader(self, frames: int) -> Callable[[int, int], Block]:
+        """Reads points start..stop of the results, for storage."""
+
+        def read(start: int, stop: int) -> Block:
+            block = self.anchors.block(self.table, start, stop)
+            return {name: part[:, :frames] for name, part in block.items()}
+
+        return read
+
+
+def _reins(control: Control | None, progress: Callable[[Progress], object] | None) -> Control:
+    if control is None:
+        return Control(progress)
+    if progress is not None:
+        raise UsageError("give progress= or control= (which carries one), not both")
+    return control
+
+
+def _identity(source: Source, anchors: Anchors, provenance: Provenance) -> dict[str, Any]:
+    """What makes a run the same as an interrupted one."""
+    return {
+        "layout": 2,  # of the partial folder
+        **provenance.to_dict(),
+        "video": {**source.info.to_dict(), **_file_identity(source.info.path)},
+        "queries": anchors.queries.array().tolist(),
+        "ids": anchors.queries.ids.tolist(),
+        "owners": anchors.owner.tolist(),
+    }
 
 
 def _seen(info: VideoInfo, frames: int) -> VideoInfo:
@@ -187,16 +231,3 @@ def _file_identity(path: str | None) -> dict[str, Any]:
         return {}
     stat = Path(path).stat()
     return {"bytes": stat.st_size, "changed": stat.st_mtime_ns}
-
-
-def blocks(results: Results, frames: int) -> Callable[[int, int], Block]:
-    """Reads points start..stop of the results as storage wants them."""
-
-    def read(start: int, stop: int) -> Block:
-        record = results.points(start, stop)
-        block = {name: part[:, :frames] for name, part in record._asdict().items()}
-        block["xy"][~block["valid"]] = float("nan")
-        block["keyframe"] = block["valid"] & False
-        return block
-
-    return read

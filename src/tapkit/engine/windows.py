@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tapkit.engine.driver import DriverResult
+from tapkit.engine.memory import points_at_once
 from tapkit.engine.state import flatten, unflatten
 from tapkit.models.base import Prediction, Size, WindowModel
 
@@ -22,7 +23,7 @@ class WindowDriver:
     """
 
     def __init__(self, model: WindowModel, size: Size, budget: int | None = None) -> None:
-        # The budget was kept already, by splitting the points into several passes (`offline.plan`).
+        # The budget was kept already, by `points_at_once`.
         self.model = model
         self.size = size
         self.keys = torch.zeros(0, dtype=torch.long)
@@ -36,6 +37,11 @@ class WindowDriver:
         self._first = 0
         self._pending: Prediction | None = None
         """What is said provisionally of the frames from `_first` on, for the rows that the state holds."""
+
+    @staticmethod
+    def points_at_once(model: WindowModel, size: Size, budget: int | None, count: int) -> int:
+        """See `Driver.points_at_once`: the features of one window are held beside the points."""
+        return points_at_once(budget, model.window * model.frame_bytes(size), model.point_bytes(size), count)
 
     @property
     def earliest(self) -> int:

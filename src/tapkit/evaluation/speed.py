@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from tapkit.engine.run import run
 from tapkit.engine.tracker import Tracker
 from tapkit.evaluation.calibrate import calibrate
+from tapkit.sinks import Callback
 from tapkit.types import Queries, VideoInfo
+from tapkit.video.base import Frame
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,8 @@ def _drive(tracker: Tracker, clip: list[np.ndarray], queries: Queries) -> list[f
     height, width = clip[0].shape[:2]
     marks = [time.perf_counter()]
     session = tracker.start(VideoInfo(width, height, frames=len(clip)), queries)
-    for image in clip:
-        session.step(image)
-        marks.append(time.perf_counter())
-    session.finish()
+    frames = (Frame(index, index / 25, image) for index, image in enumerate(clip))
+    run(session, frames, [Callback(on_frame=lambda _: marks.append(time.perf_counter()))])
     return [*marks, time.perf_counter()]
 
 

@@ -18,7 +18,8 @@ from tapkit.export.format import Format, Job, Option, flag
 from tapkit.export.found import Context, Found
 from tapkit.export.text import NameRule
 
-EXTRA, KEY = "dlc", "df_with_missing"
+EXTRA = "dlc"
+KEY = "df_with_missing"
 _TABLE_COLUMNS = 1200
 """HDF5 keeps column names in a header of 64 KB: wider frames get pandas' "fixed" layout, which reads alike."""
 

@@ -6,8 +6,8 @@
     STATE/second-0.safetensors       and second ones
     STATE/run.json                   step, configuration, random state of the process, what has been measured
 
-Lessons are drawn from the step's number, so no state of the data is needed: a run that was cut off goes on as if it had
-not been. With `compact` all but the weights are kept in 16 bits: 43 MB instead of 69, and nearly the same run.
+Batches are drawn from the number of the step, so no state of the data is needed: a resumed run ends as one that was
+not interrupted. With `compact` all but the weights are kept in 16 bits: 43 MB instead of 69, and nearly the same run.
 """
 
 from __future__ import annotations
@@ -20,19 +20,18 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from tapkit.errors import StorageError, TapkitError
-from tapkit.models.strand.network import Network
 from tapkit.weights import match
 
 Tensors = dict[str, Tensor]
 PARTS = ("model", "average", "first", "second")
 LARGEST = 15_000_000
-"""Bytes of tensors in a file: machines that are lent for minutes take and return small files only."""
+"""Bytes of tensors in a file: machines that are rented for minutes often take and return small files only."""
 
 
-def named_moments(network: Network, optimizer: torch.optim.AdamW) -> tuple[Tensors, Tensors]:
+def named_moments(network: nn.Module, optimizer: torch.optim.AdamW) -> tuple[Tensors, Tensors]:
     """AdamW's moments by the names of the parameters; zero where there was no step yet."""
     first, second = {}, {}
     for name, parameter in network.named_parameters():
@@ -42,14 +41,14 @@ def named_moments(network: Network, optimizer: torch.optim.AdamW) -> tuple[Tenso
     return first, second
 
 
-def updates(network: Network, optimizer: torch.optim.AdamW) -> dict[str, int]:
+def updates(network: nn.Module, optimizer: torch.optim.AdamW) -> dict[str, int]:
     """How often each parameter was updated: fewer times than there were steps, where stages leave parts alone."""
     steps = {name: optimizer.state.get(p, {}).get("step", 0) for name, p in network.named_parameters()}
     return {name: int(step) for name, step in steps.items()}
 
 
 def set_moments(
-    network: Network, optimizer: torch.optim.AdamW, first: Tensors, second: Tensors, steps: dict[str, int]
+    network: nn.Module, optimizer: torch.optim.AdamW, first: Tensors, second: Tensors, steps: dict[str, int]
 ) -> None:
     """Put moments back, as they were after `steps` updates of each parameter."""
     for name, parameter in network.named_parameters():
@@ -122,7 +121,7 @@ def read_run(folder: Path) -> dict[str, Any]:
         raise StorageError(f"{place / 'run.json'} cannot be read: {error}") from error
 
 
-def load(folder: Path, network: Network) -> tuple[dict[str, Tensors], dict[str, Any]]:
+def load(folder: Path, network: nn.Module) -> tuple[dict[str, Tensors], dict[str, Any]]:
     """What `save` wrote: float32 tensors by part, and the facts. Raises `StorageError`."""
     run, place = read_run(folder), _found(folder)
     assert place is not None

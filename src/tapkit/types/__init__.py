@@ -1,12 +1,23 @@
-"""The nouns: VideoInfo, Queries, Tracks, Provenance, ModelCard.
+"""The nouns: VideoInfo, Queries, Keyframes, FrameResult, Tracks, Provenance, ModelCard.
 
 Axis legend, used everywhere: B batch, T frames, N points, C channels, H height, W width. Points are (x, y),
 x right, y down, corner origin, pixels of the original video (see `tapkit.coords`). Queries are (t, x, y).
 """
 
 from tapkit.types.card import ModelCard, PublishedNumber
+from tapkit.types.frame_result import FrameResult
+from tapkit.types.keyframes import Keyframes
 from tapkit.types.queries import Queries
-from tapkit.types.tracks import FrameResult, Provenance, Tracks
+from tapkit.types.tracks import Provenance, Tracks
 from tapkit.types.video_info import VideoInfo
 
-__all__ = ["FrameResult", "ModelCard", "Provenance", "PublishedNumber", "Queries", "Tracks", "VideoInfo"]
+__all__ = [
+    "FrameResult",
+    "Keyframes",
+    "ModelCard",
+    "Provenance",
+    "PublishedNumber",
+    "Queries",
+    "Tracks",
+    "VideoInfo",
+]

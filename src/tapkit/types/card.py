@@ -44,6 +44,8 @@ class ModelCard:
     """Whether the weights may be used commercially."""
     factory: str
     """"module:function" that builds the model: function(weights: Mapping[str, Tensor] | None, **options) -> Model."""
+    options: str = ""
+    """"module:Class" of its options, a `tapkit.models.options.Options`; empty: it has none."""
     weights_url: str | None = None
     """Authors' address of the checkpoint; None: the model needs no weights, or they are in the package."""
     weights_file: str | None = None

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from tapkit import coords
+from tapkit.coords import Size
 from tapkit.errors import QueryError, ShapeError, StorageError, UsageError
-
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +37,7 @@ class Queries:
             row = int(np.flatnonzero(~np.isfinite(xy).all(1))[0])
             raise QueryError(f"query {row} is at {xy[row].tolist()}: positions must be finite numbers")
         t = _frame_indices(self.t, len(xy))
-        ids = np.array([str(i) for i in self.ids], dtype=np.str_) if len(self.ids) else np.zeros(0, np.str_)
+        ids = _names(self.ids)
         if ids.shape != (len(xy),):
             raise ShapeError(f"ids must be [N] with N={len(xy)}, got {len(ids)} of them")
         if len(set(ids.tolist())) != len(ids):
@@ -238,6 +237,13 @@ class Queries:
                 f"query {self.ids[row]!s} is at ({x:g}, {y:g}), outside the {width}x{height} frame{swapped}"
             )
         return self
+
+
+def _names(ids: Any) -> np.ndarray:
+    """Ids as an array of str of our own."""
+    if isinstance(ids, np.ndarray) and ids.dtype.kind == "U":
+        return ids.copy()
+    return np.array([str(name) for name in ids], dtype=np.str_) if len(ids) else np.zeros(0, np.str_)
 
 
 def _frame_indices(t: Any, count: int) -> np.ndarray:

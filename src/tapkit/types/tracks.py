@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from tapkit.errors import ShapeError, UsageError
 from tapkit.types.card import ModelCard, VisibleRule
+from tapkit.types.keyframes import Keyframes
 from tapkit.types.queries import Queries
 from tapkit.types.video_info import VideoInfo
 
@@ -32,8 +33,18 @@ class Provenance:
 
     @classmethod
     def of(cls, card: ModelCard, version: str, weights_sha256: str = "", **options: Any) -> Provenance:
-        """The provenance of a call to the model of `card`."""
-        return cls(card.id, weights_sha256, version, options, card.visible_rule, card.visible_threshold)
+        """The provenance of a call to the model of `card`. Tuples among the options become lists, as in JSON."""
+        plain = {name: _plain(value) for name, value in options.items()}
+        return cls(card.id, weights_sha256, version, plain, card.visible_rule, card.visible_threshold)
+
+    def score(self, visible: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+        """What the model's authors threshold: visible, or visible x confidence."""
+        return visible * confidence if self.visible_rule == "visible*confidence" else visible
+
+    def visible_at(self, visible: np.ndarray, confidence: np.ndarray, threshold: float | None = None) -> np.ndarray:
+        """Visible or not, bool: `score` above the threshold (None: the authors' own)."""
+        limit = self.visible_threshold if threshold is None else threshold
+        return self.score(visible, confidence) > limit
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -45,22 +56,6 @@ class Provenance:
             "visible_rule": self.visible_rule,
             "visible_threshold": self.visible_threshold,
         }
-
-
-class FrameResult(NamedTuple):
-    """What a session says about one frame: rows belong to `ids`, positions are in original video pixels."""
-
-    frame: int
-    ids: np.ndarray
-    """[M] str."""
-    xy: np.ndarray
-    """[M,2] float32."""
-    visible: np.ndarray
-    """[M] float32, P(visible)."""
-    confidence: np.ndarray
-    """[M] float32, P(error within the card's radius)."""
-    final: bool = True
-    """False: a provisional answer, which a later result for the same frame replaces."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,13 +95,16 @@ class Tracks:
             if array.shape != (count, frames):
                 raise ShapeError(f"{name} must be [N,T]={[count, frames]} like xy, got {list(array.shape)}")
             arrays[name] = array
+        empty = ~arrays["valid"]
+        if empty.any():
+            for name in ("visible", "confidence"):
+                arrays[name][empty] = 0.0
+            xy[empty] = np.nan
         for name in ("visible", "confidence"):
             values = arrays[name]
-            values[~arrays["valid"]] = 0.0
-            if values.size and not ((values >= 0) & (values <= 1)).all():
+            if values.size and not (values.min() >= 0 and values.max() <= 1):
                 raise UsageError(f"{name} must be probabilities in 0..1; logits need a sigmoid, NaN is no probability")
-        xy[~arrays["valid"]] = np.nan
-        if not np.isfinite(xy[arrays["valid"]]).all():
+        if (~np.isfinite(xy).all(-1) & arrays["valid"]).any():
             raise UsageError("xy must be finite wherever valid is true; mark unknown positions as not valid")
         if self.video.frames is not None and self.video.frames != frames:
             raise ShapeError(f"the tracks have {frames} frames but the video has {self.video.frames}")
@@ -139,14 +137,16 @@ class Tracks:
 
     def score(self) -> np.ndarray:
         """What the model's authors threshold: visible, or visible x confidence -> [N,T] float32."""
-        if self.source.visible_rule == "visible*confidence":
-            return self.visible * self.confidence
-        return self.visible
+        return self.source.score(self.visible, self.confidence)
 
     def visible_at(self, threshold: float | None = None) -> np.ndarray:
         """Visible or not [N,T] bool: `score()` above the threshold (None: the authors' own), where valid."""
-        limit = self.source.visible_threshold if threshold is None else threshold
-        return (self.score() > limit) & self.valid
+        return self.source.visible_at(self.visible, self.confidence, threshold) & self.valid
+
+    def keyframes(self) -> Keyframes:
+        """The positions that a human set. Tracking with them (`tapkit.track(video, tracks)`) passes through all."""
+        rows, t = np.nonzero(self._keyframe & self.valid)
+        return Keyframes(self.ids[rows], t, self.xy[rows, t])
 
     def times(self) -> np.ndarray:
         """Seconds at which each frame is shown, [T] float64."""
@@ -241,14 +241,19 @@ class Tracks:
     # -- files ------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> Path:
-        """Write to .npz, .zarr, .csv (long table) or .parquet, by the ending of `path`. Returns the path."""
+        """Write to .npz, .zarr, .csv or .parquet, by the ending of `path`; `load` reads it again. Returns the path.
+
+        .csv and .parquet are a table with one row for each position (`tapkit.types.table` says what they cannot hold).
+        """
         from tapkit.types.storage import save_tracks
 
         return save_tracks(self, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Tracks:
-        """Read what `save` wrote to .npz or .zarr (nothing is unpickled); tables are for other programs."""
+        """Read what `save` wrote, tables of `export` too. Nothing is unpickled, and nothing becomes a human keyframe
+        that is not marked as one. Raises `StorageError`.
+        """
         from tapkit.types.storage import load_tracks
 
         return load_tracks(Path(path))
@@ -258,23 +263,30 @@ class Tracks:
 
         Options common to all formats: when, threshold, gaps, start_frame (see `tapkit.export.format.Format.write`).
         """
-        from tapkit.types import formats
+        from tapkit.export import library
 
-        return (formats.by_suffix(path) if format is None else formats.find(format)).write(self, path, **options)
+        return (library.by_suffix(path) if format is None else library.find(format)).write(self, path, **options)
 
     @classmethod
     def read(cls, path: str | Path, format: str | None = None, **options: Any) -> Tracks:
         """Read what another program wrote, human keyframes marked (see `tapkit.export.format.Format.read`)."""
-        from tapkit.types import formats
+        from tapkit.export import library
 
-        return (formats.by_suffix(path) if format is None else formats.find(format)).read(path, **options)
+        return (library.by_suffix(path) if format is None else library.find(format)).read(path, **options)
 
     def __getattr__(self, name: str) -> Callable[..., Path]:
         """`tracks.to_FORMAT(path, **options)` for every format there is, those of other packages too."""
         if name.startswith("to_"):
-            from tapkit.types import formats
+            from tapkit.export import library
 
             wanted = name.removeprefix("to_").replace("_", "-")
-            if wanted in formats.formats():
-                return partial(formats.find(wanted).write, self)
+            if wanted in library.formats():
+                return partial(library.find(wanted).write, self)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+def _plain(value: Any) -> Any:
+    """An option as JSON would give it back."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, (tuple, list)) else value

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from tapkit.coords import Size
 from tapkit.errors import ShapeError
 from tapkit.types import VideoInfo
-from tapkit.video.base import Frame, Size, Source, frame_range
+from tapkit.video.base import Frame, Source, frame_range
 from tapkit.video.layout import SCANNED, ValueRange, as_numpy, find_layout, numpy_dtype, to_rgb
 from tapkit.video.resize import resize_array
 

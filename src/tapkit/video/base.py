@@ -9,11 +9,9 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from tapkit.coords import Size
 from tapkit.errors import UsageError
 from tapkit.types import VideoInfo
-
-Size = tuple[int, int]
-"""(height, width)."""
 
 
 class Frame(NamedTuple):
@@ -49,6 +47,10 @@ class Source(ABC):
         if self.info.frames is not None:
             check_index(self.info.frames, index)
         return next(iter(self.frames(index, index + 1, size=size)))
+
+    def peek(self) -> Frame:
+        """The first frame that `frames()` will give, which gives it all the same."""
+        return self.read(0)
 
     def close(self) -> None:  # noqa: B027  (nothing to release is the usual case)
         """Release files and devices; a second call does nothing."""

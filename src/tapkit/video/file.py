@@ -12,9 +12,10 @@ from pathlib import Path
 import av
 from av.video.reformatter import VideoReformatter
 
+from tapkit.coords import Size
 from tapkit.errors import VideoError, VideoWarning
 from tapkit.types import VideoInfo
-from tapkit.video.base import Frame, Size, Source, check_index, frame_range
+from tapkit.video.base import Frame, Source, check_index, frame_range
 from tapkit.video.cache import FrameCache, FrameStack
 from tapkit.video.index import GUESSED, index_file
 from tapkit.video.reader import Reader

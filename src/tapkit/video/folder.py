@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from tapkit.coords import Size
 from tapkit.errors import VideoError, VideoWarning
 from tapkit.types import VideoInfo
-from tapkit.video.base import Frame, Size, Source, frame_range
+from tapkit.video.base import Frame, Source, frame_range
 from tapkit.video.layout import ValueRange, to_rgb
 from tapkit.video.resize import resize_array
 

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tapkit.coords import Size
 from tapkit.errors import UsageError, VideoError, VideoWarning, require
 from tapkit.types import VideoInfo
-from tapkit.video.base import Frame, Size, Source
+from tapkit.video.base import Frame, Source
 
 PATIENCE = 10.0
 """Seconds without a new frame after which a camera or a stream counts as gone."""
@@ -79,6 +80,14 @@ class LiveSource(Source):
                 wanted += step
                 # A camera that changes its size while running keeps the coordinates it began with.
                 yield Frame(index, arrival.time, arrival.convert(size or self.info.size))
+
+    def peek(self) -> Frame:
+        """See `Source.peek`: the frame that comes next, which is not taken. Raises VideoError after the last one."""
+        if self._ahead is None and not self._closed:
+            self._ahead = next(self._arrivals, None)
+        if self._ahead is None:
+            raise VideoError(f"{self._name} has no further frame")
+        return Frame(self._next, self._ahead.time, self._ahead.convert(self.info.size))
 
     def close(self) -> None:
         """Release the device or the connection; a second call does nothing."""

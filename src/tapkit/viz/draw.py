@@ -77,13 +77,22 @@ class Style:
 
 
 class _Rows:
-    """Points of one frame as they will be drawn, M rows."""
+    """Points of one frame as they will be drawn, M of them."""
 
     def __init__(self, result: FrameResult, shown: np.ndarray, visible: np.ndarray) -> None:
-        self.ids = np.asarray(result.ids)[shown]
+        self.rows = np.asarray(result.rows)[shown]
+        self.names = result.names
         self.xy = np.asarray(result.xy, np.float32)[shown]
         self.confidence = np.asarray(result.confidence, np.float32)[shown]
         self.visible = visible[shown]
+
+    def ids(self, chosen: np.ndarray) -> np.ndarray:
+        """Names of some of them, [K] str."""
+        rows: np.ndarray = self.rows[chosen]
+        return rows.astype(np.str_) if self.names is None else np.asarray(self.names[rows])
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 class Drawer:
@@ -114,16 +123,16 @@ class Drawer:
         self._radius = 0.0
         self._resize(len(queries) if queries is not None else 1)
         self._trails = Trails(self.style.trail, max(2.0, 0.8 * self._radius), float(np.hypot(info.width, info.height)))
-        self._colours: dict[str, np.ndarray] = {}
-        self._known: dict[str, np.ndarray] = {}
+        self._colours: dict[int, np.ndarray] = {}
+        """By row."""
+        self._known = np.zeros((0, 3), np.float32)
         if queries is not None and self.style.color == "position":
-            tones = palettes.by_position(queries.xy, info.size)
-            self._known = dict(zip(queries.ids.tolist(), tones, strict=True))
+            self._known = palettes.by_position(queries.xy, info.size)
 
     def advance(self, result: FrameResult) -> None:
         """Take the results of a frame into the trails without drawing them."""
         rows = self._rows(result)
-        self._trails.advance(int(result.frame), rows.ids, rows.xy, rows.visible, self._rgb(rows))
+        self._trails.advance(int(result.frame), rows.rows, rows.xy, rows.visible, self._rgb(rows))
 
     def draw(self, image: np.ndarray, result: FrameResult) -> np.ndarray:
         """A copy of the frame [H,W,3] uint8 RGB with the points and trails of `result` on it.
@@ -141,8 +150,8 @@ class Drawer:
             )
         rows = self._rows(result)
         rgb = self._rgb(rows)
-        self._trails.advance(int(result.frame), rows.ids, rows.xy, rows.visible, rgb)
-        self._resize(len(rows.ids))
+        self._trails.advance(int(result.frame), rows.rows, rows.xy, rows.visible, rgb)
+        self._resize(len(rows))
         canvas = self._background(image)
         if self.style.trail:
             # What is hollow stays so: no trail runs through it.
@@ -154,19 +163,17 @@ class Drawer:
         self._draw_dots(canvas, rows, rgb)
         if self.style.labels:
             self._labels = self._labels or Labels(max(10.0, min(self.info.size) / 42))
-            shown = rows.visible if self.style.occluded == "hide" else np.ones(len(rows.ids), bool)
-            self._labels.draw(canvas, rows.ids[shown], rows.xy[shown], rgb[shown], 1.3 * self._radius)
+            shown = rows.visible if self.style.occluded == "hide" else np.ones(len(rows), bool)
+            self._labels.draw(canvas, rows.ids(shown), rows.xy[shown], rgb[shown], 1.3 * self._radius)
         return canvas
 
     # -- what is drawn ----------------------------------------------------------------------------
 
     def _rows(self, result: FrameResult) -> _Rows:
         """The points that have a position, and whether they count as visible."""
-        score = np.asarray(result.visible, np.float32)
-        if self._source.visible_rule == "visible*confidence":
-            score = score * np.asarray(result.confidence, np.float32)
-        limit = self._source.visible_threshold if self.style.threshold is None else self.style.threshold
-        return _Rows(result, np.isfinite(np.asarray(result.xy)).all(-1), score > limit)
+        visible, confidence = (np.asarray(part, np.float32) for part in (result.visible, result.confidence))
+        seen = self._source.visible_at(visible, confidence, self.style.threshold)
+        return _Rows(result, np.isfinite(np.asarray(result.xy)).all(-1), seen)
 
     def _resize(self, count: int) -> None:
         """Choose the dots' radius; a crowd makes them smaller, and they do not grow again when it thins."""
@@ -179,19 +186,20 @@ class Drawer:
         if mode == "confidence":
             return palettes.by_confidence(rows.confidence)
         if mode not in ("position", "id"):
-            return np.broadcast_to(palettes.one_colour(mode), (len(rows.ids), 3))
-        names = rows.ids.tolist()
-        new = [row for row, name in enumerate(names) if name not in self._colours]
-        if new and mode == "id":
-            numbers = np.array([_number(names[row]) for row in new])
-            self._colours.update(zip((names[row] for row in new), palettes.by_number(numbers), strict=True))
-        elif new:
+            return np.broadcast_to(palettes.one_colour(mode), (len(rows), 3))
+        numbers = rows.rows.tolist()
+        new = np.array([place for place, row in enumerate(numbers) if row not in self._colours], np.int64)
+        if len(new) and mode == "id":
+            tones = palettes.by_number(np.array([_number(name) for name in rows.ids(new).tolist()]))
+            self._colours.update(zip((numbers[place] for place in new), tones, strict=True))
+        elif len(new):
             tones = palettes.by_position(rows.xy[new], self.info.size)
-            fresh = {names[row]: tone for row, tone in zip(new, tones, strict=True)}
-            self._colours.update({name: self._known.get(name, tone) for name, tone in fresh.items()})
-        if len(self._colours) > 4 * len(names) + 4096:  # days of points that came and went
-            self._colours = {name: self._colours[name] for name in names}
-        return np.array([self._colours[name] for name in names], np.float32).reshape(-1, 3)
+            for place, tone in zip(new.tolist(), tones, strict=True):
+                row = numbers[place]
+                self._colours[row] = self._known[row] if row < len(self._known) else tone
+        if len(self._colours) > 4 * len(numbers) + 4096:  # days of points that came and went
+            self._colours = {row: self._colours[row] for row in numbers}
+        return np.array([self._colours[row] for row in numbers], np.float32).reshape(-1, 3)
 
     def _background(self, image: np.ndarray) -> np.ndarray:
         """The footage, copied, dimmed, with coordinate lines."""
@@ -262,9 +270,8 @@ def result_at(tracks: Tracks, frame: int) -> FrameResult:
     if not 0 <= frame < tracks.frames:
         raise UsageError(f"there is no frame {frame} in tracks of {tracks.frames} frames")
     rows = np.flatnonzero(tracks.valid[:, frame])
-    return FrameResult(
-        frame, tracks.ids[rows], tracks.xy[rows, frame], tracks.visible[rows, frame], tracks.confidence[rows, frame]
-    )
+    xy, visible, confidence = (part[rows, frame] for part in (tracks.xy, tracks.visible, tracks.confidence))
+    return FrameResult(frame, rows, xy, visible, confidence, names=tracks.ids)
 
 
 def _drawer(tracks: Tracks, style: Style | None) -> Drawer:

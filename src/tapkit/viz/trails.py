@@ -31,7 +31,7 @@ class Paths(NamedTuple):
 class _Points(NamedTuple):
     """State of the points of one frame, M rows."""
 
-    ids: np.ndarray
+    rows: np.ndarray
     xy: np.ndarray
     visible: np.ndarray
     rgb: np.ndarray
@@ -64,8 +64,8 @@ class Trails:
         self._frame: int | None = None
         self._now: _Points | None = None
 
-    def advance(self, frame: int, ids: np.ndarray, xy: np.ndarray, visible: np.ndarray, rgb: np.ndarray) -> None:
-        """Take the points of the next frame: ids [M], xy [M,2] finite, visible [M] bool, rgb [M,3].
+    def advance(self, frame: int, rows: np.ndarray, xy: np.ndarray, visible: np.ndarray, rgb: np.ndarray) -> None:
+        """Take the points of the next frame: rows [M] int64, xy [M,2] finite, visible [M] bool, rgb [M,3].
 
         The same frame again replaces the newest positions; an earlier frame, or a gap longer than a trail,
         begins anew.
@@ -74,10 +74,10 @@ class Trails:
             self._pieces.clear()
             self._now = None
         xy = np.asarray(xy, np.float32)
-        now = _Points(ids, xy, visible, rgb, xy.copy(), np.full(len(ids), frame, np.float32),
-                      np.zeros(len(ids), np.float32), ~visible)  # fmt: skip
+        now = _Points(rows, xy, visible, rgb, xy.copy(), np.full(len(rows), frame, np.float32),
+                      np.zeros(len(rows), np.float32), ~visible)  # fmt: skip
         if self._now is not None:
-            mine, theirs = _matching(ids, self._now.ids)
+            mine, theirs = _matching(rows, self._now.rows)
             self._continue(frame, now, mine, self._now, theirs)
         self._now, self._frame = now, frame
         while self._pieces and self._pieces[0].frames[-1, 1] <= frame - self.length:
@@ -127,10 +127,10 @@ class Trails:
         return Paths(*(np.concatenate(parts) for parts in zip(*pieces, strict=True)))
 
 
-def _matching(ids: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of `ids` and rows of `before` that name the same points."""
-    if np.array_equal(ids, before):
-        rows = np.arange(len(ids))
-        return rows, rows
-    _, mine, theirs = np.intersect1d(ids, before, assume_unique=True, return_indices=True)
+def _matching(rows: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places in `rows` and in `before` of the same points."""
+    if np.array_equal(rows, before):
+        places = np.arange(len(rows))
+        return places, places
+    _, mine, theirs = np.intersect1d(rows, before, assume_unique=True, return_indices=True)
     return mine, theirs

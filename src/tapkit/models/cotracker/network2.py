@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tapkit.models.cotracker.tracker import STRIDE
-from tapkit.models.cotracker.transformer import SpaceTimeTransformer, in_parts, tokens_at_once
+from tapkit.models.cotracker.transformer import STRIDE, SpaceTimeTransformer, in_parts, tokens_at_once
 from tapkit.nn.correlation import local_correlation
 from tapkit.nn.encoder import FEATURES, PointEncoder
 from tapkit.nn.packed import Linear
@@ -28,8 +27,6 @@ TOKEN = FLOW + LEVELS * (2 * RADIUS + 1) ** 2 + FEATURES + 2
 """Displacement, correlations, track feature, mask, visibility."""
 POSITIONS = (96, 128)
 """(rows, columns) of the table of position codes: cells of a 384x512 frame, whatever the size of the frames."""
-WINDOWS = (8, 16)
-"""Window lengths of cotracker2.pth and cotracker2v1.pth."""
 
 
 class Maps(NamedTuple):

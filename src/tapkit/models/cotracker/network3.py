@@ -16,14 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tapkit.models.cotracker.transformer import SpaceTimeTransformer, in_parts, tokens_at_once
+from tapkit.models.cotracker.transformer import STRIDE, SpaceTimeTransformer, in_parts, tokens_at_once
 from tapkit.nn.correlation import correlation_volume
 from tapkit.nn.encoder import FEATURES, PointEncoder
 from tapkit.nn.packed import Linear
 from tapkit.nn.posenc import octave_sines, sincos_table
 from tapkit.nn.sampling import blend, integer_patch
 
-STRIDE = 4
 LEVELS = 4
 RADIUS = 3
 WINDOW = (2 * RADIUS + 1) ** 2

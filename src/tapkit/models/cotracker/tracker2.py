@@ -1,9 +1,9 @@
-"""CoTracker2 as a `WindowModel`."""
+"""CoTracker2 (and 2.1) as a tracker: sliding windows of 8 (16) frames. The network is in `network2`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,13 +11,30 @@ from torch import Tensor
 
 from tapkit.errors import UsageError
 from tapkit.models.base import Size
+from tapkit.models.cotracker.adapter import CoTrackerOptions, WindowAdapter, WindowState, WindowTrack
 from tapkit.models.cotracker.card import COTRACKER2
-from tapkit.models.cotracker.network2 import TOKEN, WINDOWS, CoTracker2Network, Maps
-from tapkit.models.cotracker.tracker import STRIDE, WindowAdapter, WindowState, WindowTrack
-from tapkit.models.cotracker.transformer import VIRTUAL
+from tapkit.models.cotracker.network2 import TOKEN, CoTracker2Network, Maps
+from tapkit.models.cotracker.transformer import STRIDE, VIRTUAL
 from tapkit.models.cotracker.weights import load_published
 from tapkit.nn.encoder import FEATURES
 from tapkit.weights import unwrap
+
+WINDOWS = (8, 16)
+"""Window lengths of cotracker2.pth and cotracker2v1.pth."""
+
+
+@dataclass(frozen=True)
+class CoTracker2Options(CoTrackerOptions):
+    """What a user can choose."""
+
+    window: int | None = None
+    """8 (cotracker2.pth) or 16 (cotracker2v1.pth) frames; None: what the checkpoint's time table says, or 8."""
+
+    def check(self) -> None:
+        """See `Options.check`."""
+        super().check()
+        if self.window is not None and self.window not in WINDOWS:
+            raise UsageError(f"window must be 8 (cotracker2.pth) or 16 (cotracker2v1.pth), got {self.window}")
 
 
 class CoTracker2(WindowAdapter):
@@ -28,11 +45,11 @@ class CoTracker2(WindowAdapter):
     float32_layers = ("input_transform", "head", "track_feat_updater", "vis_predictor")
 
     def __init__(self, network: CoTracker2Network, **options: Any) -> None:
-        """Options as of `Adapter`."""
+        """Options: `CoTracker2Options`."""
         self.window = len(network.time_table)
-        super().__init__(COTRACKER2, network, **options)
+        chosen = CoTracker2Options.of(COTRACKER2.id, {**options, "window": self.window})
+        super().__init__(network, COTRACKER2, chosen)
         self.card = replace(self.card, latency=self.window - 1)
-        self.options = {**self.options, "window": self.window}
 
     def encode(self, frames: Tensor) -> Maps:
         """Features of frames uint8 [B,3,h,w], each for itself."""
@@ -78,11 +95,12 @@ class CoTracker2(WindowAdapter):
         return numbers * self.network.fnet.conv1.weight.element_size()
 
 
-def build(weights: Mapping[str, Any] | None = None, window: int | None = None, **options: Any) -> CoTracker2:
+def build(weights: Mapping[str, Any] | None = None, **options: Any) -> CoTracker2:
     """CoTracker2; weights under the names of cotracker2.pth or cotracker2v1.pth (None: untrained).
 
-    `window` is 8 or 16; None: what the checkpoint's time table says, or 8. Other options: `Adapter`.
+    Options: `CoTracker2Options`.
     """
+    window = CoTracker2Options.of(COTRACKER2.id, options).window
     if window is None:
         table = unwrap(weights).get("time_emb") if weights is not None else None
         window = int(table.shape[1]) if table is not None and table.ndim == 3 else WINDOWS[0]
@@ -91,4 +109,4 @@ def build(weights: Mapping[str, Any] | None = None, window: int | None = None, *
     network = CoTracker2Network(window)
     if weights is not None:
         load_published(network, weights, COTRACKER2.id, {"time_emb": window, "pos_emb": TOKEN})
-    return CoTracker2(network, **options)
+    return CoTracker2(network, **{name: value for name, value in options.items() if name != "window"})

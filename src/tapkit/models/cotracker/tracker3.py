@@ -1,21 +1,22 @@
 """CoTracker3: the offline model, which sees the whole clip at once, and the online one, in sliding windows.
 
-Karaev et al., arXiv:2410.11831. The network is in `network3`; here is what drives it: frames and points in
+Karaev et al., arXiv:2410.11831. The network is in `cotracker3_network`; here is what drives it: frames and points in
 and out as the authors' predictors do it, support points, groups, both directions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tapkit.models.base import Prediction, Size
+from tapkit.models.cotracker.adapter import Adapter, CoTrackerOptions, WindowAdapter, WindowState, WindowTrack
 from tapkit.models.cotracker.card import COTRACKER3_OFFLINE, COTRACKER3_ONLINE
 from tapkit.models.cotracker.network3 import CoTracker3Network, Estimate, Pyramid, no_support
-from tapkit.models.cotracker.tracker import Adapter, WindowAdapter, WindowState, WindowTrack
 from tapkit.models.cotracker.transformer import tokens_at_once
 from tapkit.models.cotracker.weights import load_published
 from tapkit.nn.encoder import FEATURES
@@ -29,17 +30,24 @@ _STATE_NUMBERS = 4 * 49 * FEATURES
 _TOKEN_NUMBERS = 2 * 384
 
 
+@dataclass(frozen=True)
+class OfflineOptions(CoTrackerOptions):
+    """What a user can choose of the offline model."""
+
+    reverse_pass: bool = False
+    """Track the reversed clip as well and take the frames before each query from there, as the authors' predictor does
+    with `backward_tracking` (twice the time)."""
+
+
 class CoTracker3Offline(Adapter):
     """The offline model: one pass over the features of the clip tracks forwards and backwards."""
 
     network: CoTracker3Network
+    chosen: OfflineOptions
 
-    def __init__(self, network: CoTracker3Network, *, reverse_pass: bool = False, **options: Any) -> None:
-        """As `Adapter`; `reverse_pass` tracks the reversed clip as well and takes the frames before each query from
-        there, as the authors' predictor does with `backward_tracking` (twice the time)."""
-        super().__init__(COTRACKER3_OFFLINE, network, **options)
-        self.reverse_pass = reverse_pass
-        self.options = {**self.options, "reverse_pass": reverse_pass}
+    def __init__(self, network: CoTracker3Network, **options: Any) -> None:
+        """Options: `OfflineOptions`."""
+        super().__init__(network, COTRACKER3_OFFLINE, OfflineOptions.of(COTRACKER3_OFFLINE.id, options))
 
     def encode(self, frames: Tensor) -> Pyramid:
         """Features of frames uint8 [B,3,h,w], each for itself."""
@@ -54,7 +62,7 @@ class CoTracker3Offline(Adapter):
             empty = torch.zeros(count, frames, device=self.device)
             return Prediction(empty[..., None].expand(-1, -1, 2), empty, empty)
         estimate = self._track(features, rows, count)
-        if self.reverse_pass:
+        if self.chosen.reverse_pass:
             turned = Pyramid(*(level.flip(0) for level in features))
             back = self._track(turned, torch.cat([frames - 1 - rows[:, :1], rows[:, 1:]], 1), count)
             before = torch.arange(frames, device=self.device) < queries[:, :1]
@@ -101,7 +109,8 @@ class CoTracker3Online(WindowAdapter):
     window = ONLINE_TIMES
 
     def __init__(self, network: CoTracker3Network, **options: Any) -> None:
-        super().__init__(COTRACKER3_ONLINE, network, **options)
+        """Options: `CoTrackerOptions`."""
+        super().__init__(network, COTRACKER3_ONLINE, CoTrackerOptions.of(COTRACKER3_ONLINE.id, options))
 
     def encode(self, frames: Tensor) -> Pyramid:
         """Features of frames uint8 [B,3,h,w], each for itself."""
@@ -138,12 +147,12 @@ def frame_bytes(adapter: Adapter, size: Size) -> int:
 
 
 def build_offline(weights: Mapping[str, Any] | None = None, **options: Any) -> CoTracker3Offline:
-    """CoTracker3 offline; weights under the names of scaled_offline.pth (None: untrained). Options: `Adapter`."""
+    """CoTracker3 offline; weights as in scaled_offline.pth (None: untrained). Options: `OfflineOptions`."""
     return CoTracker3Offline(_network(OFFLINE_TIMES, weights, COTRACKER3_OFFLINE.id), **options)
 
 
 def build_online(weights: Mapping[str, Any] | None = None, **options: Any) -> CoTracker3Online:
-    """CoTracker3 online; weights under the names of scaled_online.pth (None: untrained). Options: `Adapter`."""
+    """CoTracker3 online; weights as in scaled_online.pth (None: untrained). Options: `CoTrackerOptions`."""
     return CoTracker3Online(_network(ONLINE_TIMES, weights, COTRACKER3_ONLINE.id), **options)
 
 

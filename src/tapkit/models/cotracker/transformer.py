@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from tapkit.nn.attention import attend
 from tapkit.nn.packed import Linear
 
+STRIDE = 4
+"""Pixels of the network's input in a cell of its feature maps."""
 WIDTH = 384
 HEADS = 8
 VIRTUAL = 64

@@ -1,4 +1,4 @@
-"""Checkpoints of CoTracker2 and CoTracker3 as they are published."""
+"""Published checkpoints of the CoTrackers, under the authors' key names."""
 
 from __future__ import annotations
 

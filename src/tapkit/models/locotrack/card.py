@@ -25,6 +25,7 @@ def _card(size: str, published: tuple[PublishedNumber, ...]) -> ModelCard:
         weights_licence="none stated",
         commercial=False,
         factory=f"tapkit.models.locotrack.tracker:build_locotrack_{size}",
+        options="tapkit.models.locotrack.tracker:LocoTrackOptions",
         weights_url=f"{_WEIGHTS}locotrack_{size}.ckpt",
         weights_file=f"locotrack_{size}.ckpt",
         streaming="offline",

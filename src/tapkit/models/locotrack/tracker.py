@@ -1,19 +1,19 @@
 """LocoTrack small and base as `ClipModel`s: adapter, released checkpoints, factories.
 
-The network, and where it comes from, is in `network.py`.
+The network, and where it comes from, is in `locotrack_network.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Self
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tapkit import coords
-from tapkit.errors import QueryError, ShapeError, UsageError
+from tapkit.errors import UsageError
 from tapkit.models.base import Prediction, Size
 from tapkit.models.graphs import Graph
 from tapkit.models.locotrack import card as cards
@@ -21,9 +21,10 @@ from tapkit.models.locotrack import network as network_
 from tapkit.models.locotrack.graphs import graphs
 from tapkit.models.locotrack.network import LocoTrackConfig, LocoTrackNetwork, Maps, PointFeatures, groups
 from tapkit.models.locotrack.weights import load_released
+from tapkit.models.options import NetworkOptions, require_size
+from tapkit.models.torch_model import TorchModel, check_frames, check_queries
 from tapkit.nn.global_matching import check_resolution, refinement_resolutions, resize_bilinear, to_unit_range
-from tapkit.nn.packed import Linear, pack
-from tapkit.nn.precision import feature_dtype
+from tapkit.nn.packed import Linear
 from tapkit.types import ModelCard
 
 UNITS: Size = (network_.UNIT, network_.UNIT)
@@ -51,12 +52,10 @@ class ClipFeatures(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LocoTrackOptions:
-    """What the factories accept."""
+class LocoTrackOptions(NetworkOptions):
+    """What a user can choose. In bfloat16 are features and matrix products; positions, logits and norms stay
+    float32."""
 
-    precision: str = "float32"
-    """"float32", "bfloat16" (of features and matrix products; positions, logits and norms stay float32), or "auto"
-    (bfloat16 where the processor multiplies in it)."""
     resolution: Size | None = (256, 256)
     """(height, width) that frames are resized to first, as the authors' `inference()` does; None: not at all."""
     refinement_resolutions: tuple[Size, ...] | None = None
@@ -66,43 +65,41 @@ class LocoTrackOptions:
     """Let the decoder resize frames to `resolution` by area averaging (as benchmarks do, by Lanczos) rather than
     point-sample large ones. No difference for frames of that size."""
 
+    def check(self) -> None:
+        """See `Options.check`."""
+        require_size("resolution", self.resolution)
+        if self.refinement_resolutions is not None and not self.refinement_resolutions:
+            raise UsageError("refinement_resolutions must name at least one resolution, or be None")
+        for size in self.refinement_resolutions or ():
+            check_resolution(size)
 
-class LocoTrack:
+
+class LocoTrack(TorchModel):
     """LocoTrack as a `ClipModel`. Points are independent and every frame gets an answer, before the query too."""
 
-    def __init__(self, network: LocoTrackNetwork, card: ModelCard, options: LocoTrackOptions) -> None:
-        self.network, self.card, self._options = network, card, options
-        self.options: Mapping[str, Any] = asdict(options)
-        self._settle()
+    network: LocoTrackNetwork
+    chosen: LocoTrackOptions
+
+    def _cast(self, dtype: torch.dtype) -> None:
+        if dtype == torch.float32:  # never back: what was rounded stays rounded
+            return
+        self.network.resnet_torch.to(dtype)
+        self.network.cmdtop.to(dtype)
+        for module in self.network.torch_pips_mixer.modules():
+            if isinstance(module, Linear):
+                module.to(dtype)
 
     def _settle(self) -> None:
-        """What depends on where the weights are."""
-        dtype = feature_dtype(self._options.precision, self.device)
-        if dtype != torch.float32:  # never back: what was rounded stays rounded
-            self.network.resnet_torch.to(dtype)
-            self.network.cmdtop.to(dtype)
-            for module in self.network.torch_pips_mixer.modules():
-                if isinstance(module, Linear):
-                    module.to(dtype)
-        pack(self.network)
+        super()._settle()
         self.network.prepare()
-
-    @property
-    def device(self) -> torch.device:
-        return self.network.cost_conv.weight.device
-
-    def to(self, device: torch.device | str) -> Self:
-        self.network.to(device)
-        self._settle()
-        return self
 
     def frame_size(self, size: Size) -> Size | None:
         """The option `resolution`; with `antialias=False` frames as they are, point-sampled as the authors do."""
-        return self._options.resolution if self._options.antialias else None
+        return self.chosen.resolution if self.chosen.antialias else None
 
     def resolutions(self, size: Size) -> tuple[Size, Size]:
         """At which resolutions global matching and refinement work for frames of `size`."""
-        listed = self._options.refinement_resolutions or refinement_resolutions(self._options.resolution or size)
+        listed = self.chosen.refinement_resolutions or refinement_resolutions(self.chosen.resolution or size)
         return listed[0], listed[-1]
 
     def frame_bytes(self, size: Size) -> int:
@@ -121,8 +118,7 @@ class LocoTrack:
     @torch.no_grad()
     def encode(self, frames: Tensor) -> ClipFeatures:
         """Features of frames uint8 [B,3,h,w], RGB, each on its own."""
-        if frames.ndim != 4 or frames.shape[1] != 3:
-            raise ShapeError(f"frames must be [B,3,h,w], got {list(frames.shape)}")
+        check_frames(frames)
         at_once = 1 if self.device.type == "cpu" else 8  # a frame fills a CPU; more only cost memory
         out: list[Tensor] = []
         for start in range(0, max(len(frames), 1), at_once):
@@ -136,7 +132,7 @@ class LocoTrack:
         size = (frames.shape[-2], frames.shape[-1])
         initial, refined = self.resolutions(size)
         images = to_unit_range(frames)
-        images = resize_bilinear(images, self._options.resolution or size)
+        images = resize_bilinear(images, self.chosen.resolution or size)
         maps = self.network.maps(resize_bilinear(images, refined))
         if initial == refined:
             return ClipFeatures(*maps, maps.lowres[:, :0, :0], maps.hires[:, :0, :0])
@@ -149,15 +145,7 @@ class LocoTrack:
 
         x, y in pixels of the frames (of `size`) that `features` were made from. Memory: 90 KB for each point.
         """
-        frames = len(features.hires)
-        if queries.ndim != 2 or queries.shape[1] != 3:
-            raise ShapeError(f"queries must be [N,3] (t, x, y), got {list(queries.shape)}")
-        if not torch.isfinite(queries).all():
-            raise QueryError("query frames and positions must be finite numbers")
-        outside = (queries[:, 0] < 0) | (queries[:, 0] > frames - 1)
-        if outside.any():
-            t = queries[outside, 0][0].item()
-            raise QueryError(f"a query is on frame {t:g}, outside the {frames} frames whose features are given")
+        check_queries(queries, len(features.hires))
         return self.network.point_features(features.initial(), features.refined(), self._in_units(queries, size))
 
     def _in_units(self, queries: Tensor, size: Size) -> Tensor:
@@ -195,40 +183,24 @@ class LocoTrack:
 
 
 def _build(
-    config: LocoTrackConfig,
-    card: ModelCard,
-    weights: Mapping[str, Tensor] | None,
-    resolution: int | Sequence[int] | None = 256,
-    refinement_resolutions: Sequence[Sequence[int]] | None = None,
-    **options: Any,
+    config: LocoTrackConfig, card: ModelCard, weights: Mapping[str, Tensor] | None, options: Mapping[str, Any]
 ) -> LocoTrack:
-    if isinstance(resolution, int):
-        resolution = (resolution, resolution)
-    listed = None
-    if refinement_resolutions is not None:
-        listed = tuple(check_resolution((height, width)) for height, width in refinement_resolutions)
-        if not listed:
-            raise UsageError("refinement_resolutions must name at least one resolution, or be None")
-    whole = None if resolution is None else (int(resolution[0]), int(resolution[1]))
-    if whole is not None and min(whole) < 1:
-        raise UsageError(f"resolution must be positive, got {whole[1]}x{whole[0]}")
-    chosen = LocoTrackOptions(resolution=whole, refinement_resolutions=listed, **options)
+    chosen = LocoTrackOptions.of(card.id, options)
     network = LocoTrackNetwork(config)
     if weights is not None:
         load_released(network, weights, card.id)
-    network.eval().requires_grad_(False)
-    return LocoTrack(network, card, chosen)
+    return LocoTrack(network.requires_grad_(False), card, chosen)
 
 
 def build_locotrack_small(weights: Mapping[str, Tensor] | None = None, **options: Any) -> LocoTrack:
     """LocoTrack-S (8.2 M parameters) from the released checkpoint; None: untrained.
 
-    Options: those of `LocoTrackOptions`; `resolution` may be one number (a square). Raises `WeightsError` and
+    Options: `LocoTrackOptions`. Raises `WeightsError` and
     `UsageError`.
     """
-    return _build(network_.SMALL, cards.SMALL, weights, **options)
+    return _build(network_.SMALL, cards.SMALL, weights, options)
 
 
 def build_locotrack_base(weights: Mapping[str, Tensor] | None = None, **options: Any) -> LocoTrack:
     """LocoTrack-B (11.5 M parameters); otherwise as `build_locotrack_small`."""
-    return _build(network_.BASE, cards.BASE, weights, **options)
+    return _build(network_.BASE, cards.BASE, weights, options)

@@ -1,4 +1,4 @@
-"""Released checkpoints of LocoTrack."""
+"""Released PyTorch checkpoints of LocoTrack: our names, with separate query, key and value projections."""
 
 from __future__ import annotations
 
@@ -7,12 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from tapkit.models.base import Size
-from tapkit.models.locotrack import network as network_
 from tapkit.models.locotrack.network import LocoTrackNetwork
 from tapkit.weights import match
-
-UNITS: Size = (network_.UNIT, network_.UNIT)
 
 
 def released_names(network: LocoTrackNetwork) -> dict[str, tuple[int, ...]]:

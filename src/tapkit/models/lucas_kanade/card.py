@@ -14,6 +14,7 @@ CARDS = (
         weights_licence="none needed",
         commercial=True,
         factory="tapkit.models.lucas_kanade.tracker:build",
+        options="tapkit.models.lucas_kanade.tracker:LucasKanadeOptions",
         streaming="causal",
         latency=0,
         uses_past=False,

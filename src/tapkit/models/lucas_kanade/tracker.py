@@ -9,7 +9,7 @@ taken up again where the query's patch, and nothing else like it, is found near 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -19,20 +19,14 @@ from torch import Tensor
 from tapkit.errors import UsageError, require
 from tapkit.models.base import Prediction, Size
 from tapkit.models.lucas_kanade.card import CARDS
-from tapkit.models.lucas_kanade.evidence import (
-    Evidence,
-    joined,
-    normalize,
-    patches,
-    peak_offset,
-    probabilities,
-    search_now,
-)
+from tapkit.models.lucas_kanade.evidence import Evidence, joined, probabilities
+from tapkit.models.lucas_kanade.patches import normalize, patches, peak_offset
+from tapkit.models.options import Options
 from tapkit.types import ModelCard
 
 
 @dataclass(frozen=True)
-class LucasKanadeConfig:
+class LucasKanadeOptions(Options):
     """Settings; lengths are pixels of the frames as tracked (at most `max_side` long)."""
 
     window: int = 15
@@ -83,9 +77,9 @@ class LucasKanade:
 
     card: ModelCard = CARDS[0]
 
-    def __init__(self, config: LucasKanadeConfig) -> None:
+    def __init__(self, config: LucasKanadeOptions) -> None:
         self.config = config
-        self.options: Mapping[str, Any] = asdict(config)
+        self.options: Mapping[str, Any] = config.to_json()
         self._cv: Any = require("cv2", "cv")
 
     @property
@@ -256,13 +250,14 @@ class LucasKanade:
         return place, float(best) if unique else min(float(best), config.found_match)
 
 
+def search_now(lost: np.ndarray) -> np.ndarray:
+    """Whether points lost for so many frames [N] are looked for: at 0-2, each third until 30, then each tenth."""
+    return np.asarray((lost < 3) | ((lost < 30) & (lost % 3 == 0)) | (lost % 10 == 0))
+
+
 def build(weights: Mapping[str, Tensor] | None = None, **options: Any) -> LucasKanade:
-    """The model; options are the fields of `LucasKanadeConfig`. It takes no weights."""
+    """The model; options are the fields of `LucasKanadeOptions`. It takes no weights."""
     if weights is not None:
         raise UsageError("lucas-kanade takes no weights")
-    try:
-        config = replace(LucasKanadeConfig(), **{k: v for k, v in options.items() if k != "precision"})
-    except TypeError as error:
-        name = str(error).rsplit("'", 2)[-2]
-        raise UsageError(f"lucas-kanade has no option {name!r}") from error
-    return LucasKanade(config)
+    asked = {name: value for name, value in options.items() if name != "precision"}  # whole numbers and float32 always
+    return LucasKanade(LucasKanadeOptions.of(CARDS[0].id, asked))

@@ -19,21 +19,23 @@ from torch import Tensor, nn
 
 from tapkit.errors import UsageError
 from tapkit.models.base import Size
+from tapkit.models.options import NetworkOptions, require_size
 from tapkit.nn.encoder import FEATURES, PointEncoder
 from tapkit.nn.neighbourhood import correlate, sample_clamped
 from tapkit.nn.packed import Activation, Linear
+
+BLOCK = 64
+"""Points that are tracked at a time: bounds the memory, and is enough for full speed."""
 
 WINDOW = 8
 """Frames of a window: fixed by the weights."""
 LEVELS, RADIUS = 4, 3
 TOKEN = FEATURES + LEVELS * (2 * RADIUS + 1) ** 2 + 3 * 64 + 3
 """Mixer input of one point in one frame: its feature, 196 correlations, 192 encodings, displacement and time."""
-BLOCK = 64
-"""Points that are tracked at a time: bounds the memory, and is enough for full speed."""
 
 
 @dataclass(frozen=True)
-class PipsConfig:
+class PipsOptions(NetworkOptions):
     """Settings of PIPs."""
 
     stride: int = 4
@@ -42,8 +44,14 @@ class PipsConfig:
     """Updates of a window; 4 in training."""
     input_size: Size | None = (360, 640)
     """(height, width) to which frames are resized, as the released demos do; None: frames are taken as they are."""
-    precision: str = "float32"
-    """Of features and matrix products: "float32", "bfloat16" or "auto" (bfloat16 where the CPU computes in it)."""
+
+    def check(self) -> None:
+        """See `Options.check`."""
+        if self.stride not in (4, 8):
+            raise UsageError(f"PIPs works at stride 4 or 8, got {self.stride}")
+        if self.iterations < 1:
+            raise UsageError(f"iterations must be at least 1, got {self.iterations}")
+        require_size("input_size", self.input_size)
 
 
 class Features(NamedTuple):
@@ -166,7 +174,7 @@ def encode_displacements(values: Tensor) -> Tensor:
 class Pips(nn.Module):
     """The network. Submodules carry the names of the published checkpoint."""
 
-    def __init__(self, config: PipsConfig = PipsConfig()) -> None:
+    def __init__(self, config: PipsOptions = PipsOptions()) -> None:
         super().__init__()
         self.config = config
         self.fnet = PointEncoder(config.stride)

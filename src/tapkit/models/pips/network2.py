@@ -16,11 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tapkit.errors import UsageError
 from tapkit.models.base import Size
+from tapkit.models.options import NetworkOptions, require_size
 from tapkit.models.pips.network import LEVELS, RADIUS, Features, check_size, encode_pyramid
 from tapkit.nn.encoder import FEATURES, PointEncoder
 from tapkit.nn.neighbourhood import correlate, sample_clamped
 from tapkit.nn.packed import Conv2d, Linear, Packable, can_pack
+
+_BLOCK_TOKENS = 2048
+"""About how many points times frames are tracked at a time: bounds the memory, and is enough for full speed."""
 
 STRIDE = 8
 """Pixels to a cell of the feature map."""
@@ -28,12 +33,10 @@ TOKEN = 3 * LEVELS * (2 * RADIUS + 1) ** 2 + 4 * 32 + 2
 """Input of the temporal network for one point in one frame: 588 correlations and 130 values that encode motion."""
 WIDTHS = (128, 128, 128, 256, 256, 512, 512, 1024, 1024)
 """Channels before the first and after each of the eight residual blocks."""
-_BLOCK_TOKENS = 2048
-"""About how many points times frames are tracked at a time: bounds the memory, and is enough for full speed."""
 
 
 @dataclass(frozen=True)
-class Pips2Config:
+class Pips2Options(NetworkOptions):
     """Settings of PIPs++."""
 
     iterations: int = 16
@@ -44,8 +47,14 @@ class Pips2Config:
     """Halve the updates after three quarters of the iterations (the released demo does)."""
     input_size: Size | None = (512, 896)
     """(height, width) to which frames are resized, as the released tests do; None: frames are taken as they are."""
-    precision: str = "float32"
-    """Of features and matrix products: "float32", "bfloat16" or "auto" (bfloat16 where the CPU computes in it)."""
+
+    def check(self) -> None:
+        """See `Options.check`."""
+        if self.iterations < 1 or self.window < 2:
+            raise UsageError(
+                f"PIPs++ needs at least 1 iteration and windows of 2 frames, got {self.iterations} and {self.window}"
+            )
+        require_size("input_size", self.input_size)
 
 
 class Templates(NamedTuple):
@@ -174,13 +183,6 @@ class TemporalBlock(nn.Module):
         return y
 
 
-def _over(named: nn.Module, x: Tensor, length: int) -> Tensor:
-    """`TemporalConv.over` of the one convolution in a container (the checkpoint names it so)."""
-    conv = named.get_submodule("conv")
-    assert isinstance(conv, TemporalConv)
-    return conv.over(x, length)
-
-
 class TemporalNet(nn.Module):
     """Tokens [N,S,718] -> change of position [N,S,2], cells."""
 
@@ -214,7 +216,7 @@ def encode_motion(xy: Tensor) -> Tensor:
 class Pips2(nn.Module):
     """The network. Submodules carry the names of the published checkpoint."""
 
-    def __init__(self, config: Pips2Config = Pips2Config()) -> None:
+    def __init__(self, config: Pips2Options = Pips2Options()) -> None:
         super().__init__()
         self.config = config
         self.fnet = PointEncoder(STRIDE)
@@ -223,7 +225,7 @@ class Pips2(nn.Module):
         self.dtype = torch.float32
 
     def encode(self, frames: Tensor, size: Size | None = None) -> Features:
-        """As `tapkit.models.pips.network.Pips.encode`."""
+        """As `tapkit.models.pips.tracker.Pips.encode`."""
         size = size or (frames.shape[-2], frames.shape[-1])
         check_size(self.fnet, size)
         return encode_pyramid(self.fnet, frames, size, self.dtype)
@@ -308,3 +310,10 @@ def chain(network: Pips2, levels: Features, t: Tensor, start: Tensor) -> Tensor:
                 xy[rows, first + begin : first + end] = found
                 xy[rows, first + end :] = found[:, -1:]  # the next window begins with no motion
     return xy
+
+
+def _over(named: nn.Module, x: Tensor, length: int) -> Tensor:
+    """`TemporalConv.over` of the one convolution in a container (the checkpoint names it so)."""
+    conv = named.get_submodule("conv")
+    assert isinstance(conv, TemporalConv)
+    return conv.over(x, length)

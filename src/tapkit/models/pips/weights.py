@@ -1,4 +1,4 @@
-"""Released checkpoints of PIPs and PIPs++: their tensors carry our names."""
+"""Released checkpoints of PIPs and PIPs++: they carry the networks' own names."""
 
 from __future__ import annotations
 

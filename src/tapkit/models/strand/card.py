@@ -5,7 +5,7 @@ from pathlib import Path
 from tapkit.types import ModelCard
 
 _FILE = "strand.safetensors"
-_BUILT_IN = Path(__file__).with_name(_FILE).is_file()
+_BUILT_IN = (Path(__file__).with_name(_FILE)).is_file()
 
 STRAND = ModelCard(
     id="strand",
@@ -17,6 +17,7 @@ STRAND = ModelCard(
     weights_licence="Apache-2.0",
     commercial=True,
     factory="tapkit.models.strand.tracker:build",
+    options="tapkit.models.strand.tracker:StrandOptions",
     weights_file=_FILE,
     weights_built_in=_BUILT_IN,
     streaming="causal",
@@ -26,7 +27,7 @@ STRAND = ModelCard(
     visible_rule="visible*confidence",
     visible_threshold=0.25,
     confidence_radius=8.0,
-    notes="trained on made data and pseudo-labels of free videos; its card is beside it, strand.json"
+    notes="trained on synthetic clips and pseudo-labels of free videos; its card is beside it, strand.json"
     if _BUILT_IN
     else "this installation has none yet: make them with `tapkit train`, see docs/training.md, and give --weights",
 )

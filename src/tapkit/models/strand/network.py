@@ -34,8 +34,6 @@ STRIDES = (4, 8, 16)
 """Pixels per cell of the three maps."""
 REACH = 16.0
 """Pixels: how far a point may have gone from where it is expected, before anything is learned about it."""
-AVOIDED = 20.0
-"""Pixels around a place that is avoided."""
 EPS = 1e-5
 """Of batch norm."""
 
@@ -245,10 +243,15 @@ def follow(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) ->
     misses by d pixels (Kalal et al., Forward-Backward Error, ICPR 2010). The way back begins where it should end.
     """
     start = xy.view(len(before[0]), -1, 2)
-    moved, alike = align(before, after, start)
+    moved, similarity = align(before, after, start)
     back, _ = align(after, before, moved, start - moved, levels=1)
     missed = torch.exp(-(back - start).square().sum(-1).sqrt())
-    return moved.flatten(0, 1), torch.stack([alike, missed], -1).flatten(0, 1)
+    return moved.flatten(0, 1), torch.stack([similarity, missed], -1).flatten(0, 1)
+
+
+def _size(maps: Maps, points: Points) -> Tensor:
+    """(width, height) in pixels of the frames that the maps are of, [2]."""
+    return points.xy.new_tensor([maps.fine.shape[2] * STRIDES[0], maps.fine.shape[1] * STRIDES[0]])
 
 
 def to_cells(xy: Tensor, stride: int) -> Tensor:
@@ -314,13 +317,13 @@ class Look(nn.Module):
         owner: Tensor,
         xy: Tensor,
         away: Tensor,
-        alike: Tensor,
+        similarity: Tensor,
         elsewhere: Tensor,
         stage: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Look around xy [M,K,2], which is `away` [M,K,2] pixels from where the point was expected.
 
-        `alike` [M,K,2]: how sure it is that the pixels there are those of the frame before (0 where that is not known),
+        `similarity` [M,K,2]: how sure it is that the pixels there are those of the frame before (0: not known),
         `elsewhere` int64 [M,K]: 0 where the look begins where the pixels went, 1 where it does not.
         `templates` [M,P,C] for each map are the patches of the query and of the memory, `hidden` [M,hidden] the state,
         `owner` [M] the frame of each row, `stage` 0 for candidates and 1 for the last look.
@@ -339,7 +342,7 @@ class Look(nn.Module):
         places = xy.flatten(0, 1)
         stage_mark = places.new_full((len(places), 1), float(stage))
         known = [hidden.repeat_interleave(xy.shape[1], 0), stage_mark, torch.tanh(away.flatten(0, 1) / 16)]
-        rest = torch.cat([*known, torch.stack(best, 1), alike.flatten(0, 1)], 1)
+        rest = torch.cat([*known, torch.stack(best, 1), similarity.flatten(0, 1)], 1)
         seen = torch.cat([*volumes, rest.to(dtype)], 1)
         token = self.mix(self.enter(seen, "gelu"), "gelu")
         shares = self.shares(token).float().softmax(-1)
@@ -410,16 +413,13 @@ class Network(nn.Module):
         xy = xy.float()
         return Points(templates, templates, hidden, xy, torch.zeros_like(xy), torch.ones_like(xy[:, 0]))
 
-    def match(
-        self, maps: Maps, points: Points, expected: Tensor, avoided: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def match(self, maps: Maps, points: Points, expected: Tensor) -> tuple[Tensor, Tensor]:
         """Global matching: logits [M,h*w] on the fine map, and the position [M,2] of the best place.
 
         Each map's products with the point's feature, brought to the fine map's size, times that map's temperature, and
         the logarithm of how likely the point went there from where it is `expected` [M,2]. How much of the feature is
         the memory's, and how far the point may have gone, is read from its state: a point that was just seen is
-        looked for nearby, one that is lost anywhere. The place is none within `AVOIDED` of `avoided` [M,2], if that is
-        given: in training it is the truth for some, so that wrong matches are seen as often as on real videos.
+        looked for nearby, one that is lost anywhere.
         """
         batch, height, width, _ = maps.fine.shape
         count = len(points.xy) // batch
@@ -437,16 +437,7 @@ class Network(nn.Module):
                 cost = F.interpolate(cost, size=(height, width), mode="bilinear", align_corners=False)
             total = total + cost
         cost = total.flatten(0, 1).flatten(1)
-        allowed = cost if avoided is None else self._elsewhere(cost, avoided, (height, width))
-        return cost, around_best(allowed, width) * STRIDES[0]
-
-    @staticmethod
-    def _elsewhere(cost: Tensor, avoided: Tensor, shape: tuple[int, int]) -> Tensor:
-        """The logits [M,h*w], very low around `avoided` [M,2]."""
-        rows, columns = ((torch.arange(n, device=cost.device) + 0.5) * STRIDES[0] for n in shape)
-        near_y = (rows - avoided[:, 1:]).abs() < AVOIDED
-        near_x = (columns - avoided[:, :1]).abs() < AVOIDED
-        return cost.masked_fill((near_y[:, :, None] & near_x[:, None]).flatten(1), -1e4)
+        return cost, around_best(cost, width) * STRIDES[0]
 
     def _prior(self, expected: Tensor, belief: Tensor, shape: tuple[int, int]) -> Tensor:
         """Log of how likely each cell is [M,h,w], up to a constant: Student's t, which has long tails."""
@@ -457,33 +448,49 @@ class Network(nn.Module):
             squares.append(((centres - expected[:, axis, None]) / scale[:, None]).square())
         return -power[:, None, None] * torch.log1p(squares[0][:, :, None] + squares[1][:, None])
 
-    def step(
-        self, maps: Maps, points: Points, moved: Tensor, alike: Tensor, avoided: Tensor | None = None
-    ) -> tuple[Points, Step]:
-        """One frame for points that began before it. Coordinates pass no gradient from stage to stage.
+    def step(self, maps: Maps, points: Points, moved: Tensor, similarity: Tensor) -> tuple[Points, Step]:
+        """One frame for points that began before it: `expect`, `match`, `update`.
 
-        moved [M,2] and alike [M,2] are what `follow` found: where the pixels around each point went. `avoided`: see
-        `match`.
+        moved [M,2] and similarity [M,2] are what `follow` found: where the pixels around each point went.
         """
-        batch, count = len(maps.fine), len(points.xy)
-        size = points.xy.new_tensor([maps.fine.shape[2] * STRIDES[0], maps.fine.shape[1] * STRIDES[0]])
-        owner = torch.arange(batch, device=points.xy.device).repeat_interleave(count // batch)
+        expected, similarity = self.expect(maps, points, moved, similarity)
+        cost, found = self.match(maps, points, expected)
+        return self.update(maps, points, expected, similarity, cost, found)
+
+    def expect(self, maps: Maps, points: Points, moved: Tensor, similarity: Tensor) -> tuple[Tensor, Tensor]:
+        """Where points are expected [M,2]: with the pixels if they were seen, else by their own motion.
+
+        The second answer [M,2] is how sure that is; 0 for points that were hidden.
+        """
+        size = _size(maps, points)
         # What hides a point moves otherwise than the point.
         visible = points.seen > 0.5
         expected = torch.where(visible[:, None], moved, points.xy + points.motion)
         expected = torch.minimum(expected.clamp(min=-32), size + 32)
-        alike = torch.where(visible[:, None], alike, torch.zeros_like(alike))
-        alike = torch.stack([alike, torch.zeros_like(alike)], 1)
-        cost, found = self.match(maps, points, expected, avoided)
+        return expected, torch.where(visible[:, None], similarity, torch.zeros_like(similarity))
+
+    def update(
+        self, maps: Maps, points: Points, expected: Tensor, similarity: Tensor, cost: Tensor, found: Tensor
+    ) -> tuple[Points, Step]:
+        """Look where points are `expected` [M,2] and where matching `found` [M,2] them, and take in what was seen.
+
+        `similarity` [M,2] belongs to `expected`, `cost` [M,h*w] is handed on. Coordinates pass no gradient from stage
+        to stage.
+        """
+        batch, count = len(maps.fine), len(points.xy)
+        size = _size(maps, points)
+        owner = torch.arange(batch, device=points.xy.device).repeat_interleave(count // batch)
+        similarity = torch.stack([similarity, torch.zeros_like(similarity)], 1)
         both = zip(points.query, points.memory, maps, strict=True)
         templates = tuple(torch.cat([query, memory], 1).to(level.dtype) for query, memory, level in both)
         candidates = torch.stack([expected, found.detach()], 1)
-        refined, scores = self._compare(maps, templates, points.hidden, owner, candidates, alike)
+        refined, scores = self._compare(maps, templates, points.hidden, owner, candidates, similarity)
         choice = scores.argmax(-1)
         chosen = refined[torch.arange(count, device=choice.device), choice].detach()
-        away, alike = (chosen - expected)[:, None], alike[torch.arange(count, device=choice.device), choice][:, None]
+        away = (chosen - expected)[:, None]
+        similarity = similarity[torch.arange(count, device=choice.device), choice][:, None]
         token, xy, around = self.look(
-            maps, templates, points.hidden, owner, chosen[:, None], away, alike, choice[:, None], 1
+            maps, templates, points.hidden, owner, chosen[:, None], away, similarity, choice[:, None], 1
         )
         moved = torch.tanh((xy.detach() - expected) / 8)
         best = scores.detach().amax(-1, keepdim=True)
@@ -511,15 +518,15 @@ class Network(nn.Module):
         hidden: Tensor,
         owner: Tensor,
         candidates: Tensor,
-        alike: Tensor,
+        similarity: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """A look from each of candidates [M,K,2] (the first is the expected one): refined [M,K,2], scores [M,K]."""
         count = candidates.shape[1]
         away = candidates - candidates[:, :1]
         elsewhere = torch.arange(count, device=hidden.device).clamp(max=1).expand(len(candidates), -1)
-        token, refined, _ = self.look(maps, templates, hidden, owner, candidates, away, alike, elsewhere, 0)
+        token, refined, _ = self.look(maps, templates, hidden, owner, candidates, away, similarity, elsewhere, 0)
         first = 1 - elsewhere.reshape(-1, 1)
-        seen = torch.cat([token, hidden.repeat_interleave(count, 0), first.float(), alike.flatten(0, 1)], -1)
+        seen = torch.cat([token, hidden.repeat_interleave(count, 0), first.float(), similarity.flatten(0, 1)], -1)
         scores: Tensor = self.score(seen.to(self.look.mix.weight.dtype)).float()
         scores = scores.view(-1, count) + self.prefer * (1 - elsewhere)
         return refined.unflatten(0, (-1, count)), scores

@@ -7,23 +7,20 @@ parts come from: `network`. How it was trained and what each choice brought: doc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tapkit.errors import ShapeError, UsageError
 from tapkit.models.base import Prediction, Size
+from tapkit.models.options import MEASURED, NetworkOptions, Precision
 from tapkit.models.strand.card import STRAND
 from tapkit.models.strand.network import Network, Points, StrandConfig, follow
+from tapkit.models.torch_model import TorchModel
 from tapkit.nn.alignment import grey_pyramid
-from tapkit.nn.packed import pack
-from tapkit.nn.precision import feature_dtype
-from tapkit.types import ModelCard
 from tapkit.weights import match
-
-RESOLUTION = 512
-"""Frames with more pixels than a square of this side are shrunk to about as many."""
 
 
 class StrandState(NamedTuple):
@@ -39,41 +36,42 @@ class StrandState(NamedTuple):
     grey: tuple[Tensor, ...]
 
 
-class Strand:
+@dataclass(frozen=True)
+class StrandOptions(NetworkOptions):
+    """What a user can choose."""
+
+    precision: Precision = MEASURED
+    """Of features and layers: "auto" (bfloat16 where the processor multiplies in it), "float32" or "bfloat16".
+    Coordinates are float32 always."""
+    resolution: int = 512
+    """Frames with more pixels than a square of this side are shrunk to about as many."""
+
+    def check(self) -> None:
+        """See `Options.check`."""
+        if self.resolution < 64:
+            raise UsageError(f"resolution must be at least 64, got {self.resolution}")
+
+
+class Strand(TorchModel):
     """The network as a `CausalModel`."""
 
-    def __init__(self, network: Network, precision: str = "auto", resolution: int = RESOLUTION) -> None:
-        if resolution < 64:
-            raise UsageError(f"resolution must be at least 64, got {resolution}")
-        feature_dtype(precision, torch.device("cpu"))  # says now if there is no such precision
-        self.card: ModelCard = STRAND
-        self.network = network.eval()
-        self.precision, self.resolution = precision, resolution
-        self.to("cpu")
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """See `Model.options`."""
-        return {"precision": self.precision, "resolution": self.resolution}
+    network: Network
+    chosen: StrandOptions
 
     @property
     def device(self) -> torch.device:
         """See `Model.device`."""
         return self.network.temperature.device
 
-    def to(self, device: torch.device | str) -> Self:
-        """See `Model.to`. Half precision where `precision` asks for it; packed for the CPU there."""
-        target = torch.device(device)
-        self.network.to(target, feature_dtype(self.precision, target))
+    def _cast(self, dtype: torch.dtype) -> None:
+        self.network.to(dtype)
         self.network.look.offsets = self.network.look.offsets.float()
-        pack(self.network)
-        return self
 
     def frame_size(self, size: Size) -> Size | None:
         """See `Model.frame_size`: as many pixels as a square of side `resolution`, no more than there are, in the shape
         of the video (squeezed into a square, a wide one is tracked clearly worse), sides multiples of 16."""
         height, width = size
-        scale = min(self.resolution / (height * width) ** 0.5, 1.0)
+        scale = min(self.chosen.resolution / (height * width) ** 0.5, 1.0)
         return max(round(height * scale / 16), 4) * 16, max(round(width * scale / 16), 4) * 16
 
     def start(self, size: Size) -> StrandState:
@@ -145,12 +143,9 @@ def join(first: Points, second: Points) -> Points:
     )
 
 
-def build(weights: Mapping[str, Tensor] | None = None, precision: str = "auto", resolution: int = RESOLUTION) -> Strand:
-    """strand with these weights (None: untrained, with fixed pseudo-random ones).
-
-    Options: `precision` of features and layers ("auto", "float32", "bfloat16"; coordinates are float32 always),
-    `resolution`: frames with more pixels than a square of this side are shrunk to as many.
-    """
+def build(weights: Mapping[str, Tensor] | None = None, **options: Any) -> Strand:
+    """strand with these weights (None: untrained, with fixed pseudo-random ones). Options: `StrandOptions`."""
+    chosen = StrandOptions.of(STRAND.id, options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = Network(StrandConfig())
@@ -158,4 +153,4 @@ def build(weights: Mapping[str, Tensor] | None = None, precision: str = "auto", 
         found = match(weights, network.state_dict(), "strand")
         network.load_state_dict({name: tensor.float() for name, tensor in found.items()})
     network.fold()
-    return Strand(network, precision, resolution)
+    return Strand(network, STRAND, chosen)

@@ -31,6 +31,7 @@ TAPIR = ModelCard(
     weights_licence="Apache-2.0",
     commercial=True,
     factory="tapkit.models.tapir.tracker:build_tapir",
+    options="tapkit.models.tapir.tracker:TapirOptions",
     weights_url=_BUCKET + "tapir_checkpoint_panning.pt",
     weights_file="tapir_checkpoint_panning.pt",
     streaming="offline",

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tapkit import coords
-from tapkit.errors import QueryError, ShapeError, UsageError
+from tapkit.errors import UsageError
+from tapkit.jax_weights import is_jax
 from tapkit.models.base import Prediction, Size
-from tapkit.models.haiku import is_haiku
+from tapkit.models.options import NetworkOptions, require_size
 from tapkit.models.tapir.card import BOOTSTAPIR, TAPIR
 from tapkit.models.tapir.network import (
     EXPAND,
@@ -33,9 +34,8 @@ from tapkit.models.tapir.network import (
     TapirConfig,
 )
 from tapkit.models.tapir.weights import tapir_from_jax
+from tapkit.models.torch_model import TorchModel, check_frames, check_queries
 from tapkit.nn.global_matching import check_resolution, refinement_resolutions, to_unit_range
-from tapkit.nn.packed import pack
-from tapkit.nn.precision import feature_dtype
 from tapkit.nn.resize import resize_lanczos
 from tapkit.types import ModelCard
 from tapkit.weights import match
@@ -49,7 +49,7 @@ _PIXELS_ELSEWHERE = 16 * 256 * 256
 
 
 @dataclass(frozen=True)
-class TapirOptions:
+class TapirOptions(NetworkOptions):
     """What a user can choose."""
 
     resolution: Size | None = (256, 256)
@@ -60,8 +60,15 @@ class TapirOptions:
     """Where global matching takes place (multiples of 8)."""
     softmax_temperature: float | None = None
     """Sharpness of the first guess; None: as the authors' code runs the checkpoint given."""
-    precision: str = "float32"
-    """"float32", "bfloat16" or "auto"; coordinates and logits are float32 always."""
+
+    def check(self) -> None:
+        """See `Options.check`."""
+        require_size("resolution", self.resolution)
+        check_resolution(self.initial_resolution)
+        if self.refinement_resolutions is not None and not self.refinement_resolutions:
+            raise UsageError("refinement_resolutions needs at least one (height, width)")
+        for size in self.refinement_resolutions or ():
+            check_resolution(size)
 
 
 class Levels(NamedTuple):
@@ -88,43 +95,17 @@ class Features(NamedTuple):
         return [Maps(*pair) for pair in zip(self.hires, self.lowres, strict=True)]
 
 
-class TapirBase:
-    """Options, device, precision, resolutions, encoding: what both kinds of TAPIR trackers do alike."""
+class TapirBase(TorchModel):
+    """Precision, resolutions, encoding: what both kinds of TAPIR trackers do in the same way."""
 
-    def __init__(self, network: Tapir, card: ModelCard, options: TapirOptions) -> None:
-        self.network, self.card, self.chosen = network.eval(), card, options
-        self.options: Mapping[str, Any] = {
-            "resolution": options.resolution,
-            "refinement_resolutions": options.refinement_resolutions,
-            "initial_resolution": network.config.initial_resolution,
-            "softmax_temperature": network.config.softmax_temperature,
-            "precision": options.precision,
-        }
-        self._settle()
+    network: Tapir
+    chosen: TapirOptions
 
-    def _settle(self) -> None:
-        """Bring weights into the precision asked for and the layout the device likes best."""
-        dtype = feature_dtype(self.chosen.precision, self.device)
+    def _cast(self, dtype: torch.dtype) -> None:
         if dtype != self.network.dtype:
             for part in (self.network.resnet_torch, self.network.extra_convs, self.network.torch_pips_mixer):
                 if isinstance(part, nn.Module):
                     part.to(dtype)
-        pack(self.network)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return self.network.torch_cost_volume_track_mods.occ_out.bias.device
-
-    def to(self, device: torch.device | str) -> Self:
-        """The model, moved to another device."""
-        self.network.to(device)
-        self._settle()
-        return self
-
-    def frame_size(self, size: Size) -> Size | None:
-        """None: frames come as they are and are resized here, exactly as the authors do."""
-        return None
 
     def levels(self, size: Size) -> Levels:
         """The resolutions for frames of `size`."""
@@ -137,9 +118,7 @@ class TapirBase:
     @torch.inference_mode()
     def encode(self, frames: Tensor) -> Features:
         """Features of uint8 frames [B,3,h,w], each on its own."""
-        if frames.ndim != 4 or frames.shape[1] != 3:
-            raise ShapeError(f"frames must be [B,3,h,w], got {list(frames.shape)}")
-        levels = self.levels((frames.shape[-2], frames.shape[-1]))
+        levels = self.levels(check_frames(frames))
         frames = frames.to(self.device)
         encoded = [self._room(len(frames), size) for size in levels.maps]
         height, width = max(levels.maps)
@@ -163,10 +142,7 @@ class TapirBase:
     @torch.inference_mode()
     def query_features(self, features: Features, size: Size, queries: Tensor) -> QueryFeatures:
         """Features of queries [N,3] (t, x, y): t counts the frames of `features`, x and y are pixels of `size`."""
-        if queries.ndim != 2 or queries.shape[1] != 3:
-            raise ShapeError(f"queries must be [N,3] (t, x, y), got {list(queries.shape)}")
-        if not torch.isfinite(queries).all():
-            raise QueryError("query positions must be finite numbers")
+        check_queries(queries)
         queries = queries.to(self.device, torch.float32)
         unit = torch.cat([queries[:, :1], coords.to_normalized(queries[:, 1:], size)], 1)
         return self.network.query_features(features.levels(), unit)
@@ -271,26 +247,6 @@ def choose_rows(of_query: QueryFeatures, rows: slice | Tensor) -> QueryFeatures:
     return QueryFeatures(tuple(x[rows] for x in of_query.hires), tuple(x[rows] for x in of_query.lowres))
 
 
-def choose(**options: Any) -> TapirOptions:
-    """Checked options. Raises `UsageError`."""
-    known = TapirOptions.__dataclass_fields__
-    if unknown := [name for name in options if name not in known]:
-        raise UsageError(f"there is no option {unknown[0]!r}; known are {', '.join(known)}")
-    chosen = TapirOptions(**options)
-    feature_dtype(chosen.precision, torch.device("cpu"))
-    if chosen.resolution is not None and min(chosen.resolution) < 1:
-        raise UsageError(f"resolution must be (height, width), got {chosen.resolution}")
-    refined = chosen.refinement_resolutions
-    if refined is not None and not refined:
-        raise UsageError("refinement_resolutions needs at least one (height, width)")
-    return replace(
-        chosen,
-        resolution=None if chosen.resolution is None else (int(chosen.resolution[0]), int(chosen.resolution[1])),
-        initial_resolution=check_resolution(chosen.initial_resolution),
-        refinement_resolutions=None if refined is None else tuple(check_resolution(size) for size in refined),
-    )
-
-
 def make(
     card: ModelCard,
     config: TapirConfig,
@@ -299,9 +255,9 @@ def make(
     kind: Callable[[Tapir, ModelCard, TapirOptions], Any],
 ) -> Any:
     """A tracker of class `kind` with these weights, in either of the released formats (None: untrained)."""
-    chosen = choose(**options)
+    chosen = TapirOptions.of(card.id, options)
     temperature = chosen.softmax_temperature
-    if weights is not None and is_haiku(weights):
+    if weights is not None and is_jax(weights):
         weights = tapir_from_jax(weights)
         # The authors' JAX configurations of BootsTAPIR say 10, their PyTorch code leaves its default.
         temperature = temperature or (10.0 if config.extra_convs else None)
@@ -315,8 +271,7 @@ def make(
             network = Tapir(config)
         state = match(weights, network.state_dict(), card.id)
         network.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
-    network.requires_grad_(False)
-    return kind(network, card, chosen)
+    return kind(network.requires_grad_(False), card, replace(chosen, softmax_temperature=temperature))
 
 
 def build_tapir(weights: Mapping[str, Tensor] | None = None, **options: Any) -> TapirModel:

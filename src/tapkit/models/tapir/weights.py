@@ -1,6 +1,7 @@
 """Released weights of TAPIR in their JAX (Haiku) form, under our names.
 
-The PyTorch checkpoints need no conversion: the network's tensors carry their names.
+The PyTorch checkpoints of TAPIR need no conversion: the network's tensors carry their names. `tapkit.jax_weights` reads
+the .npy files into arrays named `module/name`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from tapkit.models.haiku import LEAVES, to_torch
+from tapkit.jax_weights import LEAVES, transposed
 
 _HEADS = {
     "cost_volume_regression_1": "hid1",
@@ -38,7 +39,7 @@ def tapir_from_jax(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if ours is None or leaf not in LEAVES:
             tensors[name] = array
         else:
-            tensors[f"{ours}.{LEAVES[leaf]}"] = to_torch(leaf, array)
+            tensors[f"{ours}.{LEAVES[leaf]}"] = transposed(array) if leaf == "w" else array.flatten()
     return tensors
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from tapkit.types import ModelCard, PublishedNumber
 
 _README = "README of google-deepmind/tapnet"
-_FIRST = "query first, 256x256"
 
 TAPNET = ModelCard(
     id="tapnet",
@@ -17,6 +16,7 @@ TAPNET = ModelCard(
     weights_licence="Apache-2.0",
     commercial=True,
     factory="tapkit.models.tapnet.tracker:build_tapnet",
+    options="tapkit.models.tapnet.tracker:TapNetOptions",
     weights_url="https://storage.googleapis.com/dm-tapnet/checkpoint.npy",
     weights_file="checkpoint.npy",
     streaming="offline",
@@ -26,10 +26,10 @@ TAPNET = ModelCard(
     visible_threshold=0.5,
     longest_trained=24,
     published=(
-        PublishedNumber("TAP-Vid DAVIS", "AJ", 33.0, _FIRST, _README),
+        PublishedNumber("TAP-Vid DAVIS", "AJ", 33.0, "query first, 256x256", _README),
         PublishedNumber("TAP-Vid DAVIS", "AJ", 38.4, "query strided, 256x256", _README),
-        PublishedNumber("TAP-Vid Kinetics", "AJ", 38.5, _FIRST, _README),
-        PublishedNumber("RoboTAP", "AJ", 45.1, _FIRST, _README),
+        PublishedNumber("TAP-Vid Kinetics", "AJ", 38.5, "query first, 256x256", _README),
+        PublishedNumber("RoboTAP", "AJ", 45.1, "query first, 256x256", _README),
     ),
     notes="No uncertainty output: confidence repeats visible. Features mix four frames to either side.",
 )

@@ -15,12 +15,13 @@ from tapkit.nn.global_matching import soft_argmax
 from tapkit.nn.packed import Conv2d, Linear
 from tapkit.nn.resnet import l2_normalize, pad_same
 
+TEMPERATURE = 10.0
+_MATCHED_AT_ONCE = 512
+
 UNITS = ((64, 64, 1, True), (64, 128, 2, True), (128, 256, 1, False))
 """Channels in and out, stride, whether channels are shifted in time."""
 SHIFTED = 8
 """One channel in so many comes from the next frame, one from the frame before."""
-TEMPERATURE = 10.0
-_MATCHED_AT_ONCE = 512
 
 
 class NormRelu(nn.Module):

@@ -1,24 +1,23 @@
-"""TAP-Net as a `ClipModel`."""
+"""TAP-Net as a tracker of whole clips. The network is in `network`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tapkit import coords
-from tapkit.errors import QueryError, ShapeError, UsageError
+from tapkit.jax_weights import is_jax
 from tapkit.models.base import Prediction, Size
-from tapkit.models.haiku import is_haiku
+from tapkit.models.options import NetworkOptions, require_size
 from tapkit.models.tapnet.card import TAPNET
 from tapkit.models.tapnet.network import TapNetNetwork
 from tapkit.models.tapnet.weights import tapnet_from_jax
+from tapkit.models.torch_model import TorchModel, check_frames, check_queries
 from tapkit.nn.global_matching import sample_trilinear, to_unit_range
-from tapkit.nn.packed import pack
-from tapkit.nn.precision import feature_dtype
 from tapkit.nn.resize import resize_lanczos
 from tapkit.weights import match
 
@@ -27,13 +26,15 @@ _FRAMES_ELSEWHERE = 16
 
 
 @dataclass(frozen=True)
-class TapNetOptions:
+class TapNetOptions(NetworkOptions):
     """What a user can choose."""
 
     resolution: Size | None = (256, 256)
     """(height, width) that frames are resized to first; None: the video's own size."""
-    precision: str = "float32"
-    """"float32", "bfloat16" or "auto"; coordinates and logits are float32 always."""
+
+    def check(self) -> None:
+        """See `Options.check`."""
+        require_size("resolution", self.resolution)
 
 
 class TapNetFeatures(NamedTuple):
@@ -43,37 +44,15 @@ class TapNetFeatures(NamedTuple):
     """[B,H/4,W/4,64]"""
 
 
-class TapNet:
+class TapNet(TorchModel):
     """TAP-Net as a `ClipModel`. One pass answers for all frames."""
 
-    card = TAPNET
+    network: TapNetNetwork
+    chosen: TapNetOptions
 
-    def __init__(self, network: TapNetNetwork, options: TapNetOptions) -> None:
-        self.network, self.chosen = network.eval(), options
-        self.options: Mapping[str, Any] = asdict(options)
-        self._settle()
-
-    def _settle(self) -> None:
-        """Bring the backbone into the precision asked for, and weights into the layout the device likes best."""
-        dtype = feature_dtype(self.chosen.precision, self.device)
+    def _cast(self, dtype: torch.dtype) -> None:
         if dtype != self.network.tsm_resnet_video.get_parameter("unit_0.block_0.bn_0.weight").dtype:
             self.network.tsm_resnet_video.to(dtype)
-        pack(self.network)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return self.network.occlusion_out.bias.device
-
-    def to(self, device: torch.device | str) -> Self:
-        """The model, moved to another device."""
-        self.network.to(device)
-        self._settle()
-        return self
-
-    def frame_size(self, size: Size) -> Size | None:
-        """None: frames come as they are and are resized here, exactly as the authors do."""
-        return None
 
     def _at_once(self) -> int:
         return _FRAMES_AT_ONCE.get(self.device.type, _FRAMES_ELSEWHERE)
@@ -81,9 +60,8 @@ class TapNet:
     @torch.inference_mode()
     def encode(self, frames: Tensor) -> TapNetFeatures:
         """See `ClipModel.encode`; frames uint8 [B,3,h,w]."""
-        if frames.ndim != 4 or frames.shape[1] != 3:
-            raise ShapeError(f"frames must be [B,3,h,w], got {list(frames.shape)}")
-        size = self.chosen.resolution or (frames.shape[-2], frames.shape[-1])
+        own = check_frames(frames)
+        size = self.chosen.resolution or own
         images = to_unit_range(resize_lanczos(frames.to(self.device), size))
         backbone = self.network.tsm_resnet_video
         dtype = backbone.get_parameter("unit_0.block_0.bn_0.weight").dtype
@@ -98,10 +76,7 @@ class TapNet:
     @torch.inference_mode()
     def query_features(self, maps: Tensor, size: Size, queries: Tensor) -> Tensor:
         """Features [N,256] of queries [N,3] (t, x, y) in `maps`; x and y are pixels of `size`."""
-        if queries.ndim != 2 or queries.shape[1] != 3:
-            raise ShapeError(f"queries must be [N,3] (t, x, y), got {list(queries.shape)}")
-        if not torch.isfinite(queries).all():
-            raise QueryError("query positions must be finite numbers")
+        check_queries(queries)
         queries = queries.to(self.device, torch.float32)
         cells = coords.resize(queries[:, 1:], size, (maps.shape[1], maps.shape[2]))
         return sample_trilinear(maps, torch.cat([queries[:, :1], cells], 1))
@@ -146,17 +121,9 @@ def build_tapnet(weights: Mapping[str, Tensor] | None = None, **options: Any) ->
 
     Raises `UsageError` for unknown options, `WeightsError` for weights of another model.
     """
-    known = TapNetOptions.__dataclass_fields__
-    if unknown := [name for name in options if name not in known]:
-        raise UsageError(f"there is no option {unknown[0]!r}; known are {', '.join(known)}")
-    chosen = TapNetOptions(**options)
-    feature_dtype(chosen.precision, torch.device("cpu"))
-    if chosen.resolution is not None:
-        if min(chosen.resolution) < 1:
-            raise UsageError(f"resolution must be (height, width), got {chosen.resolution}")
-        chosen = replace(chosen, resolution=(int(chosen.resolution[0]), int(chosen.resolution[1])))
+    chosen = TapNetOptions.of(TAPNET.id, options)
     network = TapNetNetwork()
     if weights is not None:
-        state = tapnet_from_jax(weights) if is_haiku(weights) else weights
+        state = tapnet_from_jax(weights) if is_jax(weights) else weights
         network.load_state_dict(match(state, network.state_dict(), TAPNET.id))
-    return TapNet(network.requires_grad_(False), chosen)
+    return TapNet(network.requires_grad_(False), TAPNET, chosen)

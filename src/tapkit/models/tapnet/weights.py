@@ -1,4 +1,4 @@
-"""The released weights of TAP-Net, in their JAX (Haiku) form, under our names."""
+"""The released weights of TAP-Net in their JAX (Haiku) form, under our names."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from tapkit.models.haiku import LEAVES, to_torch
+from tapkit.jax_weights import LEAVES, transposed
 
-HEADS = (
+_HEADS = (
     "cost_volume_regression_1",
     "cost_volume_regression_2",
     "cost_volume_occlusion_1",
@@ -37,14 +37,14 @@ def tapnet_from_jax(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if ours is None or leaf not in LEAVES:
             tensors[name] = array
         else:
-            tensors[f"{ours}.{LEAVES[leaf]}"] = to_torch(leaf, array)
+            tensors[f"{ours}.{LEAVES[leaf]}"] = transposed(array) if leaf == "w" else array.flatten()
     return tensors
 
 
 def _tapnet_module(name: str) -> str | None:
     """Our name of a Haiku module of TAP-Net; None if there is none."""
     backbone = "tsm_resnet_video"
-    if name in HEADS:
+    if name in _HEADS:
         return name
     if name == f"{backbone}/tsm_resnet_stem":
         return f"{backbone}.stem"

@@ -74,6 +74,17 @@ class BlockMemory(NamedTuple):
         return BlockMemory(change(self.hidden), (change(oldest), change(older), change(old)))
 
 
+class TapNextState(NamedTuple):
+    """State of a stream. Slots are in the order patches, points, spare."""
+
+    memory: tuple[BlockMemory, ...]
+    """One for each block."""
+    step: Tensor
+    """Frames consumed, int64 [] on the CPU."""
+    waiting: Tensor
+    """Points known to join later, int64 [] on the CPU."""
+
+
 class RMSNorm(nn.Module):
     """x / rms(x) * (1 + scale); x [...,C]."""
 
@@ -165,22 +176,6 @@ class Block(nn.Module):
             mask = F.pad(q.new_zeros(len(x) - 1), (0, 1), value=torch.tensor(float(copies)).log().item())
             mask = mask.expand(1, 1, len(x), -1)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)[0].transpose(0, 1).flatten(1)
-
-
-def _add(linear: Linear, x: Tensor, residual: Tensor) -> Tensor:
-    """residual + linear(x), in the residual's (full) precision."""
-    fused = x.dtype == residual.dtype
-    out: Tensor = linear(x, residual=residual) if fused else residual + linear(x)
-    return out
-
-
-def _head(width: int, outputs: int, config: TapNextConfig) -> nn.Sequential:
-    approximate = "tanh" if config.numerics == "jax" else "none"
-    eps = 1e-6 if config.numerics == "jax" else 1e-5
-    layers: list[nn.Module] = []
-    for inputs in (width, BINS):
-        layers += [nn.Linear(inputs, BINS), nn.LayerNorm(BINS, eps), nn.GELU(approximate)]
-    return nn.Sequential(*layers, nn.Linear(BINS, outputs))
 
 
 def position_code(yx: Tensor, size: int, width: int, clamp: bool = False) -> Tensor:
@@ -294,3 +289,19 @@ class TapNextNetwork(nn.Module):
         """Coordinate logits [N,2*BINS] and visibility logits [N] from the points' outputs [N,C]."""
         x = self.encoder_norm(x)
         return self.coordinate_head(x), self.visible_head(x)[:, 0]
+
+
+def _add(linear: Linear, x: Tensor, residual: Tensor) -> Tensor:
+    """residual + linear(x), in the residual's (full) precision."""
+    fused = x.dtype == residual.dtype
+    out: Tensor = linear(x, residual=residual) if fused else residual + linear(x)
+    return out
+
+
+def _head(width: int, outputs: int, config: TapNextConfig) -> nn.Sequential:
+    approximate = "tanh" if config.numerics == "jax" else "none"
+    eps = 1e-6 if config.numerics == "jax" else 1e-5
+    layers: list[nn.Module] = []
+    for inputs in (width, BINS):
+        layers += [nn.Linear(inputs, BINS), nn.LayerNorm(BINS, eps), nn.GELU(approximate)]
+    return nn.Sequential(*layers, nn.Linear(BINS, outputs))

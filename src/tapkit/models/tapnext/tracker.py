@@ -1,10 +1,10 @@
-"""TAPNext as a `CausalModel`: frames and points in token slots, and out of them."""
+"""TAPNext, BootsTAPNext and TAPNext++ as causal trackers. The network is in `network`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor
 from tapkit import coords
 from tapkit.errors import QueryError, UsageError
 from tapkit.models.base import Prediction, Size
+from tapkit.models.options import NetworkOptions, require_size
 from tapkit.models.tapnext.card import TAPNEXT, TAPNEXT_PP
 from tapkit.models.tapnext.network import (
     BINS,
@@ -21,58 +22,61 @@ from tapkit.models.tapnext.network import (
     Numerics,
     TapNextConfig,
     TapNextNetwork,
+    TapNextState,
     certainty,
     decode,
 )
 from tapkit.models.tapnext.weights import from_released, shape_of
-from tapkit.nn.packed import Linear, pack
-from tapkit.nn.precision import feature_dtype
+from tapkit.models.torch_model import TorchModel
+from tapkit.nn.packed import Linear
 from tapkit.types import ModelCard
 
 
-class TapNextState(NamedTuple):
-    """State of a stream. Slots are in the order patches, points, spare."""
+@dataclass(frozen=True)
+class TapNextOptions(NetworkOptions):
+    """What a user can choose. In bfloat16 are linear layers and attention; the residual stream, norms, memory and heads
+    stay float32."""
 
-    memory: tuple[BlockMemory, ...]
-    """One for each block."""
-    step: Tensor
-    """Frames consumed, int64 [] on the CPU."""
-    waiting: Tensor
-    """Points known to join later, int64 [] on the CPU."""
+    resolution: Size = (256, 256)
+    """(height, width) of the network's input, multiples of 8: 256 squared; 512 squared for tapnextpp_512.ckpt."""
+    antialias: bool = True
+    """Let the decoder resize frames by area averaging (as benchmarks do, by Lanczos), rather than point-sample large
+    ones as the authors' demo does. No difference for frames of the network's resolution."""
+    numerics: Numerics = "torch"
+    """As the released PyTorch or JAX code computes; see `TapNextConfig`."""
+    support: int = 0
+    """Side of a grid of support points around each point (8 in TAPNext++'s VOTSp 2026 setup); 0: none."""
+
+    def check(self) -> None:
+        """See `Options.check`."""
+        require_size("resolution", self.resolution, PATCH, PATCH)
+        if self.support < 0:
+            raise UsageError(f"support is the side of a grid and cannot be negative, got {self.support}")
 
 
-class TapNext:
+class TapNext(TorchModel):
     """TAPNext as a `CausalModel`: constant memory, points may join at any frame and leave at any time."""
 
+    network: TapNextNetwork
+    chosen: TapNextOptions
+
     def __init__(self, network: TapNextNetwork, card: ModelCard, options: TapNextOptions) -> None:
-        self.network, self.card = network, card
-        self.options: Mapping[str, Any] = asdict(options)
         self.resolution, self.antialias, self.support = options.resolution, options.antialias, options.support
         self.slots = 1 + options.support**2
         """Slots of one point: its own, then those of its support points."""
         self._positions: Tensor
-        self._settle()
+        super().__init__(network, card, options)
 
-    def _settle(self) -> None:
-        """What depends on where the weights are."""
-        dtype = feature_dtype(self.options["precision"], self.device)
+    def _cast(self, dtype: torch.dtype) -> None:
         if dtype != torch.float32:  # never back: what was rounded stays rounded
             for module in self.network.blocks.modules():
                 if isinstance(module, Linear):
                     module.to(dtype)
-        grid = (self.resolution[0] // PATCH, self.resolution[1] // PATCH)
+
+    def _settle(self) -> None:
+        super()._settle()
         with torch.no_grad():
-            self._positions = self.network.positions(grid)
-        pack(self.network)
-
-    @property
-    def device(self) -> torch.device:
-        return self.network.image_pos_emb.device
-
-    def to(self, device: torch.device | str) -> Self:
-        self.network.to(device)
-        self._settle()
-        return self
+            self._positions = self.network.positions((self.resolution[0] // PATCH, self.resolution[1] // PATCH))
 
     def frame_size(self, size: Size) -> Size | None:
         """The network's own resolution; with `antialias=False` frames as they are, point-sampled as the authors do."""
@@ -157,45 +161,19 @@ def _grow(memory: tuple[BlockMemory, ...], new: int) -> tuple[BlockMemory, ...]:
     return tuple(past.map(lambda slots: torch.cat([slots, slots[-1:].expand(new, -1)])) for past in memory)
 
 
-@dataclass(frozen=True)
-class TapNextOptions:
-    """What the factories accept."""
-
-    precision: str = "float32"
-    """"float32", "bfloat16" (of linear layers and attention; the residual stream, norms, memory and heads stay
-    float32), or "auto" (bfloat16 where the processor multiplies in it)."""
-    resolution: Size = (256, 256)
-    """(height, width) of the network's input, multiples of 8: 256 squared; 512 squared for tapnextpp_512.ckpt."""
-    antialias: bool = True
-    """Let the decoder resize frames by area averaging (as benchmarks do, by Lanczos), rather than point-sample large
-    ones as the authors' demo does. No difference for frames of the network's resolution."""
-    numerics: Numerics = "torch"
-    """See `TapNextConfig`."""
-    support: int = 0
-    """Side of a grid of support points around each point (8 in TAPNext++'s VOTSp 2026 setup); 0: none."""
-
-
 def build_tapnext(
     weights: Mapping[str, Tensor] | None = None,
     *,
     card: ModelCard = TAPNEXT,
-    resolution: int | tuple[int, int] = 256,
     **options: Any,
 ) -> TapNext:
     """TAPNext, BootsTAPNext or TAPNext++ from a released checkpoint.
 
     `weights`: the tensors of the released PyTorch file or JAX .npz, under their own names; sizes are read off them.
-    None: the published size, untrained. `resolution`: one side, or (height, width). Other options: `TapNextOptions`.
+    None: the published size, untrained. Options: `TapNextOptions`.
     Raises `WeightsError`, `UsageError`.
     """
-    height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
-    chosen = TapNextOptions(resolution=(height, width), **options)
-    if min(height, width) < PATCH or height % PATCH or width % PATCH:
-        raise UsageError(f"resolution must be a multiple of {PATCH}, got {width}x{height}")
-    if chosen.numerics not in ("torch", "jax"):
-        raise UsageError(f'numerics must be "torch" or "jax", got {chosen.numerics!r}')
-    if chosen.support < 0:
-        raise UsageError(f"support is the side of a grid and cannot be negative, got {chosen.support}")
+    chosen = TapNextOptions.of(card.id, options)
     if weights is None:
         network = TapNextNetwork(TapNextConfig(numerics=chosen.numerics))
     else:
