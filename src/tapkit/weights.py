@@ -222,14 +222,14 @@ def match(state: Mapping[str, Tensor], expected: Mapping[str, Any], model: str) 
     missing = [name for name in shapes if name not in state]
     unexpected = [name for name in state if name not in shapes]
     wrong = [name for name in shapes if name in state and tuple(state[name].shape) != shapes[name]]
-    troubles = []
+    faults = []
     for word, names in (("lacks", missing), ("has besides", unexpected)):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            troubles.append(f"it {word} {', '.join(names[:3])}{more}")
+            faults.append(f"it {word} {', '.join(names[:3])}{more}")
     if wrong:
         name = wrong[0]
-        troubles.append(f"{name} is {list(state[name].shape)} instead of {list(shapes[name])}")
-    if troubles:
-        raise WeightsError(f"these are not weights of {model}: {'; '.join(troubles)}")
+        faults.append(f"{name} is {list(state[name].shape)} instead of {list(shapes[name])}")
+    if faults:
+        raise WeightsError(f"these are not weights of {model}: {'; '.join(faults)}")
     return dict(state)

@@ -397,7 +397,7 @@ def a_state_fits_into_safetensors(subject: Subject) -> None:
 
 
 def a_state_stays_as_it_was(subject: Subject) -> None:
-    """A saved state does not change when the session goes on, nor when another session began from it."""
+    """A saved state does not change when the session continues, nor when another session began from it."""
     cut = subject.cut - 2 if subject.card.streaming == "window" else subject.cut  # the next steps fill a window
     session, other = subject.start(Queries.of(POINTS)), subject.start()
     drive(session, subject.frames[:cut], finish=False)
@@ -507,7 +507,7 @@ def other_points_do_not_matter(subject: Subject) -> None:
 
 
 def frames_of_another_size_are_refused(subject: Subject) -> None:
-    """A frame of another size is a `ShapeError`; the session is as it was and goes on."""
+    """A frame of another size is a `ShapeError`; the session is as it was and continues."""
     session = subject.start(Queries.of(POINTS))
     results = drive(session, subject.frames[:2], finish=False)
     for wrong in (subject.frames[2][:-8], subject.frames[2][:, :-8], np.zeros((128, 192, 3), np.uint8)):

@@ -133,7 +133,7 @@ def _figures(benchmark: Dataset, contestants: list[Contestant], protocol: Protoc
         if step.done == 1:
             print(f"{step.model[:24]:24} {' '.join(f'{head:>9}' for head in heads)} {'seconds':>9}")
         if step.score is None:
-            say(f"{step.clip}: FAILED, {step.trouble}")
+            say(f"{step.clip}: FAILED, {step.error}")
         else:
             values = [step.score.figures[key] for key in HEADLINE]
             print(f"{step.clip[:24]:24} {_percent(values)} {step.score.seconds:9.2f}", flush=True)
@@ -195,7 +195,7 @@ class _Progress:
         left = (now - start) / max(self.worked[step.model], 1) * (step.total - step.done)
         head = f"{step.model} {step.done}/{step.total} {step.clip}"
         if step.score is None:
-            say(f"{head}: FAILED, {step.trouble}")
+            say(f"{head}: FAILED, {step.error}")
             return
         aj = 100 * step.score.figures["average_jaccard"]
         how = "cached" if step.cached else f"{step.score.seconds:.1f} s"

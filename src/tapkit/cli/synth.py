@@ -86,9 +86,9 @@ class _Rate:
 def _draw(maker: ClipMaker, seed: int, clips: int, path: Path) -> None:
     """One row of frames with tracks for each of the first clips."""
     from tapkit import storage
-    from tapkit.synth.sheet import made_sheet
+    from tapkit.synth.sheet import batch_sheet
 
-    image = made_sheet([maker.batch(1, seed + i) for i in range(clips)])
+    image = batch_sheet([maker.batch(1, seed + i) for i in range(clips)])
     from PIL import Image
 
     try:

@@ -117,7 +117,7 @@ class Step(NamedTuple):
     cached: bool
     score: ClipScore | None
     """None: it failed."""
-    trouble: str = ""
+    error: str = ""
 
 
 def evaluate(

@@ -56,14 +56,14 @@ def write_clips(
         folder = Path(out) / f"{number:06d}"
         if (folder / TRACKS).is_file():
             continue
-        write_made(folder, maker.batch(1, number), kind, number)
+        write_batch(folder, maker.batch(1, number), kind, number)
         written.append(folder)
         if report is not None:
             report(folder)
     return written
 
 
-def write_made(folder: Path, batch: Batch, kind: Kind, seed: int) -> None:
+def write_batch(folder: Path, batch: Batch, kind: Kind, seed: int) -> None:
     """Write the first clip of `batch` to `folder`; tracks.npz comes last, so a folder that has it is complete."""
     video = batch.video[0].permute(0, 2, 3, 1).cpu().numpy()
     if kind == "mp4":

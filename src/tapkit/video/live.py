@@ -60,7 +60,7 @@ class LiveSource(Source):
     ) -> Iterator[Frame]:
         """See `Source.frames`. Frames before `start` are passed over; those already delivered are gone (UsageError).
 
-        Without a start it goes on where the last iterator ended.
+        Without a start it continues where the last iterator ended.
         """
         if step < 1:
             raise UsageError(f"{self._name} is live and can only be read forwards, not with step {step}")
@@ -250,7 +250,7 @@ def _open_address(name: str, fps: Fraction | None, pixel_aspect: Fraction | None
     video.thread_type = "SLICE"  # frame threads would add a delay of as many frames
     stated = video.guessed_rate or video.average_rate
     rate = fps or (Fraction(stated) if stated and stated <= 240 else Fraction(25))
-    # What has an end is read at the reader's own speed; what goes on by itself is read as it comes.
+    # What has an end is read at the reader's own speed; what does not end is read as it comes.
     by_itself = name.split(":")[0] in ("rtsp", "rtsps", "rtp", "udp", "srt", "rtmp")
     playlist = container.format.name in ("hls", "dash")  # the size stated is that of the list
     endless = by_itself or (container.duration is None and (playlist or container.size <= 0))

@@ -47,7 +47,7 @@ from tapkit.video.gif_palette import GifPalette
 Quality = Literal["high", "good", "small"]
 QUALITIES: tuple[Quality, ...] = ("high", "good", "small")
 
-_BT709 = 1  # the number of BT.709 in ITU-T H.273, for primaries, transfer and matrix alike
+_BT709 = 1  # the number of BT.709 in ITU-T H.273, for primaries, transfer and matrix
 _LIMITED_RANGE = 1
 
 

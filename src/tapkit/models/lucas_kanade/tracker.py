@@ -166,7 +166,7 @@ class LucasKanade:
         whole, around = self._picture_motion(state.gray.numpy(), gray, old)
         own = state.own.numpy().copy()
         own[good] += 0.3 * (xy[good] - old[good] - whole - own[good])
-        # What is lost goes on with whatever it went along with before: the picture as a whole, or what is around it.
+        # A lost point keeps moving with whatever it moved with before: the picture as a whole, or what is around it.
         with_whole = np.linalg.norm(own, axis=1) <= np.linalg.norm(own - (around - whole), axis=1)
         drift = np.where(with_whole[:, None], whole, around)
         xy[~good] = np.clip((old + drift)[~good], 0, (width, height))
