@@ -21,7 +21,7 @@ from tapkit.export.text import NameRule
 EXTRA = "dlc"
 KEY = "df_with_missing"
 _TABLE_COLUMNS = 1200
-"""HDF5 keeps column names in a header of 64 KB: wider frames get pandas' "fixed" layout, which is read in the same way."""
+"""HDF5 keeps column names in a header of 64 KB: wider frames get pandas' "fixed" layout, read in the same way."""
 
 
 def _frame(job: Job, frames: np.ndarray, scorer: str, index: Any, likelihood: bool) -> Any:
