@@ -9,7 +9,12 @@ import typer
 
 from tapkit.cli import options as o
 
-weights_app = typer.Typer(help="Fetch, convert, check and average weights.", no_args_is_help=True, add_completion=False)
+weights_app = typer.Typer(
+    help="Fetch, convert, check and average weights.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # as all other commands print their help
+)
 
 
 @weights_app.command()

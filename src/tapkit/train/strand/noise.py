@@ -33,7 +33,7 @@ class TemplateDecay:
     keeps at least the share `keep` of itself, the rest is noise of the same length: its similarity to what it was falls
     like keep^frames.
 
-    And features of photographs are found again far more often than those of real videos (docs/strand.md), so that one
+    And features of photographs are found again far more often than those of real videos (docs/models/strand.md), so that one
     would learn to trust them too much: all maps get noise (`noisy`), of a length of at most `feature_noise` beside
     vectors of length 1.
     """
