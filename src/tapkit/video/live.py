@@ -237,6 +237,7 @@ def _open_camera(name: str, fps: Fraction | None, pixel_aspect: Fraction | None)
 def _open_address(name: str, fps: Fraction | None, pixel_aspect: Fraction | None) -> LiveSource:
     import av
 
+    from tapkit.video.clock import stated_rate
     from tapkit.video.container import first_video
 
     try:
@@ -245,10 +246,10 @@ def _open_address(name: str, fps: Fraction | None, pixel_aspect: Fraction | None
     except (av.FFmpegError, UnicodeDecodeError, ValueError) as error:
         reason = str(getattr(error, "strerror", error)).lower()
         raise VideoError(f"nothing can be read from {name}: {reason}") from error
-    video = first_video(container, name, 0)
+    video = first_video(container, name)
     video.thread_type = "SLICE"  # frame threads would add a delay of as many frames
-    stated = video.guessed_rate or video.average_rate
-    rate = fps or (Fraction(stated) if stated and stated <= 240 else Fraction(25))
+    stated = [Fraction(rate) for rate in (video.guessed_rate, video.average_rate) if rate]
+    rate = fps or stated_rate(stated, Fraction(video.time_base) if video.time_base else None)[0]
     # What has an end is read at the reader's own speed; what goes on by itself is read as it comes.
     by_itself = name.split(":")[0] in ("rtsp", "rtsps", "rtp", "udp", "srt", "rtmp")
     playlist = container.format.name in ("hls", "dash")  # the size stated is that of the list
