@@ -36,7 +36,8 @@ def presentation(ticks: np.ndarray) -> np.ndarray:
     after = np.append(clock[firsts[1:]], clock[-1] + usual)
     place = np.arange(len(clock)) - np.repeat(firsts, ends - firsts)
     width = np.repeat((after - clock[firsts]) / (ends - firsts), ends - firsts)
-    return clock + place * width
+    spread: np.ndarray = clock + place * width
+    return spread
 
 
 def stated_rate(rates: Iterable[Fraction], time_base: Fraction | None = None) -> tuple[Fraction, bool]:

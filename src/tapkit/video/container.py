@@ -92,14 +92,15 @@ def why_not(path: Path, error: Exception) -> str:
     boxes = _boxes(path)
     if boxes and "moov" not in boxes and "moof" not in boxes and "mdat" in boxes:
         return (
-            f"{path} is a recording that was never finished: its index (the moov box) is missing, as after a crash or a "
-            "power failure; a repair tool (untrunc, for instance) can rebuild it from a good recording of the same camera"
+            f"{path} is a recording that was never finished: its index (the moov box) is missing, as after a crash or "
+            "a power failure; a repair tool such as untrunc can rebuild it from a good recording of the same camera"
         )
     known = _known_kind(path)
     if known:
         return f"{path} is not a video but {known}"
     return (
-        f"{path} is not a video that can be read: {_reason(error)}; if another program plays it, convert it to MP4 there"
+        f"{path} is not a video that can be read: {_reason(error)}; "
+        "if another program plays it, convert it to MP4 there"
     )
 
 
@@ -157,7 +158,8 @@ def _pictures(container: InputContainer) -> list[VideoStream]:
 
 
 def _marks(stream: VideoStream) -> str:
-    return str(getattr(stream, "disposition", "")).lower()
+    """The names of the marks on a stream, such as "default|attached_pic"."""
+    return str(getattr(getattr(stream, "disposition", None), "name", "") or "")
 
 
 def _default(pictures: list[VideoStream]) -> int:

@@ -34,7 +34,8 @@ def own_values(frame: av.VideoFrame) -> np.ndarray:
         if bits <= 8:
             return frame.reformat(format="gray" if name == "gray" else "rgb24").to_ndarray()
         wide = frame.reformat(format="rgb48le").to_ndarray()
-        return np.rint(wide * (((1 << bits) - 1) / 65535)).astype(np.uint16)
+        scaled: np.ndarray = np.rint(wide * (((1 << bits) - 1) / 65535)).astype(np.uint16)
+        return scaled
     if "f16" in name or name.startswith(("ya", "x2", "gbrapf", "rgbaf")):
         grey = name.startswith(("gray", "ya"))
         if _is_float(name):

@@ -47,7 +47,9 @@ class DicomFrames(Pictures):
     def values(self, index: int) -> np.ndarray:
         values, self.full = read_frame(self._path, index)
         if self._inverse:
-            values = (self.full or 0) - values if self.stated is None else self.stated.black + self.stated.white - values
+            values = (
+                (self.full or 0) - values if self.stated is None else self.stated.black + self.stated.white - values
+            )
         return values
 
     def name(self, index: int) -> str:

@@ -98,8 +98,8 @@ class FolderSource(Source):
             values = self._first if values is None else values
             if values.shape[:2] != self.info.size:
                 raise VideoError(
-                    f"{self._pictures.name(before)} is {values.shape[1]}x{values.shape[0]}, but the sequence began with "
-                    f"{self.info.width}x{self.info.height}: all images must have one size"
+                    f"{self._pictures.name(before)} is {values.shape[1]}x{values.shape[0]}, but the sequence began "
+                    f"with {self.info.width}x{self.info.height}: all images must have one size"
                 )
             yield Frame(index, self.info.time_of(index), resize_array(self._shown(values), size))
 
@@ -151,7 +151,9 @@ def _srgb(linear: np.ndarray) -> np.ndarray:
 def _is_exposed(first: np.ndarray) -> bool:
     """Whether a linear picture is one to be looked at: not nearly black with white at 1.0, and mostly not beyond."""
     values = first[..., :3][np.isfinite(first[..., :3])]
-    return bool(values.size and np.quantile(values, 0.99) >= 0.02 and np.quantile(values, 0.9) <= 1.5 and values.min() > -1)
+    return bool(
+        values.size and np.quantile(values, 0.99) >= 0.02 and np.quantile(values, 0.9) <= 1.5 and values.min() > -1
+    )
 
 
 def find_images(where: str | Path) -> list[Path]:

@@ -8,9 +8,10 @@ every picture that the decoder gives is a frame, in the order in which it gives 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import av
@@ -171,9 +172,9 @@ def _index_decoded(
     note = None
     if back.size:
         note = (
-            f"the timestamps of {path} go back {back.size} time{'s' * (back.size > 1)}, first at frame {back[0]} (as in "
-            f"recordings joined byte by byte): all {len(ticks)} frames are used, in the order in which they come, and "
-            "times run on from there"
+            f"the timestamps of {path} go back {back.size} time{'s' * (back.size > 1)}, first at frame {back[0]} (as "
+            f"in recordings joined byte by byte): all {len(ticks)} frames are used, in the order in which they come, "
+            "and times run on from there"
         )
     return FrameIndex(
         ticks, np.array(keys, np.int64), time_base, fps, counted=True, shown=shown, damage=damage, note=note
@@ -189,7 +190,7 @@ def _damage(
     why = failures[0].reason if failures else packets.doubt
     known = [pts for pts in decoded if pts is not None]
     lost = [pts for pts in sorted(set(packets.pts) - set(known)) if known and pts > known[0]]
-    ordered = len(known) == len(decoded) and all(a < b for a, b in zip(known, known[1:], strict=False))
+    ordered = len(known) == len(decoded) and all(a < b for a, b in pairwise(known))
     if not ordered:
         frame = min(failures[0].pictures, len(decoded) - 1) if failures else len(decoded) - 1
         return f"{path} is damaged (after frame {frame}): {why}; all {len(decoded)} frames that can be decoded are used"

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -55,7 +56,7 @@ def frame_numbers(names: Sequence[str | PurePath]) -> FrameNumbers:
     fields = _varying([file.stem for file in files])
     if not fields:
         return FrameNumbers(_ending(files))
-    rising = [field for field in fields if all(a < b for a, b in zip(field, field[1:], strict=False))]
+    rising = [field for field in fields if all(a < b for a, b in pairwise(field))]
     if not rising:
         return FrameNumbers(
             None,
@@ -66,14 +67,12 @@ def frame_numbers(names: Sequence[str | PurePath]) -> FrameNumbers:
         return FrameNumbers(
             None, f"the numbers in the names ({files[0].name}) are taken for time stamps: frames are numbered from 0"
         )
-    steps = [{b - a for a, b in zip(field, field[1:], strict=False)} for field in counting]
+    steps = [{b - a for a, b in pairwise(field)} for field in counting]
     best = min(range(len(counting)), key=lambda i: (len(steps[i]) > 1, min(steps[i]), -i))
     return FrameNumbers(counting[best], _doubt(files, counting, steps, best))
 
 
-def _doubt(
-    files: list[PurePath], counting: list[tuple[int, ...]], steps: list[set[int]], best: int
-) -> str | None:
+def _doubt(files: list[PurePath], counting: list[tuple[int, ...]], steps: list[set[int]], best: int) -> str | None:
     """What is to be said of the chosen numbers."""
     chosen = counting[best]
     if len(steps[best]) > 1:
@@ -91,7 +90,9 @@ def _doubt(
         )
     rivals = [i for i in range(len(counting)) if i != best and len(steps[i]) == 1 and min(steps[i]) == 1]
     if any(counting[i][0] != chosen[0] for i in rivals):
-        return f"several numbers in the names count up ({files[0].name}): {chosen[0]} is taken for that of the first frame"
+        return (
+            f"several numbers in the names count up ({files[0].name}): {chosen[0]} is taken for that of the first frame"
+        )
     return None
 
 

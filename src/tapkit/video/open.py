@@ -11,6 +11,7 @@ from typing import Any
 
 from tapkit.errors import UsageError, VideoError
 from tapkit.video.base import Source
+from tapkit.video.span import part_of
 
 Rate = Fraction | float | int | str
 
@@ -24,6 +25,9 @@ def open_video(
     layout: str | None = None,
     value_range: float | tuple[float, float] | None = None,
     stream: int | None = None,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
     cache_bytes: int = 256 << 20,
     spill_bytes: int = 4 << 30,
 ) -> Source:
@@ -39,7 +43,7 @@ def open_video(
             - a list of pictures (arrays, tensors, PIL images);
             - an iterator or generator of pictures (live: read once, forwards);
             - a camera, "camera:0" or its number, or a stream's address, "rtsp://..." (live);
-            - a `Source`, which is returned as it is.
+            - a `Source`, which is returned as it is (or a part of it).
         fps: frames per second; overrides what the video says (25 where it says nothing). "30000/1001" is exact.
         pixel_aspect: width of a pixel divided by its height; overrides what the video says.
         start_frame: the number of the first frame in the user's own counting; overrides that of file names.
@@ -47,6 +51,9 @@ def open_video(
         value_range: (black, white) in the video's own values, or white alone; overrides what is taken from the values
             (files and images: see `tapkit.video.value_range`) or asked for (arrays).
         stream: which of a file's video streams, counted from 0; None: the one that it marks as default.
+        start: the first frame to be used, counted from 0; it becomes frame 0.
+        end: the frame before which the part ends; None: the last frame is in it.
+        step: 2 uses every other frame, and so on; see `tapkit.video.span` for how frames are then numbered.
         cache_bytes: memory for decoded frames.
         spill_bytes: disk (temporary folder) for frames when reading backwards.
 
@@ -54,7 +61,20 @@ def open_video(
     several things or nothing. A video of which only a part can be used gives one VideoWarning.
     """
     if isinstance(video, Source):
-        return video
+        return part_of(video, start, end, step)
+    if start or end is not None or step != 1:
+        whole = open_video(
+            video,
+            fps=fps,
+            pixel_aspect=pixel_aspect,
+            start_frame=start_frame,
+            layout=layout,
+            value_range=value_range,
+            stream=stream,
+            cache_bytes=cache_bytes,
+            spill_bytes=spill_bytes,
+        )
+        return part_of(whole, start, end, step)
     exact: dict[str, Any] = {"fps": _positive("fps", fps), "pixel_aspect": _positive("pixel_aspect", pixel_aspect)}
     values: dict[str, Any] = {"layout": layout, "value_range": value_range}
     if isinstance(video, os.PathLike):
@@ -140,7 +160,7 @@ def _dicom(path: Path) -> Any:
 def _open_images(files: list[Path], exact: dict[str, Any], start_frame: int | None, path: str | None) -> Source:
     from tapkit.video.container import check_file
     from tapkit.video.folder import FolderSource
-    from tapkit.video.stills import Animation, Files, Pictures, TiffPages, UNREADABLE, is_animated_webp, is_stack
+    from tapkit.video.stills import UNREADABLE, Animation, Files, Pictures, TiffPages, is_animated_webp, is_stack
 
     for file in files:
         if not file.exists():

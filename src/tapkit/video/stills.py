@@ -106,7 +106,9 @@ class TiffPages(Pictures):
             self._tiff = _tifffile(path, f"holds {axes.pages} pictures of which only {count} have an entry")
         elif _is_wide_tiff(self._image):
             self._tiff = _tifffile(path, "has more than one channel of 16 bits")
-        self._pages = _own_size(self._image, count) if self._tiff is None else list(range(max(count, axes.pages if axes else 0)))
+        self._pages = (
+            _own_size(self._image, count) if self._tiff is None else list(range(max(count, axes.pages if axes else 0)))
+        )
         if axes is not None and axes.pages == len(self._pages):
             self._pages, self.note = axes.time_order(self._pages, str(path))
         rate = re.search(r"^fps=([\d.]+)|^finterval=([\d.]+)", description, re.MULTILINE)
@@ -196,7 +198,10 @@ class Axes:
             return chosen, None
         words = {"C": "channel", "Z": "slice"}
         left = " and ".join(f"{words[axis]} 0 of {self.sizes[axis]}" for axis in dropped)
-        return chosen, f"{name} is read along its {'time' if along == 'T' else 'slice'} axis ({len(chosen)} frames): {left} only"
+        return (
+            chosen,
+            f"{name} is read along its {'time' if along == 'T' else 'slice'} axis ({len(chosen)} frames): {left} only",
+        )
 
 
 def stack_axes(description: str) -> Axes | None:
@@ -207,7 +212,9 @@ def stack_axes(description: str) -> Axes | None:
     """
     if description.startswith("ImageJ="):
         stated = dict(re.findall(r"^(images|channels|slices|frames)=(\d{1,9})$", description, re.MULTILINE))
-        sizes = {axis: int(stated.get(word, 1)) for axis, word in zip("CZT", ("channels", "slices", "frames"), strict=True)}
+        sizes = {
+            axis: int(stated.get(word, 1)) for axis, word in zip("CZT", ("channels", "slices", "frames"), strict=True)
+        }
         if int(stated.get("images", 1)) > 1 == sizes["C"] * sizes["Z"] * sizes["T"]:
             sizes["T"] = int(stated["images"])
         return Axes("CZT", sizes) if min(sizes.values()) > 0 else None
@@ -298,12 +305,11 @@ def _tifffile(path: Path, why: str) -> Any:
         with tifffile.TiffFile(path) as file:
             pages = [page for page in file.pages if page is not None]
             stack = file.series[0]
-            height, width = pages[0].shape[:2]
             if len(pages) >= stack.size // max(pages[0].size, 1):
                 return lambda page: tifffile.imread(path, key=page)
-            offset, dtype = pages[0].dataoffsets[0], pages[0].dtype.newbyteorder(file.byteorder)
-            count = stack.size // (height * width)
-            whole = np.memmap(path, dtype, "r", offset, (count, height, width))
-            return lambda page: whole[page].astype(dtype.newbyteorder("="))
+            stored = np.dtype(pages[0].dtype).newbyteorder(file.byteorder)
+            shape = (stack.size // pages[0].size, *pages[0].shape)
+            whole = np.memmap(path, stored, "r", pages[0].dataoffsets[0], shape)
+            return lambda page: whole[page].astype(stored.newbyteorder("="))
     except (OSError, ValueError, tifffile.TiffFileError) as error:
         raise VideoError(f"{path} is not a TIFF that can be read: {error}") from error

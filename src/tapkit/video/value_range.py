@@ -53,7 +53,7 @@ def looked_at(count: int, values: int) -> Sequence[int]:
     """The frames of a clip of `count` frames of `values` values each that are looked at."""
     if count * values <= SCANNED or count <= LOOKED_AT:
         return range(count)
-    return np.linspace(0, count - 1, LOOKED_AT).astype(int).tolist()
+    return [int(index) for index in np.linspace(0, count - 1, LOOKED_AT)]
 
 
 def stated_levels(value_range: float | tuple[float, float], first: np.ndarray, name: str) -> Levels:
@@ -66,7 +66,8 @@ def stated_levels(value_range: float | tuple[float, float], first: np.ndarray, n
     if not inside.any():
         low, high = float(np.nanmin(first)), float(np.nanmax(first))
         raise UsageError(
-            f"value_range={value_range!r}: no value of the first picture of {name} lies in it, they are {low:g}..{high:g}"
+            f"value_range={value_range!r}: no value of the first picture of {name} lies in it, "
+            f"they are {low:g}..{high:g}"
         )
     return levels
 
