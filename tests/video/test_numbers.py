@@ -22,6 +22,7 @@ from tapkit.video.numbers import frame_numbers
         (["a.png", "b.png"], None),
         (["shot.0101.png"], (101,)),
         (["0042.png"], (42,)),
+        (["000000391895.jpg"], (391895,)),
         (["frame7.png"], (7,)),
         (["f0003_1080p.png"], None),
         ([], None),

@@ -17,6 +17,7 @@ from tapkit.types import VideoInfo
 from tapkit.video.base import Frame, Size, Source, frame_range
 from tapkit.video.cache import FrameStack
 from tapkit.video.layout import ValueRange, to_rgb
+from tapkit.video.numbers import natural_key
 from tapkit.video.resize import resize_array
 from tapkit.video.stills import DECODED, UNREADABLE, Pictures
 from tapkit.video.value_range import Levels, find_levels, stated_levels
@@ -183,13 +184,3 @@ def find_images(where: str | Path) -> list[Path]:
         what = f"there are no images in the folder {path}" if path.is_dir() else f"no image matches {path}"
         raise VideoError(what + found)
     return sorted(files, key=natural_key)
-
-
-def natural_key(path: Path) -> tuple[object, ...]:
-    """Sorts names as people count: frame_2 before frame_10.
-
-    >>> [p.name for p in sorted(map(Path, ["b10.png", "b9.png", "a.png"]), key=natural_key)]
-    ['a.png', 'b9.png', 'b10.png']
-    """
-    parts = re.split(r"(\d+)", str(path))
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in parts), str(path)

@@ -5,7 +5,8 @@ folder and ending; they are compared by their place, counted from the left as fa
 and from the right likewise, so that hashes and take names of any length may stand on the other side.
 
 - One number varies: it is the frame number. None does, or there is one file: the number that ends the name, set off
-  by `.`, `_` or `-` or alone ("shot.0101", "0101"; in "f0003_1080p" there is none).
+  by `.`, `_` or `-` or after letters alone ("shot.0101", "0101", "f0101"; in "f0003_1080p"
+  there is none).
 - Several vary: the one that counts up evenly in the order of the files; of several such, the one in the smallest
   steps, else the last. If they count differently, the choice is said in a warning.
 - Numbers beyond 999,999,999 are time stamps, and frames are then counted from 0. The same holds where no number
@@ -72,6 +73,30 @@ def frame_numbers(names: Sequence[str | PurePath]) -> FrameNumbers:
     return FrameNumbers(counting[best], _doubt(files, counting, steps, best))
 
 
+def numbers_of(names: Sequence[str | PurePath]) -> list[int] | None:
+    """The frame number of each name, in any order and more than once; None if the names do not say.
+
+    >>> numbers_of(["f0010_1080p.png", "f0002_1080p.png", "f0010_1080p.png"])
+    [10, 2, 10]
+    """
+    ordered = sorted(set(names), key=natural_key)
+    values = frame_numbers(ordered).values
+    if values is None:
+        return None
+    known = dict(zip(ordered, values, strict=True))
+    return [known[name] for name in names]
+
+
+def natural_key(path: str | PurePath) -> tuple[object, ...]:
+    """Sorts names as people count: frame_2 before frame_10.
+
+    >>> [p for p in sorted(["b10.png", "b9.png", "a.png"], key=natural_key)]
+    ['a.png', 'b9.png', 'b10.png']
+    """
+    parts = re.split(r"(\d+)", str(path))
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in parts), str(path)
+
+
 def _doubt(files: list[PurePath], counting: list[tuple[int, ...]], steps: list[set[int]], best: int) -> str | None:
     """What is to be said of the chosen numbers."""
     chosen = counting[best]
@@ -120,5 +145,6 @@ def _ending(files: list[PurePath]) -> tuple[int, ...] | None:
     """The number that ends the name of a single file."""
     if len(files) != 1:
         return None
-    found = re.fullmatch(r"(?:.*[._-])?(\d{1,9})|[A-Za-z]+(\d{1,9})", files[0].stem)
-    return (int(found[1] or found[2]),) if found else None
+    found = re.fullmatch(r"(?:.*[._-])?(\d{1,99})|[A-Za-z]+(\d{1,99})", files[0].stem)
+    number = int(found[1] or found[2]) if found else TIME_STAMP
+    return (number,) if number < TIME_STAMP else None
