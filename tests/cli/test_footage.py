@@ -72,7 +72,7 @@ def test_every_other_frame(shot, tmp_path):
 def test_exports_with_pictures_take_those_of_the_part(shot, tmp_path):
     pytest.importorskip("tables")
     tracks = track(shot, tmp_path / "b.npz", "--start", 3, "--end", 9)
-    tracks.write(tmp_path / "part", "deeplabcut", frames="3")
+    tracks.write(tmp_path / "part", "dlc", frames="3")
     with tapkit.open_video(str(shot)) as whole:
         for path, index in zip(sorted((tmp_path / "part").glob("*.png")), (3, 6), strict=True):
             assert np.array_equal(np.asarray(Image.open(path)), whole.read(index).image)

@@ -52,19 +52,18 @@ def first_video(container: InputContainer, name: str, stream: int | None = None)
     return chosen
 
 
-def several_streams(path: str) -> str | None:
+def several_streams(container: InputContainer, name: str) -> str | None:
     """A sentence about which of a file's video streams is read by default; None if it has only one."""
-    with av.open(path, metadata_errors="replace") as container:
-        pictures = _pictures(container)
-        if len(pictures) < 2:
-            return None
-        sizes = ", ".join(f"{number}: {s.width}x{s.height}" for number, s in enumerate(pictures))
-        chosen = _default(pictures)
-        why = "which it marks as default" if "default" in _marks(pictures[chosen]) else "the first"
-        return (
-            f"{path} has {len(pictures)} video streams ({sizes}): stream {chosen} is read, {why}; "
-            "stream= (--stream) chooses another"
-        )
+    pictures = _pictures(container)
+    if len(pictures) < 2:
+        return None
+    sizes = ", ".join(f"{number}: {s.width}x{s.height}" for number, s in enumerate(pictures))
+    chosen = _default(pictures)
+    why = "which it marks as default" if "default" in _marks(pictures[chosen]) else "the first"
+    return (
+        f"{name} has {len(pictures)} video streams ({sizes}): stream {chosen} is read, {why}; "
+        "stream= (--stream) chooses another"
+    )
 
 
 def check_file(path: Path) -> None:

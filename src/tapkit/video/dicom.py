@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,10 @@ def read_frame(path: Path, index: int) -> tuple[np.ndarray, float | None]:
     Raises VideoError, which names the decoder that is missing, if it cannot be decoded.
     """
     _pydicom(path)
-    from pydicom.pixels import pixel_array
+    pixels: Any = import_module("pydicom.pixels")
 
     try:
-        values = np.asarray(pixel_array(str(path), index=index))
+        values = np.asarray(pixels.pixel_array(str(path), index=index))
     except Exception as error:  # pydicom raises whatever its decoders do
         raise VideoError(
             f"frame {index} of {path} cannot be decoded: {error}; with another program, store it uncompressed"

@@ -17,7 +17,7 @@ from tapkit.errors import VideoError, VideoWarning
 from tapkit.types import VideoInfo
 from tapkit.video.base import Frame, Size, Source, check_index, frame_range
 from tapkit.video.cache import FrameCache, FrameStack
-from tapkit.video.container import several_streams
+from tapkit.video.clock import NO_RATE
 from tapkit.video.deep import own_values
 from tapkit.video.index import GUESSED, index_file
 from tapkit.video.layout import to_rgb
@@ -81,10 +81,9 @@ class FileSource(Source):
         self._warned = False
         if self._index.damage:
             self._warn(self._index.damage)
-        notes = [self._index.note, several_streams(self._path) if stream is None else None]
         self._levels = self._find_levels(value_range) if self._stored.deep or value_range is not None else None
-        for note in [*notes, self._levels and self._levels.note]:
-            if note and not (note == self._index.note and fps):
+        for note in [*self._index.notes, self._levels and self._levels.note]:
+            if note and not (fps and NO_RATE in note):
                 warnings.warn(note, VideoWarning, stacklevel=4)
 
     def frames(

@@ -9,7 +9,7 @@ every picture that the decoder gives is a frame, in the order in which it gives 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 
 from tapkit.errors import VideoError
 from tapkit.video.clock import NO_RATE, frame_rate, presentation, stated_rate
-from tapkit.video.container import open_stream
+from tapkit.video.container import open_stream, several_streams
 from tapkit.video.deep import full_range, is_deep
 from tapkit.video.orientation import Orientation
 
@@ -53,7 +53,7 @@ class FrameIndex:
     """Ticks [T] float64, strictly increasing, at which frames are shown, where that is not `pts`."""
     damage: str | None = None
     """Where and how the file is broken, for the warning."""
-    note: str | None = None
+    notes: tuple[str, ...] = ()
     """What else there is to say of a file that is not broken."""
 
     def __len__(self) -> int:
@@ -130,14 +130,17 @@ def index_file(path: str, stream: int | None = None) -> tuple[FrameIndex, Pictur
     with container:
         packets = _list_packets(container, video)
         time_base, rates = _time_base(video), _stated_rates(video)
+        several = several_streams(container, path) if stream is None else None
     head, picture = _decode(path, stream, PROBED)
     listed = sorted(packets.pts)
     if picture is not None and packets.identify_frames(listed) and head == listed[: len(head)]:
         keys = _key_frames(listed, packets.keys)
         ticks = np.array(listed, np.int64)
         fps = frame_rate(ticks, time_base, rates, packets.last_duration)
-        return FrameIndex(ticks, np.array(keys, np.int64), time_base, fps), picture
-    return _index_decoded(path, stream, packets, time_base, rates)
+        notes = () if several is None else (several,)
+        return FrameIndex(ticks, np.array(keys, np.int64), time_base, fps, notes=notes), picture
+    index, picture = _index_decoded(path, stream, packets, time_base, rates)
+    return (index if several is None else replace(index, notes=(several, *index.notes))), picture
 
 
 def _index_decoded(
@@ -153,8 +156,8 @@ def _index_decoded(
     if any(pts is None for pts in decoded) or len(set(decoded)) == 1 < len(decoded):
         rate, known = stated_rate(rates, time_base)
         ticks = np.arange(len(decoded), dtype=np.int64)
-        start, note = np.zeros(1, np.int64), None if known else f"{path} {NO_RATE}"
-        index = FrameIndex(ticks, start, 1 / rate, rate, timed=False, counted=True, damage=damage, note=note)
+        start, said = np.zeros(1, np.int64), () if known else (f"{path} {NO_RATE}",)
+        index = FrameIndex(ticks, start, 1 / rate, rate, timed=False, counted=True, damage=damage, notes=said)
         return index, picture
     ticks = np.array(decoded, np.int64)
     steps = np.diff(ticks)
@@ -169,16 +172,19 @@ def _index_decoded(
     fps = frame_rate(shown, time_base, rates, packets.last_duration)
     back = np.flatnonzero(steps < 0) + 1
     keys = [0] if damage or back.size else _lone_keys(ticks, packets.keys)
-    note = None
-    if back.size:
-        note = (
-            f"the timestamps of {path} go back {back.size} time{'s' * (back.size > 1)}, first at frame {back[0]} (as "
-            f"in recordings joined byte by byte): all {len(ticks)} frames are used, in the order in which they come, "
-            "and times run on from there"
-        )
+    notes = (_rewound(path, len(ticks), back),) if back.size else ()
     return FrameIndex(
-        ticks, np.array(keys, np.int64), time_base, fps, counted=True, shown=shown, damage=damage, note=note
+        ticks, np.array(keys, np.int64), time_base, fps, counted=True, shown=shown, damage=damage, notes=notes
     ), picture
+
+
+def _rewound(path: str, count: int, back: np.ndarray) -> str:
+    """What to say of a file of `count` frames whose timestamps go back at the frames `back`."""
+    times = f"{len(back)} times" if len(back) > 1 else "1 time"
+    return (
+        f"the timestamps of {path} go back {times}, first at frame {back[0]} (as in recordings joined byte by byte): "
+        f"all {count} frames are used, in the order in which they come, and times run on from there"
+    )
 
 
 def _damage(
