@@ -164,6 +164,21 @@ def test_what_is_no_video_says_what_it_is_and_what_to_do(content, message, tmp_p
     assert "\n" not in str(caught.value)
 
 
+def test_a_lone_segment_says_so(tmp_path):
+    options = {"movflags": "+frag_keyframe+empty_moov+default_base_moof"}
+    whole = tmp_path / "whole.mp4"
+    with av.open(str(whole), "w", options=options) as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for _ in range(8):
+            out.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
+        out.mux(stream.encode(None))
+    data = whole.read_bytes()
+    (tmp_path / "segment.mp4").write_bytes(data[data.index(b"moof") - 4 :])
+    with pytest.raises(VideoError, match="segment of a stream whose first segment"):
+        open_video(tmp_path / "segment.mp4")
+
+
 def test_devices_pipes_and_locked_files_are_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(VideoError, match="is a device"):
         open_video("/dev/zero")

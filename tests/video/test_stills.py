@@ -59,6 +59,30 @@ def test_a_folder_with_one_stack_in_it_is_that_stack(tmp_path):
     assert quiet(tmp_path).info.frames == 12
 
 
+def test_a_recording_split_into_stacks_goes_on_in_the_next(tmp_path):
+    for number in range(3):
+        stack(tmp_path / f"part_{number}.tif", GREY[4 * number : 4 * number + 4])
+    all_ways(quiet(tmp_path), list(range(12)))
+
+
+def test_tiffs_that_pillow_does_not_know_are_read_by_tifffile(tmp_path, monkeypatch):
+    tifffile = pytest.importorskip("tifffile")
+    for number in range(3):
+        tifffile.imwrite(tmp_path / f"h{number}.tif", (GREY[number] / 255).astype(np.float16))
+    all_ways(quiet(tmp_path), [0, 1, 2])
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(MissingExtra, match=r"tapkit\[tiff\]"):
+        open_video(tmp_path)
+
+
+def test_another_depth_midway_is_an_error_that_names_the_file(tmp_path):
+    for number in range(3):
+        kind = np.uint16 if number == 2 else np.uint8
+        Image.fromarray(GREY[number].astype(kind)).save(tmp_path / f"f{number}.png")
+    with pytest.raises(VideoError, match=r"f2\.png has uint16 values, but the sequence began with uint8"):
+        list(open_video(tmp_path).frames())
+
+
 def test_pages_of_colour_and_thumbnails_between_them(tmp_path):
     colour = [coded_frame(number) for number in range(4)]
     pages = [picture for image in colour for picture in (image, image[::8, ::8])]

@@ -94,6 +94,13 @@ def why_not(path: Path, error: Exception) -> str:
             f"{path} is a recording that was never finished: its index (the moov box) is missing, as after a crash or "
             "a power failure; a repair tool such as untrunc can rebuild it from a good recording of the same camera"
         )
+    if boxes and "moof" in boxes and "moov" not in boxes:
+        return (
+            f"{path} is a segment of a stream whose first segment (with the moov box) is missing: "
+            "join the two, first the initialisation segment, then this one"
+        )
+    if boxes and _is_encrypted(path):
+        return f"{path} is encrypted (it holds protected samples): decrypt it with its key first"
     known = _known_kind(path)
     if known:
         return f"{path} is not a video but {known}"
@@ -101,6 +108,14 @@ def why_not(path: Path, error: Exception) -> str:
         f"{path} is not a video that can be read: {_reason(error)}; "
         "if another program plays it, convert it to MP4 there"
     )
+
+
+def _is_encrypted(path: Path) -> bool:
+    """Whether the head or the tail of an MP4 file describes samples under common encryption (encv)."""
+    with path.open("rb") as file:
+        head = file.read(1 << 20)
+        file.seek(-min(path.stat().st_size, 1 << 20), 2)
+        return b"encv" in head or b"encv" in file.read()
 
 
 def _boxes(path: Path) -> list[str]:
@@ -114,7 +129,7 @@ def _boxes(path: Path) -> list[str]:
                 file.seek(at)
                 head = file.read(16)
                 size, name = int.from_bytes(head[:4], "big"), head[4:8].decode("latin-1")
-                if not names and name not in ("ftyp", "mdat", "wide", "skip", "free"):
+                if not names and name not in ("ftyp", "styp", "sidx", "moof", "mdat", "wide", "skip", "free", "moov"):
                     return []
                 names.append(name)
                 size = int.from_bytes(head[8:16], "big") if size == 1 else size or end - at

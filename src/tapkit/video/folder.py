@@ -102,6 +102,11 @@ class FolderSource(Source):
                     f"{self._pictures.name(before)} is {values.shape[1]}x{values.shape[0]}, but the sequence began "
                     f"with {self.info.width}x{self.info.height}: all images must have one size"
                 )
+            if (values.dtype == np.uint8) != (self._first.dtype == np.uint8):
+                raise VideoError(
+                    f"{self._pictures.name(before)} has {values.dtype} values, but the sequence began with "
+                    f"{self._first.dtype}: all images must have one depth"
+                )
             yield Frame(index, self.info.time_of(index), resize_array(self._shown(values), size))
 
     def _shown(self, values: np.ndarray) -> np.ndarray:

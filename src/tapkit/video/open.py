@@ -160,7 +160,16 @@ def _dicom(path: Path) -> Any:
 def _open_images(files: list[Path], exact: dict[str, Any], start_frame: int | None, path: str | None) -> Source:
     from tapkit.video.container import check_file
     from tapkit.video.folder import FolderSource
-    from tapkit.video.stills import UNREADABLE, Animation, Files, Pictures, TiffPages, is_animated_webp, is_stack
+    from tapkit.video.stills import (
+        UNREADABLE,
+        Animation,
+        Files,
+        Pictures,
+        Stacks,
+        TiffPages,
+        is_animated_webp,
+        is_stack,
+    )
 
     for file in files:
         if not file.exists():
@@ -169,7 +178,7 @@ def _open_images(files: list[Path], exact: dict[str, Any], start_frame: int | No
     first = files[0]
     try:
         if len(files) > 1:
-            pictures = Files(files)
+            pictures = Stacks(files) if is_stack(first) else Files(files)
         elif is_animated_webp(first):
             pictures = Animation(first)
         elif _is_dicom(first):

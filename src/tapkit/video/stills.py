@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tapkit.errors import MissingExtra, VideoError
 from tapkit.video.layout import ValueRange
@@ -75,10 +75,17 @@ class Files(Pictures):
             return values
         if path.suffix.lower() in DECODED or _is_wide_png(path):
             return self._decoded(path)
-        with Image.open(path) as image:
-            if _is_wide_tiff(image):
-                return self._decoded(path)
-            values = image_values(image)
+        try:
+            with Image.open(path) as image:
+                if _is_wide_tiff(image):
+                    return self._decoded(path)
+                values = image_values(image)
+        except UnidentifiedImageError:
+            if not _is_tiff(path):
+                raise
+            values = np.asarray(_tifffile(path, "is a TIFF of a kind that Pillow does not read")(0))
+            self.full = 65535.0 if values.dtype == np.uint16 else None
+            return values
         self.full = _full(image, values)
         return values
 
@@ -137,6 +144,45 @@ class TiffPages(Pictures):
 
     def close(self) -> None:
         self._image.close()
+
+
+class Stacks(Pictures):
+    """Several TIFF stacks one after the other, as microscopes split long recordings; one is open at a time."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = list(paths)
+        counts = []
+        for number, path in enumerate(self._paths):
+            self._open = number, TiffPages(path)
+            counts.append(len(self._open[1]))
+            self.note, self.fps = self.note or self._open[1].note, self.fps or self._open[1].fps
+            self._open[1].close()
+        self._ends = np.cumsum(counts)
+        self._open = 0, TiffPages(self._paths[0])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def values(self, index: int) -> np.ndarray:
+        number, page = self._place(index)
+        if self._open[0] != number:
+            self._open[1].close()
+            self._open = number, TiffPages(self._paths[number])
+        values = self._open[1].values(page)
+        self.full = self._open[1].full
+        return values
+
+    def name(self, index: int) -> str:
+        number, page = self._place(index)
+        return f"page {page} of {self._paths[number]}"
+
+    def close(self) -> None:
+        self._open[1].close()
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """Which file holds the frame, and where."""
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        return number, index - (int(self._ends[number - 1]) if number else 0)
 
 
 class Animation(Pictures):
@@ -282,6 +328,11 @@ def _is_wide_tiff(image: Image.Image) -> bool:
     """Whether the image is a TIFF with several channels of 16 bits, of which Pillow keeps 8."""
     bits = getattr(image, "tag_v2", {}).get(258, ()) if image.format == "TIFF" else ()
     return isinstance(bits, tuple) and len(bits) > 1 and max(bits) > 8
+
+
+def _is_tiff(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def _own_size(image: Image.Image, count: int) -> list[int]:
