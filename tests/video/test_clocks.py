@@ -87,6 +87,8 @@ def test_a_clock_that_starts_over_loses_nothing_and_is_told_of(ending, tmp_path)
 def test_rates_above_240_are_believed_when_the_frames_bear_them_out(rate, tmp_path):
     clip = write_clip(tmp_path / "fast.mp4", 30, rate=rate, pts=range(30), time_base=Fraction(1, rate))
     assert open_video(clip).info.fps == rate
+    if rate == 1000:  # in a file without times, that is more likely to be the resolution of a clock
+        return
     raw = write_clip(tmp_path / "fast.h264", 30, rate=rate, pts=range(30), time_base=Fraction(1, rate))
     assert open_video(raw).info.fps == rate
 
@@ -153,6 +155,7 @@ def test_an_mp4_without_its_index_says_that_the_recording_was_never_finished(tmp
         (bytes(5000), "incomplete"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         (b"<!doctype html><p>404", "web page"),
+        (b"root:x:0:0:root:/root\n" * 40, "a text file"),
         (bytes(range(250, 1, -1)) * 20, "convert it"),
     ],
 )

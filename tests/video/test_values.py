@@ -107,6 +107,8 @@ def test_a_stated_value_range_holds_for_folders_and_patterns(where, tmp_path):
     folder = save(tmp_path / "counts", BASE.astype(np.uint16) + 150)
     seen = images(quiet(where.format(folder), value_range=(150, 405)))
     np.testing.assert_array_equal(seen[..., 0], BASE)
+    listed = images(quiet(sorted(folder.iterdir()), value_range=(150, 405)))
+    np.testing.assert_array_equal(listed, seen)
     with pytest.raises(UsageError, match=r"no value of the first picture .* they are 150\.\.405"):
         open_video(folder, value_range=(1000, 2000))
     with pytest.raises(UsageError, match="value_range"):

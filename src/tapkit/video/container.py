@@ -164,7 +164,10 @@ def _known_kind(path: Path) -> str | None:
         return None
     if not any(head):
         return "a file that begins with zeros: its copy or download is incomplete"
-    return next((kind for at, mark, kind in _KINDS if head[at:].lower().startswith(mark.lower())), None)
+    known = next((kind for at, mark, kind in _KINDS if head[at:].lower().startswith(mark.lower())), None)
+    if known is None and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        return "a text file"
+    return known
 
 
 def _pictures(container: InputContainer) -> list[VideoStream]:

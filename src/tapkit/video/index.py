@@ -359,7 +359,8 @@ def _stated_rates(video: VideoStream) -> list[Fraction]:
     """Frame rates that the file or FFmpeg's guess offers; only used where the timestamps agree with them."""
     rates = [Fraction(r) for r in (video.guessed_rate, video.average_rate, video.base_rate) if r]
     coded = video.codec_context.framerate
-    if coded and coded > 240 and rates[:1] == [25]:  # a bare H.264 stream is taken to have 25 if it says more
+    # A bare H.264 stream that says more is taken to have 25 by FFmpeg; 600 and 1000 are clocks, not cameras.
+    if coded and 240 < coded <= 2000 and coded not in (600, 1000) and rates[:1] == [25]:
         rates.insert(0, Fraction(coded))
     return rates
 

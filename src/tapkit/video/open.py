@@ -96,6 +96,7 @@ def open_video(
 
         return ArraySource(video, **exact, **values, start_frame=start_frame or 0)
     if isinstance(video, Sequence) and len(video) and all(isinstance(item, (str, os.PathLike)) for item in video):
+        exact["value_range"] = value_range
         return _open_images([Path(item) for item in video], exact, start_frame, None)
     if isinstance(video, Sequence):
         from tapkit.video.array import ListSource
