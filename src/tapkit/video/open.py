@@ -62,42 +62,40 @@ def open_video(
     """
     if isinstance(video, Source):
         return part_of(video, start, end, step)
-    if start or end is not None or step != 1:
-        whole = open_video(
-            video,
-            fps=fps,
-            pixel_aspect=pixel_aspect,
-            start_frame=start_frame,
-            layout=layout,
-            value_range=value_range,
-            stream=stream,
-            cache_bytes=cache_bytes,
-            spill_bytes=spill_bytes,
-        )
-        return part_of(whole, start, end, step)
     exact: dict[str, Any] = {"fps": _positive("fps", fps), "pixel_aspect": _positive("pixel_aspect", pixel_aspect)}
     values: dict[str, Any] = {"layout": layout, "value_range": value_range}
+    files: dict[str, Any] = {"stream": stream, "cache_bytes": cache_bytes, "spill_bytes": spill_bytes}
+    source = _open(video, exact, values, start_frame, files)
+    try:
+        return part_of(source, start, end, step)
+    except UsageError:
+        source.close()
+        raise
+
+
+def _open(
+    video: Any, exact: dict[str, Any], values: dict[str, Any], start_frame: int | None, files: dict[str, Any]
+) -> Source:
+    """The whole source, by what kind of thing `video` is."""
     if isinstance(video, os.PathLike):
         video = os.fspath(video)
     if isinstance(video, (bool, bytes)):
         raise UsageError(f"{video!r} is not a video: give a path, an address, an array or frames")
     if isinstance(video, int):
         video = f"camera:{video}"
+    stored = {**exact, "value_range": values["value_range"]}
     if isinstance(video, str):
         if _is_live(video):
             from tapkit.video.live import open_live
 
             return open_live(video, **exact)
-        exact["value_range"] = value_range
-        files: dict[str, Any] = {"stream": stream, "cache_bytes": cache_bytes, "spill_bytes": spill_bytes}
-        return _open_path(video, exact, start_frame, files)
+        return _open_path(video, stored, start_frame, files)
     if hasattr(video, "shape") and hasattr(video, "dtype"):
         from tapkit.video.array import ArraySource
 
         return ArraySource(video, **exact, **values, start_frame=start_frame or 0)
     if isinstance(video, Sequence) and len(video) and all(isinstance(item, (str, os.PathLike)) for item in video):
-        exact["value_range"] = value_range
-        return _open_images([Path(item) for item in video], exact, start_frame, None)
+        return _open_images([Path(item) for item in video], stored, start_frame, None)
     if isinstance(video, Sequence):
         from tapkit.video.array import ListSource
 

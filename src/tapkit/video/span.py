@@ -103,14 +103,10 @@ class Span(Source):
 
 
 def part_of(source: Source, start: int | None = None, end: int | None = None, step: int = 1) -> Source:
-    """The source itself if all of it is asked for, else that part of it. Closes it if there is no such part."""
+    """The source itself if all of it is asked for, else that part of it."""
     if not start and end is None and step == 1:
         return source
-    try:
-        return Span(source, start or 0, end, step)
-    except UsageError:
-        source.close()
-        raise
+    return Span(source, start or 0, end, step)
 
 
 def footage_of(info: VideoInfo, **options: Any) -> Source:
