@@ -69,7 +69,7 @@ class Recipe:
     """`TrainConfig.settings` from plain values, also from those of older versions. Raises `StorageError`."""
 
 
-RECIPES = {"strand": "tapkit.train.strand.recipe:RECIPE"}
+RECIPES = {"strand": "tapkit.train.strand.recipe:RECIPE", "gmrw": "tapkit.train.gmrw.recipe:RECIPE"}
 """Model -> where its recipe is, imported when it is used."""
 
 
