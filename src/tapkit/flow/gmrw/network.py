@@ -123,11 +123,11 @@ class Layer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Six layers; every second one with its windows shifted by half a window."""
+    """Six layers (or so many); every second one with its windows shifted by half a window."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: int = LAYERS) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
+        self.layers = nn.ModuleList(Layer() for _ in range(layers))
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Features [P,h,w,128] of P pairs -> both, each knowing of the other."""
@@ -142,10 +142,11 @@ class Transformer(nn.Module):
 class GmrwNetwork(nn.Module):
     """Encoder and transformer; the transition matrix is made from their features by the functions of `matching`."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: int = LAYERS) -> None:
+        """The published network has six `layers`."""
         super().__init__()
         self.backbone = Backbone()
-        self.transformer = Transformer()
+        self.transformer = Transformer(layers)
 
     def encode(self, images: Tensor) -> Tensor:
         """Normalised images [B,3,H,W], sides multiples of 8 -> float32 [B,H/4,W/4,128] with position codes."""

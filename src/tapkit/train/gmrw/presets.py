@@ -49,4 +49,4 @@ LAPTOP = TrainConfig(
     model="gmrw",
     settings=GmrwSettings(crop=128, smoothness=20.0, smoothness_from=2000, smoothness_full=5000),
 )
-PRESETS = {"kubric": KUBRIC, "kinetics": KINETICS, "kinetics-finetune": KINETICS_FINETUNE, "laptop": LAPTOP}
+PRESETS = {"laptop": LAPTOP, "kubric": KUBRIC, "kinetics": KINETICS, "kinetics-finetune": KINETICS_FINETUNE}

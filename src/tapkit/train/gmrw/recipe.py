@@ -66,15 +66,15 @@ class GmrwTraining:
         start, end = (random_box(self.settings, generator) for _ in range(2))
         images = torch.cat([cut(frames, start, side), cut(frames[:1], end, side)])
         first, second, returned = self._features(images)
-        there, back = self.network.relate(first[None], second[None]), self.network.relate(second[None], returned[None])
+        one, other = self.network.relate(torch.stack([first, second]), torch.stack([second, returned]))
         with torch.autocast(images.device.type, enabled=False):
             ends, counted = (x.to(images.device) for x in warped_cells(start, end, side // STRIDE))
             window = self.settings.window_threshold
-            found = return_probability((there[0][0], there[1][0]), (back[0][0], back[1][0]), ends, window)
+            found = return_probability((one[0], other[0]), (one[1], other[1]), ends, window)
             walk = walk_loss(found, counted)
             smoothness = walk.new_zeros(())
             if weight > 0:
-                smoothness = smoothness_loss(_flow(there[0][0].float(), there[1][0].float(), side), images[0])
+                smoothness = smoothness_loss(_flow(one[0].float(), other[0].float(), side), images[0])
         arrived = found.detach()[counted].exp().mean() if counted.any() else walk.new_zeros(())
         parts = {"walk": walk.detach(), "smoothness": smoothness.detach(), "return_probability": arrived}
         return Loss(walk + weight * smoothness, parts)
@@ -133,11 +133,25 @@ def build(config: TrainConfig, device: torch.device) -> GmrwTraining:
     if any(stage.frames != 2 or stage.task != "tracking" for stage in config.stages):
         raise UsageError("gmrw learns from pairs: stages of task tracking with 2 frames")
     torch.manual_seed(config.seed)
-    network = GmrwNetwork().to(device)
-    for parameter in network.transformer.parameters():
-        if parameter.ndim > 1:
-            nn.init.xavier_uniform_(parameter)
+    network = initialise(GmrwNetwork()).to(device)
     return GmrwTraining(network, config, settings, Workers.from_environment(device).count)
 
 
-RECIPE = Recipe("gmrw", "as the videos allow", PRESETS, build, read_settings)
+def initialise(network: GmrwNetwork) -> GmrwNetwork:
+    """Random weights with which matching begins from what the pictures show.
+
+    Convolutions keep the size of what passes through them, so that the position codes do not outweigh the features;
+    layers begin with a tenth of their messages.
+    """
+    for module in network.backbone.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    for name, parameter in network.transformer.named_parameters():
+        if parameter.ndim > 1:
+            nn.init.xavier_uniform_(parameter)
+        elif "norm" in name:
+            nn.init.constant_(parameter, 0.1 if name.endswith("weight") else 0.0)
+    return network
+
+
+RECIPE = Recipe("gmrw", "as the videos allow", PRESETS, build, read_settings, unlabelled=True)
