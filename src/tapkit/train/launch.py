@@ -19,7 +19,6 @@ from tapkit.train.run import Run, RunOptions
 from tapkit.train.schedule import preset
 from tapkit.train.sources import FolderSource, MixedSource, SyntheticSource
 from tapkit.train.trainer import Trainer
-from tapkit.train.videos import VideoSource
 from tapkit.train.workers import training_device
 
 
@@ -97,6 +96,8 @@ def _video_source(config: TrainConfig, device: torch.device, data: Data) -> Batc
         raise UsageError(f"{config.model} needs annotated clips: it cannot learn from videos alone")
     if data.folder is not None:
         raise UsageError("train on videos or on a folder of annotated clips, not on both")
+    from tapkit.train.videos import VideoSource
+
     return VideoSource(data.videos, device, data.gap, SyntheticSource(data.photos, device, data.models))
 
 

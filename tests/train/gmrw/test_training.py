@@ -1,4 +1,4 @@
-"""GMRW learns without labels: the loss falls, clips it has not seen are tracked better, and a run is resumed exactly."""
+"""GMRW learns without labels: the loss falls, clips it has not seen are tracked better, runs are resumed exactly."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class AttentionUnit(nn.Module):
         dtype = self.q_proj.weight.dtype
         asking, offered = source.to(dtype), target.to(dtype)
         found = window_attention(self.q_proj(asking), self.k_proj(offered), self.v_proj(offered), shifted)
-        message = self.norm1(self.merge(found).float())
+        message: Tensor = self.norm1(self.merge(found).float())
         if self.mlp is not None:
             message = self._feed_forward(source, message, dtype)
         return source + message
@@ -153,7 +153,7 @@ class GmrwNetwork(nn.Module):
         height, width = images.shape[-2:]
         if height % MULTIPLE or width % MULTIPLE:
             raise ShapeError(f"the sides of the images must be multiples of {MULTIPLE}, got {height}x{width}")
-        maps = self.backbone(images).permute(0, 2, 3, 1).float()
+        maps: Tensor = self.backbone(images).permute(0, 2, 3, 1).float()
         return maps + position_code(maps.shape[1], maps.shape[2]).to(maps.device)
 
     def relate(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -196,8 +196,8 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, shifted: bool) -> Tensor:
     for top, bottom in spans(q.shape[1], shifted):
         blocks = []
         for left, right in spans(q.shape[2], shifted):
-            part = [x[:, top:bottom, left:right].flatten(1, 2).unsqueeze(1) for x in (q, k, v)]
-            found = F.scaled_dot_product_attention(*part)
+            asking, offered, values = (x[:, top:bottom, left:right].flatten(1, 2).unsqueeze(1) for x in (q, k, v))
+            found = F.scaled_dot_product_attention(asking, offered, values)
             blocks.append(found.view(-1, bottom - top, right - left, q.shape[-1]))
         rows.append(torch.cat(blocks, 2))
     return torch.cat(rows, 1)

@@ -224,7 +224,7 @@ class Gmrw(TorchModel):
             state.source[begins] = len(references)
             references = torch.cat([references, maps[:1]])
         next_xy = state.xy.clone()
-        for number in state.source.unique().tolist():
+        for number in torch.unique(state.source).tolist():
             if number < 0:
                 continue
             rows = (state.source == number).nonzero()[:, 0]
@@ -235,7 +235,7 @@ class Gmrw(TorchModel):
     def select(self, state: GmrwState, rows: Tensor) -> GmrwState:
         """See `WindowModel.select`. Frames that no point was queried on any more are forgotten."""
         source = state.source[rows]
-        used, renumbered = source.unique(return_inverse=True)
+        used, renumbered = torch.unique(source, return_inverse=True)
         begun = used >= 0
         source = renumbered - int((~begun).sum())  # what is not begun comes first, as -1
         return state._replace(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -16,6 +19,7 @@ _LEAST = 1e-7
 _EDGE = 150.0
 _ROBUST = 0.001
 
+T = TypeVar("T")
 Pair = tuple[Tensor, Tensor]
 """Features [h,w,C] of two frames that know of one another."""
 
@@ -30,7 +34,8 @@ def return_probability(there: Pair, back: Pair, ends: Tensor, window_threshold: 
     scale = there[0].shape[-1] ** -0.5
     a1, a2, b2, b1 = (x.float().flatten(0, 1) for x in (*there, *back))
     a1, b2 = a1 * scale, b2 * scale
-    places = cell_positions(*there[0].shape[:2], a1.device)
+    height, width = there[0].shape[:2]
+    places = cell_positions(height, width, a1.device)
     step = max(_ENTRIES // len(a2), 1)
     totals, bests = [], []
     for part in torch.split(b2, step):
@@ -44,8 +49,10 @@ def return_probability(there: Pair, back: Pair, ends: Tensor, window_threshold: 
     return torch.cat(found)
 
 
-def _checkpointed(function, *arguments):  # type: ignore[no-untyped-def]
-    return checkpoint(function, *arguments, use_reentrant=False)
+def _checkpointed(function: Callable[..., T], *arguments: Any) -> T:
+    """What the function returns; what it computes on the way is computed again for the gradients."""
+    result: T = checkpoint(function, *arguments, use_reentrant=False)
+    return result
 
 
 def _row_totals(rows: Tensor, target: Tensor, places: Tensor, window: float | None) -> tuple[Tensor, Tensor]:

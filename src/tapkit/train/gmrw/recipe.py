@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from tapkit.datasets.frames import ArrayFrames
 from tapkit.engine.tracker import Tracker
 from tapkit.errors import UsageError
 from tapkit.flow.gmrw.card import GMRW
@@ -25,7 +27,7 @@ from tapkit.train.gmrw.settings import GmrwSettings, read_settings
 from tapkit.train.recipe import Loss, Recipe
 from tapkit.train.schedule import step_of
 from tapkit.train.workers import Workers
-from tapkit.video import open_video
+from tapkit.types import VideoInfo
 
 _ROWS = 2048
 """Cells whose motion is worked out at once for the smoothness."""
@@ -87,8 +89,8 @@ class GmrwTraining:
     def predict(self, batch: Batch, queries: Queries) -> Predictions:
         """See `Trainable.predict`: the tracker itself, frames not enlarged, points tracked forwards."""
         network = copy.deepcopy(self.network)
-        options = GmrwOptions(resolution=None, upsample=1, pixel_range="0..1")
-        tracker = Tracker(Gmrw(network, GMRW, options))
+        model: Any = Gmrw(network, GMRW, GmrwOptions(resolution=None, upsample=1, pixel_range="0..1"))
+        tracker = Tracker(model)
         found = [
             _track(tracker, video, frame, xy)
             for video, frame, xy in zip(batch.video, queries.frame, batch.xy, strict=True)
@@ -116,8 +118,9 @@ def _track(tracker: Tracker, video: Tensor, frame: Tensor, xy: Tensor) -> tuple[
     if not len(asked):
         return whole
     queries = torch.cat([at[:, None].float(), xy[asked, at]], 1)
-    with open_video(video.cpu().numpy(), layout="TCHW") as source:
-        tracks = tracker.track(source, queries.cpu().numpy(), direction="forward")
+    frames = video.permute(0, 2, 3, 1).cpu().numpy()
+    source = ArrayFrames(frames, VideoInfo(width=frames.shape[2], height=frames.shape[1], frames=length))
+    tracks = tracker.track(source, queries.cpu().numpy(), direction="forward")
     after = torch.arange(length, device=at.device) >= at[:, None]
     for out, values in zip(whole, (tracks.xy, tracks.visible, tracks.confidence), strict=True):
         part = torch.from_numpy(values.copy()).to(out)
