@@ -1,4 +1,4 @@
-"""Fit the probabilities of lucas-kanade on made clips with exact ground truth, and print the coefficients.
+"""Fit the probabilities of lucas-kanade on synthetic clips with exact ground truth, and print the coefficients.
 
     python tools/calibrate_lucas_kanade.py [--clips 60] [--photos ../shared/assets/photos]
 
@@ -37,7 +37,7 @@ def path(rng: np.random.Generator, speed: float) -> list[np.ndarray]:
     return out
 
 
-def made_clip(rng: np.random.Generator, photos: list[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def synthetic_clip(rng: np.random.Generator, photos: list[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frames [T,H,W,3] uint8, positions [N,T,2] (corner origin), visible [N,T]."""
     layers, alphas, paths = [], [], []
     for number in range(int(rng.integers(3, 7))):
@@ -98,7 +98,7 @@ def collect(clips: int, photos: list[Path]) -> tuple[list[np.ndarray], list[np.n
     followed, lost = [], []
     scale = np.array([256 / WIDTH, 256 / HEIGHT])
     for _ in range(clips):
-        frames, xy, visible = made_clip(rng, photos)
+        frames, xy, visible = synthetic_clip(rng, photos)
         model = Observer(LucasKanadeOptions())
         state = model.start((HEIGHT, WIDTH))
         for t, image in enumerate(frames):

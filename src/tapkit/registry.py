@@ -10,11 +10,11 @@ import pkgutil
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from tapkit import plugins
 from tapkit.errors import UsageError
 from tapkit.types import ModelCard
 
@@ -38,8 +38,8 @@ def cards() -> Mapping[str, ModelCard]:
             if family.ispkg and find_spec(f"{room}.{family.name}.card") is not None:
                 for card in import_module(f"{room}.{family.name}.card").CARDS:
                     found[card.id] = card
-    for plugin in entry_points(group="tapkit.cards"):
-        for card in plugin.load():
+    for _, more in plugins.load("tapkit.cards"):
+        for card in more:
             found.setdefault(card.id, card)
     return MappingProxyType(dict(sorted(found.items())))
 

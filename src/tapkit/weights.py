@@ -11,7 +11,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import shutil
 import sys
 import urllib.error
 import urllib.request
@@ -22,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tapkit import jax_weights
+from tapkit import jax_weights, storage
 from tapkit.errors import WeightsError
 from tapkit.types import ModelCard
 
@@ -67,8 +66,13 @@ def find(card: ModelCard) -> Path | None:
 
 def _family_folder(card: ModelCard) -> Path:
     """Where the package of the card's factory lies, found without importing it."""
-    found = importlib.util.find_spec(card.factory.partition(":")[0].rpartition(".")[0])
-    assert found is not None and found.submodule_search_locations
+    name = card.factory.partition(":")[0].rpartition(".")[0]
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        found = None
+    if found is None or not found.submodule_search_locations:
+        raise WeightsError(f"the weights of {card.id} should lie in the package {name!r}, which is not installed")
     return Path(next(iter(found.submodule_search_locations)))
 
 
@@ -123,8 +127,12 @@ def _download(card: ModelCard, report: Report | None) -> Path:
         raise WeightsError(
             f"what {card.weights_url} sent is not the published file (SHA-256 {digest[:12]}...); try again"
         )
-    shutil.move(partial, target)
-    _note(target, digest)
+    try:
+        # Not `storage.atomic`: what a broken download has left is to stay, so that the next one resumes it.
+        os.replace(partial, target)
+        _note(target, digest)
+    except OSError as error:
+        raise WeightsError(f"the weights of {card.id} could not be stored: {error.strerror or error}") from error
     return target
 
 
@@ -137,7 +145,7 @@ def _index(path: Path) -> dict[str, Any]:
 
 def _note(path: Path, digest: str) -> None:
     entries = {**_index(path), path.name: {"bytes": path.stat().st_size, "sha256": digest}}
-    (path.parent / "index.json").write_text(json.dumps(entries, indent=1))
+    storage.write_text(path.parent / "index.json", json.dumps(entries, indent=1))
 
 
 def _check(card: ModelCard, path: Path) -> None:
@@ -222,14 +230,14 @@ def match(state: Mapping[str, Tensor], expected: Mapping[str, Any], model: str) 
     missing = [name for name in shapes if name not in state]
     unexpected = [name for name in state if name not in shapes]
     wrong = [name for name in shapes if name in state and tuple(state[name].shape) != shapes[name]]
-    troubles = []
+    faults = []
     for word, names in (("lacks", missing), ("has besides", unexpected)):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            troubles.append(f"it {word} {', '.join(names[:3])}{more}")
+            faults.append(f"it {word} {', '.join(names[:3])}{more}")
     if wrong:
         name = wrong[0]
-        troubles.append(f"{name} is {list(state[name].shape)} instead of {list(shapes[name])}")
-    if troubles:
-        raise WeightsError(f"these are not weights of {model}: {'; '.join(troubles)}")
+        faults.append(f"{name} is {list(state[name].shape)} instead of {list(shapes[name])}")
+    if faults:
+        raise WeightsError(f"these are not weights of {model}: {'; '.join(faults)}")
     return dict(state)

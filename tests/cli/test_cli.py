@@ -231,6 +231,36 @@ def test_info_and_models_speak_to_people_and_programs(folder: Path) -> None:
     assert "lucas-kanade" in run("models", "--commercial").stdout
 
 
+def test_tables_are_tracks_to_every_command(folder: Path, tmp_path: Path) -> None:
+    run("track", folder / "shot", "--grid", 3, "-o", tmp_path / "a.csv", "-q")
+    run("track", folder / "shot", "--grid", 3, "-o", tmp_path / "a.npz", "-q")
+    table, stored = (json.loads(run("info", tmp_path / f"a.{ending}", "--json").stdout) for ending in ("csv", "npz"))
+    assert {**table, "path": ""} == {**stored, "path": ""} and table["keyframes"] == 0
+    run("draw", folder / "shot", tmp_path / "a.csv", tmp_path / "a.mp4", "-q")
+    run("export", tmp_path / "a.csv", tmp_path / "a.nk", "--to", "nuke", "-q")
+    run("export", tmp_path / "a.npz", tmp_path / "b.nk", "--to", "nuke", "-q")
+    assert (tmp_path / "a.nk").stat().st_size == (tmp_path / "b.nk").stat().st_size
+    run("import", tmp_path / "a.csv", tmp_path / "b.npz", "-q")
+    assert json.loads(run("info", tmp_path / "b.npz", "--json").stdout)["keyframes"] == 0
+
+
+def test_what_a_human_set_is_marked_after_import_and_stays_so(folder: Path, tmp_path: Path) -> None:
+    run("track", folder / "shot", "--at", "0,60,40", "-o", tmp_path / "a.npz", "-q")
+    run("export", tmp_path / "a.npz", tmp_path / "a.csv", "-q")
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    cells = lines[8].split(",")  # frame 5
+    lines[8] = ",".join([*cells[:3], "12.5", *cells[4:]])
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    run("import", tmp_path / "a.csv", tmp_path / "b.npz", "--original", tmp_path / "a.npz", "-q")
+    before = tmp_path / "b.npz"
+    for after in ("c.csv", "d.npz"):
+        run("export" if after == "c.csv" else "import", before, tmp_path / after, "-q")
+        before = tmp_path / after
+    for name in ("b.npz", "c.csv", "d.npz"):
+        tracks = Tracks.load(tmp_path / name)
+        assert np.argwhere(tracks.keyframe).tolist() == [[0, int(cells[1])]] and tracks.xy[0, int(cells[1]), 0] == 12.5
+
+
 def test_bench_measures(folder: Path) -> None:
     rows = json.loads(
         run("bench", "-m", "lucas-kanade", "--points", 4, "--size", "96x64", "--frames", 6, "--json").stdout
@@ -254,7 +284,11 @@ def test_bench_measures(folder: Path) -> None:
         (["track", "SHOT", "-o", "/proc/none/a.npz"], 6, "cannot write"),
         (["trak", "SHOT"], 2, "did you mean 'track'"),
         (["info", "SHOT/1001.txt"], 3, "1001.txt"),
-        (["bench", "--size", "big"], 2, "WIDTHxHEIGHT"),
+        (["bench", "-m", "lucas-kanade", "--size", "big"], 2, "--size takes WIDTHxHEIGHT such as 1920x1080, got 'big'"),
+        (["synth", "OUT", "--size", "12"], 2, "--size takes WIDTHxHEIGHT"),
+        (["import", "SHOT/1001.png", "--from", "3de", "--size", "0x5"], 2, "--size takes WIDTHxHEIGHT"),
+        (["eval", "tiny", "-m", "lucas-kanade", "--resolution", "12"], 2, "native, model or HEIGHTxWIDTH"),
+        (["bench", "-m", "lucas-kanade", "--set", "=3"], 2, "--set takes NAME=VALUE, got '=3'"),
     ],
 )
 def test_what_goes_wrong_is_one_sentence_and_an_exit_code(

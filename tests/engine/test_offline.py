@@ -53,6 +53,11 @@ def test_backward_runs_from_the_query_to_the_beginning() -> None:
         assert not tracks.valid[row, t + 1 :].any()
 
 
+def test_a_backward_result_is_as_long_as_the_clip() -> None:
+    tracks = Tracker(PixelMover(card=replace(CARD, uses_past=False))).track(FRAMES, [(5, 9, 9)], direction="backward")
+    assert tracks.frames == len(FRAMES) and tracks.valid.sum() == 6
+
+
 def test_both_directions_join_at_the_query() -> None:
     both = Tracker(PixelMover()).track(FRAMES, POINTS)
     forward = Tracker(PixelMover()).track(FRAMES, POINTS, direction="forward")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tapkit.errors import UsageError
+from tapkit.parsing import read_options as read_options  # for the commands, beside the option itself
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,26 +103,6 @@ def _mask(path: Path | None) -> Any:
             return np.asarray(image.convert("L")) > 0
     except (OSError, UnidentifiedImageError) as error:
         raise UsageError(f"the mask {path} cannot be read as an image") from error
-
-
-def read_options(pairs: list[str] | None) -> dict[str, Any]:
-    """NAME=VALUE pairs, values read as JSON where they are JSON.
-
-    >>> read_options(["iterations=4", "support=none"])
-    {'iterations': 4, 'support': 'none'}
-    """
-    import json
-
-    options: dict[str, Any] = {}
-    for pair in pairs or ():
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise UsageError(f"--set takes NAME=VALUE, got {pair!r}")
-        try:
-            options[name.strip().replace("-", "_")] = json.loads(value)
-        except ValueError:
-            options[name.strip().replace("-", "_")] = value
-    return options
 
 
 def load_tracker(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +14,8 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from tapkit import storage
 from tapkit.errors import StorageError
-
-# A snapshot larger than this is only written when the run is interrupted: writing it again and again would cost
-# more than it saves (the encoded frames of a whole clip, for offline models).
-_PERIODIC_BYTES = 64 << 20
 
 
 class Checkpoint:
@@ -73,23 +69,17 @@ class Checkpoint:
 
         return load_file(self.folder / self._read("progress.json")["state"])
 
-    def save(self, task: int, state: Mapping[str, Tensor] | None, always: bool = True) -> None:
+    def save(self, task: int, state: Mapping[str, Tensor] | None) -> None:
         """Note that passes before `task` are done and this one is at `state` (None: at its beginning)."""
         from safetensors.torch import save_file
 
-        if (
-            state is not None
-            and not always
-            and sum(t.numel() * t.element_size() for t in state.values()) > _PERIODIC_BYTES
-        ):
-            return
         old = self._read("progress.json").get("state")
         name = None
         try:
             if state is not None:
                 # A new name each time: progress.json is what makes it count, in one atomic step.
                 name = "state-b.safetensors" if old == "state-a.safetensors" else "state-a.safetensors"
-                save_file({key: tensor.detach().cpu().clone() for key, tensor in state.items()}, self.folder / name)
+                save_file({key: tensor.cpu() for key, tensor in state.items()}, self.folder / name)
             self._write("progress.json", {"task": task, "state": name})
         except OSError as error:
             raise StorageError(f"cannot write {self.folder}: {error.strerror or error}") from error
@@ -114,6 +104,9 @@ class Checkpoint:
             return {}
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        temporary = self.folder / f".{name}"
-        temporary.write_text(json.dumps(content, default=str))
-        os.replace(temporary, self.folder / name)
+        file = storage.Replacement(self.folder / name)
+        try:
+            file.partial.write_text(json.dumps(content, default=str))
+            file.commit()
+        finally:
+            file.discard()

@@ -286,8 +286,13 @@ class Session:
         return {
             "session.names": torch.frombuffer(bytearray(names), dtype=torch.uint8),
             **{f"session.{name}": torch.from_numpy(getattr(self, f"_{name}").copy()) for name in _ANCHORS},
-            **{f"driver.{name}": tensor for name, tensor in self._driver.snapshot().items()},
+            # Copies of their own: what a driver holds may be a view, or be written to by the steps that follow.
+            **{f"driver.{name}": _own(tensor) for name, tensor in self._driver.snapshot().items()},
         }
+
+    def state_bytes(self) -> int:
+        """About how large `state_dict` would be."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._driver.snapshot().values())
 
     @torch.inference_mode()
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -303,6 +308,10 @@ class Session:
             setattr(self, f"_{name}", array)
         prefix = "driver."
         self._driver.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+
+
+def _own(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 _ANCHORS = ("t", "xy", "row", "until", "corrected", "owed")

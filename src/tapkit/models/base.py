@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_check
 import torch
 from torch import Tensor
 
+from tapkit.coords import Size as Size  # models import it from here
 from tapkit.types import ModelCard
 
 if TYPE_CHECKING:
     from tapkit.models.graphs import Graph
-
-Size = tuple[int, int]
-"""(height, width)."""
 
 
 class Prediction(NamedTuple):

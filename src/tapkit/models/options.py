@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 import textwrap
 import types
 from collections.abc import Mapping, Sequence
@@ -96,6 +97,14 @@ def require_size(name: str, size: tuple[int, int] | None, least: int = 1, multip
         raise UsageError(f"{name} must be multiples of {multiple}, got {size[1]}x{size[0]}")
 
 
+def require_least(options: Options, **least: float) -> None:
+    """Raise `UsageError` unless each option named is at least so much."""
+    for name, limit in least.items():
+        value = getattr(options, name)
+        if value < limit:
+            raise UsageError(f"{name} must be at least {limit:g}, got {value:g}")
+
+
 def _as(hint: Any, value: Any) -> Any:
     """`value` as what `hint` declares. Raises TypeError or ValueError."""
     origin, inner = get_origin(hint), get_args(hint)
@@ -128,6 +137,8 @@ def _as(hint: Any, value: Any) -> Any:
         return int(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise TypeError
+    if hint is float and not math.isfinite(value):
+        raise ValueError
     return value
 
 

@@ -15,7 +15,7 @@ from tapkit.video.base import Frame
 
 
 class Recorder:
-    """Records every point that is ever answered for, those that are added while the run goes on too.
+    """Records every point that is ever answered for, those that are added while it runs too.
 
     At `finish`, also after Ctrl-C or an error, everything recorded so far is stored at `path` (.npz, .zarr, .csv,
     .parquet). While it runs, memory does not grow with the frames. A point's query is its first answer, which is the

@@ -37,7 +37,7 @@ def batch_tracks(batch: Batch, clip: int = 0, points: int | None = None) -> Trac
     )
 
 
-def made_sheet(batches: Sequence[Batch], columns: int = 5, points: int = 48, scale: int = 2) -> np.ndarray:
+def batch_sheet(batches: Sequence[Batch], columns: int = 5, points: int = 48, scale: int = 2) -> np.ndarray:
     """All clips of some batches below each other, `columns` frames of each, tracks drawn -> uint8 [H,W,3].
 
     Hidden points are hollow.

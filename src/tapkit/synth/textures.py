@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapkit.coords import Size
 from tapkit.synth.dice import Dice
-
-Size = tuple[int, int]
 
 
 def noise(dice: Dice, size: Size, coarsest: int = 4, fall: float = 0.6) -> Tensor:

@@ -7,7 +7,6 @@ the same clips.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tapkit import storage
 from tapkit.errors import StorageError
 from tapkit.train.augment import affine_views, augment_clip, photometric_jitter, random_exposure
 from tapkit.train.batch import VALIDATION_SEEDS, Batch, BatchSource
@@ -90,15 +90,11 @@ class CachedSource:
         speed = cache.speeds[number % len(cache.speeds)]
         stage = Stage(1, cache.size, cache.frames, 1, cache.points, speed, cache.solids)
         new = self.source.batch(stage, FIRST_SEED + number)
-        self.folder.mkdir(parents=True, exist_ok=True)
         # Another process of the run may be at the same clip: each writes its own file, and tracks come last.
-        mark = f".{os.getpid()}"
-        with open(video.with_suffix(mark), "wb") as file:
+        with storage.atomic(video) as part, open(part, "wb") as file:
             np.save(file, new.video[0].permute(0, 2, 3, 1).contiguous().cpu().numpy())
-        os.replace(video.with_suffix(mark), video)
-        with open(tracks.with_suffix(mark), "wb") as file:
+        with storage.atomic(tracks) as part, open(part, "wb") as file:
             np.savez(file, xy=new.xy[0].cpu().numpy(), visible=new.visible[0].cpu().numpy())
-        os.replace(tracks.with_suffix(mark), tracks)
 
 
 def _frames(clip: CachedClip, stage: Stage, random: np.random.Generator) -> Batch:

@@ -13,8 +13,6 @@ not interrupted. With `compact` all but the weights are kept in 16 bits: 43 MB i
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tapkit import storage
 from tapkit.errors import StorageError, TapkitError
 from tapkit.weights import match
 
@@ -62,25 +61,16 @@ def set_moments(
 
 def save(folder: Path, tensors: dict[str, Tensors], run: dict[str, Any], compact: bool) -> Path:
     """Write a state (tensors by the names of `PARTS`) to `folder`, replacing what is there once all is written."""
-    fresh, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     # The weights' differences count in the average, sizes over many orders of magnitude in the moments.
     half = {"average": torch.float16, "first": torch.bfloat16, "second": torch.bfloat16}
-    try:
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
+    with storage.atomic(folder, sync=True) as fresh:
+        fresh.mkdir()
         for part in PARTS:
             kind = half.get(part, torch.float32) if compact else torch.float32
             plain = {name: value.detach().to("cpu", kind).contiguous() for name, value in tensors[part].items()}
             for number, shard in enumerate(_shards(plain)):
                 save_file(shard, fresh / f"{part}-{number}.safetensors")
         (fresh / "run.json").write_text(json.dumps(run, indent=1))
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(fresh, folder)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise StorageError(f"cannot write the state of the run to {folder}: {error.strerror or error}") from error
     return folder
 
 

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tapkit import storage
 from tapkit._version import __version__
 from tapkit.errors import StorageError, UsageError
 from tapkit.weights import match, read, sha256
@@ -25,21 +26,19 @@ def export_weights(path: Path, average: Mapping[str, Tensor], facts: Mapping[str
     if path.suffix != ".safetensors":
         raise StorageError(f"weights are written to a .safetensors file, not {path.name}")
     card_path = path.with_suffix(".json")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.detach().to("cpu", torch.float16).contiguous() for name, value in average.items()}, path)
-        path.chmod(0o644)  # safetensors writes for the owner alone
-        card = {
-            "file": path.name,
-            "sha256": sha256(path),
-            "bytes": path.stat().st_size,
-            "parameters": sum(value.numel() for value in average.values()),
-            "tapkit": __version__,
-            **facts,
-        }
-        card_path.write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+    half = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in average.items()}
+    with storage.atomic(path, sync=True) as part:
+        save_file(half, part)
+        part.chmod(0o644)  # safetensors writes for the owner alone
+    card = {
+        "file": path.name,
+        "sha256": sha256(path),
+        "bytes": path.stat().st_size,
+        "parameters": sum(value.numel() for value in average.values()),
+        "tapkit": __version__,
+        **facts,
+    }
+    storage.write_text(card_path, json.dumps(card, indent=1, sort_keys=True) + "\n")
     return path, card_path
 
 

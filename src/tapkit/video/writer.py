@@ -22,7 +22,6 @@ What holds for all of them:
 from __future__ import annotations
 
 import errno
-import os
 import re
 import warnings
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from PIL import Image
 
+from tapkit import storage
 from tapkit.errors import ShapeError, StorageError, UsageError
 from tapkit.types import VideoInfo
 from tapkit.video.audio_copy import AudioCopy
@@ -47,7 +47,7 @@ from tapkit.video.gif_palette import GifPalette
 Quality = Literal["high", "good", "small"]
 QUALITIES: tuple[Quality, ...] = ("high", "good", "small")
 
-_BT709 = 1  # the number of BT.709 in ITU-T H.273, for primaries, transfer and matrix alike
+_BT709 = 1  # the number of BT.709 in ITU-T H.273, for primaries, transfer and matrix
 _LIMITED_RANGE = 1
 
 
@@ -254,9 +254,9 @@ class _EncodedFile:
             raise StorageError(f"this build of PyAV cannot encode {path.suffix}: it lacks {kind.codec}")
         if not path.parent.is_dir():
             raise StorageError(f"{path} cannot be written: there is no folder {path.parent}")
-        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._file = storage.Replacement(path)
         try:
-            self._output: Any = av.open(str(self._part), "w", format=kind.format, options=dict(kind.muxer))
+            self._output: Any = av.open(str(self._file.partial), "w", format=kind.format, options=dict(kind.muxer))
         except (av.error.FFmpegError, OSError) as error:
             raise _storage_error(path, error) from error
         if info.pixel_aspect != 1 and not kind.aspect:
@@ -300,7 +300,8 @@ class _EncodedFile:
 
     def write(self, image: np.ndarray, index: int, time: float) -> None:
         if self._origin is None:
-            whole = abs(time - self._info.time_of(0)) <= 0.5 / float(self._fps)
+            part = self._info.start_frame > 0 and self._info.times is not None  # of a longer video: begins at once
+            whole = not part and abs(time - self._info.time_of(0)) <= 0.5 / float(self._fps)
             # A whole clip whose first frame comes a little late keeps that delay, for the sake of its sound.
             self._origin = 0.0 if whole and time >= 0 else time
             if self._audio:
@@ -343,7 +344,7 @@ class _EncodedFile:
             self._audio.pull(float("inf") if complete else end)
             self._audio.close()
         self._output.close()
-        os.replace(self._part, self._path)
+        self._file.commit()
 
     def discard(self) -> None:
         if self._audio:
@@ -353,7 +354,7 @@ class _EncodedFile:
         except (av.error.FFmpegError, OSError):
             pass  # it failed before, and the file goes anyway
         finally:
-            self._part.unlink(missing_ok=True)
+            self._file.discard()
 
 
 class _ImageSequence:
@@ -362,7 +363,7 @@ class _ImageSequence:
     def __init__(self, path: Path, info: VideoInfo, quality: Quality) -> None:
         self._start = info.start_frame
         self._level = _PNG_LEVEL[quality]
-        self._part: Path | None = None
+        self._file: storage.Replacement | None = None
         if path.suffix.lower() == ".png" and not path.is_dir():
             self._folder, self._pattern = path.parent, _number_pattern(path.name)
         else:
@@ -391,17 +392,17 @@ class _ImageSequence:
 
     def write(self, image: np.ndarray, index: int, time: float) -> None:
         target = self._folder / (self._pattern % (self._start + index))
-        self._part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        with open(self._part, "wb") as file:
+        self._file = storage.Replacement(target)
+        with open(self._file.partial, "wb") as file:
             Image.fromarray(image).save(file, "png", compress_level=self._level)
-        os.replace(self._part, target)
+        self._file.commit()
 
     def finish(self, complete: bool) -> None:
         pass
 
     def discard(self) -> None:
-        if self._part:
-            self._part.unlink(missing_ok=True)
+        if self._file:
+            self._file.discard()
 
 
 def is_same_file(path: str | Path, other: str | Path) -> bool:

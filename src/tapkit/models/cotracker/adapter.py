@@ -211,7 +211,7 @@ class WindowAdapter(Adapter):
             none.view(0, 1, 2).expand(-1, overlap, -1),
             none.view(0, 1).expand(-1, overlap),
             none.view(0, 1).expand(-1, overlap),
-            self.empty_features(0),
+            tuple(self.empty_features(0)),  # plain, as it is later on, so that a saved state has the same names
         )
 
     def select(self, state: WindowState, rows: Tensor) -> WindowState:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tapkit.coords import Size
 from tapkit.errors import UsageError
-
-Size = tuple[int, int]
 
 LOCAL_EXTENT = 50
 """Side of the square around a query that the local grid covers, pixels of the network's input."""

@@ -1,6 +1,6 @@
 """CoTracker3: the offline model, which sees the whole clip at once, and the online one, in sliding windows.
 
-Karaev et al., arXiv:2410.11831. The network is in `cotracker3_network`; here is what drives it: frames and points in
+Karaev et al., arXiv:2410.11831. The network is in `network3`; here is what drives it: frames and points in
 and out as the authors' predictors do it, support points, groups, both directions.
 """
 

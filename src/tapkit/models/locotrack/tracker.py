@@ -1,6 +1,6 @@
 """LocoTrack small and base as `ClipModel`s: adapter, released checkpoints, factories.
 
-The network, and where it comes from, is in `locotrack_network.py`.
+The network, and where it comes from, is in `network`.
 """
 
 from __future__ import annotations

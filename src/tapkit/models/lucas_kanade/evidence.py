@@ -1,4 +1,4 @@
-"""How sure Lucas-Kanade is: from what it measured to probabilities, by a regression on synthetic and real clips."""
+"""How sure Lucas-Kanade is: from what it measured to probabilities, by a regression on synthetic clips."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def joined(first: Tensor, second: Tensor) -> Tensor:
 def features(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
     """What the probabilities depend on: for points being followed [N,6], for lost ones [N,6]."""
     _, back, match, age, lost, taken_up, edge = (part.numpy() for part in evidence)
-    ones, age, alike = np.ones_like(match), np.log1p(age), np.maximum(match, 0) ** 4
-    followed = np.stack([ones, np.minimum(back, 2.0), match, alike, age, taken_up], -1)
-    return followed, np.stack([ones, np.log1p(lost), age, match, alike, edge], -1)
+    ones, age, similarity = np.ones_like(match), np.log1p(age), np.maximum(match, 0) ** 4
+    followed = np.stack([ones, np.minimum(back, 2.0), match, similarity, age, taken_up], -1)
+    return followed, np.stack([ones, np.log1p(lost), age, match, similarity, edge], -1)
 
 
 def probabilities(evidence: Evidence) -> tuple[Tensor, Tensor]:
     """P(visible) [N] and P(error < radius) [N], logistic in the evidence.
 
-    The coefficients are fitted on made clips with exact ground truth by `tools/calibrate_lucas_kanade.py`.
+    The coefficients are fitted on synthetic clips with exact ground truth by `tools/calibrate_lucas_kanade.py`.
     """
     followed, away = features(evidence)
     logits = np.where(evidence.tracked.numpy()[:, None], followed @ np.array(FOLLOWED).T, away @ np.array(LOST).T)

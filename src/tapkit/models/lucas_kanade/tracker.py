@@ -21,7 +21,8 @@ from tapkit.models.base import Prediction, Size
 from tapkit.models.lucas_kanade.card import CARDS
 from tapkit.models.lucas_kanade.evidence import Evidence, joined, probabilities
 from tapkit.models.lucas_kanade.patches import normalize, patches, peak_offset
-from tapkit.models.options import Options
+from tapkit.models.options import Options, require_least
+from tapkit.nn.precision import feature_dtype
 from tapkit.types import ModelCard
 
 
@@ -49,6 +50,10 @@ class LucasKanadeOptions(Options):
     """Places of the fixed grid whose median motion a lost point follows."""
     found_margin: float = 0.05
     """By how much that must exceed the correlation anywhere else in the area."""
+
+    def check(self) -> None:
+        """See `Options.check`. OpenCV registers windows of at least 3 pixels a side."""
+        require_least(self, window=3, levels=0, max_side=1, patch=3, search=1, neighbours=1)
 
 
 class LucasKanadeState(NamedTuple):
@@ -161,7 +166,7 @@ class LucasKanade:
         whole, around = self._picture_motion(state.gray.numpy(), gray, old)
         own = state.own.numpy().copy()
         own[good] += 0.3 * (xy[good] - old[good] - whole - own[good])
-        # What is lost goes on with whatever it went along with before: the picture as a whole, or what is around it.
+        # A lost point keeps moving with whatever it moved with before: the picture as a whole, or what is around it.
         with_whole = np.linalg.norm(own, axis=1) <= np.linalg.norm(own - (around - whole), axis=1)
         drift = np.where(with_whole[:, None], whole, around)
         xy[~good] = np.clip((old + drift)[~good], 0, (width, height))
@@ -259,5 +264,7 @@ def build(weights: Mapping[str, Tensor] | None = None, **options: Any) -> LucasK
     """The model; options are the fields of `LucasKanadeOptions`. It takes no weights."""
     if weights is not None:
         raise UsageError("lucas-kanade takes no weights")
-    asked = {name: value for name, value in options.items() if name != "precision"}  # whole numbers and float32 always
+    # Every tracker takes `precision`; this one has no features that it could apply to.
+    feature_dtype(options.get("precision", "float32"), torch.device("cpu"))  # says if there is no such precision
+    asked = {name: value for name, value in options.items() if name != "precision"}
     return LucasKanade(LucasKanadeOptions.of(CARDS[0].id, asked))

@@ -1,7 +1,7 @@
 """strand: the tracker that comes with tapkit. Ours: architecture, data, training and weights are Apache-2.0.
 
 Causal, without delay, constant memory; points are independent and may be added on any frame. The network and where its
-parts come from: `network`. How it was trained and what each choice brought: docs/strand.md.
+parts come from: `network`. How it was trained and what each choice brought: docs/models/strand.md.
 """
 
 from __future__ import annotations

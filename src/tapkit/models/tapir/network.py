@@ -4,7 +4,7 @@ C. Doersch et al., TAPIR: Tracking Any Point with per-frame Initialization and t
 (arXiv:2306.08637); C. Doersch et al., BootsTAP, ACCV 2024 (arXiv:2402.00847). Points are independent of each other.
 Coordinates in here are raster (corner origin), in pixels of the initial resolution R_0 unless said otherwise; tokens
 of the mixer are laid out [T,N,C]. The network's tensors carry the names of the released PyTorch checkpoints.
-`tapir_causal.py` runs the same network frame by frame, `tapir_model.py` makes trackers of it.
+`causal` runs the same network frame by frame, `tracker` makes trackers of it.
 """
 
 from __future__ import annotations

@@ -69,6 +69,8 @@ class TapirOptions(NetworkOptions):
             raise UsageError("refinement_resolutions needs at least one (height, width)")
         for size in self.refinement_resolutions or ():
             check_resolution(size)
+        if self.softmax_temperature is not None and self.softmax_temperature <= 0:
+            raise UsageError(f"softmax_temperature must be above 0, got {self.softmax_temperature:g}")
 
 
 class Levels(NamedTuple):
