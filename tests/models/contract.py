@@ -132,8 +132,8 @@ def subject(model: str) -> Subject:
         torch.manual_seed(0)
         built = registry.build(model, seeded(TINY[model]) if model in TINY else None, **SMALL.get(model, {}))
     card = built.card
-    # One whole window, and part of the next.
-    frames = built.window + built.stride // 2 + 1 if card.streaming == "window" else 4
+    # One whole window, and part of the next; never fewer frames than the points need.
+    frames = max(built.window + built.stride // 2 + 1, 5) if card.streaming == "window" else 4
     return Subject(card, Tracker(built), moving_clip(frames))
 
 
