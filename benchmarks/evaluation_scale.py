@@ -2,7 +2,7 @@
 
     python benchmarks/evaluation_scale.py [--clips 1000] [--model lucas-kanade]
 
-Writes a TAP-Vid pickle of small made clips one by one, evaluates it, and evaluates it again from the cached
+Writes a TAP-Vid pickle of small synthetic clips one by one, evaluates it, and evaluates it again from the cached
 predictions. Without --model a stand-in answers that nothing moves, so that only tapkit's own cost is measured.
 Prints process CPU seconds, and resident memory at the 100th and at the last clip.
 """
@@ -23,8 +23,8 @@ from tapkit.datasets.frames import ArrayFrames
 from tapkit.datasets.tapvid import TapVidPickles, write_tapvid
 from tapkit.evaluation.protocol import Protocol
 from tapkit.evaluation.report import html
-from tapkit.evaluation.result import write_text
 from tapkit.evaluation.run import Contestant, Step, evaluate
+from tapkit.storage import write_text
 from tapkit.types import ModelCard, Tracks, VideoInfo
 
 SIZE, FRAMES, TRACKS = (96, 128), 24, 12
@@ -42,7 +42,7 @@ class Still:
         return Tracks(np.repeat(queries.xy[:, None], frames, 1), one, one, one > 0, queries, video.info)
 
 
-def made_clips(count: int) -> Iterator[Clip]:
+def synthetic_clips(count: int) -> Iterator[Clip]:
     """Drifting noise with exact tracks, a clip at a time."""
     for number in range(count):
         random = np.random.default_rng(number)
@@ -75,7 +75,7 @@ def main() -> None:
         folder = Path(scratch)
         report("start", time.process_time())
         started = time.process_time()
-        write_tapvid(folder / "made.pkl", made_clips(arguments.clips))
+        write_tapvid(folder / "made.pkl", synthetic_clips(arguments.clips))
         size = (folder / "made.pkl").stat().st_size / 1e6
         report(f"wrote {arguments.clips} clips, {size:.0f} MB", started)
 

@@ -1,4 +1,4 @@
-"""Fit the probabilities of lucas-kanade on made clips with exact ground truth, and print the coefficients.
+"""Fit the probabilities of lucas-kanade on synthetic clips with exact ground truth, and print the coefficients.
 
     python tools/calibrate_lucas_kanade.py [--clips 60] [--photos ../shared/assets/photos]
 
@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tapkit.models import lucas_kanade
-from tapkit.models.lucas_kanade import Evidence, LucasKanade
+from tapkit.models.lucas_kanade.evidence import Evidence, features
+from tapkit.models.lucas_kanade.tracker import LucasKanade, LucasKanadeOptions
 
 HEIGHT, WIDTH, FRAMES, POINTS = 360, 480, 48, 96
 
@@ -37,7 +37,7 @@ def path(rng: np.random.Generator, speed: float) -> list[np.ndarray]:
     return out
 
 
-def made_clip(rng: np.random.Generator, photos: list[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def synthetic_clip(rng: np.random.Generator, photos: list[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frames [T,H,W,3] uint8, positions [N,T,2] (corner origin), visible [N,T]."""
     layers, alphas, paths = [], [], []
     for number in range(int(rng.integers(3, 7))):
@@ -98,8 +98,8 @@ def collect(clips: int, photos: list[Path]) -> tuple[list[np.ndarray], list[np.n
     followed, lost = [], []
     scale = np.array([256 / WIDTH, 256 / HEIGHT])
     for _ in range(clips):
-        frames, xy, visible = made_clip(rng, photos)
-        model = Observer(lucas_kanade.LucasKanadeConfig())
+        frames, xy, visible = synthetic_clip(rng, photos)
+        model = Observer(LucasKanadeOptions())
         state = model.start((HEIGHT, WIDTH))
         for t, image in enumerate(frames):
             new = torch.from_numpy(xy[:, 0]).float() if t == 0 else torch.zeros(0, 2)
@@ -108,7 +108,7 @@ def collect(clips: int, photos: list[Path]) -> tuple[list[np.ndarray], list[np.n
                 continue
             error = np.linalg.norm((prediction.xy.numpy() - xy[:, t]) * scale, axis=-1)
             targets = np.stack([visible[:, t], error < 8], 1).astype(float)
-            right, away = lucas_kanade.features(model.seen)
+            right, away = features(model.seen)
             tracked = model.seen.tracked.numpy()
             followed.append(np.concatenate([right, targets], 1)[tracked])
             lost.append(np.concatenate([away, targets], 1)[~tracked])

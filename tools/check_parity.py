@@ -2,9 +2,10 @@
 
     python tools/check_parity.py [DIR] [--model NAME ...] [--json FILE]
 
-DIR is a parity folder (default ../shared/parity or $TAPKIT_PARITY), a vectors folder, or the folder of one
-model; seeded.py and manifests/ are looked for in DIR and above it, then in the shared one. A case whose folder
-has no runner in tools/parity/ is listed as "not implemented" and does not fail.
+DIR is a parity folder, a vectors folder, or the folder of one model. Default: $TAPKIT_PARITY, else the full set
+where it lies beside the checkout, else the small one that comes with the code (tests/parity_set). seeded.py and
+manifests/ are looked for in DIR and above it, then in the default folder. A case whose folder has no runner in
+tools/parity/ is listed as "not implemented" and does not fail.
 """
 
 from __future__ import annotations
@@ -21,23 +22,30 @@ from pathlib import Path
 import numpy as np
 
 TOOLS = Path(__file__).resolve().parent
+SMALL_SET = TOOLS.parent / "tests" / "parity_set"
+"""Some cases of each model, kept with the code (made by tools/parity_set.py)."""
 sys.path.insert(0, str(TOOLS))
 
 from parity import Check, Parity  # noqa: E402
 
 
 def shared_parity() -> Path:
-    """The shared parity folder beside the checkout."""
+    """The folder with all cases: $TAPKIT_PARITY, or beside the checkout. It need not exist."""
     named = os.environ.get("TAPKIT_PARITY")
     return Path(named) if named else TOOLS.parent.parent / "shared" / "parity"
 
 
+def default_folder() -> Path:
+    """All cases where they are to be had, else the small set."""
+    return shared_parity() if shared_parity().is_dir() or "TAPKIT_PARITY" in os.environ else SMALL_SET
+
+
 def parity_root(folder: Path) -> Path:
     """Where seeded.py and the manifests for the cases in `folder` lie."""
-    for candidate in (folder, *folder.resolve().parents, shared_parity()):
+    for candidate in (folder, *folder.resolve().parents, default_folder()):
         if (candidate / "seeded.py").is_file() and (candidate / "manifests").is_dir():
             return candidate
-    raise SystemExit(f"no seeded.py with manifests/ in {folder}, above it, or in {shared_parity()}")
+    raise SystemExit(f"no seeded.py with manifests/ in {folder}, above it, or in {default_folder()}")
 
 
 def cases(folder: Path) -> list[Path]:
@@ -72,7 +80,7 @@ def main() -> int:
     parser.add_argument("--model", action="append", help="only these folders of vectors/ (repeatable)")
     parser.add_argument("--json", type=Path, help="write all rows there too")
     arguments = parser.parse_args()
-    folder = arguments.folder or shared_parity()
+    folder = arguments.folder or default_folder()
     found = [p for p in cases(folder) if not arguments.model or p.resolve().parent.name in arguments.model]
     if not found:
         raise SystemExit(f"no .npz cases in {folder}")

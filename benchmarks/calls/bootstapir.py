@@ -7,7 +7,7 @@ import torch
 
 from calls import frames, queries
 from tapkit import coords
-from tapkit.models.tapir_model import build_bootstapir
+from tapkit.models.tapir.tracker import build_bootstapir
 
 REFERENCE = "bootstapir"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from calls.cotracker3_online import windows
-from tapkit.models.cotracker2 import build
+from tapkit.models.cotracker.tracker2 import build
 
 REFERENCE = "cotracker2"
 

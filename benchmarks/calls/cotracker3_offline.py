@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from calls import frames, queries
-from tapkit.models.cotracker3 import build_offline
+from tapkit.models.cotracker.tracker3 import build_offline
 
 REFERENCE = "cotracker3_offline"
 

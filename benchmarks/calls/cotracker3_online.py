@@ -9,7 +9,7 @@ import torch
 
 from calls import frames, queries
 from tapkit.engine.windows import WindowDriver
-from tapkit.models.cotracker3 import build_online
+from tapkit.models.cotracker.tracker3 import build_online
 
 REFERENCE = "cotracker3_online"
 

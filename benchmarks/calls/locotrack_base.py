@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from calls import HEIGHT, WIDTH, frames, queries
-from tapkit.models.locotrack import build_locotrack_base
+from tapkit.models.locotrack.tracker import build_locotrack_base
 
 REFERENCE = "locotrack base"
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from calls import frames, queries
-from tapkit.models.pips import build
+from tapkit.models.pips.tracker import build
 
 REFERENCE = "pips"
 

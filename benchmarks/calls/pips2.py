@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from calls import FRAMES, frames, queries
-from tapkit.models.pips2 import STRIDE, build
+from tapkit.models.pips.network2 import STRIDE
+from tapkit.models.pips.tracker2 import build
 
 REFERENCE = "pips2"
 

@@ -7,8 +7,8 @@ import torch
 
 from calls import frames, queries
 from tapkit import coords
-from tapkit.models.tapir_causal import build_tapir_causal
-from tapkit.models.tapir_model import TapirModel
+from tapkit.models.tapir.causal import build_tapir_causal
+from tapkit.models.tapir.tracker import TapirModel
 
 REFERENCE = "tapir_causal"
 

@@ -7,7 +7,7 @@ import torch
 
 from calls import frames, queries
 from tapkit import coords
-from tapkit.models.tapir_causal import build_tapir_causal
+from tapkit.models.tapir.causal import build_tapir_causal
 
 REFERENCE = "tapir_causal"
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from calls import HEIGHT, WIDTH, frames, queries
-from tapkit.models.tapnext import build_tapnext
+from tapkit.models.tapnext.tracker import build_tapnext
 from tapkit.nn.packed import unpack
 
 REFERENCE = None

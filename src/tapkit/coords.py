@@ -10,22 +10,26 @@ here and nowhere else. All functions take and return arrays or tensors `[..., 2]
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
+if TYPE_CHECKING:
+    import torch
+
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
 
 def _pair(xy: Array, x: float, y: float) -> Array:
     """The pair (x, y) in the kind, dtype and place of `xy`."""
-    if isinstance(xy, torch.Tensor):
-        return torch.tensor([x, y], dtype=xy.dtype, device=xy.device)
-    dtype = xy.dtype if np.issubdtype(xy.dtype, np.floating) else np.float32
-    return np.array([x, y], dtype=dtype)
+    if isinstance(xy, np.ndarray):
+        dtype = xy.dtype if np.issubdtype(xy.dtype, np.floating) else np.float32
+        return np.array([x, y], dtype=dtype)
+    import torch  # a tensor: it is imported already; listing trackers or drawing does without
+
+    return torch.tensor([x, y], dtype=xy.dtype, device=xy.device)
 
 
 def resize(xy: Array, size: Size, new_size: Size) -> Array:

@@ -19,6 +19,8 @@ from tapkit.errors import WeightsError
 
 SUFFIXES = (".npy", ".npz")
 """Endings of the files this module reads."""
+LEAVES = {"w": "weight", "scale": "weight", "b": "bias", "offset": "bias"}
+"""Haiku's names of a layer's arrays, and PyTorch's."""
 
 _ARRAY: Any = np.zeros(1).__reduce__()[0]
 _NUMBER: Any = np.float64(0).__reduce__()[0]
@@ -96,3 +98,19 @@ def _flatten(content: Mapping[str, Any], prefix: str = "") -> Any:
             if array.dtype.kind not in "fiub":
                 raise WeightsError(f"{prefix}{name} is no array of numbers")
             yield f"{prefix}{name}", torch.from_numpy(np.array(array, order="C"))
+
+
+def is_jax(weights: Mapping[str, Tensor]) -> bool:
+    """Whether these are Haiku's names (`tapir/~/...`)."""
+    return any("/~/" in name for name in weights)
+
+
+def transposed(array: Tensor) -> Tensor:
+    """A Haiku weight [...,in,out] in PyTorch's order [out,in,...].
+
+    3-D convolutions of one frame lose that axis; depth-wise ones (3,1,C) become (C,1,3).
+    """
+    if array.ndim == 5:
+        array = array[0]
+    order = {4: (3, 2, 0, 1), 3: (2, 1, 0), 2: (1, 0)}.get(array.ndim, tuple(range(array.ndim)))
+    return array.permute(order).to(torch.float32).contiguous()

@@ -5,56 +5,84 @@ Other packages add trackers through the entry-point group "tapkit.cards": each e
 
 from __future__ import annotations
 
+import inspect
 import pkgutil
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tapkit import plugins
 from tapkit.errors import UsageError
-from tapkit.models import cards as card_package
 from tapkit.types import ModelCard
+
+if TYPE_CHECKING:
+    from tapkit.models.options import Field
 
 DEFAULT = "strand"
 """The tracker used where none is named."""
 
 
+FAMILIES = ("tapkit.models", "tapkit.flow", "tapkit.per_video")
+"""Rooms whose folders are families of trackers; the cards of each are in its `card.py`, which imports no network."""
+
+
 @cache
 def cards() -> Mapping[str, ModelCard]:
-    """All cards by id, sorted."""
+    """The cards of all trackers by id, sorted. (Those of flow models: `tapkit.flow.known.flow_cards`.)"""
+    return MappingProxyType({name: card for name, card in _every_card().items() if card.streaming != "pairwise"})
+
+
+@cache
+def _every_card() -> Mapping[str, ModelCard]:
     found: dict[str, ModelCard] = {}
-    for module in pkgutil.iter_modules(card_package.__path__):
-        for card in import_module(f"{card_package.__name__}.{module.name}").CARDS:
-            found[card.id] = card
-    for plugin in entry_points(group="tapkit.cards"):
-        for card in plugin.load():
+    for room in FAMILIES:
+        for family in pkgutil.iter_modules(import_module(room).__path__):
+            if family.ispkg and find_spec(f"{room}.{family.name}.card") is not None:
+                for card in import_module(f"{room}.{family.name}.card").CARDS:
+                    found[card.id] = card
+    for _, more in plugins.load("tapkit.cards"):
+        for card in more:
             found.setdefault(card.id, card)
     return MappingProxyType(dict(sorted(found.items())))
 
 
 def card(model: str) -> ModelCard:
-    """The card of one tracker. Raises `UsageError` that suggests what was meant."""
-    known = cards()
+    """The card of a tracker or flow model. Raises `UsageError` that suggests what was meant."""
+    known = _every_card()
     if model in known:
         return known[model]
     from difflib import get_close_matches
 
     close = get_close_matches(model, known, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise UsageError(f"there is no tracker {model!r}{hint} (known: {', '.join(known)})")
+    raise UsageError(f"there is no tracker {model!r}{hint} (known: {', '.join(cards())})")
+
+
+def options(model: str) -> list[Field]:
+    """What may be chosen of a tracker: names, types, defaults as this id has them, what they do."""
+    chosen = card(model)
+    if not chosen.options:
+        return []
+    listed: list[Field] = _named(chosen.options).listed()
+    return [field._replace(default=chosen.defaults.get(field.name, field.default)) for field in listed]
 
 
 def build(model: str, weights: Mapping[str, Any] | None = None, **options: Any) -> Any:
     """The model of that id: a `tapkit.models.base.Model`. Raises `UsageError` for an option it does not have."""
     chosen = card(model)
-    module, _, function = chosen.factory.partition(":")
-    factory = getattr(import_module(module), function)
+    factory = _named(chosen.factory)
+    given = {**chosen.defaults, **options}
     try:
-        return factory(weights, **{**chosen.defaults, **options})
-    except TypeError as error:
-        if "unexpected keyword argument" in str(error):
-            name = str(error).rsplit("'", 2)[-2]
-            raise UsageError(f"{model} has no option {name!r}") from error
-        raise
+        inspect.signature(factory).bind(weights, **given)
+    except TypeError as error:  # a factory of another package that names its options one by one
+        raise UsageError(f"{model} cannot be built with these options: {error}") from error
+    return factory(weights, **given)
+
+
+def _named(what: str) -> Any:
+    """The object called "module:name"."""
+    module, _, name = what.partition(":")
+    return getattr(import_module(module), name)

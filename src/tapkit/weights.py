@@ -6,10 +6,11 @@ SHA-256 of a download are noted in `index.json` beside it and checked ever after
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+import importlib.util
 import json
 import os
-import shutil
 import sys
 import urllib.error
 import urllib.request
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tapkit import jax_weights
+from tapkit import jax_weights, storage
 from tapkit.errors import WeightsError
 from tapkit.types import ModelCard
 
@@ -54,13 +55,25 @@ def find(card: ModelCard) -> Path | None:
     if card.weights_file is None:
         return None
     if card.weights_built_in:
-        return Path(__file__).parent / "models" / "weights" / card.weights_file
+        return _family_folder(card) / card.weights_file
     names = [card.weights_file, str(Path(card.weights_file).with_suffix(".safetensors"))]
     for folder in [*offline_folders(), cache_folder() / "weights"]:
         for name in names:
             if (folder / name).is_file():
                 return folder / name
     return None
+
+
+def _family_folder(card: ModelCard) -> Path:
+    """Where the package of the card's factory lies, found without importing it."""
+    name = card.factory.partition(":")[0].rpartition(".")[0]
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        found = None
+    if found is None or not found.submodule_search_locations:
+        raise WeightsError(f"the weights of {card.id} should lie in the package {name!r}, which is not installed")
+    return Path(next(iter(found.submodule_search_locations)))
 
 
 def obtain(card: ModelCard, report: Report | None = None) -> Path:
@@ -114,8 +127,12 @@ def _download(card: ModelCard, report: Report | None) -> Path:
         raise WeightsError(
             f"what {card.weights_url} sent is not the published file (SHA-256 {digest[:12]}...); try again"
         )
-    shutil.move(partial, target)
-    _note(target, digest)
+    try:
+        # Not `storage.atomic`: what a broken download has left is to stay, so that the next one resumes it.
+        os.replace(partial, target)
+        _note(target, digest)
+    except OSError as error:
+        raise WeightsError(f"the weights of {card.id} could not be stored: {error.strerror or error}") from error
     return target
 
 
@@ -128,7 +145,7 @@ def _index(path: Path) -> dict[str, Any]:
 
 def _note(path: Path, digest: str) -> None:
     entries = {**_index(path), path.name: {"bytes": path.stat().st_size, "sha256": digest}}
-    (path.parent / "index.json").write_text(json.dumps(entries, indent=1))
+    storage.write_text(path.parent / "index.json", json.dumps(entries, indent=1))
 
 
 def _check(card: ModelCard, path: Path) -> None:
@@ -179,7 +196,9 @@ def read(path: str | Path) -> StateDict:
             from safetensors.torch import load_file
 
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # Training scripts put their parsed arguments beside the tensors: a namespace is a plain container too.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if reason.startswith("Weights only load failed"):
@@ -211,14 +230,14 @@ def match(state: Mapping[str, Tensor], expected: Mapping[str, Any], model: str) 
     missing = [name for name in shapes if name not in state]
     unexpected = [name for name in state if name not in shapes]
     wrong = [name for name in shapes if name in state and tuple(state[name].shape) != shapes[name]]
-    troubles = []
+    faults = []
     for word, names in (("lacks", missing), ("has besides", unexpected)):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            troubles.append(f"it {word} {', '.join(names[:3])}{more}")
+            faults.append(f"it {word} {', '.join(names[:3])}{more}")
     if wrong:
         name = wrong[0]
-        troubles.append(f"{name} is {list(state[name].shape)} instead of {list(shapes[name])}")
-    if troubles:
-        raise WeightsError(f"these are not weights of {model}: {'; '.join(troubles)}")
+        faults.append(f"{name} is {list(state[name].shape)} instead of {list(shapes[name])}")
+    if faults:
+        raise WeightsError(f"these are not weights of {model}: {'; '.join(faults)}")
     return dict(state)

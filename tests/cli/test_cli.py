@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 import warnings
@@ -86,9 +87,51 @@ def test_a_video_goes_in_tracks_and_an_overlay_come_out(folder: Path, tmp_path: 
     np.testing.assert_allclose(inner[:, 0] - inner[0, 0], 2 * np.arange(12), atol=0.3)
     with tapkit.open_video(str(tmp_path / "a.mp4")) as video:
         assert (video.info.frames, video.info.size) == (12, (96, 128))
-    assert "frame 12/" in done.stderr
+    assert "frame 11, 100 %" in done.stderr
     run("draw", folder / "shot", tmp_path / "a.npz", tmp_path / "pictures" / "%04d.png", "--labels", "-q")
     assert len(list((tmp_path / "pictures").iterdir())) == 12
+
+
+def test_a_result_is_not_replaced_unless_asked(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_text("mine")
+    assert "--force" in run("track", folder / "shot", "--grid", 2, "-o", tmp_path / "a.npz", code=2).stderr
+    assert (tmp_path / "a.npz").read_text() == "mine"
+    run("track", folder / "shot", "--grid", 2, "-o", tmp_path / "a.npz", "--force", "-q")
+    assert len(Tracks.load(tmp_path / "a.npz")) == 4
+
+
+@pytest.mark.parametrize("name", ["take [1].mp4", "50%d.mp4", "what?.mp4", "a*b.mp4", "v1.2", "take [1]"])
+def test_names_with_special_characters_are_names(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if name.endswith(".mp4"):
+        run("live", folder / "shot", "--grid", 1, "--every-frame", "--record", tmp_path / "clip.mp4", "-q")
+        (tmp_path / "clip.mp4").rename(tmp_path / name)
+    else:
+        shutil.copytree(folder / "shot", tmp_path / name)
+    run("track", name, "--grid", 1, "-q", "--direction", "forward")
+    assert Tracks.load(f"{name.removesuffix('.mp4')}.tracks.npz").frames == 12
+
+
+def test_the_footage_itself_is_never_written_to(folder: Path, tmp_path: Path) -> None:
+    shot = shutil.copytree(folder / "shot", tmp_path / "shot")
+    run("live", shot, "--grid", 1, "--every-frame", "--record", tmp_path / "clip.mp4", "-o", tmp_path / "t.npz", "-q")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "clip.mp4")
+    before = {path: path.read_bytes() for path in [tmp_path / "clip.mp4", *sorted(shot.iterdir())]}
+    for clip, overlay in [
+        (tmp_path / "clip.mp4", tmp_path / "link.mp4"),
+        (tmp_path / "link.mp4", tmp_path / "clip.mp4"),
+        (shot, shot / "%04d.png"),
+        (shot / "*.png", shot / "####.png"),
+    ]:
+        done = run("track", clip, "--grid", 1, "-o", tmp_path / "u.npz", "--overlay", overlay, code=2)
+        assert "the video itself" in done.stderr
+        assert "the video itself" in run("draw", clip, tmp_path / "t.npz", overlay, code=2).stderr
+    assert {path: path.read_bytes() for path in before} == before
+    assert not (tmp_path / "u.npz").exists()
+    run("draw", shot, tmp_path / "t.npz", shot / "drawn_%04d.png", "-q")  # beside them is fine
+    assert len(list(shot.iterdir())) == 24
 
 
 def test_points_come_from_files_options_masks_and_corners(folder: Path, tmp_path: Path) -> None:
@@ -97,9 +140,9 @@ def test_points_come_from_files_options_masks_and_corners(folder: Path, tmp_path
     tracks = Tracks.load(out)
     assert tracks.ids.tolist() == ["nose", "tail", "at0"] and tracks.queries.t.tolist() == [0, 6, 3]
     assert tracks.valid.all()
-    run("track", folder / "shot", "--mask", folder / "mask.png", "-o", out, "-q", "--direction", "forward")
+    run("track", folder / "shot", "--mask", folder / "mask.png", "-o", out, "-q", "--direction", "forward", "--force")
     assert Tracks.load(out).queries.xy.min() + 20 >= 40 and len(Tracks.load(out)) > 100
-    run("track", folder / "shot", "--corners", 7, "--frame", 4, "-o", out, "-q")
+    run("track", folder / "shot", "--corners", 7, "--frame", 4, "-o", out, "-q", "--force")
     assert set(Tracks.load(out).queries.t.tolist()) == {4}
 
 
@@ -130,7 +173,7 @@ def test_live_tracks_corners_of_the_first_frame_and_loses_none(folder: Path, tmp
 def test_live_counts_as_visible_what_the_authors_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from tapkit.models.lucas_kanade import LucasKanade
+    from tapkit.models.lucas_kanade.tracker import LucasKanade
 
     strict = replace(tapkit.cards()["lucas-kanade"], visible_rule="visible*confidence", visible_threshold=1.0)
     monkeypatch.setattr(LucasKanade, "card", strict)
@@ -139,13 +182,14 @@ def test_live_counts_as_visible_what_the_authors_do(folder: Path, monkeypatch: p
     assert "visible 0/9" in done.stderr  # nothing scores above 1
 
 
-@pytest.mark.parametrize("command", ["track", "live", "dense"])
+@pytest.mark.parametrize("command", ["track", "live", "dense", "pseudo-label"])
 def test_a_video_that_is_not_there_costs_no_download_of_weights(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> Path:
         raise AssertionError("weights were looked for before the video")
 
     monkeypatch.setattr("tapkit.weights.obtain", never)
-    assert "none.mp4" in run(command, "none.mp4", "--model", "cotracker3-online", code=3).stderr
+    more = ["out"] if command == "pseudo-label" else []
+    assert "none.mp4" in run(command, "none.mp4", *more, "--model", "cotracker3-online", code=3).stderr
     with pytest.raises(tapkit.errors.VideoError):
         tapkit.track("none.mp4", grid=2, model="cotracker3-online")
     with pytest.raises(tapkit.errors.VideoError):
@@ -187,6 +231,36 @@ def test_info_and_models_speak_to_people_and_programs(folder: Path) -> None:
     assert "lucas-kanade" in run("models", "--commercial").stdout
 
 
+def test_tables_are_tracks_to_every_command(folder: Path, tmp_path: Path) -> None:
+    run("track", folder / "shot", "--grid", 3, "-o", tmp_path / "a.csv", "-q")
+    run("track", folder / "shot", "--grid", 3, "-o", tmp_path / "a.npz", "-q")
+    table, stored = (json.loads(run("info", tmp_path / f"a.{ending}", "--json").stdout) for ending in ("csv", "npz"))
+    assert {**table, "path": ""} == {**stored, "path": ""} and table["keyframes"] == 0
+    run("draw", folder / "shot", tmp_path / "a.csv", tmp_path / "a.mp4", "-q")
+    run("export", tmp_path / "a.csv", tmp_path / "a.nk", "--to", "nuke", "-q")
+    run("export", tmp_path / "a.npz", tmp_path / "b.nk", "--to", "nuke", "-q")
+    assert (tmp_path / "a.nk").stat().st_size == (tmp_path / "b.nk").stat().st_size
+    run("import", tmp_path / "a.csv", tmp_path / "b.npz", "-q")
+    assert json.loads(run("info", tmp_path / "b.npz", "--json").stdout)["keyframes"] == 0
+
+
+def test_what_a_human_set_is_marked_after_import_and_stays_so(folder: Path, tmp_path: Path) -> None:
+    run("track", folder / "shot", "--at", "0,60,40", "-o", tmp_path / "a.npz", "-q")
+    run("export", tmp_path / "a.npz", tmp_path / "a.csv", "-q")
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    cells = lines[8].split(",")  # frame 5
+    lines[8] = ",".join([*cells[:3], "12.5", *cells[4:]])
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    run("import", tmp_path / "a.csv", tmp_path / "b.npz", "--original", tmp_path / "a.npz", "-q")
+    before = tmp_path / "b.npz"
+    for after in ("c.csv", "d.npz"):
+        run("export" if after == "c.csv" else "import", before, tmp_path / after, "-q")
+        before = tmp_path / after
+    for name in ("b.npz", "c.csv", "d.npz"):
+        tracks = Tracks.load(tmp_path / name)
+        assert np.argwhere(tracks.keyframe).tolist() == [[0, int(cells[1])]] and tracks.xy[0, int(cells[1]), 0] == 12.5
+
+
 def test_bench_measures(folder: Path) -> None:
     rows = json.loads(
         run("bench", "-m", "lucas-kanade", "--points", 4, "--size", "96x64", "--frames", 6, "--json").stdout
@@ -210,7 +284,11 @@ def test_bench_measures(folder: Path) -> None:
         (["track", "SHOT", "-o", "/proc/none/a.npz"], 6, "cannot write"),
         (["trak", "SHOT"], 2, "did you mean 'track'"),
         (["info", "SHOT/1001.txt"], 3, "1001.txt"),
-        (["bench", "--size", "big"], 2, "WIDTHxHEIGHT"),
+        (["bench", "-m", "lucas-kanade", "--size", "big"], 2, "--size takes WIDTHxHEIGHT such as 1920x1080, got 'big'"),
+        (["synth", "OUT", "--size", "12"], 2, "--size takes WIDTHxHEIGHT"),
+        (["import", "SHOT/1001.png", "--from", "3de", "--size", "0x5"], 2, "--size takes WIDTHxHEIGHT"),
+        (["eval", "tiny", "-m", "lucas-kanade", "--resolution", "12"], 2, "native, model or HEIGHTxWIDTH"),
+        (["bench", "-m", "lucas-kanade", "--set", "=3"], 2, "--set takes NAME=VALUE, got '=3'"),
     ],
 )
 def test_what_goes_wrong_is_one_sentence_and_an_exit_code(

@@ -14,7 +14,7 @@ from tapkit.datasets.frames import ArrayFrames
 from tapkit.types import VideoInfo
 
 
-def made_clip(name="walk", tracks=4, frames=6, size=(24, 32), seed=0) -> Clip:
+def synthetic_clip(name="walk", tracks=4, frames=6, size=(24, 32), seed=0) -> Clip:
     """A clip of random pixels with tracks inside the frame, some entries hidden."""
     random = np.random.default_rng(seed)
     video = random.integers(0, 256, (frames, *size, 3), dtype=np.uint8)
@@ -46,7 +46,7 @@ def png16(image: np.ndarray) -> bytes:
 @pytest.fixture(scope="session")
 def made() -> SimpleNamespace:
     """made.clip(name, tracks, frames, size, seed), made.pixels(clip), made.png16(image), made.same(a, b)."""
-    return SimpleNamespace(clip=made_clip, pixels=pixels, png16=png16, same=same)
+    return SimpleNamespace(clip=synthetic_clip, pixels=pixels, png16=png16, same=same)
 
 
 def same(ours: Clip, theirs: Clip, tolerance: float = 1e-4) -> None:

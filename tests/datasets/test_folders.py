@@ -39,6 +39,27 @@ def test_a_single_clip_is_a_benchmark_too(tmp_path, made):
     assert open_dataset(tmp_path / "walk").names() == ["walk"]
 
 
+def test_a_clip_written_over_another_leaves_none_of_its_frames(tmp_path, made):
+    write_clip(tmp_path / "walk", made.clip(frames=9))
+    shorter = made.clip(frames=5)
+    write_clip(tmp_path / "walk", shorter)
+    made.same(FolderDataset(tmp_path).clip("walk"), shorter, 0)
+
+
+def test_a_clip_whose_frames_cannot_be_read_leaves_what_was_there(tmp_path, made):
+    before = made.clip()
+    write_clip(tmp_path / "walk", before)
+
+    def fail():
+        raise VideoError("gone")
+
+    clip = made.clip(seed=1)
+    with pytest.raises(VideoError, match="gone"):
+        write_clip(tmp_path / "walk", Clip("walk", clip.xy, clip.visible, clip.size, fail))
+    made.same(FolderDataset(tmp_path).clip("walk"), before, 0)
+    assert sorted(p.name for p in (tmp_path / "walk").iterdir()) == ["frames", "tracks.npz"]
+
+
 def test_frames_are_ordered_by_number(tmp_path):
     folder = tmp_path / "a"
     (folder / "frames").mkdir(parents=True)

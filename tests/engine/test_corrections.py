@@ -98,7 +98,7 @@ def test_each_frame_is_answered_once_by_the_anchor_that_holds_there(model: Any, 
             session.correct(Queries.at(at, [(5.0, 6.0)], ["0"]))
     take(session.finish())
     assert len(set(given)) == len(given)
-    block = table.points(0, 2)
+    block = table.points(slice(0, 2))
     first = 0 if model.card.bidirectional else 1
     assert block["valid"][0].tolist() == [t >= first for t in range(20)] and block["valid"][1].all()
     assert block["xy"][0, first:at, 0].tolist() == [1.0] * (at - first)

@@ -13,7 +13,7 @@ from pixel_mover import CARD, PixelMover, clip
 
 import tapkit.engine.run as running
 from tapkit.engine.tracker import Tracker
-from tapkit.errors import MemoryBudgetError, QueryError, UsageError
+from tapkit.errors import MemoryBudgetError, QueryError, StorageError, UsageError
 from tapkit.sinks import Callback
 from tapkit.types import Queries, Tracks
 from tapkit.video import open_video
@@ -51,6 +51,11 @@ def test_backward_runs_from_the_query_to_the_beginning() -> None:
         path = np.cumsum([(0, 0), *MOVES[:t][::-1]], 0)[::-1] + (x, y)
         np.testing.assert_allclose(tracks.xy[row, : t + 1], path)
         assert not tracks.valid[row, t + 1 :].any()
+
+
+def test_a_backward_result_is_as_long_as_the_clip() -> None:
+    tracks = Tracker(PixelMover(card=replace(CARD, uses_past=False))).track(FRAMES, [(5, 9, 9)], direction="backward")
+    assert tracks.frames == len(FRAMES) and tracks.valid.sum() == 6
 
 
 def test_both_directions_join_at_the_query() -> None:
@@ -145,6 +150,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, stop_after:
 
 def test_a_crash_loses_only_what_came_after_the_last_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(running, "SAVE_SHARE", float("inf"))
     first = PixelMover()
     first.fail_at = 25
     with pytest.raises(RuntimeError):
@@ -154,6 +160,18 @@ def test_a_crash_loses_only_what_came_after_the_last_save(tmp_path: Path, monkey
     assert second.seen == 2 * len(FRAMES) - 25
     expected = Tracker(PixelMover()).track(FRAMES, POINTS)
     np.testing.assert_array_equal(Tracks.load(tmp_path / "out.npz").xy, expected.xy)
+
+
+def test_a_second_process_on_the_same_output_is_refused(tmp_path: Path) -> None:
+    refused = []
+
+    def try_as_well(result) -> None:
+        with pytest.raises(StorageError, match=r"another process is at work on .*out\.npz"):
+            Tracker(PixelMover()).track_to(tmp_path / "out.npz", FRAMES, POINTS)
+        refused.append(result.frame)
+
+    Tracker(PixelMover()).track_to(tmp_path / "out.npz", FRAMES, POINTS, sinks=[Callback(try_as_well)])
+    assert len(refused) == len(FRAMES) and os.listdir(tmp_path) == ["out.npz"]
 
 
 def test_another_job_does_not_take_up_the_work_of_this_one(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ import torch
 
 from tapkit.engine.onnx_export import export
 from tapkit.errors import StorageError, UsageError
-from tapkit.models.cards.tapir import TAPIR, TAPIR_CAUSAL
-from tapkit.models.tapir import Tapir, TapirConfig
-from tapkit.models.tapir_causal import CausalTapir
-from tapkit.models.tapir_model import choose
+from tapkit.models.tapir.card import TAPIR, TAPIR_CAUSAL
+from tapkit.models.tapir.causal import CausalTapir
+from tapkit.models.tapir.network import Tapir, TapirConfig
+from tapkit.models.tapir.tracker import TapirOptions
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -29,7 +29,9 @@ def model(size: tuple[int, int]) -> CausalTapir:
     torch.manual_seed(0)
     config = TapirConfig(pyramid_level=1, causal=True, iterations=2, blocks=1, initial_resolution=size)
     network = Tapir(config).requires_grad_(False)
-    return CausalTapir(network, TAPIR_CAUSAL, choose(resolution=size, initial_resolution=size))
+    return CausalTapir(
+        network, TAPIR_CAUSAL, TapirOptions.of("tapir", {"resolution": size, "initial_resolution": size})
+    )
 
 
 @pytest.fixture(scope="module")
@@ -87,5 +89,5 @@ def test_models_without_graphs_and_unwritable_folders_are_refused(folder: Path, 
     with pytest.raises(UsageError, match="tapir cannot be exported"):
         export(SimpleNamespace(card=TAPIR), tmp_path)  # type: ignore[arg-type]
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(StorageError, match="cannot write"):
         export(model((64, 64)), tmp_path / "file" / "inside")

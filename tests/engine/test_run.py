@@ -144,7 +144,7 @@ def test_a_correction_enters_the_running_session() -> None:
     assert futures[0].result(0) is None
     assert isinstance(futures[1].exception(0), QueryError) and isinstance(futures[2].exception(0), QueryError)
     path = np.cumsum(MOVES, 0)
-    block = table.points(0, 2)
+    block = table.points(slice(0, 2))
     np.testing.assert_allclose(block["xy"][0, :5], path[:5] + [10, 10])
     np.testing.assert_allclose(block["xy"][0, 5:], path[5:] - path[5] + [30, 20])
     np.testing.assert_allclose(block["xy"][1, 2:], path[2:] - path[2] + [20, 12])
@@ -158,7 +158,7 @@ def test_a_correction_may_be_announced_for_a_frame_to_come() -> None:
     session.correct(Queries.at(3, [(5, 6)], ["0"]))
     run(session, frames(), [table])
     path = np.cumsum(MOVES, 0)
-    xy = table.points(0, 1)["xy"][0]
+    xy = table.points(slice(0, 1))["xy"][0]
     np.testing.assert_allclose(xy[:3], path[:3] + [10, 10])
     np.testing.assert_allclose(xy[3:7], path[3:7] - path[3] + [5, 6])
     np.testing.assert_allclose(xy[7:], path[7:] - path[7] + [30, 20])
@@ -250,4 +250,4 @@ def test_frames_handed_in_at_full_size_give_the_tracks_of_the_offline_run() -> N
     session = Tracker(Reader(size=(40, 52))).start(open_video(video).info, points)
     table = MemoryTable()
     run(session, (Frame(t, t / 25, image) for t, image in enumerate(video)), [table])
-    np.testing.assert_array_equal(table.points(0, 2)["xy"], offline.xy)
+    np.testing.assert_array_equal(table.points(slice(0, 2))["xy"], offline.xy)

@@ -51,6 +51,29 @@ def test_eval_writes_the_three_files_and_prints_the_table(clips, tmp_path):
     assert json.loads((out / "result.json").read_text())["models"][0]["summary"]["average_jaccard"]["value"] > 0.8
 
 
+def test_figures_alone_are_printed_and_nothing_is_written(clips, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    result = run(app, clips, "--model", "lucas-kanade", "--figures")
+    lines = result.output.splitlines()
+    assert lines[0].split() == ["lucas-kanade", "AJ", "delta", "avg", "OA", "seconds"]
+    figures = {line.split()[0]: [float(cell) for cell in line.split()[1:]] for line in lines[1:4]}
+    assert set(figures) == {"a", "b", "c"} and lines[5] == "mean of 3 clips, lucas-kanade"
+    means = [float(cell) for cell in lines[6].split()]
+    np.testing.assert_allclose(means[:3], np.mean([row[:3] for row in figures.values()], 0), atol=0.11)
+    assert lines[7].startswith("query first; frames as they are")
+    assert sorted(tmp_path.rglob("*")) == before
+    written = run(app, clips, "--model", "lucas-kanade", "--out", tmp_path / "out")
+    assert written.exit_code == 0
+    summary = json.loads((tmp_path / "out" / "result.json").read_text())["models"][0]["summary"]
+    assert means[0] == pytest.approx(100 * summary["average_jaccard"]["value"], abs=0.06)
+
+
+def test_figures_go_without_a_folder(clips, tmp_path):
+    with pytest.raises(TapkitError, match="writes nothing"):
+        run(app, clips, "--model", "lucas-kanade", "--figures", "--out", tmp_path / "out")
+
+
 def test_the_last_shard_writes_the_report(clips, tmp_path):
     out = tmp_path / "out"
     first = run(app, clips, "--model", "lucas-kanade", "--out", out, "--shard", "1/2")

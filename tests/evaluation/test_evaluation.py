@@ -34,7 +34,7 @@ def card(**changes):
         "code_licence": "",
         "weights_licence": "none",
         "commercial": True,
-        "factory": "tapkit.models.lucas_kanade:none",
+        "factory": "tapkit.models.lucas_kanade.tracker:none",
         "confidence_radius": 8.0,
     }
     return ModelCard(**(fields | changes))

@@ -18,9 +18,9 @@ from tapkit.cli.export import export
 from tapkit.cli.import_ import import_tracks
 from tapkit.errors import StorageError, TapkitError, UsageError
 from tapkit.export import ExportWarning
+from tapkit.export.library import formats
 from tapkit.export.text import NameRule
 from tapkit.types import Queries, Tracks, VideoInfo
-from tapkit.types.formats import formats
 
 pytestmark = pytest.mark.filterwarnings("ignore::tapkit.export.ExportWarning")
 
@@ -205,9 +205,9 @@ def test_the_command_line_exports_imports_and_lists(tmp_path: Path, monkeypatch:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_hdf5s_paragraphs_become_one_line() -> None:
-    from tapkit.export.format import _reason
+    from tapkit.storage import reason
 
     h5py = pytest.importorskip("h5py")
     with pytest.raises(OSError) as error, h5py.File("/dev/full", "w") as file:
         file["x"] = np.zeros(100_000)
-    assert "\n" not in _reason(error.value)
+    assert "\n" not in reason(error.value)

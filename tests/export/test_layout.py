@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from tapkit.export import ExportWarning
+from tapkit.export.library import formats
 from tapkit.types import Tracks
-from tapkit.types.formats import formats
 
 FIRST_KEY = {
     "nuke": "{curve x1 20.25000 ",  # from the bottom left: x, 180 - y = 30

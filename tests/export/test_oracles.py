@@ -10,8 +10,8 @@ from example_clip import three_tracks
 from oracles import ORACLES, layers
 
 from tapkit.export import ExportWarning
+from tapkit.export.library import formats
 from tapkit.types import Queries, Tracks, VideoInfo
-from tapkit.types.formats import formats
 
 OPTIONS = {"dlc": {"frames": "all"}}
 

@@ -13,8 +13,8 @@ import pytest
 from example_clip import three_tracks
 
 from tapkit.export import ExportWarning
+from tapkit.export.library import formats
 from tapkit.types import Tracks
-from tapkit.types.formats import formats
 
 BOTH_WAYS = [
     "nuke", "nuke-script", "ae", "mocha", "3de", "3de3", "syntheyes", "pftrack", "boujou", "shake", "cvat", "coco",

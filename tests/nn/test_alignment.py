@@ -28,29 +28,29 @@ def queries() -> torch.Tensor:
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (0.4, -0.3), (3.2, 1.7), (-6.5, 5.25)])
 def test_points_are_followed_to_a_tenth_of_a_pixel(shift):
-    moved, alike = align(grey_pyramid(picture()), grey_pyramid(picture(shift)), queries())
+    moved, similarity = align(grey_pyramid(picture()), grey_pyramid(picture(shift)), queries())
     torch.testing.assert_close(moved - queries(), torch.tensor(shift).expand(1, 40, 2), atol=0.1, rtol=0)
-    assert (alike > 0.95).all()
+    assert (similarity > 0.95).all()
 
 
 def test_darker_and_flatter_pictures_change_little():
     darker = 0.7 * picture((1.5, -0.5)) - 20
-    moved, alike = align(grey_pyramid(picture()), grey_pyramid(darker), queries())
+    moved, similarity = align(grey_pyramid(picture()), grey_pyramid(darker), queries())
     torch.testing.assert_close(moved - queries(), torch.tensor([1.5, -0.5]).expand(1, 40, 2), atol=0.08, rtol=0)
-    assert (alike > 0.9).all()
+    assert (similarity > 0.9).all()
 
 
 def test_where_all_is_flat_a_point_stays_and_is_like_nothing():
     flat = torch.full((1, 3, SIZE, SIZE), 90.0)
-    moved, alike = align(grey_pyramid(flat), grey_pyramid(flat), queries())
+    moved, similarity = align(grey_pyramid(flat), grey_pyramid(flat), queries())
     torch.testing.assert_close(moved, queries(), atol=1e-3, rtol=0)
-    assert (alike.abs() < 0.1).all()
+    assert (similarity.abs() < 0.1).all()
 
 
 def test_another_picture_is_not_alike():
     noise = F.interpolate(torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(4)), (SIZE, SIZE)) * 255
-    _, alike = align(grey_pyramid(picture()), grey_pyramid(noise), queries())
-    assert alike.median() < 0.6
+    _, similarity = align(grey_pyramid(picture()), grey_pyramid(noise), queries())
+    assert similarity.median() < 0.6
 
 
 def test_each_frame_of_a_batch_has_its_own_points():

@@ -40,7 +40,7 @@ def test_both_kinds_of_table_hold_the_same(tmp_path: Path) -> None:
     np.testing.assert_array_equal(memory.at(7).xy, given[7].xy)
     disk.close()
     again = DiskTable(tmp_path / "frames.bin", 5)
-    ours, theirs = memory.points(1, 4), again.points(1, 4)
+    ours, theirs = memory.points(slice(1, 4)), again.points(slice(1, 4))
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name])
     assert np.isnan(ours["xy"][~ours["valid"]]).all() and ours["keyframe"].any()
@@ -57,7 +57,7 @@ def test_tables_grow_with_points_that_were_not_announced(tmp_path: Path) -> None
     for result in results:
         same(memory.at(result.frame), disk.at(result.frame))
         np.testing.assert_array_equal(memory.at(result.frame).xy, result.xy)
-    np.testing.assert_array_equal(memory.points(0, 24)["xy"], disk.points(0, 24)["xy"])
+    np.testing.assert_array_equal(memory.points(slice(0, 24))["xy"], disk.points(slice(0, 24))["xy"])
     disk.close()
     assert [path.name for path in tmp_path.iterdir()] == ["frames.bin"]
 

@@ -1,4 +1,4 @@
-"""Batches of made clips: shapes, seeds, memory, what is in them; and the banks they are made of."""
+"""Batches of synthetic clips: shapes, seeds, memory, what is in them; and the banks they are composed of."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from tapkit.synth.look import apply_look, compressed, gaussian, random_look
 from tapkit.synth.photos import PhotoBank
 from tapkit.synth.raster import NOTHING, rasterise
 from tapkit.synth.shapes import ShapeBank
-from tapkit.synth.sheet import made_sheet, made_tracks
+from tapkit.synth.sheet import batch_sheet, batch_tracks
 
 SMALL = SynthConfig(frames=6, size=(64, 80), points=40, layers=(2, 4), shapes=16)
 
@@ -275,11 +275,11 @@ def test_without_effects_the_look_changes_nothing():
     assert (filmed.float() / 255 - frames.transpose(1, 2)).abs().max() < 0.003
 
 
-def test_made_tracks_are_queried_where_they_are_visible_and_can_be_drawn(maker):
+def test_batch_tracks_are_queried_where_they_are_visible_and_can_be_drawn(maker):
     batch = maker.batch(2, 11)
-    tracks = made_tracks(batch, 1)
+    tracks = batch_tracks(batch, 1)
     assert np.array_equal(tracks.visible[np.arange(len(tracks)), tracks.queries.t], np.ones(len(tracks)))
-    sheet = made_sheet([batch], columns=3, scale=1)
+    sheet = batch_sheet([batch], columns=3, scale=1)
     assert sheet.shape == (2 * 64, 3 * 80, 3) and sheet.dtype == np.uint8
 
 

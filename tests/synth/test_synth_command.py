@@ -1,4 +1,4 @@
-"""`tapkit synth` and writing made clips."""
+"""`tapkit synth` and writing synthetic clips."""
 
 import numpy as np
 import pytest
@@ -19,16 +19,16 @@ def maker():
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "mp4"])
-def test_clips_come_back_from_disk_as_they_were_made(maker, tmp_path, kind):
+def test_clips_come_back_from_disk_as_they_were(maker, tmp_path, kind):
     write_clips(maker, tmp_path, 2, seed=5, kind=kind)
     dataset = FolderDataset(tmp_path)
     assert list(dataset.names()) == ["000005", "000006"]
-    made, clip = maker.batch(1, 6), dataset.clip("000006")
-    np.testing.assert_array_equal(clip.xy, made.xy[0].numpy())
-    np.testing.assert_array_equal(clip.visible, made.visible[0].numpy())
+    batch, clip = maker.batch(1, 6), dataset.clip("000006")
+    np.testing.assert_array_equal(clip.xy, batch.xy[0].numpy())
+    np.testing.assert_array_equal(clip.visible, batch.visible[0].numpy())
     with clip.open() as source:
         read = np.stack([frame.image for frame in source.frames(0, 4)])
-    error = np.abs(read.astype(int) - made.video[0].permute(0, 2, 3, 1).numpy()).mean()
+    error = np.abs(read.astype(int) - batch.video[0].permute(0, 2, 3, 1).numpy()).mean()
     assert error == 0 if kind == "png" else error < 12
 
 

@@ -1,4 +1,4 @@
-"""A source of lessons that needs no generator: smooth pictures that move evenly."""
+"""A source of batches that needs no generator: smooth pictures that move evenly."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tapkit.train.batch import Batch
 from tapkit.train.config import Stage
-from tapkit.train.lesson import Lesson
 
 
 class Drift:
@@ -18,7 +18,7 @@ class Drift:
     def __init__(self, before=None) -> None:
         self.before = before
 
-    def lesson(self, stage: Stage, seed: int) -> Lesson:
+    def batch(self, stage: Stage, seed: int) -> Batch:
         if self.before is not None:
             self.before(seed)
         generator = torch.Generator().manual_seed(seed)
@@ -39,7 +39,7 @@ class Drift:
         start = torch.rand(stage.batch, stage.points, 1, 2, generator=generator) * size
         xy = start + speed[:, None, None] * torch.arange(stage.frames)[:, None]
         visible = ((xy >= 0) & (xy < size)).all(-1)
-        return Lesson(torch.stack(clips), xy.float(), visible, torch.ones_like(visible))
+        return Batch(torch.stack(clips), xy.float(), visible, torch.ones_like(visible))
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 import tapkit
 from tapkit.datasets.folder import FolderDataset
 from tapkit.errors import StorageError, UsageError
-from tapkit.train.pseudo import Recipe, choose_points, label_videos, there_and_back
+from tapkit.train.pseudo import PseudoLabelSettings, forward_backward, label_videos, textured_points
 from tapkit.types import VideoInfo
 from tapkit.video.writer import VideoWriter
 
-RECIPE = Recipe(frames=6, points=60, paces=(2,), side=96, least=8)
+SETTINGS = PseudoLabelSettings(frames=6, points=60, paces=(2,), side=96, least=8)
 SPEED = np.array([2.0, 1.0], np.float32)
 HEIGHT, WIDTH = 120, 160
 
@@ -49,7 +49,7 @@ def video(tmp_path_factory):
 
 def test_pieces_of_a_video_become_clips_whose_tracks_go_as_the_picture_went(video, teacher, tmp_path):
     lines: list[str] = []
-    written = label_videos(video, tmp_path, teacher, 2, seed=4, recipe=RECIPE, report=lines.append)
+    written = label_videos(video, tmp_path, teacher, 2, seed=4, settings=SETTINGS, report=lines.append)
     assert [folder.name for folder in written] == ["000004", "000005"] and len(lines) == 2
     for folder in written:
         clip = FolderDataset(tmp_path).clip(folder.name)
@@ -62,38 +62,38 @@ def test_pieces_of_a_video_become_clips_whose_tracks_go_as_the_picture_went(vide
         assert np.median(error) < 0.3 and error.max() < 2
         assert not np.isfinite(clip.xy[~clip.counted]).any(), "what does not count has no position"
     stamp = (written[0] / "tracks.npz").stat().st_mtime_ns
-    assert label_videos(video, tmp_path, teacher, 2, seed=4, recipe=RECIPE) == written
+    assert label_videos(video, tmp_path, teacher, 2, seed=4, settings=SETTINGS) == written
     assert (written[0] / "tracks.npz").stat().st_mtime_ns == stamp, "kept"
 
 
-def test_where_the_ways_do_not_meet_nothing_is_sure(teacher):
+def test_where_the_directions_disagree_nothing_counts(teacher):
     frames = panned(6)
     frames[3:] = np.random.default_rng(0).integers(0, 255, frames[3:].shape)  # a cut, then noise
-    start = choose_points(frames[0], RECIPE, np.random.default_rng(1))
-    _, sure = there_and_back(frames, start, teacher, 1.5)
-    assert sure[:, 3:].mean() < 0.1
-    _, sure = there_and_back(panned(6), start, teacher, 1.5)
-    assert sure.mean() > 0.5
+    start = textured_points(frames[0], SETTINGS, np.random.default_rng(1))
+    _, agreed = forward_backward(frames, start, teacher, 1.5)
+    assert agreed[:, 3:].mean() < 0.1
+    _, agreed = forward_backward(panned(6), start, teacher, 1.5)
+    assert agreed.mean() > 0.5
 
 
 def test_a_cut_gives_no_clip_and_says_so(video, teacher, tmp_path):
     lines: list[str] = []
-    strict = Recipe(frames=6, points=60, paces=(2,), side=96, least=1000)
-    assert label_videos(video, tmp_path, teacher, 1, recipe=strict, report=lines.append) == []
+    strict = PseudoLabelSettings(frames=6, points=60, paces=(2,), side=96, least=1000)
+    assert label_videos(video, tmp_path, teacher, 1, settings=strict, report=lines.append) == []
     assert "too few" in lines[0]
 
 
-def test_points_are_asked_for_where_there_is_something_to_hold_on_to():
+def test_points_are_queried_where_there_is_texture():
     image = np.zeros((60, 80, 3), np.uint8)
     image[:, 40:] = np.random.default_rng(0).integers(0, 255, (60, 40, 3))
-    points = choose_points(image, RECIPE, np.random.default_rng(0))
+    points = textured_points(image, SETTINGS, np.random.default_rng(0))
     assert len(points) > 20 and points[:, 0].min() > 34
 
 
 def test_nothing_to_read_and_nonsense_are_said(teacher, tmp_path):
     with pytest.raises(StorageError, match="no readable video of 6 frames"):
-        label_videos(tmp_path, tmp_path / "out", teacher, 1, recipe=RECIPE)
+        label_videos(tmp_path, tmp_path / "out", teacher, 1, settings=SETTINGS)
     with pytest.raises(UsageError, match="one piece"):
         label_videos(tmp_path, tmp_path / "out", teacher, 0)
     with pytest.raises(UsageError, match="side of 64"):
-        Recipe(side=10)
+        PseudoLabelSettings(side=10)

@@ -7,6 +7,7 @@ implementation can produce, each with the tolerance that the folder's README sta
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import json
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ def compare(output: str, ours: Any, theirs: Any, tolerance: float, where: Any = 
 
 @dataclass(frozen=True)
 class Parity:
-    """The shared parity folder: seeded.py, manifests/, vectors/."""
+    """A parity folder: seeded.py, manifests/ (NAME.json or NAME.json.gz), vectors/."""
 
     root: Path
 
@@ -66,7 +67,9 @@ class Parity:
 
     def manifest(self, model: str) -> dict[str, Any]:
         """Names and shapes of a published checkpoint."""
-        return json.loads((self.root / "manifests" / f"{model}.json").read_text())
+        plain = self.root / "manifests" / f"{model}.json"
+        packed = plain.with_name(f"{model}.json.gz")
+        return json.loads(plain.read_bytes() if plain.is_file() else gzip.decompress(packed.read_bytes()))
 
     def weights(self, model: str) -> dict[str, torch.Tensor]:
         """Seeded weights under the published checkpoint's key names."""

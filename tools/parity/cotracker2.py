@@ -25,8 +25,9 @@ from parity.cotracker_recorder import (
     visible_check,
     window_starts,
 )
-from tapkit.models.cotracker2 import CoTracker2, build, flow_codes
-from tapkit.models.cotracker_adapter import WindowState, WindowTrack
+from tapkit.models.cotracker.adapter import WindowState, WindowTrack
+from tapkit.models.cotracker.network2 import flow_codes
+from tapkit.models.cotracker.tracker2 import CoTracker2, build
 
 PREDICTOR_THRESHOLD = 0.9
 ONLINE_THRESHOLD = 0.6

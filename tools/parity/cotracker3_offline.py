@@ -24,8 +24,8 @@ from parity.cotracker_recorder import (
     unsized,
     visible_check,
 )
-from tapkit.models.cotracker3 import CoTracker3Offline, build_offline
-from tapkit.models.cotracker3_network import CoTracker3Network, Estimate, motion_codes
+from tapkit.models.cotracker.network3 import CoTracker3Network, Estimate, motion_codes
+from tapkit.models.cotracker.tracker3 import CoTracker3Offline, build_offline
 from tapkit.nn.posenc import octave_sines
 
 PREDICTOR_THRESHOLD = 0.9

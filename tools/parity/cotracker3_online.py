@@ -26,7 +26,7 @@ from parity.cotracker_recorder import (
     window_starts,
 )
 from tapkit.models.base import Prediction
-from tapkit.models.cotracker3 import CoTracker3Online, build_online
+from tapkit.models.cotracker.tracker3 import CoTracker3Online, build_online
 
 
 def run_windows(model: Any, frames: Tensor, queries: Tensor) -> tuple[list[Prediction], dict[int, Prediction]]:

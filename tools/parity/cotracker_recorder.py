@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from parity import Check, Parity, compare
 from tapkit import coords
-from tapkit.models.cotracker_support import grid_points
+from tapkit.models.cotracker.support import grid_points
 
 TRACKS, PROBABILITY, INSIDE, DELTA = 1e-3, 1e-4, 1e-3, 1e-4
 """Tolerances: pixels; probabilities; intermediate values; changes per iteration. (The READMEs leave theirs blank; these

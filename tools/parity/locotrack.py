@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from parity import Check, Parity, compare
-from tapkit.models.locotrack import ClipFeatures, LocoTrack, build_locotrack_base, build_locotrack_small
-from tapkit.models.locotrack_network import MAPS, Estimate, PointFeatures, correlate
+from tapkit.models.locotrack.network import MAPS, Estimate, PointFeatures, correlate
+from tapkit.models.locotrack.tracker import ClipFeatures, LocoTrack, build_locotrack_base, build_locotrack_small
 
 Arrays = dict[str, np.ndarray]
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from parity import Check, Parity, compare
-from tapkit.models.pips import Features, Pips, build, chain
+from tapkit.models.pips.network import Features, Pips, chain
+from tapkit.models.pips.tracker import build
 
 
 def network(case: dict[str, Any], parity: Parity) -> Pips:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from parity import Check, Parity, compare
 from parity.pips import inputs
-from tapkit.models.pips2 import STRIDE, Pips2, build, chain, windows
+from tapkit.models.pips.network2 import STRIDE, Pips2, chain, windows
+from tapkit.models.pips.tracker2 import build
 
 
 def network(case: dict[str, Any], parity: Parity) -> Pips2:

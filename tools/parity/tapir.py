@@ -12,9 +12,9 @@ from torch import Tensor
 
 from parity import Check, Parity, compare
 from tapkit.models.base import Prediction
-from tapkit.models.tapir import Estimate, QueryFeatures, Tapir
-from tapkit.models.tapir_causal import CausalTapir, build_bootstapir_causal, build_tapir_causal
-from tapkit.models.tapir_model import Features, TapirModel, build_bootstapir, build_tapir
+from tapkit.models.tapir.causal import CausalTapir, build_bootstapir_causal, build_tapir_causal
+from tapkit.models.tapir.network import Estimate, QueryFeatures, Tapir
+from tapkit.models.tapir.tracker import Features, TapirModel, build_bootstapir, build_tapir
 
 Case = dict[str, np.ndarray]
 PIXELS, LOGITS, FEATURES, MIXER = 1e-3, 5e-4, 1e-5, 1e-3

@@ -12,9 +12,9 @@ from torch import Tensor
 from parity import Check, Parity, compare
 from parity.tapir import Case, final, model_of, offline, queries_of, records, video_of
 from tapkit.models.base import Prediction
-from tapkit.models.tapir import Estimate
-from tapkit.models.tapir_causal import CausalTapir, TapirState
-from tapkit.models.tapir_model import Features
+from tapkit.models.tapir.causal import CausalTapir, TapirState
+from tapkit.models.tapir.network import Estimate
+from tapkit.models.tapir.tracker import Features
 
 STATE = 1e-4
 

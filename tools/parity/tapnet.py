@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from parity import Check, Parity, compare
-from tapkit.models.tapnet import TapNet, build_tapnet
+from tapkit.models.tapnet.tracker import TapNet, build_tapnet
 
 PIXELS, LOGITS, FEATURES = 2e-3, 5e-4, 1e-5
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from parity import Check, Parity, compare
-from tapkit.models.tapnext import TapNext, TapNextOptions, build_tapnext, certainty, decode
+from tapkit.models.tapnext.network import certainty, decode
+from tapkit.models.tapnext.tracker import TapNext, TapNextOptions, build_tapnext
 
 TOLERANCES = {"tracks_yx": 1e-3, "certainty": 1e-4, "visible_logits": 3e-4, "track_logits": 3e-4}
 """By the start of an array's name; tokens, block outputs and states: 1e-3."""

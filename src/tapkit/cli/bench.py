@@ -12,6 +12,7 @@ import typer
 
 from tapkit.cli import options as o
 from tapkit.errors import TapkitError, UsageError
+from tapkit.parsing import parse_size
 
 if TYPE_CHECKING:
     from tapkit.engine.tracker import Tracker
@@ -56,7 +57,7 @@ def bench(
     for name in model or _ready():
         tracker = _tracker(name, device, option)
         for text in size or ["256x256"]:
-            width, height = _size(text)
+            height, width = parse_size(text)
             for count in points or [1, 64, 256]:
                 rows.append(measure(tracker, count, height, width, frames))
                 if not as_json:
@@ -70,7 +71,8 @@ def bench(
 def _ready() -> list[str]:
     from tapkit import registry, weights
 
-    return [name for name, card in registry.cards().items() if not card.needs_weights or weights.find(card)]
+    trackers = (card for card in registry.cards().values() if card.streaming != "pairwise")
+    return [card.id for card in trackers if not card.needs_weights or weights.find(card)]
 
 
 def _tracker(name: str, device: str, option: list[str] | None) -> Tracker:
@@ -81,16 +83,6 @@ def _tracker(name: str, device: str, option: list[str] | None) -> Tracker:
     if card.needs_weights and weights.find(card) is None:
         return Tracker(registry.build(name, None, **o.read_options(option)).to(api.choose_device(device)), "random")
     return o.load_tracker(name, None, device, option, quiet=True)
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        width, height = (int(part) for part in text.lower().split("x"))
-    except ValueError as error:
-        raise UsageError(f"--size takes WIDTHxHEIGHT such as 256x256, got {text!r}") from error
-    if min(width, height) < 1:
-        raise UsageError(f"--size needs positive numbers, got {text!r}")
-    return width, height
 
 
 def _print(rows: list[Speed]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,6 +36,9 @@ def evaluate(
     ] = "",
     shard: Annotated[str, typer.Option("--shard", help="Do part i of n: i/n. All shards share --out.")] = "1/1",
     fresh: Annotated[bool, typer.Option("--fresh", help="Ignore cached predictions.")] = False,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Only print AJ, delta_avg and OA of each clip; write nothing.")
+    ] = False,
     compare: Annotated[
         tuple[str, str] | None,
         typer.Option("--compare", metavar="A B", help="Compare two results: FILE, FOLDER, or either with #MODEL."),
@@ -46,12 +50,13 @@ def evaluate(
 ) -> None:
     """Measure trackers on a benchmark; results go to --out as result.json, result.md and report.html.
 
-    Predictions are kept there too: a second call goes on where the first stopped, and figures are computed
-    again without running a network.
+    Predictions are kept there too: a second call resumes where the first stopped, and figures are computed
+    again without running a network. --figures keeps nothing: for somebody who is working on a tracker.
 
     \b
         tapkit eval tiny --model lucas-kanade
         tapkit eval tapvid_davis/ --model cotracker3-offline --model lucas-kanade --mode strided
+        tapkit eval my_clips/ --model lucas-kanade --figures
         tapkit eval --compare before/ after/
     """
     if compare is not None:
@@ -61,6 +66,8 @@ def evaluate(
         raise UsageError("say what to measure on and which tracker: tapkit eval DATASET --model ID")
     if weights is not None and len(model) > 1:
         raise UsageError("--weights goes with a single --model")
+    if figures and out is not None:
+        raise UsageError("--figures writes nothing: leave out --out")
     from tapkit.datasets import open_dataset
     from tapkit.evaluation.protocol import Protocol
     from tapkit.evaluation.run import Contestant
@@ -73,6 +80,9 @@ def evaluate(
         points or benchmark.points,  # type: ignore[arg-type]
     )
     contestants = [Contestant.of(id, weights, device, **read_options(option)) for id in dict.fromkeys(model)]
+    if figures:
+        _figures(benchmark, contestants, protocol, shard)
+        return
     given = {"--mode": mode, "--resolution": resolution, "--points": points}
     command = _command(dataset, [c.card.id for c in contestants], given, option)
     folder = out or Path("tapkit-eval") / _slug(f"{benchmark.name}-{protocol.query_mode}")
@@ -108,6 +118,36 @@ def _measure(
     paths = write_all(replace(result, command=command), benchmark, contestants, protocol, folder)
     print(paths["markdown"].read_text(encoding="utf-8"))
     say(f"wrote {paths['html']}, {paths['json'].name}, {paths['markdown'].name}")
+
+
+def _figures(benchmark: Dataset, contestants: list[Contestant], protocol: Protocol, shard: str) -> None:
+    """A line for each clip as it is done, then means and protocol of each model. What is cached goes with the call."""
+    from tempfile import TemporaryDirectory
+
+    from tapkit.evaluation.result import HEADLINE, TITLES
+    from tapkit.evaluation.run import Shard, evaluate
+
+    heads = [TITLES[key].replace("δ", "delta") for key in HEADLINE]
+
+    def show(step: Step) -> None:
+        if step.done == 1:
+            print(f"{step.model[:24]:24} {' '.join(f'{head:>9}' for head in heads)} {'seconds':>9}")
+        if step.score is None:
+            say(f"{step.clip}: FAILED, {step.error}")
+        else:
+            values = [step.score.figures[key] for key in HEADLINE]
+            print(f"{step.clip[:24]:24} {_percent(values)} {step.score.seconds:9.2f}", flush=True)
+
+    with TemporaryDirectory(prefix="tapkit-eval-") as folder:
+        result = evaluate(benchmark, contestants, protocol, Path(folder), Shard.parse(shard), progress=show)
+    for model in result.models:
+        means = [model.summary[key].value if key in model.summary else None for key in HEADLINE]
+        print(f"\nmean of {len(model.scores)} clips, {model.id}\n{'':24} {_percent(means)} {model.seconds:9.2f}")
+        print(model.protocol)
+
+
+def _percent(values: Sequence[float | None]) -> str:
+    return " ".join(f"{'-':>9}" if value is None or value != value else f"{100 * value:9.1f}" for value in values)
 
 
 def _mode(benchmark: Dataset, mode: str) -> str:
@@ -155,7 +195,7 @@ class _Progress:
         left = (now - start) / max(self.worked[step.model], 1) * (step.total - step.done)
         head = f"{step.model} {step.done}/{step.total} {step.clip}"
         if step.score is None:
-            say(f"{head}: FAILED, {step.trouble}")
+            say(f"{head}: FAILED, {step.error}")
             return
         aj = 100 * step.score.figures["average_jaccard"]
         how = "cached" if step.cached else f"{step.score.seconds:.1f} s"

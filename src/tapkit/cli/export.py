@@ -13,7 +13,7 @@ from tapkit.cli import options as o
 
 
 def export(
-    tracks: Annotated[Path | None, typer.Argument(help="Tracks (.npz, .zarr).")] = None,
+    tracks: Annotated[Path | None, typer.Argument(help="Tracks (.npz, .zarr, .csv, .parquet).")] = None,
     output: Annotated[Path | None, typer.Argument(help="Where to. [beside the tracks, with the usual ending]")] = None,
     to: Annotated[str | None, typer.Option("--to", "-t", help="Format. [by the ending of the output]")] = None,
     when: Annotated[
@@ -49,10 +49,10 @@ def export(
         raise UsageError("which tracks? tapkit export TRACKS [OUTPUT] --to FORMAT (tapkit export --list)")
     if to is None and output is None:
         raise UsageError("which format? give --to FORMAT or an output file (tapkit export --list)")
+    from tapkit.export import library
     from tapkit.types import Tracks
-    from tapkit.types import formats as library
 
-    form: Any = library.by_suffix(output) if to is None and output is not None else library.find(str(to))
+    form = library.by_suffix(output) if to is None and output is not None else library.find(str(to))
     stored = Tracks.load(tracks)
     if points:
         stored = stored[[name.strip() for name in points.split(",")]]
@@ -78,13 +78,12 @@ def beside(tracks: Path, name: str, suffix: str) -> Path:
 def read_settings(name: str, known: Mapping[str, Any], pairs: list[str] | None) -> dict[str, Any]:
     """NAME=VALUE pairs, each value made by the option that the format declares."""
     from tapkit.errors import UsageError
+    from tapkit.parsing import parse_pairs
 
     chosen: dict[str, Any] = {}
-    for pair in pairs or ():
-        option, equals, value = pair.partition("=")
-        option = option.strip().replace("-", "_")
-        if not equals or option not in known:
-            raise UsageError(f"{name} has the options {', '.join(known) or '(none)'}: --set NAME=VALUE, got {pair!r}")
+    for option, value in parse_pairs(pairs).items():
+        if option not in known:
+            raise UsageError(f"{name} has no option {option!r}; it has {', '.join(known) or 'none'}")
         try:
             chosen[option] = known[option].kind(value)
         except UsageError:
@@ -96,9 +95,9 @@ def read_settings(name: str, known: Mapping[str, Any], pairs: list[str] | None) 
 
 def print_formats() -> None:
     """Name, ending, directions, description and options of every format."""
-    from tapkit.types import formats as library
+    from tapkit.export import library
 
-    entries: list[Any] = list(library.formats().values())
+    entries = list(library.formats().values())
     for entry in entries:
         ways = "export, import" if entry.reader else "export"
         print(f"{entry.name:<16} {entry.suffix:<13} {ways:<15} {entry.description}")

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def import_tracks(
     file: Annotated[Path, typer.Argument(help="File (or folder) that the program wrote.")],
-    output: Annotated[Path | None, typer.Argument(help="Tracks to write (.npz, .zarr). [FILE.tracks.npz]")] = None,
+    output: Annotated[
+        Path | None, typer.Argument(help="Tracks to write (.npz, .zarr, .csv, .parquet). [FILE.tracks.npz]")
+    ] = None,
     form: Annotated[str | None, typer.Option("--from", "-f", help="Format. [by the ending of FILE]")] = None,
     original: Annotated[
         Path | None, typer.Option("--original", help="The tracks that were exported: what differs is marked as human.")
@@ -61,11 +63,11 @@ def import_tracks(
 
 def _info(video: str | None, size: str | None, fps: str | None, frames: int | None) -> VideoInfo | None:
     """Facts of the video that the options give; None if they give none."""
-    import re
     from fractions import Fraction
 
     from tapkit.errors import UsageError
     from tapkit.export.text import parse_rate
+    from tapkit.parsing import parse_size
     from tapkit.types import VideoInfo
 
     if video is not None:
@@ -77,7 +79,5 @@ def _info(video: str | None, size: str | None, fps: str | None, frames: int | No
         if fps is not None or frames is not None:
             raise UsageError("--fps and --frames go with --size")
         return None
-    match = re.fullmatch(r"(\d+)\s*[xX×]\s*(\d+)", size)
-    if match is None:
-        raise UsageError(f"--size takes WIDTHxHEIGHT such as 1920x1080, got {size!r}")
-    return VideoInfo(int(match[1]), int(match[2]), Fraction(25) if fps is None else parse_rate(fps), frames)
+    height, width = parse_size(size)
+    return VideoInfo(width, height, Fraction(25) if fps is None else parse_rate(fps), frames)

@@ -122,7 +122,7 @@ class _Screen:
         rate = (len(self._arrivals) - 1) / (self._arrivals[-1] - self._arrivals[0])
         delay = 1e3 * sum(self._times) / len(self._times) + 1e3 * self._latency / rate
         self._show(
-            f"frame {now.done}  {rate:5.1f} frames/s  latency {delay:5.0f} ms ({self._latency} frames)  "
+            f"frame {now.done}  {o.speed(rate):>12}  latency {delay:5.0f} ms ({self._latency} frames)  "
             f"visible {self._seen}"
         )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tapkit.errors import UsageError
+from tapkit.parsing import read_options as read_options  # for the commands, beside the option itself
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,26 +105,6 @@ def _mask(path: Path | None) -> Any:
         raise UsageError(f"the mask {path} cannot be read as an image") from error
 
 
-def read_options(pairs: list[str] | None) -> dict[str, Any]:
-    """NAME=VALUE pairs, values read as JSON where they are JSON.
-
-    >>> read_options(["iterations=4", "support=none"])
-    {'iterations': 4, 'support': 'none'}
-    """
-    import json
-
-    options: dict[str, Any] = {}
-    for pair in pairs or ():
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise UsageError(f"--set takes NAME=VALUE, got {pair!r}")
-        try:
-            options[name.strip().replace("-", "_")] = json.loads(value)
-        except ValueError:
-            options[name.strip().replace("-", "_")] = value
-    return options
-
-
 def load_tracker(
     model: str, weights: Path | None, device: str, options: list[str] | None, quiet: bool = False
 ) -> Tracker:
@@ -133,10 +114,10 @@ def load_tracker(
     card = registry.card(model)
     if not card.commercial and not quiet:
         say(f"note: the weights of {card.id} are {card.weights_licence}: not for commercial use")
-    return api.load(model, weights, device, report=None if quiet else _Download(card.id), **read_options(options))
+    return api.load(model, weights, device, report=None if quiet else Download(card.id), **read_options(options))
 
 
-class _Download:
+class Download:
     """Says how far a download is, at most once a second."""
 
     def __init__(self, name: str) -> None:
@@ -173,18 +154,18 @@ def _bar(what: str) -> Iterator[Callable[[Progress], object]]:
     columns = (
         bars.TextColumn("{task.description}"),
         bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TextColumn("{task.fields[rate]:.1f} frames/s"),
+        bars.TaskProgressColumn(),
+        bars.TextColumn("{task.fields[rate]}"),
         bars.TimeElapsedColumn(),
         bars.TimeRemainingColumn(),
     )
     with bars.Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None, rate=0.0)
+        task = bar.add_task(what, total=None, rate="")
         rate = _Rate()
 
         def report(now: Progress) -> None:
-            text = f"{what} ({now.points} points, {now.stage})"
-            bar.update(task, total=now.total, completed=now.done, rate=rate(now.done), description=text)
+            text = f"{what} {now.points} points, {now.stage}, frame {now.frame}"
+            bar.update(task, total=now.total, completed=now.done, rate=speed(rate(now.done)), description=text)
 
         yield report
 
@@ -201,7 +182,19 @@ class _Lines:
             return
         self.last = time.monotonic()
         left = f", {(now.total - now.done) / rate:.0f} s left" if now.total and rate > 0 else ""
-        say(f"{self.what}: frame {now.done}/{now.total or '?'}, {now.points} points, {rate:.1f} frames/s{left}")
+        share = f", {100 * now.done // now.total} %" if now.total else ""
+        say(f"{self.what} {now.points} points, {now.stage}: frame {now.frame}{share}, {speed(rate)}{left}")
+
+
+def speed(rate: float) -> str:
+    """Frames a second for people; seconds a frame where they are slow.
+
+    >>> speed(12.345), speed(0.04), speed(0.0)
+    ('12.3 frames/s', '25.0 s a frame', '- frames/s')
+    """
+    if rate <= 0:
+        return "- frames/s"
+    return f"{rate:.1f} frames/s" if rate >= 1 else f"{1 / rate:.1f} s a frame"
 
 
 class _Rate:

@@ -1,4 +1,4 @@
-"""`tapkit pseudo-label`: clips to train on out of videos without annotation."""
+"""`tapkit pseudo-label`: clips to train on from videos without annotation."""
 
 from __future__ import annotations
 
@@ -21,25 +21,29 @@ def pseudo_label(
     frames: Annotated[int, typer.Option(min=2, help="Frames of each.")] = 24,
     points: Annotated[int, typer.Option(min=1, help="Points asked for in each.")] = 300,
     agree: Annotated[
-        float, typer.Option(min=0.01, help="There and back must meet so near, in pixels of a 256x256 frame.")
+        float,
+        typer.Option(min=0.01, help="Forward and backward tracks must agree to this, in pixels of a 256x256 frame."),
     ] = 1.5,
     seed: Annotated[int, typer.Option(min=0, help="Of the first piece; piece i has seed + i.")] = 0,
     device: o.Device = "auto",
     quiet: o.Quiet = False,
 ) -> None:
-    """Track points through pieces of videos and back, and keep as truth where both ways meet.
+    """Track points through pieces of videos and back, and keep as ground truth where both directions agree.
 
         tapkit pseudo-label videos/ labelled/ --clips 200
         tapkit train --out run --photos photos/ --data labelled/ --share 0.4 --init strand.safetensors
 
-    Clips that are there already are kept, so a run that broke off can be repeated. Only use videos whose licence
+    Clips that are there already are kept, so an interrupted run can be repeated. Only use videos whose licence
     allows it.
     """
     from tapkit.api import load
-    from tapkit.train.pseudo import Recipe, label_videos
+    from tapkit.errors import VideoError
+    from tapkit.train.pseudo import PseudoLabelSettings, label_videos
 
+    if not videos.exists():  # before weights are fetched
+        raise VideoError(f"there is no {videos}")
     teacher = load(model, weights, device, **o.read_options(option))
-    recipe = Recipe(frames=frames, points=points, agree=agree)
-    written = label_videos(videos, out, teacher, clips, seed, recipe, None if quiet else o.say)
+    settings = PseudoLabelSettings(frames=frames, points=points, agree=agree)
+    written = label_videos(videos, out, teacher, clips, seed, settings, None if quiet else o.say)
     if not quiet:
         o.say(f"{out} holds {len(written)} of {clips} clips; on the others too few tracks agree")

@@ -10,6 +10,7 @@ import typer
 
 from tapkit.cli import options as o
 from tapkit.errors import UsageError
+from tapkit.parsing import parse_size
 
 if TYPE_CHECKING:
     from tapkit.synth.batch import ClipMaker
@@ -48,7 +49,9 @@ def synth(
     from tapkit.synth.photos import PhotoBank
     from tapkit.synth.write import write_clips
 
-    config = SynthConfig(frames=frames, size=_size(size), points=points, speed=speed, solids=solids, effects=effects)
+    config = SynthConfig(
+        frames=frames, size=parse_size(size), points=points, speed=speed, solids=solids, effects=effects
+    )
     bank = PhotoBank.load(photos) if photos else None
     maker = ClipMaker(config, bank, choose_device(device), models)
     start = time.perf_counter()
@@ -82,21 +85,15 @@ class _Rate:
 
 def _draw(maker: ClipMaker, seed: int, clips: int, path: Path) -> None:
     """One row of frames with tracks for each of the first clips."""
-    from tapkit.synth.sheet import made_sheet
+    from tapkit import storage
+    from tapkit.synth.sheet import batch_sheet
 
-    image = made_sheet([maker.batch(1, seed + i) for i in range(clips)])
+    image = batch_sheet([maker.batch(1, seed + i) for i in range(clips)])
     from PIL import Image
 
     try:
-        Image.fromarray(image).save(path)
-    except (OSError, ValueError) as error:
+        with storage.staged(path) as target:
+            Image.fromarray(image).save(target)
+    except ValueError as error:
         raise UsageError(f"cannot write the picture {path}: {error}") from error
     o.say(f"drew {clips} clips on {path}")
-
-
-def _size(text: str) -> tuple[int, int]:
-    """(height, width) of WxH."""
-    width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdigit() and height.isdigit()):
-        raise UsageError(f"--size takes WIDTHxHEIGHT such as 256x256, got {text!r}")
-    return int(height), int(width)

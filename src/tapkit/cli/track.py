@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from tapkit.cli import footage as f
 from tapkit.cli import options as o
 from tapkit.errors import UsageError
 from tapkit.registry import DEFAULT
@@ -44,6 +45,12 @@ def track(
         Literal["both", "forward", "backward"], typer.Option(help="Both ways from each point's frame, or one.")
     ] = "both",
     memory: Annotated[str | None, typer.Option(help='Budget such as "2GB".')] = None,
+    start: f.Start = None,
+    end: f.End = None,
+    step: f.Step = 1,
+    value_range: f.ValueRange = None,
+    stream: f.Stream = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a result that is there already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -56,10 +63,13 @@ def track(
       tapkit track clip.mp4 --grid 20 --overlay clip.overlay.mp4
       tapkit track clip.mp4 --at 0,310.5,122 --at 30,20,40 -o two.csv
     """
-    from tapkit.video import open_video
 
     target = output or _beside(video)
-    with open_video(video) as source:  # first of all: a name mistyped must not cost a download of weights
+    if target.exists() and not force:
+        raise UsageError(f"{target} is there already: --force replaces it, --output names another file")
+    with f.open_footage(
+        video, start, end, step, value_range, stream
+    ) as source:  # first of all: a name mistyped must not cost a download of weights
         tracker = o.load_tracker(model, weights, device, option, quiet)
         queries = o.read_points(source, grid=grid, points=points, at=at, mask=mask, corners=corners, frame=frame)
         started = time.perf_counter()
@@ -94,12 +104,20 @@ def track(
 
 
 def _beside(video: str) -> Path:
-    """VIDEO.tracks.npz in the current folder or beside the video."""
+    """VIDEO.tracks.npz beside the video; for a pattern of images beside their folder.
+
+    >>> _beside("takes/*.png").as_posix(), _beside("clip.mp4").as_posix()
+    ('takes.tracks.npz', 'clip.tracks.npz')
+    """
     if "://" in video:
         raise UsageError("for a stream, say where the tracks go with --output")
     path = Path(video.rstrip("/"))
-    name = path.parent if any(c in path.name for c in "*?%[") else path
-    return name.with_name(name.stem + ".tracks.npz") if name.suffix else name.with_name(name.name + ".tracks.npz")
+    # What exists is that file or folder, whatever characters its name has; only the last part can be a pattern.
+    if not path.exists() and any(c in path.name for c in "*?%["):
+        path = path.parent
+    if path.name in ("", ".", ".."):  # the folder that one is in
+        return Path(f"{path.resolve().name}.tracks.npz")
+    return path.with_name(f"{path.name if path.is_dir() else path.stem}.tracks.npz")
 
 
 def _sinks(path: Path | None, source: Source, tracker: Tracker, queries: Queries) -> list[Sink]:

@@ -9,7 +9,12 @@ import typer
 
 from tapkit.cli import options as o
 
-weights_app = typer.Typer(help="Fetch, convert, check and average weights.", no_args_is_help=True, add_completion=False)
+weights_app = typer.Typer(
+    help="Fetch, convert, check and average weights.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # as all other commands print their help
+)
 
 
 @weights_app.command()
@@ -21,7 +26,7 @@ def fetch(model: Annotated[str, typer.Argument(help="Registry id.")]) -> None:
     if not card.needs_weights:
         print(f"{model} needs no weights")
         return
-    print(weights.obtain(card, o._Download(model)))
+    print(weights.obtain(card, o.Download(model)))
 
 
 @weights_app.command()
@@ -42,16 +47,14 @@ def convert(
     """Convert a checkpoint to safetensors, keeping the authors' names; it is checked against the model first."""
     from safetensors.torch import save_file
 
-    from tapkit import registry, weights
-    from tapkit.errors import StorageError
+    from tapkit import registry, storage, weights
 
     state = weights.read(checkpoint)
     registry.build(model, state)  # raises WeightsError if these are not its weights
     target = output or checkpoint.with_suffix(".safetensors")
-    try:
-        save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, target)
-    except OSError as error:
-        raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
+    with storage.atomic(target) as part:
+        save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, part)
+        part.chmod(0o644)  # safetensors writes for the owner alone
     print(f"{target}: {len(state)} tensors, SHA-256 {weights.sha256(target)}")
 
 

@@ -10,11 +10,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from tapkit.coords import Size
 from tapkit.errors import ShapeError, UsageError
 from tapkit.video.base import Source
-
-Size = tuple[int, int]
-"""(height, width)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +34,7 @@ class Clip:
     counted: np.ndarray | None = None
     """[N,T] bool: entries whose ground truth may be scored; None: all of them."""
     valid: np.ndarray | None = None
-    """[N,T] bool: the position is known even if hidden (made data); None: known exactly where visible."""
+    """[N,T] bool: the position is known even if hidden (synthetic data); None: known exactly where visible."""
     mask_area: np.ndarray | None = None
     """[T] float64 area of the object in square pixels (BADJA); None: not part of the set."""
     queries: tuple[np.ndarray, np.ndarray] | None = None

@@ -18,11 +18,12 @@ from typing import NamedTuple
 import numpy as np
 
 from tapkit import coords
+from tapkit.coords import Size
 from tapkit.datasets.base import Clip, Dataset
 from tapkit.datasets.folder import open_video_file
 from tapkit.errors import StorageError, UsageError, VideoError
 from tapkit.types import VideoInfo
-from tapkit.video.base import Frame, Size, Source
+from tapkit.video.base import Frame, Source
 
 KINETICS_FPS = 25
 KINETICS_FRAMES = 250

@@ -1,10 +1,16 @@
-"""Which benchmark is it? By name, or by what lies in the folder."""
+"""Which benchmark is it? By name, or by what lies in the folder.
+
+Other packages add readers through the entry-point group `tapkit.datasets`: each entry point is a function that takes a
+path and returns a `Dataset`, or None where it does not recognise what lies there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
+from tapkit import plugins
 from tapkit.datasets.badja import Badja
 from tapkit.datasets.base import Dataset
 from tapkit.datasets.csv_tracks import CsvTracks
@@ -24,32 +30,55 @@ PICKLES = (
     ("*_of_0010.pkl", "TAP-Vid Kinetics"),
     ("*.pkl", "TAP-Vid pickles"),
 )
+GROUP = "tapkit.datasets"
 Maker = Callable[[Path], Dataset | None]
 
 
 def open_dataset(where: str | Path) -> Dataset:
     """The benchmark at `where`: "tiny" (comes with tapkit), or a file or folder as released.
 
+    "NAME:PATH" asks the reader NAME of another package; without a name, such readers are asked after tapkit's own.
     Raises `StorageError` with what would be recognised if nothing is.
     """
     if str(where) == "tiny":
         return TinyDataset()
+    name, colon, rest = str(where).partition(":")
+    if colon and name in _plugins():
+        return _of_plugin(name, Path(rest))
     path = Path(where)
     if not path.exists():
         raise StorageError(f"{path} does not exist; a benchmark is a folder or file, or 'tiny'")
-    if path.is_file():
-        return _file(path)
-    for make in _FOLDERS:
+    theirs = tuple(_plugins().values())
+    makers = (_file, *theirs) if path.is_file() else (*_FOLDERS, *theirs, _csv)  # any .csv would do for the last
+    for make in makers:
         dataset = make(path)
         if dataset is not None:
             return dataset
+    more = f", or what {', '.join(_plugins())} can read" if _plugins() else ""
+    if path.is_file():
+        hint = "; unpack it first" if path.suffix in (".zip", ".gz", ".tar") else ""
+        raise StorageError(f"{path} is no benchmark file that tapkit knows (.pkl, .csv, .tfrecord){more}{hint}")
     raise StorageError(
         f"{path} holds no benchmark that tapkit knows: TAP-Vid or RoboTAP pickles, TAP-Vid CSV labels, MOVi .tfrecord "
-        f"files, Kubric folders, PointOdyssey, Dynamic Replica, BADJA, or folders with {TRACKS}"
+        f"files, Kubric folders, PointOdyssey, Dynamic Replica, BADJA, or folders with {TRACKS}{more}"
     )
 
 
-def _file(path: Path) -> Dataset:
+@cache
+def _plugins() -> dict[str, Maker]:
+    return dict(plugins.load(GROUP))
+
+
+def _of_plugin(name: str, path: Path) -> Dataset:
+    if not path.exists():
+        raise StorageError(f"{path} does not exist")
+    dataset: Dataset | None = _plugins()[name](path)
+    if dataset is None:
+        raise StorageError(f"{path} holds nothing that {name} recognises")
+    return dataset
+
+
+def _file(path: Path) -> Dataset | None:
     if path.suffix == ".pkl":
         name = next(name for pattern, name in PICKLES if path.match(pattern))
         return TapVidPickles([path], name)
@@ -57,8 +86,7 @@ def _file(path: Path) -> Dataset:
         return _labels(path)
     if ".tfrecord" in path.name:
         return Movi(path)
-    hint = "; unpack it first" if path.suffix in (".zip", ".gz", ".tar") else ""
-    raise StorageError(f"{path} is no benchmark file that tapkit knows (.pkl, .csv, .tfrecord){hint}")
+    return None
 
 
 def _labels(path: Path) -> Dataset:
@@ -99,5 +127,4 @@ _FOLDERS: tuple[Maker, ...] = (
     *(_if(f"*/{name}", PointOdyssey) for name in ANNOTATIONS),
     _kubric,
     _if("**/*.tfrecord*", Movi),
-    _csv,
 )

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from tapkit import storage
 from tapkit.datasets.base import Clip, Dataset
 from tapkit.datasets.frames import image_files, image_size, open_images
 from tapkit.errors import StorageError, VideoError
@@ -147,28 +148,30 @@ def read_arrays(path: Path, keys: Sequence[str] | None = None) -> dict[str, np.n
 def write_clip(folder: str | Path, clip: Clip, **extra: Any) -> Path:
     """Write `clip` in the folder format: frames as PNG (exact), tracks.npz. Returns the folder.
 
-    `extra` arrays are stored beside the documented ones. Frames are written one at a time.
+    `extra` arrays are stored beside the documented ones. Frames are written one at a time; tracks.npz comes last, so a
+    folder that has it is complete. Raises `StorageError`.
     """
     from PIL import Image
 
     target = Path(folder)
-    try:
-        (target / "frames").mkdir(parents=True, exist_ok=True)
-        with clip.open() as source:
-            fps = source.info.fps
-            for frame in source.frames(0, clip.frames):
-                Image.fromarray(frame.image).save(target / "frames" / f"{frame.index:05d}.png", compress_level=4)
-        arrays: dict[str, Any] = {
-            "xy": clip.xy,
-            "visible": clip.visible,
-            "size": np.array(clip.size),
-            "fps": np.array(fps.as_integer_ratio()),
-        }
-        if clip.counted is not None:
-            arrays["counted"] = clip.counted
-        np.savez_compressed(target / TRACKS, **arrays, **extra)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
+    with storage.atomic(target / "frames") as part, clip.open() as source:
+        part.mkdir()
+        fps = source.info.fps
+        for frame in source.frames(0, clip.frames):
+            Image.fromarray(frame.image).save(part / f"{frame.index:05d}.png", compress_level=4)
+    arrays: dict[str, Any] = {
+        "xy": clip.xy,
+        "visible": clip.visible,
+        "size": np.array(clip.size),
+        "fps": np.array(fps.as_integer_ratio()),
+    }
+    if clip.counted is not None:
+        arrays["counted"] = clip.counted
+    write_arrays(target / TRACKS, {**arrays, **extra})
     return target
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write a compressed .npz, all of it or nothing. Raises `StorageError`."""
+    with storage.atomic(path) as part, open(part, "wb") as file:
+        np.savez_compressed(file, **arrays)

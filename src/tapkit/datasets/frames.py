@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tapkit.coords import Size
 from tapkit.errors import UsageError, VideoError
 from tapkit.types import VideoInfo
-from tapkit.video.base import Frame, Size, Source
+from tapkit.video.base import Frame, Source
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 

@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tapkit.coords import Size
 from tapkit.datasets.archives import array_headers, row_blocks
-from tapkit.datasets.base import Clip, Dataset, Finding, Size
+from tapkit.datasets.base import Clip, Dataset, Finding
 from tapkit.datasets.frames import image_files, image_size, open_images
 from tapkit.errors import StorageError
 

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from tapkit import coords
+from tapkit import coords, storage
 from tapkit.datasets.base import Clip, Dataset
 from tapkit.datasets.frames import ArrayFrames, EncodedFrames, image_size
 from tapkit.datasets.pickles import Blob, LazyArray, read_pickle
@@ -168,24 +168,15 @@ def write_tapvid(path: str | Path, clips: Iterable[Clip], named: bool = True) ->
     and so does every program that reads TAP-Vid. Points are float32, normalised; positions that are not known
     become 0, as in the released files.
     """
-    path, count = Path(path), 0
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(b"\x80\x04" + (b"}" if named else b"]"))
-            for clip in clips:
-                file.write(_text(clip.name) if named else b"")
-                _write_clip(file, clip)
-                file.write(b"s" if named else b"a")
-                count += 1
-            file.write(b".")
-        temporary.replace(path)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    count = 0
+    with storage.atomic(path) as part, open(part, "wb") as file:
+        file.write(b"\x80\x04" + (b"}" if named else b"]"))
+        for clip in clips:
+            file.write(_text(clip.name) if named else b"")
+            _write_clip(file, clip)
+            file.write(b"s" if named else b"a")
+            count += 1
+        file.write(b".")
     return count
 
 

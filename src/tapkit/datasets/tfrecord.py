@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tapkit import storage
 from tapkit.errors import StorageError
 
 Feature = list[bytes] | np.ndarray
@@ -71,9 +72,9 @@ def read_record(path: Path, place: RecordPlace, verify: bool = False) -> bytes:
 
 
 def write_records(path: Path, records: Iterator[bytes]) -> int:
-    """Write a TFRecord file; returns the number of records."""
+    """Write a TFRecord file, all of it or nothing; returns the number of records."""
     count = 0
-    with open(path, "wb") as file:
+    with storage.atomic(path) as part, open(part, "wb") as file:
         for data in records:
             head = struct.pack("<Q", len(data))
             file.write(head + struct.pack("<I", masked_crc(head)) + data + struct.pack("<I", masked_crc(data)))

@@ -1,4 +1,4 @@
-"""The benchmark that comes with tapkit: made clips with exact ground truth, drawn when they are needed.
+"""The benchmark that comes with tapkit: synthetic clips with exact ground truth, drawn when they are needed.
 
 Textured layers move by homographies in front of one another. A track is a point of a layer; its position is the
 homography itself and its visibility the analytic question whether a layer in front covers it, so both are exact.

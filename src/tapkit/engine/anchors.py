@@ -58,13 +58,16 @@ class Anchors:
 
     def block(self, table: Table, start: int, stop: int) -> Block:
         """Points start..stop on all frames (as `Table.points`), each through all its anchors."""
-        block = table.points(start, stop)
+        block = table.points(slice(start, stop))
         frames = np.arange(block["valid"].shape[1])
-        for row, anchors in self._of.items():
-            if start <= row < stop:
-                parts = [table.points(int(anchor), int(anchor) + 1) for anchor in anchors]
-                joined = self._cross_faded([{k: v[0] for k, v in part.items()} for part in parts], anchors, frames)
-                for name, values in joined.items():
+        several = {row: anchors for row, anchors in self._of.items() if start <= row < stop}
+        if several:
+            wanted = np.concatenate(list(several.values()))
+            tracks = table.points(wanted)
+            place = {int(anchor): index for index, anchor in enumerate(wanted)}
+            for row, anchors in several.items():
+                parts = [{name: part[place[int(anchor)]] for name, part in tracks.items()} for anchor in anchors]
+                for name, values in self._cross_faded(parts, anchors, frames).items():
                     block[name][row - start] = values
         for anchor in np.flatnonzero(self.human):
             row, t = int(self.owner[anchor]), int(self.queries.t[anchor])

@@ -10,7 +10,7 @@ from torch import Tensor
 from tapkit.engine.driver import DriverResult
 from tapkit.engine.memory import points_at_once
 from tapkit.engine.state import flatten, unflatten
-from tapkit.models.base import CausalModel, Size
+from tapkit.models.base import CausalModel, ExpectsPoints, Size
 
 
 class CausalDriver:
@@ -75,9 +75,8 @@ class CausalDriver:
 
     def step(self, index: int, frame: Tensor) -> list[DriverResult]:
         """See `Driver.step`."""
-        expect = getattr(self.model, "expect", None)
-        if expect is not None and len(self._waiting):
-            self._state = expect(self._state, len(self._waiting))
+        if len(self._waiting) and isinstance(self.model, ExpectsPoints):
+            self._state = self.model.expect(self._state, len(self._waiting))
         starts = self._waiting[:, 0] == index
         self._new_xy = self._waiting[starts, 1:]
         self.keys = torch.cat([self.keys, self._waiting_keys[starts]])

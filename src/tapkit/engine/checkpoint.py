@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from filelock import FileLock, Timeout
 from torch import Tensor
 
+from tapkit import storage
 from tapkit.errors import StorageError
-
-# A snapshot larger than this is only written when the run is interrupted: writing it again and again would cost
-# more than it saves (the encoded frames of a whole clip, for offline models).
-_PERIODIC_BYTES = 64 << 20
 
 
 class Checkpoint:
     """`folder` holds job.json (what is being computed), progress.json and state.safetensors.
 
-    A folder left by another job (other video, points, model or options) is emptied.
+    A folder left by another job (other video, points, model or options) is emptied. One process at a time: another one
+    is refused with `StorageError` until this one, a context manager, is left.
     """
 
     @dataclass(frozen=True)
@@ -35,7 +34,17 @@ class Checkpoint:
 
     def __init__(self, folder: Path, job: Mapping[str, Any]) -> None:
         self.folder = folder
+        self._lock = FileLock(folder.with_name(folder.name + ".lock"))
         self._job = hashlib.sha256(json.dumps(job, sort_keys=True, default=str).encode()).hexdigest()
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise StorageError(
+                f"another process is at work on {folder.with_suffix('')}; wait for it, or write to another file"
+            ) from error
+        except OSError as error:
+            raise StorageError(f"cannot write {folder}: {error.strerror or error}") from error
         try:
             if folder.exists() and self._read("job.json").get("sha256") != self._job:
                 shutil.rmtree(folder)
@@ -60,23 +69,17 @@ class Checkpoint:
 
         return load_file(self.folder / self._read("progress.json")["state"])
 
-    def save(self, task: int, state: Mapping[str, Tensor] | None, always: bool = True) -> None:
+    def save(self, task: int, state: Mapping[str, Tensor] | None) -> None:
         """Note that passes before `task` are done and this one is at `state` (None: at its beginning)."""
         from safetensors.torch import save_file
 
-        if (
-            state is not None
-            and not always
-            and sum(t.numel() * t.element_size() for t in state.values()) > _PERIODIC_BYTES
-        ):
-            return
         old = self._read("progress.json").get("state")
         name = None
         try:
             if state is not None:
                 # A new name each time: progress.json is what makes it count, in one atomic step.
                 name = "state-b.safetensors" if old == "state-a.safetensors" else "state-a.safetensors"
-                save_file({key: tensor.detach().cpu().clone() for key, tensor in state.items()}, self.folder / name)
+                save_file({key: tensor.cpu() for key, tensor in state.items()}, self.folder / name)
             self._write("progress.json", {"task": task, "state": name})
         except OSError as error:
             raise StorageError(f"cannot write {self.folder}: {error.strerror or error}") from error
@@ -85,6 +88,15 @@ class Checkpoint:
         """The run is complete and its result stored."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let another process continue from here."""
+        self._lock.release()
+        with contextlib.suppress(OSError):
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+
     def _read(self, name: str) -> dict[str, Any]:
         try:
             return json.loads((self.folder / name).read_text())  # type: ignore[no-any-return]
@@ -92,6 +104,9 @@ class Checkpoint:
             return {}
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        temporary = self.folder / f".{name}"
-        temporary.write_text(json.dumps(content, default=str))
-        os.replace(temporary, self.folder / name)
+        file = storage.Replacement(self.folder / name)
+        try:
+            file.partial.write_text(json.dumps(content, default=str))
+            file.commit()
+        finally:
+            file.discard()

@@ -25,9 +25,9 @@ class Progress(NamedTuple):
     """How far a run is."""
 
     done: int
-    """Frames stepped, over all passes, including those of an earlier, interrupted run."""
+    """Steps taken: frames over all passes (two directions are two), including those of an earlier, interrupted run."""
     total: int | None
-    """Frames to step in all; None if the source does not know its length."""
+    """Steps in all; None if the source does not know its length."""
     points: int
     """Points tracked in the pass that is running."""
     stage: str
@@ -35,6 +35,8 @@ class Progress(NamedTuple):
     last frame: `done` and `total` then count its own steps."""
     seconds: float = 0.0
     """Time the tracker took for the newest frame."""
+    frame: int = 0
+    """The clip's number of the newest frame."""
 
 
 class Control:

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
+from tapkit import storage
 from tapkit._version import __version__
-from tapkit.errors import StorageError, UsageError, require
-from tapkit.models.base import Model
+from tapkit.errors import UsageError, require
+from tapkit.models.base import HasGraphs, Model
 from tapkit.models.graphs import Graph
 
 OPSET = 20
@@ -25,27 +26,22 @@ def export(model: Model, folder: str | Path) -> list[Path]:
     The description holds names, shapes (axes of any length by name), conventions and the model's card. Graphs are
     float32. Raises `UsageError` for models that have no graphs, `MissingExtra`, `StorageError`.
     """
-    graphs = getattr(model, "graphs", None)
-    if graphs is None:
+    if not isinstance(model, HasGraphs):
         raise UsageError(f"{model.card.id} cannot be exported: its network is not written as separate graphs")
-    for library in ("onnx", "onnxscript"):
-        require(library, "export")
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        parts: list[Graph] = graphs()
-        files = [_write(graph, folder / f"{graph.name}.onnx") for graph in parts]
-        description = {
-            "model": model.card.id,
-            "version": __version__,
-            "opset": OPSET,
-            "options": dict(model.options),
-            "card": model.card.to_dict(),
-            "graphs": [_describe(graph) for graph in parts],
-        }
-        (folder / "model.json").write_text(json.dumps(description, indent=1, default=list))
-    except OSError as error:
-        raise StorageError(f"the graphs cannot be written to {folder}: {error.strerror or error}") from error
+    require("onnx", "onnx")
+    require("onnxscript", "onnx")
+    folder = storage.make_folder(folder)
+    parts = model.graphs()
+    files = [_write(graph, folder / f"{graph.name}.onnx") for graph in parts]
+    description = {
+        "model": model.card.id,
+        "version": __version__,
+        "opset": OPSET,
+        "options": dict(model.options),
+        "card": model.card.to_dict(),
+        "graphs": [_describe(graph) for graph in parts],
+    }
+    storage.write_text(folder / "model.json", json.dumps(description, indent=1, default=list))
     return [*files, folder / "model.json"]
 
 
@@ -76,7 +72,8 @@ def _write(graph: Graph, path: Path) -> Path:
             verbose=False,
         )
         assert program is not None
-        program.save(str(path), external_data=False)
+        with storage.staged(path) as target:
+            program.save(str(target), external_data=False)
     return path
 
 

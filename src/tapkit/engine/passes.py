@@ -20,6 +20,10 @@ from tapkit.sinks.table import Table
 from tapkit.types import FrameResult, Queries, VideoInfo
 from tapkit.video.base import Frame, Source
 
+PERIODIC_BYTES = 64 << 20
+"""A state larger than this is only saved when the run is about to end: writing it again and again would cost more than
+it saves (the encoded frames of a whole clip, for offline models)."""
+
 
 class ClipRun:
     """One call of `Tracker.track`: the passes over a clip, the table they fill, and the sinks that follow it.
@@ -72,6 +76,8 @@ class ClipRun:
                 continue
             resumed = position is not None and number == position.task and position.within
             before += self._run(number, task, resumed, Part(before, total), last=number == len(passes) - 1)
+        if self.direction == "backward":  # only the beginning was read: nothing is known of where the clip ends
+            self.frames = max(self.frames, self.source.info.frames or 0)
         self.follower.complete(self.frames)
         self.table.flush()
 
@@ -106,8 +112,10 @@ class ClipRun:
 
     def _save(self, number: int, session: Session, urgent: bool) -> None:
         assert self.checkpoint is not None
+        if not urgent and session.state_bytes() > PERIODIC_BYTES:
+            return
         self.table.flush()
-        self.checkpoint.save(number, session.state_dict(), urgent)
+        self.checkpoint.save(number, session.state_dict())
 
 
 class _Placed:

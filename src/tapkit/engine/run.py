@@ -15,8 +15,10 @@ from tapkit.sinks.base import Sink
 from tapkit.types import FrameResult
 from tapkit.video.base import Frame
 
-SAVE_EVERY = 20.0
-"""Seconds between two saves of a run that is kept."""
+SAVE_EVERY = 4.0
+"""Seconds between two saves of a run that is kept: what a crash can cost."""
+SAVE_SHARE = 0.05
+"""Of the time, at most, goes into saving: a large state is saved less often."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class _Loop:
 
     def step_all(self, frames: Iterable[Frame]) -> None:
         """The frames, then what the session still owes."""
-        coming, saved = iter(frames), time.monotonic()
+        coming, due = iter(frames), time.monotonic() + SAVE_EVERY
         with SafePoint() as safe:
             try:
                 while self.control.between_frames(self.session, lambda: safe.interrupted is not None):
@@ -95,9 +97,11 @@ class _Loop:
                     if frame is None:
                         break
                     self._step(frame)
-                    if self.keep is not None and time.monotonic() - saved > SAVE_EVERY:
+                    if self.keep is not None and time.monotonic() > due:
+                        started = time.monotonic()
                         self.keep.save(self.session, False)
                         saved = time.monotonic()
+                        due = saved + max(SAVE_EVERY, (saved - started) / SAVE_SHARE)
             except BaseException:
                 if self.keep is not None and self._consistent:
                     self.keep.save(self.session, True)
@@ -135,7 +139,7 @@ class _Loop:
         self._consistent = True
         part = self.part
         done = part.before + self.session.frame
-        self.control.report(Progress(done, part.total, len(self.session), part.stage, seconds))
+        self.control.report(Progress(done, part.total, len(self.session), part.stage, seconds, frame.index))
 
     def _hand_on(self, results: Sequence[FrameResult], frame: Frame | None) -> None:
         """Every sink gets everything, even if another one fails; the first failure then goes on up."""

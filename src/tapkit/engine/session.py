@@ -227,11 +227,13 @@ class Session:
 
     def _tensor(self, frame: Any) -> Tensor:
         """The frame as uint8 [3,h,w] of `size` on the model's device."""
-        tensor = frame if isinstance(frame, Tensor) else torch.from_numpy(np.asarray(frame))
-        if tensor.ndim != 3 or tensor.dtype != torch.uint8:
-            raise ShapeError(
-                f"a frame must be uint8 [H,W,3] or a tensor [3,H,W], got {tensor.dtype} {list(tensor.shape)}"
-            )
+        if not isinstance(frame, Tensor):
+            frame = np.asarray(frame)
+        if frame.ndim != 3 or frame.dtype not in (torch.uint8, np.uint8):
+            kind = str(frame.dtype).removeprefix("torch.")
+            raise ShapeError(f"a frame must be uint8 [H,W,3] or a tensor [3,H,W], got {kind} {list(frame.shape)}")
+        # A mirrored view ([..., ::-1], BGR to RGB) has strides that torch does not take.
+        tensor = frame if isinstance(frame, Tensor) else torch.from_numpy(np.ascontiguousarray(frame))
         if not (isinstance(frame, Tensor) and tensor.shape[0] == 3):
             if tensor.shape[2] != 3:
                 raise ShapeError(f"a frame must have three channels (RGB), got shape {list(tensor.shape)}")
@@ -286,8 +288,13 @@ class Session:
         return {
             "session.names": torch.frombuffer(bytearray(names), dtype=torch.uint8),
             **{f"session.{name}": torch.from_numpy(getattr(self, f"_{name}").copy()) for name in _ANCHORS},
-            **{f"driver.{name}": tensor for name, tensor in self._driver.snapshot().items()},
+            # Copies of their own: what a driver holds may be a view, or be written to by the steps that follow.
+            **{f"driver.{name}": _own(tensor) for name, tensor in self._driver.snapshot().items()},
         }
+
+    def state_bytes(self) -> int:
+        """About how large `state_dict` would be."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._driver.snapshot().values())
 
     @torch.inference_mode()
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -303,6 +310,10 @@ class Session:
             setattr(self, f"_{name}", array)
         prefix = "driver."
         self._driver.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+
+
+def _own(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 _ANCHORS = ("t", "xy", "row", "until", "corrected", "owed")

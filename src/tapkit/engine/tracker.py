@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,6 +52,8 @@ class Tracker:
 
         `memory` ("2GB") bounds what offline and windowed models take by splitting points.
         """
+        if not isinstance(info, VideoInfo):
+            raise UsageError(f"a session needs the video's VideoInfo (open_video(...).info), got {type(info).__name__}")
         size = self.model.frame_size(info.size) or info.size
         session = Session(self.model, info, self._driver(size, parse_bytes(memory)))
         if len(queries):
@@ -128,15 +131,14 @@ class Tracker:
             check_suffix(path)
             anchors = self._anchors(queries, keyframes, source.info)
             provenance = self.provenance(direction, memory, anchors.keyframes)
-            checkpoint = Checkpoint(path.with_name(path.name + ".partial"), _identity(source, anchors, provenance))
-            table = DiskTable(checkpoint.results, len(anchors.queries))
-            try:
-                job = _Job(source, anchors, table, direction, memory, _reins(control, progress), sinks)
-                frames = self._execute(job, checkpoint)
-                write(Stored(anchors.points, _seen(source.info, frames), provenance, frames, job.reader(frames)), path)
-            finally:
-                table.close()
-            checkpoint.remove()
+            folder = path.with_name(path.name + ".partial")
+            with Checkpoint(folder, _identity(source, anchors, provenance)) as checkpoint:
+                with closing(DiskTable(checkpoint.results, len(anchors.queries))) as table:
+                    job = _Job(source, anchors, table, direction, memory, _reins(control, progress), sinks)
+                    frames = self._execute(job, checkpoint)
+                    seen = _seen(source.info, frames)
+                    write(Stored(anchors.points, seen, provenance, frames, job.reader(frames)), path)
+                checkpoint.remove()
             return path
 
     def _anchors(self, queries: Any, keyframes: Keyframes | None, info: VideoInfo) -> Anchors:

@@ -1,15 +1,13 @@
 """Asking a tracker what the protocol asks, clip by clip, and keeping the answers on disk.
 
-An answer file is an .npz of plain arrays, written under another name and then renamed, so that a half-written
-one never exists and several processes may share the folder.
+An answer file is an .npz of plain arrays, put in place in one step, so that a half-written one never exists and several
+processes may share the folder.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import Protocol as Structural
 
 import numpy as np
 
-from tapkit import coords
+from tapkit import coords, storage
 from tapkit.datasets.base import Clip
 from tapkit.datasets.folder import read_arrays
 from tapkit.datasets.frames import Resized
@@ -68,14 +66,8 @@ class PredictionFolder:
     def save(self, clip: Clip, prediction: Prediction) -> None:
         """Keep the answers for a clip."""
         arrays = {name: np.asarray(value) for name, value in prediction._asdict().items()}
-        temporary = self._file(clip.name).with_name(f".{uuid.uuid4().hex}.npz")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(temporary, fingerprint=np.array(clip.fingerprint()), **arrays)  # type: ignore[arg-type]
-            os.replace(temporary, self._file(clip.name))
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise StorageError(f"cannot write predictions to {self.path}: {error.strerror or error}") from error
+        with storage.atomic(self._file(clip.name)) as part, open(part, "wb") as file:
+            np.savez_compressed(file, fingerprint=np.array(clip.fingerprint()), **arrays)  # type: ignore[arg-type]
 
     def load(self, clip: Clip) -> Prediction | None:
         """The answers for a clip; None if there are none, or if they belong to another annotation of that name."""
@@ -92,13 +84,7 @@ class PredictionFolder:
 
     def write_facts(self, facts: Mapping[str, Any]) -> None:
         """Keep what was run (model, weights, options, protocol) beside the answers."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            temporary = self.path / f".{uuid.uuid4().hex}.json"
-            temporary.write_text(json.dumps(facts, indent=1, sort_keys=True))
-            os.replace(temporary, self.path / "run.json")
-        except OSError as error:
-            raise StorageError(f"cannot write to {self.path}: {error.strerror or error}") from error
+        storage.write_text(self.path / "run.json", json.dumps(facts, indent=1, sort_keys=True))
 
     def read_facts(self) -> dict[str, Any] | None:
         """What `write_facts` kept, if anything."""

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tapkit.coords import Size
 from tapkit.datasets.base import Clip
 from tapkit.errors import UsageError
 from tapkit.metrics.tapvid import QUERY_MODES, QueryMode, QueryRows, sample_queries
+from tapkit.parsing import parse_resolution
 from tapkit.types import ModelCard
 
-Size = tuple[int, int]
 Points = Literal["auto", "joint", "single"]
 METRIC_SIZE: Size = (256, 256)
 """Errors are measured in pixels of a frame of this (height, width), whatever the tracker was given."""
@@ -43,7 +44,7 @@ class Protocol:
         if self.points not in ("auto", "joint", "single"):
             raise UsageError(f"points must be auto, joint or single, got {self.points!r}")
         if self.resolution not in ("native", "model"):
-            _parse(self.resolution)
+            parse_resolution(self.resolution)
 
     def handed_size(self, card: ModelCard) -> Size | None:
         """(height, width) that frames are resized to before the tracker sees them; None: not at all."""
@@ -51,7 +52,7 @@ class Protocol:
             return None
         if self.resolution == "model":
             return card.input_size
-        return _parse(self.resolution)
+        return parse_resolution(self.resolution)
 
     def one_by_one(self, card: ModelCard) -> bool:
         """Whether each query gets a call of its own."""
@@ -94,10 +95,3 @@ class Protocol:
     def with_(self, **changes: Any) -> Protocol:
         """A copy with some fields changed."""
         return replace(self, **changes)
-
-
-def _parse(resolution: str) -> Size:
-    height, cross, width = resolution.lower().partition("x")
-    if not (cross and height.isdigit() and width.isdigit() and int(height) > 0 and int(width) > 0):
-        raise UsageError(f"resolution must be native, model or HEIGHTxWIDTH such as 256x256, got {resolution!r}")
-    return int(height), int(width)

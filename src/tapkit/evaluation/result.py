@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tapkit import storage
 from tapkit.errors import StorageError, UsageError
 from tapkit.evaluation.score import ClipScore, from_json, to_json
 from tapkit.metrics.calibration import Reliability
@@ -165,7 +165,7 @@ class Result:
 
     def save(self, path: Path) -> Path:
         """Write JSON."""
-        return write_text(path, json.dumps(self.to_dict(), indent=None, separators=(",", ":")))
+        return storage.write_text(path, json.dumps(self.to_dict(), indent=None, separators=(",", ":")))
 
     @classmethod
     def load(cls, path: str | Path) -> Result:
@@ -188,19 +188,6 @@ class Result:
             return cls(models=tuple(ModelResult.from_dict(m) for m in values["models"]), **plain)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StorageError(f"{path} is a damaged result, or one of another version ({error!r})") from error
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a whole file or nothing."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
 
 
 def open_model(reference: str) -> tuple[Result, ModelResult]:

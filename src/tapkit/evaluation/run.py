@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tapkit import registry
+from tapkit import weights as stored
 from tapkit._version import __version__
 from tapkit.api import choose_device, load
 from tapkit.datasets.base import Clip, Dataset
@@ -19,6 +19,7 @@ from tapkit.evaluation.predict import PredictionFolder, Tracks3, predict
 from tapkit.evaluation.protocol import Protocol
 from tapkit.evaluation.result import ModelResult, Result
 from tapkit.evaluation.score import ClipScore, score_clip
+from tapkit.evaluation.source_digest import source_digest
 from tapkit.types import ModelCard
 
 
@@ -52,7 +53,7 @@ class Contestant:
 
     def identity(self) -> dict[str, Any]:
         """What predictions depend on besides protocol and data, as far as it is known without loading anything."""
-        weights = ""
+        weights = _built_in_weights(self.card)
         if self.weights is not None:
             try:
                 status = self.weights.stat()
@@ -65,16 +66,17 @@ class Contestant:
             "options": dict(self.options),
             "version": __version__,
             "rule": f"{self.card.visible_rule} > {self.card.visible_threshold:g}",
-            "code": _code_digest(self.card),
+            "code": source_digest(self.card.factory),
         }
 
 
-def _code_digest(card: ModelCard) -> str:
-    """Of the file that the model is written in, so that predictions do not outlive a change of it."""
-    found = importlib.util.find_spec(card.factory.partition(":")[0]) if ":" in card.factory else None
-    if found is None or found.origin is None or not Path(found.origin).is_file():
+def _built_in_weights(card: ModelCard) -> str:
+    """Hash of weights that come with the package (others are checked when they are loaded); "" if there are none."""
+    path = stored.find(card) if card.weights_built_in else None
+    if path is None or not path.is_file():
         return ""
-    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()[:12]
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Step(NamedTuple):
     cached: bool
     score: ClipScore | None
     """None: it failed."""
-    trouble: str = ""
+    error: str = ""
 
 
 def evaluate(

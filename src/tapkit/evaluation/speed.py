@@ -50,7 +50,7 @@ class Speed:
         return asdict(self)
 
 
-def made_clip(frames: int, height: int, width: int, seed: int = 0) -> Iterator[np.ndarray]:
+def synthetic_clip(frames: int, height: int, width: int, seed: int = 0) -> Iterator[np.ndarray]:
     """Frames uint8 [H,W,3] of a moving texture: noise at several scales that drifts by a pixel or two a frame."""
     rng = np.random.default_rng(seed)
     canvas = np.zeros((height + 2 * frames + 8, width + 2 * frames + 8, 3), np.float32)
@@ -64,8 +64,8 @@ def made_clip(frames: int, height: int, width: int, seed: int = 0) -> Iterator[n
 
 
 def measure(tracker: Tracker, points: int, height: int, width: int, frames: int = 24) -> Speed:
-    """Track `points` random points through `frames` made frames, after a warm-up of a few frames."""
-    clip = list(made_clip(frames, height, width))
+    """Track `points` random points through `frames` synthetic frames, after a warm-up of a few frames."""
+    clip = list(synthetic_clip(frames, height, width))
     device = tracker.model.device
     queries = Queries.random((height, width), points, np.random.default_rng(0))
     _drive(tracker, clip[: max(frames // 4, 2)], queries)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from tapkit import storage
 from tapkit.datasets.base import Dataset
 from tapkit.errors import TapkitError
 from tapkit.evaluation.pictures import Picture, strip
 from tapkit.evaluation.protocol import Protocol
 from tapkit.evaluation.report import html, markdown, number
-from tapkit.evaluation.result import ModelResult, Result, write_text
+from tapkit.evaluation.result import ModelResult, Result
 from tapkit.evaluation.run import Contestant, prediction_folder
 
 WORST = 6
@@ -26,8 +27,8 @@ def write_all(
     pictures = worst_pictures(result, dataset, contestants, protocol, folder)
     return {
         "json": result.save(folder / "result.json"),
-        "markdown": write_text(folder / "result.md", markdown(result)),
-        "html": write_text(folder / "report.html", html(result, pictures)),
+        "markdown": storage.write_text(folder / "result.md", markdown(result)),
+        "html": storage.write_text(folder / "report.html", html(result, pictures)),
     }
 
 

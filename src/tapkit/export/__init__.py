@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tapkit.export.format import ExportWarning, Format, Job, Option
+from tapkit.export.library import formats
 from tapkit.types import Tracks
-from tapkit.types.formats import formats
 
 __all__ = ["ExportWarning", "Format", "Job", "Option", "formats", "read", "write"]
 

@@ -104,7 +104,7 @@ def _write(job: Job, target: Path, label: str = "point", attributes: bool = True
 
 
 def _ends(frames: np.ndarray, count: int) -> np.ndarray:
-    """First frames of gaps, and the frame after the last key if the clip goes on."""
+    """First frames of gaps, and the frame after the last key if the clip continues."""
     after = frames[np.flatnonzero(np.diff(frames, append=count + 1) > 1)] + 1
     return after[after < count]
 

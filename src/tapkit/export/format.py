@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tapkit import storage
 from tapkit.errors import StorageError, UsageError
 from tapkit.export.found import Context, Found, Human, assemble
 from tapkit.export.select import Gaps, Keys, When, runs, select
@@ -91,7 +88,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Format:
-    """One format. Other packages add theirs through entry points (see `tapkit.types.formats`)."""
+    """One format. Other packages add theirs through entry points (see `tapkit.export.library`)."""
 
     name: str
     suffix: str
@@ -158,7 +155,8 @@ class Format:
                 "write fewer points or frames, or allow it (largest)"
             )
         self._warn(job)
-        _staged(path, lambda target: self.writer(job, target, **options))
+        with storage.staged(path) as target:
+            self.writer(job, target, **options)
         return path
 
     def _job(
@@ -267,33 +265,6 @@ class Format:
 
 def _with_frames(tracks: Tracks) -> VideoInfo:
     return replace(tracks.video, frames=tracks.frames)
-
-
-def _reason(error: OSError) -> str:
-    """What the system said, in one line: HDF5 wraps it into a paragraph."""
-    wrapped = re.search(r"error message = '([^']+)'", str(error))
-    return wrapped[1] if wrapped else (error.strerror or str(error)).split("\n")[0]
-
-
-def _staged(path: Path, writer: Callable[[Path], None]) -> None:
-    """Let `writer` write beside `path` and move all of it there at the end; remove it if anything goes wrong."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".tapkit-", dir=path.parent))
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {_reason(error)}") from error
-    try:
-        writer(staging / path.name)
-        for file in sorted(p for p in staging.rglob("*") if p.is_file()):
-            target = path.parent / file.relative_to(staging)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, target)
-    except (StorageError, UsageError):
-        raise
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {_reason(error)}") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def flag(text: str) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 
 from tapkit.errors import StorageError, UsageError
 from tapkit.types import Provenance, Queries, Tracks, VideoInfo
+from tapkit.types.table import scatter
 
 Human = Literal["auto", "marks", "changed", "all", "none"]
 MOVED = 0.01
@@ -65,6 +66,12 @@ class Found:
     frames: int | None = None
     first: int | None = None
     """Number of frame 0, where the file says so."""
+    video: VideoInfo | None = None
+    """Everything about the video, where the file says it: then the facts above are not needed."""
+    source: Provenance | None = None
+    """Where the positions come from, where the file says so."""
+    query: np.ndarray | None = None
+    """[K] bool: the point was asked for here."""
     visible_edited: bool = True
     """Whether `visible` is a thing that people edit in the program (False: a score that stands in for it)."""
     positional: bool = False
@@ -146,14 +153,7 @@ def _video(found: Found, context: Context, first: int) -> VideoInfo:
         frames = given.frames if given.frames is not None else max(last, found.frames or 0)
         video = replace(given, frames=frames)
     else:
-        height, width = context.size(found.width, found.height)
-        video = VideoInfo(
-            width,
-            height,
-            found.fps or Fraction(25),
-            max(found.frames or 0, last, 1),
-            pixel_aspect=found.pixel_aspect or Fraction(1),
-        )
+        video = found.video or _facts(found, context, last)
     index = found.frame - start
     outside = (index < 0) | (index >= (video.frames or 0))
     if outside.any():
@@ -165,31 +165,21 @@ def _video(found: Found, context: Context, first: int) -> VideoInfo:
     return video
 
 
+def _facts(found: Found, context: Context, last: int) -> VideoInfo:
+    height, width = context.size(found.width, found.height)
+    frames = max(found.frames or 0, last, 1)
+    aspect = found.pixel_aspect or Fraction(1)
+    return VideoInfo(width, height, found.fps or Fraction(25), frames, pixel_aspect=aspect)
+
+
 def _scatter(found: Found, video: VideoInfo, context: Context, human: Human) -> Tracks:
     """The positions as `Tracks`, one row for each point that has any."""
-    count, frames = len(found.names), video.frames or 1
-    where = (found.point, found.frame)
-    xy = np.full((count, frames, 2), np.nan)
-    xy[where] = found.xy
-    visible, confidence, keyframe = (
-        np.zeros((count, frames)),
-        np.zeros((count, frames)),
-        np.zeros((count, frames), bool),
-    )
-    visible[where] = 1.0 if found.visible is None else found.visible
-    confidence[where] = 1.0 if found.confidence is None else found.confidence
-    valid = np.isfinite(xy[..., 0])
     marks = found.human if human in ("auto", "marks") else None
-    keyframe[where] = (human in ("auto", "all")) if marks is None else marks
-    keep = valid.any(1)
-    if not keep.any():
+    keyframe = (human in ("auto", "all")) if marks is None else marks
+    source = found.source or Provenance(options={"imported_from": context.path.name})
+    if not len(found.point):
         raise context.damaged("none of its points has a position")
-    best = np.where(keyframe, 3, np.where(visible > 0.5, 2, valid))[keep]
-    t = best.argmax(1)
-    rows = np.flatnonzero(keep)
-    queries = Queries(t, xy[rows, t], np.array(found.names)[rows])
-    source = Provenance(options={"imported_from": context.path.name})
-    return Tracks(xy[rows], visible[rows], confidence[rows], valid[rows], queries, video, source, keyframe[rows])
+    return scatter(found, found.frame, keyframe, video, source)
 
 
 def _rows(

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-
 from tapkit.errors import StorageError, UsageError
+from tapkit.types.table import fill as table
+
+__all__ = ["NameRule", "parse_rate", "rate_text", "read_text", "table", "write_text"]
 
 
 @dataclass(frozen=True)
@@ -49,21 +50,6 @@ class NameRule:
 
 def _cut(name: str, longest: int) -> str:
     return name.encode()[:longest].decode(errors="ignore")
-
-
-def table(pattern: str, *columns: np.ndarray) -> str:
-    """`pattern` filled in for each row of equally long columns, as one text.
-
-    One formatting call for all rows: about 0.3 microseconds a number, five times faster than a loop.
-
-    >>> table("%d %.1f|", np.array([1, 2]), np.array([0.5, 0.25]))
-    '1 0.5|2 0.2|'
-    """
-    count = len(columns[0])
-    cells: list[object] = [None] * (count * len(columns))
-    for offset, column in enumerate(columns):
-        cells[offset :: len(columns)] = column.tolist()
-    return (pattern * count) % tuple(cells)
 
 
 def rate_text(fps: Fraction) -> str:

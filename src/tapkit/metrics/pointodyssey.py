@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from tapkit import coords
+from tapkit.coords import Size
 from tapkit.errors import ShapeError
 from tapkit.metrics.tapvid import THRESHOLDS
 
-Size = tuple[int, int]
 SURVIVAL_THRESHOLD = 16.0
 """Pixels of a 256 x 256 frame, of the released script; the paper's text says 50."""
 

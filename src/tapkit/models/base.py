@@ -12,15 +12,16 @@ All tensors that come back live on the model's device; coordinates are float32 w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from tapkit.coords import Size as Size  # models import it from here
 from tapkit.types import ModelCard
 
-Size = tuple[int, int]
-"""(height, width)."""
+if TYPE_CHECKING:
+    from tapkit.models.graphs import Graph
 
 
 class Prediction(NamedTuple):
@@ -55,9 +56,7 @@ class Model(Protocol):
 class CausalModel(Model, Protocol):
     """card.streaming == "causal": one frame at a time, constant memory. Pure: no call changes its arguments.
 
-    A model whose frames are influenced by points that are yet to come (TAPNext holds their places from the beginning)
-    also has `expect(state, count) -> state`, called before a step with how many points are known to begin on that frame
-    or later.
+    A model may also be one that `ExpectsPoints`.
     """
 
     def start(self, size: Size) -> Any:
@@ -144,6 +143,28 @@ class WindowModel(Model, Protocol):
 
     def frame_bytes(self, size: Size) -> int:
         """About how much memory the features of one frame take; a window of them is held."""
+        ...
+
+
+# -- optional abilities: asked for with isinstance ---------------------------------------------------
+
+
+@runtime_checkable
+class ExpectsPoints(Protocol):
+    """A causal model whose frames are influenced by points that are yet to come (TAPNext holds their places from the
+    beginning)."""
+
+    def expect(self, state: Any, count: int) -> Any:
+        """The state, knowing that `count` points begin on the next frame or later. Called before a step."""
+        ...
+
+
+@runtime_checkable
+class HasGraphs(Protocol):
+    """A model whose network can be written as graphs that run without Python."""
+
+    def graphs(self) -> list[Graph]:
+        """The parts, usually "encode" (a frame) and "update" (points, given the features and the state)."""
         ...
 
 

@@ -1,7 +1,6 @@
 """What a model hands to `tapkit.engine.onnx_export`: its parts as modules of tensors, with examples and names.
 
-A model that can be exported has a method `graphs() -> list[Graph]`; the usual parts are "encode" (a frame) and
-"update" (points, given the features and the state).
+A model that can be exported is one that `HasGraphs` (see `tapkit.models.base`).
 """
 
 from __future__ import annotations

@@ -47,13 +47,13 @@ def align(
         levels: how many sizes are gone through, up to the whole one: fewer do where `begin` is good.
 
     Returns:
-        Where they are in `after` [B,N,2], and how alike the patches are there, correlation -1..1 [B,N].
+        Where they are in `after` [B,N,2], and the similarity of the patches there, correlation -1..1 [B,N].
     """
     batch, count = xy.shape[:2]
     side = 2 * RADIUS + 1
     window, border = _square(RADIUS, xy.device), _square(RADIUS + 1, xy.device)
     moved = torch.zeros_like(xy) if begin is None else begin
-    alike = xy.new_zeros(batch, count)
+    similarity = xy.new_zeros(batch, count)
     for level in range(levels - 1, -1, -1):
         first, second, scale = before[level], after[level], 2.0**level
         size = xy.new_tensor([first.shape[3], first.shape[2]])
@@ -77,8 +77,8 @@ def align(
         moved = offset * scale
         if level == 0:
             found, spread = _centred(_sample(second, places + offset[:, :, None], size))
-            alike = (template * found).mean(-1) / (contrast * spread)[..., 0]
-    return xy + moved, alike
+            similarity = (template * found).mean(-1) / (contrast * spread)[..., 0]
+    return xy + moved, similarity
 
 
 def _gauss_newton(gx: Tensor, gy: Tensor) -> Tensor:

@@ -13,10 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapkit.coords import Size as Size  # models import it from here
 from tapkit.errors import UsageError
-
-Size = tuple[int, int]
-"""(height, width)."""
 
 _WINDOW_RADIUS = 5
 """Cells further than or just as far as this from the best one do not count in the soft argmax."""

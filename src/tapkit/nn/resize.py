@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Size = tuple[int, int]
-"""(height, width)."""
+from tapkit.coords import Size
 
 _LOBES = 3
 _BAND = 32

@@ -15,7 +15,7 @@ from tapkit.video.base import Frame
 
 
 class Recorder:
-    """Records every point that is ever answered for, those that are added while the run goes on too.
+    """Records every point that is ever answered for, those that are added while it runs too.
 
     At `finish`, also after Ctrl-C or an error, everything recorded so far is stored at `path` (.npz, .zarr, .csv,
     .parquet). While it runs, memory does not grow with the frames. A point's query is its first answer, which is the
@@ -75,12 +75,7 @@ class Recorder:
         queries = Queries(self._begun[rows], self._first_xy[rows], names)
 
         def read(start: int, stop: int) -> Block:
-            if start == stop:
-                return _until(self._table.points(0, 0), frames)
-            chosen = rows[start:stop]
-            first = int(chosen[0])
-            block = self._table.points(first, int(chosen[-1]) + 1)
-            return _until({name: part[chosen - first] for name, part in block.items()}, frames)
+            return _until(self._table.points(rows[start:stop]), frames)
 
         write(Stored(queries, info, self.source, frames, read), self.path)
 

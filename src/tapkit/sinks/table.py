@@ -34,8 +34,8 @@ class Table(Sink, Protocol):
     def at(self, frame: int) -> FrameResult:
         """What is known of one frame, valid points only."""
 
-    def points(self, start: int, stop: int) -> Block:
-        """Points start..stop on all frames: xy [n,T,2], NaN where not valid, the others [n,T]."""
+    def points(self, rows: slice | np.ndarray) -> Block:
+        """Some points on all frames: xy [n,T,2], NaN where not valid, the others [n,T]."""
 
     def flush(self) -> None:
         """Write what is held back."""
@@ -77,9 +77,9 @@ class MemoryTable:
             return _of_record(frame, self._empty(1, 0), 0)
         return _of_record(frame, self._room, frame)
 
-    def points(self, start: int, stop: int) -> Block:
+    def points(self, rows: slice | np.ndarray) -> Block:
         """See `Table`."""
-        block = {name: part[: self.frames, start:stop].swapaxes(0, 1).copy() for name, part in self._room.items()}
+        block = {name: part[: self.frames, rows].swapaxes(0, 1).copy() for name, part in self._room.items()}
         return _hidden_where_invalid(block)
 
     def flush(self) -> None:
@@ -184,14 +184,14 @@ class DiskTable:
         record = self._held[1] if held else self._read(frame)  # type: ignore[index]
         return _of_record(frame, {name: record[name][None] for name, _ in FIELDS}, 0)
 
-    def points(self, start: int, stop: int) -> Block:
-        """See `Table`."""
+    def points(self, rows: slice | np.ndarray) -> Block:
+        """See `Table`. Reads the whole file, however few the points: ask for many at once."""
         self.flush()
-        shape = (stop - start, self.frames)
+        shape = (len(np.arange(self.count)[rows]), self.frames)
         out = {name: np.zeros((*shape, 2) if name == "xy" else shape, kind) for name, kind in FIELDS}
         for first, records in self._blocks():
             for name, part in out.items():
-                part[:, first : first + len(records)] = records[name][:, start:stop].swapaxes(0, 1)
+                part[:, first : first + len(records)] = records[name][:, rows].swapaxes(0, 1)
         return _hidden_where_invalid(out)
 
     def _blocks(self, limit: int = 4 << 20) -> Iterator[tuple[int, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""Batches of made clips with exact tracks: what a trainer asks for.
+"""Batches of synthetic clips with exact tracks: what a trainer asks for.
 
     maker = ClipMaker(SynthConfig(frames=24), PhotoBank.load("photos"), device="cuda")
     video, xy, visible = maker.batch(16, seed)
@@ -53,7 +53,7 @@ class ClipMaker:
         Args:
             config: what clips look like.
             photos: None: procedural textures alone, which needs no files.
-            device: where clips are made; the banks are moved there.
+            device: where clips are rendered; the banks are moved there.
             bodies: for `config.solids`: bodies, a folder of GLB models, or None for built-in ones.
 
         Raises:

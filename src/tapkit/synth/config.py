@@ -1,4 +1,4 @@
-"""What made clips look like: one frozen record of sizes, speeds and shares."""
+"""What synthetic clips look like: one frozen record of sizes, speeds and shares."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SynthConfig:
         if self.frames < 1 or self.points < 1:
             raise UsageError(f"a clip needs a frame and a point at least, got {self.frames} and {self.points}")
         if min(self.size) < 16:
-            raise UsageError(f"made clips are at least 16 pixels high and wide, got {self.size[1]}x{self.size[0]}")
+            raise UsageError(f"synthetic clips are at least 16 pixels high and wide, got {self.size[1]}x{self.size[0]}")
         if not 0 <= self.layers[0] <= self.layers[1]:
             raise UsageError(f"layers are (fewest, most), got {self.layers}")
         if not 0 < self.spacing[0] <= self.spacing[1]:

@@ -1,4 +1,4 @@
-"""Random numbers of made data: drawn on the CPU, so that every device makes the same clips from a seed."""
+"""Random numbers of synthetic data: drawn on the CPU, so that a seed gives the same clips on every device."""
 
 from __future__ import annotations
 
@@ -55,6 +55,6 @@ class Dice:
 
     def on_device(self) -> torch.Generator:
         """A generator on the device, seeded from this one: for noise of every pixel."""
-        made = torch.Generator(device=self.device)
-        made.manual_seed(int(torch.randint(0, 2**62, (), generator=self.generator)))
-        return made
+        generator = torch.Generator(device=self.device)
+        generator.manual_seed(int(torch.randint(0, 2**62, (), generator=self.generator)))
+        return generator

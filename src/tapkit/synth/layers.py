@@ -1,4 +1,4 @@
-"""The layers of made clips: which there are, what they are cut out of, and their pictures with transparency."""
+"""The layers of synthetic clips: which there are, what they are cut out of, and their pictures with transparency."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a made clip takes: `python -m tapkit.synth.measure`, which docs/synth.md quotes."""
+"""How long a synthetic clip takes: `python -m tapkit.synth.measure`, which docs/synth.md quotes."""
 
 from __future__ import annotations
 

@@ -69,8 +69,8 @@ class PhotoBank:
             files = [files[i * len(files) // limit] for i in range(limit)]
         cut = [piece for file in files for piece in _cut(file, size)]
         pictures = torch.from_numpy(np.stack(cut)) if cut else torch.empty((0, *size, 3), dtype=torch.uint8)
-        made = procedural(textures, size, Dice(0))
-        return cls(torch.cat([pictures, made]).to(device), photographs=len(cut))
+        drawn = procedural(textures, size, Dice(0))
+        return cls(torch.cat([pictures, drawn]).to(device), photographs=len(cut))
 
     @classmethod
     def procedural(
@@ -95,13 +95,13 @@ class PhotoBank:
         total = len(self)
         if self.photographs in (0, total):
             return dice.integers(0, total, count)
-        made = dice.chance(share_procedural, count)
+        is_procedural = dice.chance(share_procedural, count)
         return torch.where(
-            made, dice.integers(self.photographs, total, count), dice.integers(0, self.photographs, count)
+            is_procedural, dice.integers(self.photographs, total, count), dice.integers(0, self.photographs, count)
         )
 
     def windows(self, index: Tensor, level: Tensor, corner: Tensor, size: tuple[int, int]) -> Tensor:
-        """Windows of `size` out of pictures; beyond a picture's border it goes on mirrored.
+        """Windows of `size` out of pictures; beyond a picture's border it is mirrored.
 
         Args:
             index: int64 [n], which picture.

@@ -25,7 +25,7 @@ def composite(back: Tensor, pictures: Tensor, mesh: Mesh, overlays: Sequence[Ove
     """Draw F frames of B clips.
 
     Args:
-        back: float [B,3,h,w], the background; goes on mirrored beyond its borders.
+        back: float [B,3,h,w], the background; mirrored beyond its borders.
         pictures: float [B,L-1,4,R,R], colours and opacity of the layers above it.
         mesh: warps of all L layers in the F frames; its K moments are averaged.
         overlays: of the same frames.

@@ -1,4 +1,4 @@
-"""Looking at made clips: their frames side by side, with the tracks drawn."""
+"""Looking at synthetic clips: their frames side by side, with the tracks drawn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tapkit.types import Provenance, Queries, Tracks, VideoInfo
 from tapkit.viz.draw import Style, draw_frame
 
 
-def made_tracks(batch: Batch, clip: int = 0, points: int | None = None) -> Tracks:
+def batch_tracks(batch: Batch, clip: int = 0, points: int | None = None) -> Tracks:
     """The tracks of one clip as tapkit's `Tracks`; each is queried where it is first visible.
 
     Args:
@@ -37,7 +37,7 @@ def made_tracks(batch: Batch, clip: int = 0, points: int | None = None) -> Track
     )
 
 
-def made_sheet(batches: Sequence[Batch], columns: int = 5, points: int = 48, scale: int = 2) -> np.ndarray:
+def batch_sheet(batches: Sequence[Batch], columns: int = 5, points: int = 48, scale: int = 2) -> np.ndarray:
     """All clips of some batches below each other, `columns` frames of each, tracks drawn -> uint8 [H,W,3].
 
     Hidden points are hollow.
@@ -47,7 +47,7 @@ def made_sheet(batches: Sequence[Batch], columns: int = 5, points: int = 48, sca
         frames = np.linspace(0, batch.video.shape[1] - 1, columns).round().astype(int).tolist()
         for clip in range(len(batch.video)):
             enlarged = batch.video[clip].repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-            drawn = made_tracks(
+            drawn = batch_tracks(
                 Batch(enlarged[None], scale * batch.xy[clip, None], batch.visible[clip, None]), 0, points
             )
             images = enlarged.permute(0, 2, 3, 1).cpu().numpy()

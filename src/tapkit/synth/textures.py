@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapkit.coords import Size
 from tapkit.synth.dice import Dice
-
-Size = tuple[int, int]
 
 
 def noise(dice: Dice, size: Size, coarsest: int = 4, fall: float = 0.6) -> Tensor:
@@ -37,7 +36,7 @@ def noise(dice: Dice, size: Size, coarsest: int = 4, fall: float = 0.6) -> Tenso
 
 
 def _plane(dice: Dice, size: Size, period: float) -> tuple[Tensor, Tensor]:
-    """Turned coordinates in periods, [H,W] each; rows and columns are warped a little so that no two are alike."""
+    """Turned coordinates in periods, [H,W] each; rows and columns are warped a little so that no two are the same."""
     height, width = size
     y = torch.arange(height, device=dice.device, dtype=torch.float32)[:, None] + 0.5
     x = torch.arange(width, device=dice.device, dtype=torch.float32)[None, :] + 0.5
@@ -113,7 +112,7 @@ _PATTERNS: tuple[Callable[[Dice, Size, float], Tensor], ...] = (
 
 def procedural(count: int, size: Size, dice: Dice) -> Tensor:
     """`count` textures -> uint8 [count,H,W,3]. Patterns take turns; colours, periods and wear are random."""
-    made = torch.empty((count, *size, 3), dtype=torch.uint8, device=dice.device)
+    textures = torch.empty((count, *size, 3), dtype=torch.uint8, device=dice.device)
     for index in range(count):
         pattern = _PATTERNS[index % len(_PATTERNS)]
         mix = pattern(dice, size, dice.number(8.0, min(size) / 3))
@@ -122,5 +121,5 @@ def procedural(count: int, size: Size, dice: Dice) -> Tensor:
         image = torch.lerp(first, second, mix[..., None])
         image = torch.lerp(image, third, wear * dice.number(0.1, 0.6))
         image = image * (1 + dice.number(0.05, 0.35) * (noise(dice, size, coarsest=16, fall=0.9)[..., None] - 0.5))
-        made[index] = (image.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
-    return made
+        textures[index] = (image.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+    return textures

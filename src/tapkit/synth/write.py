@@ -1,4 +1,4 @@
-"""Made clips on disk, in tapkit's folder format (docs/benchmarks/folder_format.md)."""
+"""Synthetic clips on disk, in tapkit's folder format (docs/benchmarks/folder_format.md)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from tapkit.errors import StorageError, UsageError
+from tapkit import storage
+from tapkit.datasets.folder import TRACKS, write_arrays
+from tapkit.errors import UsageError
 from tapkit.synth.batch import Batch, ClipMaker
 
 Kind = Literal["jpg", "png", "mp4"]
@@ -27,7 +29,7 @@ def write_clips(
 ) -> list[Path]:
     """Make clips and write each to `out`/SEED, e.g. `out`/000007. Clips that are there already are kept.
 
-    Clip i is made from the seed `seed` + i alone, so a run that broke off goes on where it stopped, and many machines
+    Clip i is made from the seed `seed` + i alone, so an interrupted run continues where it stopped, and many machines
     can share the work. One clip is held in memory at a time.
 
     Args:
@@ -52,52 +54,50 @@ def write_clips(
     written = []
     for number in range(seed, seed + clips):
         folder = Path(out) / f"{number:06d}"
-        if (folder / "tracks.npz").is_file():
+        if (folder / TRACKS).is_file():
             continue
-        write_made(folder, maker.batch(1, number), kind, number)
+        write_batch(folder, maker.batch(1, number), kind, number)
         written.append(folder)
         if report is not None:
             report(folder)
     return written
 
 
-def write_made(folder: Path, batch: Batch, kind: Kind, seed: int) -> None:
+def write_batch(folder: Path, batch: Batch, kind: Kind, seed: int) -> None:
     """Write the first clip of `batch` to `folder`; tracks.npz comes last, so a folder that has it is complete."""
     video = batch.video[0].permute(0, 2, 3, 1).cpu().numpy()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if kind == "mp4":
-            _write_video(folder / "video.mp4", video)
-        else:
-            _write_frames(folder / "frames", video, kind)
-        xy, visible = batch.xy[0].cpu().numpy(), batch.visible[0].cpu().numpy()
-        np.savez_compressed(
-            folder / "tracks.npz",
-            xy=xy,
-            visible=visible,
-            annotated=np.isfinite(xy).all(-1),
-            size=np.array(video.shape[1:3]),
-            fps=np.array(RATE.as_integer_ratio()),
-            seed=np.array(seed),
-        )
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(f"cannot write {folder}: {error.strerror or error}") from error
+    if kind == "mp4":
+        _write_video(folder / "video.mp4", video)
+    else:
+        _write_frames(folder / "frames", video, kind)
+    xy, visible = batch.xy[0].cpu().numpy(), batch.visible[0].cpu().numpy()
+    write_arrays(
+        folder / TRACKS,
+        {
+            "xy": xy,
+            "visible": visible,
+            "annotated": np.isfinite(xy).all(-1),
+            "size": np.array(video.shape[1:3]),
+            "fps": np.array(RATE.as_integer_ratio()),
+            "seed": np.array(seed),
+        },
+    )
 
 
 def _write_frames(folder: Path, video: np.ndarray, kind: Kind) -> None:
     from PIL import Image
 
-    folder.mkdir(exist_ok=True)
-    for index, frame in enumerate(video):
-        Image.fromarray(frame).save(folder / f"{index:05d}.{kind}", quality=JPEG_QUALITY, subsampling=0)
+    with storage.atomic(folder) as part:
+        part.mkdir()
+        for index, frame in enumerate(video):
+            Image.fromarray(frame).save(part / f"{index:05d}.{kind}", quality=JPEG_QUALITY, subsampling=0)
 
 
 def _write_video(path: Path, video: np.ndarray) -> None:
     from tapkit.types import VideoInfo
     from tapkit.video.writer import VideoWriter
 
+    storage.make_folder(path.parent)
     count, height, width, _ = video.shape
     info = VideoInfo(width=width, height=height, fps=RATE, frames=count)
     with VideoWriter(path, info, quality="high") as writer:

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tapkit import storage
 from tapkit._version import __version__
 from tapkit.errors import StorageError, UsageError
 from tapkit.weights import match, read, sha256
@@ -20,46 +21,48 @@ from tapkit.weights import match, read, sha256
 def export_weights(path: Path, average: Mapping[str, Tensor], facts: Mapping[str, Any]) -> tuple[Path, Path]:
     """Write weights (float16, .safetensors) to `path` and their card beside it (.json). Returns both paths.
 
-    `facts` are what the run knows: data, steps, configuration, hardware, figures, command.
+    `facts` are what the run knows: model, licence, data, steps, configuration, hardware, figures, commands.
     """
     if path.suffix != ".safetensors":
         raise StorageError(f"weights are written to a .safetensors file, not {path.name}")
     card_path = path.with_suffix(".json")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.detach().to("cpu", torch.float16).contiguous() for name, value in average.items()}, path)
-        path.chmod(0o644)  # safetensors writes for the owner alone
-        card = {
-            "model": "strand",
-            "licence": "Apache-2.0",
-            "file": path.name,
-            "sha256": sha256(path),
-            "bytes": path.stat().st_size,
-            "parameters": sum(value.numel() for value in average.values()),
-            "tapkit": __version__,
-            **facts,
-        }
-        card_path.write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+    half = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in average.items()}
+    with storage.atomic(path, sync=True) as part:
+        save_file(half, part)
+        part.chmod(0o644)  # safetensors writes for the owner alone
+    card = {
+        "file": path.name,
+        "sha256": sha256(path),
+        "bytes": path.stat().st_size,
+        "parameters": sum(value.numel() for value in average.values()),
+        "tapkit": __version__,
+        **facts,
+    }
+    storage.write_text(card_path, json.dumps(card, indent=1, sort_keys=True) + "\n")
     return path, card_path
 
 
 def average_weights(first: Path, second: Path, share: float, out: Path) -> tuple[Path, Path]:
     """Write the mean of two weights files, `share` of the second, with a card that names both. Returns both paths.
 
-    What was trained further on other data, averaged with what it began from, keeps more of what that could do elsewhere
+    Fine-tuned weights, averaged with those that they started from, keep more of what these could do on other data
     (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022, section 3).
 
     Raises `WeightsError` for files that are not of one network, `UsageError` for a share outside 0..1.
     """
     if not 0 <= share <= 1:
         raise UsageError(f"a share is from 0 to 1, got {share}")
-    begun = read(first)
-    further = match(read(second), begun, str(first))
-    mean = {name: torch.lerp(value.float(), further[name].float(), share) for name, value in begun.items()}
-    parts = [{"file": file.name, "sha256": sha256(file), "card": _card(file)} for file in (first, second)]
-    return export_weights(out, mean, {"averaged": parts, "share_of_the_second": share})
+    before = read(first)
+    after = match(read(second), before, str(first))
+    mean = {name: torch.lerp(value.float(), after[name].float(), share) for name, value in before.items()}
+    parts: list[dict[str, Any]] = [
+        {"file": file.name, "sha256": sha256(file), "card": _card(file)} for file in (first, second)
+    ]
+    card = parts[0]["card"]
+    # Weights without a card are taken for strand's, the one model that is trained here.
+    own = card if isinstance(card, dict) else {}
+    of = {"model": own.get("model", "strand"), "licence": own.get("licence", "Apache-2.0")}
+    return export_weights(out, mean, {**of, "averaged": parts, "share_of_the_second": share})
 
 
 def _card(file: Path) -> Any:

@@ -11,11 +11,12 @@ from tapkit.errors import StorageError, require
 
 
 class Log:
-    """Rows are appended, so that a run that goes on continues its tables."""
+    """Rows are appended, so that a resumed run continues its tables."""
 
     def __init__(self, folder: Path, tensorboard: bool = False, active: bool = True) -> None:
         self.folder, self.active = folder, active
         self._board: Any = None
+        self._checked: set[Path] = set()
         if not active:
             return
         try:
@@ -32,10 +33,10 @@ class Log:
         self, step: int, stage: int, seconds: float, rate: float, clips_per_s: float, means: Mapping[str, float]
     ) -> None:
         """One row of train.csv."""
-        row = {"step": step, "stage": stage, "seconds": round(seconds, 1), "rate": f"{rate:.3e}"}
+        row = {"step": step, "stage": stage, "seconds": round(seconds, 1), "learning_rate": f"{rate:.3e}"}
         plain = {name: f"{value:.5f}" for name, value in means.items()}
         self._write("train.csv", {**row, "clips_per_s": f"{clips_per_s:.3f}", **plain})
-        self._plot(step, "train", {**means, "rate": rate, "clips_per_s": clips_per_s})
+        self._plot(step, "train", {**means, "learning_rate": rate, "clips_per_s": clips_per_s})
 
     def validation(self, step: int, where: str, seconds: float, figures: Mapping[str, float]) -> None:
         """One row of validation.csv; figures in percent."""
@@ -49,6 +50,8 @@ class Log:
         path = self.folder / name
         try:
             new = not path.exists()
+            if not new:
+                self._rename_columns(path, list(row))
             with open(path, "a", newline="") as file:
                 writer = csv.DictWriter(file, list(row))
                 if new:
@@ -56,6 +59,16 @@ class Log:
                 writer.writerow(row)
         except OSError as error:
             raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+
+    def _rename_columns(self, path: Path, names: list[str]) -> None:
+        """Give a table that an older version began the present names of the same columns."""
+        if path in self._checked:
+            return
+        self._checked.add(path)
+        first, end, rest = path.read_bytes().partition(b"\n")
+        columns = first.decode().rstrip("\r").split(",")
+        if columns != names and len(columns) == len(names):
+            path.write_bytes(",".join(names).encode() + b"\r" + end + rest)
 
     def _plot(self, step: int, group: str, values: Mapping[str, float]) -> None:
         if self._board is not None:

@@ -1,9 +1,9 @@
-"""Pseudo-labels: clips of real videos whose tracks are those on which a tracker agrees with itself, there and back.
+"""Pseudo-labels: clips of real videos with the tracks on which a tracker agrees with itself, forwards and backwards.
 
-Made clips lack what real ones have: skin, cloth, water, real light. A tracker (the teacher) follows points through a
-piece of a video and back again; where both ways meet, the position is taken for true, everything else is not counted.
-The student then learns from cuts that are smaller, turned in time and harder to see (BootsTAP: Doersch et al., 2024;
-CoTracker3: Karaev et al., 2024, section 3.3; the way back: Kalal et al., Forward-Backward Error, ICPR 2010).
+Synthetic clips lack what real ones have: skin, cloth, water, real light. A tracker (the teacher) follows points through
+a piece of a video and back again; where both directions agree, the position is taken as ground truth, everything else
+is not counted. The student then learns from augmented crops (BootsTAP: Doersch et al., 2024; CoTracker3: Karaev et al.,
+2024, section 3.3; the check: Kalal et al., Forward-Backward Error, ICPR 2010).
 
     clips = label_videos("videos/", "labelled/", tapkit.load("strand"), count=200)
 
@@ -34,20 +34,20 @@ LARGEST = 480
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PseudoLabelSettings:
     """Settings of `label_videos`."""
 
     frames: int = 24
     points: int = 300
-    """Asked for on each piece."""
+    """Queried on each piece."""
     paces: tuple[int, ...] = (1, 1, 2, 3)
     """Every how many frames of the video one is taken; drawn for each piece."""
     side: int = 320
     """Clips are squares of so many pixels."""
     agree: float = 1.5
-    """There and back must meet within so many pixels of a 256x256 frame."""
+    """Forward and backward positions must agree to so many pixels of a 256x256 frame."""
     contrast: float = 4.0
-    """Grey levels: points around which less is to be seen are not asked for."""
+    """Standard deviation in grey levels around a point; points with less are not queried."""
     least: int = 40
     """Pieces on which fewer tracks agree (a cut, a blank wall) are left out."""
 
@@ -64,29 +64,30 @@ def label_videos(
     teacher: Tracker,
     count: int,
     seed: int = 0,
-    recipe: Recipe | None = None,
+    settings: PseudoLabelSettings | None = None,
     report: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Write up to `count` labelled pieces of videos to `out`/SEED; returns their folders.
 
-    Piece i is drawn from `seed` + i alone; pieces that are there already are kept, so a run that broke off goes on.
+    Piece i is drawn from `seed` + i alone; pieces that are there already are kept, so that an interrupted run can be
+    repeated.
 
     Args:
         videos: a file, or a folder (with sub-folders) of them; what cannot be read or is too short is left out.
-        out: folder, made if need be.
+        out: folder, created if need be.
         teacher: follows the points.
         count: how many pieces are drawn; those without enough agreement are not written.
         seed: of the first piece.
-        recipe: settings.
+        settings: how pieces are drawn and checked.
         report: called with a line for each piece.
 
     Raises:
-        UsageError: nothing asked for.
+        UsageError: no piece asked for, or a negative seed.
         StorageError: no readable video of enough frames; the disk fails.
     """
     if count < 1 or seed < 0:
         raise UsageError(f"needs at least one piece and a seed that is not negative, got {count} and {seed}")
-    chosen, say = recipe or Recipe(), report or (lambda _: None)
+    chosen, say = settings or PseudoLabelSettings(), report or (lambda _: None)
     found = _lengths(Path(videos), chosen.frames)
     written = []
     for number in range(seed, seed + count):
@@ -125,13 +126,15 @@ def _lengths(videos: Path, frames: int) -> list[tuple[Path, int]]:
     return found
 
 
-def _draw(found: Sequence[tuple[Path, int]], recipe: Recipe, random: np.random.Generator) -> tuple[Path, int, int]:
+def _draw(
+    found: Sequence[tuple[Path, int]], settings: PseudoLabelSettings, random: np.random.Generator
+) -> tuple[Path, int, int]:
     """A video, the first frame and the pace. Long videos are drawn more often, but not in proportion."""
     weights = np.sqrt([count for _, count in found])
     path, count = found[int(random.choice(len(found), p=weights / weights.sum()))]
-    longest = (count - 1) // (recipe.frames - 1)
-    pace = int(random.choice([pace for pace in recipe.paces if pace <= longest] or [1]))
-    return path, int(random.integers(count - pace * (recipe.frames - 1))), pace
+    longest = (count - 1) // (settings.frames - 1)
+    pace = int(random.choice([pace for pace in settings.paces if pace <= longest] or [1]))
+    return path, int(random.integers(count - pace * (settings.frames - 1))), pace
 
 
 def read_piece(path: Path, first: int, frames: int, pace: int) -> np.ndarray:
@@ -145,71 +148,79 @@ def read_piece(path: Path, first: int, frames: int, pace: int) -> np.ndarray:
 
 
 def label_piece(
-    video: np.ndarray, teacher: Tracker, random: np.random.Generator, recipe: Recipe, name: str
+    video: np.ndarray, teacher: Tracker, random: np.random.Generator, settings: PseudoLabelSettings, name: str
 ) -> tuple[Clip, int] | None:
     """The clip of a piece [T,H,W,3], cut to a square, and the side of that; None where too few tracks agree."""
     height, width = video.shape[1:3]
     side = round(min(height, width) * random.uniform(0.6, 1.0))
     corner = np.array([random.integers(width - side + 1), random.integers(height - side + 1)])
     left, top = corner.tolist()
-    start = choose_points(video[0, top : top + side, left : left + side], recipe, random) + corner.astype(np.float32)
-    if len(start) < recipe.least:
+    start = textured_points(video[0, top : top + side, left : left + side], settings, random) + corner.astype(
+        np.float32
+    )
+    if len(start) < settings.least:
         return None
-    xy, sure = there_and_back(video, start, teacher, recipe.agree)
-    kept = sure.sum(1) >= max(len(video) // 3, 2)
-    if kept.sum() < recipe.least:
+    xy, agreed = forward_backward(video, start, teacher, settings.agree)
+    kept = agreed.sum(1) >= max(len(video) // 3, 2)
+    if kept.sum() < settings.least:
         return None
-    return _square(video, xy[kept], sure[kept], corner, side, recipe, name), side
+    return _square(video, xy[kept], agreed[kept], corner, side, settings, name), side
 
 
-def choose_points(image: np.ndarray, recipe: Recipe, random: np.random.Generator) -> np.ndarray:
-    """Random positions [N,2] around which there is something to hold on to."""
+def textured_points(image: np.ndarray, settings: PseudoLabelSettings, random: np.random.Generator) -> np.ndarray:
+    """Random positions [N,2] around which the image has texture."""
     height, width = image.shape[:2]
     grey = torch.from_numpy(image).float().mean(-1)[None, None]
     mean = F.avg_pool2d(grey, 9, 1, 4)
     spread = (F.avg_pool2d(grey.square(), 9, 1, 4) - mean.square()).clamp(min=0).sqrt()[0, 0].numpy()
-    places = random.uniform(0, 1, (4 * recipe.points, 2)) * [width, height]
+    places = random.uniform(0, 1, (4 * settings.points, 2)) * [width, height]
     column, row = places.astype(int).T
-    chosen: np.ndarray = places[spread[row, column] >= recipe.contrast][: recipe.points].astype(np.float32)
+    chosen: np.ndarray = places[spread[row, column] >= settings.contrast][: settings.points].astype(np.float32)
     return chosen
 
 
-def there_and_back(
+def forward_backward(
     video: np.ndarray, start: np.ndarray, teacher: Tracker, agree: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Track points [N,2] of the first frame to the last and from there back again.
 
     Returns:
-        The mean of both ways [N,T,2], and where both see the point within `agree` of each other [N,T]; nowhere for
-        points that do not come back to where they began.
+        The mean of both directions [N,T,2], and where both see the point within `agree` of each other [N,T]; nowhere
+        for points that do not return to where they started.
     """
     length, height, width = video.shape[:3]
     count = len(start)
-    there = teacher.track(video, np.column_stack([np.zeros(count), start]), "forward")
-    end = there.xy[:, -1]
+    forward = teacher.track(video, np.column_stack([np.zeros(count), start]), "forward")
+    end = forward.xy[:, -1]
     within = coords.inside(end, (height, width))
-    back_xy, back_seen = np.full_like(there.xy, np.nan), np.zeros((count, length), bool)
+    backward_xy, backward_seen = np.full_like(forward.xy, np.nan), np.zeros((count, length), bool)
     if within.any():
         asked = np.column_stack([np.full(int(within.sum()), length - 1), end[within]])
-        back = teacher.track(video, asked, "backward")
-        back_xy[within], back_seen[within] = back.xy, back.visible_at()
+        backward = teacher.track(video, asked, "backward")
+        backward_xy[within], backward_seen[within] = backward.xy, backward.visible_at()
     unit = np.array([256 / width, 256 / height], np.float32)
-    apart = np.linalg.norm((there.xy - back_xy) * unit, axis=-1)
+    apart = np.linalg.norm((forward.xy - backward_xy) * unit, axis=-1)
     near = np.nan_to_num(apart, nan=np.inf) < agree
-    sure = near & there.visible_at() & back_seen & near[:, :1]
-    mean = np.where(near[..., None], (there.xy + np.nan_to_num(back_xy)) / 2, there.xy)
+    agreed = near & forward.visible_at() & backward_seen & near[:, :1]
+    mean = np.where(near[..., None], (forward.xy + np.nan_to_num(backward_xy)) / 2, forward.xy)
     mean[:, 0] = start
-    return mean.astype(np.float32), sure
+    return mean.astype(np.float32), agreed
 
 
 def _square(
-    video: np.ndarray, xy: np.ndarray, sure: np.ndarray, corner: np.ndarray, side: int, recipe: Recipe, name: str
+    video: np.ndarray,
+    xy: np.ndarray,
+    agreed: np.ndarray,
+    corner: np.ndarray,
+    side: int,
+    settings: PseudoLabelSettings,
+    name: str,
 ) -> Clip:
-    """A square of the piece as a clip. Where nothing is sure nothing counts; what is surely outside is hidden."""
+    """A square of the piece as a clip. Without agreement nothing counts; what lies outside is not visible."""
     left, top = corner.tolist()
-    size = (min(recipe.side, side),) * 2
+    size = (min(settings.side, side),) * 2
     frames = np.stack([shrink(frame[top : top + side, left : left + side], size) for frame in video])
     moved = coords.resize(xy - corner.astype(np.float32), (side, side), size)
-    positions = np.where(sure[..., None], moved, np.nan)
-    visible = sure & coords.inside(moved, size)
-    return Clip(name, positions, visible, size, lambda: open_video(frames), counted=sure)
+    positions = np.where(agreed[..., None], moved, np.nan)
+    visible = agreed & coords.inside(moved, size)
+    return Clip(name, positions, visible, size, lambda: open_video(frames), counted=agreed)

@@ -1,4 +1,4 @@
-"""How good a network is, during training: TAP-Vid's figures on made clips that never change and on a folder's."""
+"""Validation during training: TAP-Vid's metrics on synthetic clips that never change and on those of a folder."""
 
 from __future__ import annotations
 
@@ -10,44 +10,35 @@ import torch
 
 from tapkit.datasets.folder import FolderDataset
 from tapkit.metrics.tapvid import tapvid_metrics
-from tapkit.models.strand_network import Network
+from tapkit.train.batch import VALIDATION_SEEDS, Batch, BatchSource, first_visible
 from tapkit.train.config import Stage
-from tapkit.train.data import whole_clip
-from tapkit.train.lesson import VALIDATION, Lesson, Lessons, Queries
-from tapkit.train.unroll import answer
+from tapkit.train.recipe import Trainable
+from tapkit.train.sources import whole_clip
 
 
 class Figures(NamedTuple):
     """Means over clips, in percent; not-a-number where there was nothing to measure."""
 
     aj: float
-    delta: float
+    delta_avg: float
     oa: float
 
     def __str__(self) -> str:
-        return f"AJ {self.aj:.1f} delta_avg {self.delta:.1f} OA {self.oa:.1f}"
+        return f"AJ {self.aj:.1f} delta_avg {self.delta_avg:.1f} OA {self.oa:.1f}"
 
 
 KEYS = ("average_jaccard", "average_pts_within_thresh", "occlusion_accuracy")
 
 
-def first_visible(visible: torch.Tensor) -> Queries:
-    """Queries of mode "first": every point of [B,N,T] at its first visible frame, those never visible at none."""
-    length = visible.shape[-1]
-    frame = torch.where(visible.any(-1), visible.int().argmax(-1), length)
-    frames = tuple(sorted({int(t) for t in frame.flatten().tolist() if t < length}))
-    return Queries(frame, frames)
-
-
-def figures(network: Network, lesson: Lesson, size: int) -> np.ndarray:
-    """AJ, delta_avg, OA (fractions) of each clip of a lesson of size x size frames: [B,3] float64."""
-    queries = first_visible(lesson.visible & lesson.known)
-    found = answer(network, lesson, queries)
+def figures(trainable: Trainable, batch: Batch, size: int) -> np.ndarray:
+    """AJ, delta_avg, OA (fractions) of each clip of a batch of size x size frames: [B,3] float64."""
+    queries = first_visible(batch.visible & batch.known)
+    found = trainable.predict(batch, queries)
     scale = 256.0 / size
     rows = []
-    for clip in range(len(lesson.video)):
-        asked = (queries.frame[clip] < lesson.video.shape[1]).cpu()
-        truth = [x[clip].cpu()[asked].numpy() for x in (queries.frame, lesson.xy, lesson.visible, lesson.known)]
+    for clip in range(len(batch.video)):
+        asked = (queries.frame[clip] < batch.video.shape[1]).cpu()
+        truth = [x[clip].cpu()[asked].numpy() for x in (queries.frame, batch.xy, batch.visible, batch.known)]
         said = [x[clip].float().cpu()[asked].numpy() for x in found]
         result = tapvid_metrics(
             truth[0], truth[1] * scale, truth[2], said[0] * scale, said[1] > 0.5, "first", where=truth[3]
@@ -63,13 +54,15 @@ def _mean(rows: list[np.ndarray]) -> Figures:
     return Figures(*means)
 
 
-def on_lessons(network: Network, source: Lessons, stage: Stage, count: int, seed: int = VALIDATION) -> Figures:
-    """Figures on `count` lessons that are always the same (and none of training's, whose seeds are smaller)."""
-    network.eval()
-    return _mean([figures(network, source.lesson(stage, seed + i), stage.size) for i in range(count)])
+def on_batches(
+    trainable: Trainable, source: BatchSource, stage: Stage, count: int, seed: int = VALIDATION_SEEDS
+) -> Figures:
+    """Figures on `count` batches that are always the same (and none of training's, whose seeds are smaller)."""
+    trainable.network.eval()
+    return _mean([figures(trainable, source.batch(stage, seed + i), stage.size) for i in range(count)])
 
 
-def on_folder(network: Network, root: Path, device: torch.device, size: int = 256) -> Figures:
+def on_folder(trainable: Trainable, root: Path, device: torch.device, size: int = 256) -> Figures:
     """Figures on all clips of a folder, frames resized to size x size as TAP-Vid does it; query mode first."""
-    network.eval()
-    return _mean([figures(network, whole_clip(clip, size, device)[0], size) for clip in FolderDataset(root)])
+    trainable.network.eval()
+    return _mean([figures(trainable, whole_clip(clip, size, device)[0], size) for clip in FolderDataset(root)])

@@ -8,6 +8,27 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from tapkit.api import choose_device
+from tapkit.errors import UsageError
+
+
+def training_device(name: str = "auto") -> torch.device:
+    """The device of that name, as `tapkit.choose_device` has it; under torchrun each process takes its own GPU.
+
+    Raises `UsageError` for devices that are not there.
+    """
+    local, several = os.environ.get("LOCAL_RANK"), int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if name == "auto" and several and not torch.cuda.is_available():
+        return torch.device("cpu")  # gradients are exchanged by NCCL or Gloo, which know CUDA and the CPU alone
+    device = choose_device(name)
+    if device.type == "cuda":
+        index = device.index if device.index is not None else int(local or "0")
+        if index >= torch.cuda.device_count():
+            raise UsageError(f"process {index} has no GPU of its own: there are {torch.cuda.device_count()} here")
+        device = torch.device("cuda", index)
+        torch.cuda.set_device(device)
+    return device
+
 
 class Workers:
     """This process among those of the run. Gradients are averaged by hand: a few lines instead of a wrapper."""

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from tapkit import coords
+from tapkit.coords import Size
 from tapkit.errors import QueryError, ShapeError, StorageError, UsageError
-
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,27 +1,25 @@
-"""Tracks on disk: .npz and .zarr (both ways, same keys, no pickles), .csv and .parquet (long tables, for others).
+"""Tracks on disk: .npz and .zarr (same keys, no pickles), .csv and .parquet (the long table of `tapkit.types.table`).
 
 Keys: xy [N,T,2] f4, visible, confidence [N,T] f4, valid, keyframe [N,T] bool, query_t [N] i8, query_xy [N,2] f4,
 ids [N] str, times [T] f8 (only for videos that have them), meta (JSON: video, source, format version).
-Everything is written in blocks of points, so that results larger than memory can be stored, and under a temporary
-name first, so that no half file ever stands under the final one.
+Everything is written in blocks of points, so that results larger than memory can be stored, and put in place in one
+step, so that no half file ever stands under the final name.
 """
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import json
-import os
-import shutil
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
+from tapkit import storage
 from tapkit.errors import StorageError, UsageError, require
+from tapkit.types import table
 from tapkit.types.queries import Queries
 from tapkit.types.tracks import Provenance, Tracks
 from tapkit.types.video_info import VideoInfo
@@ -79,21 +77,8 @@ def write(content: Stored, path: Path) -> Path:
     writer = {".npz": _write_npz, ".zarr": _write_zarr, ".csv": _write_csv, ".parquet": _write_parquet}[
         path.suffix.lower()
     ]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writer(content, temporary)
-        if path.is_dir():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+    with storage.atomic(path) as part:
+        writer(content, part)
     return path
 
 
@@ -174,57 +159,25 @@ def _read_zarr(path: Path) -> Block:
 
 # -- tables -------------------------------------------------------------------------------------------
 
-COLUMNS = ("id", "frame", "time", "x", "y", "visible", "confidence")
+
+def _head(content: Stored) -> table.Head:
+    return table.Head(replace(content.video, frames=content.frames), content.source)
 
 
-def _rows(content: Stored) -> Iterator[dict[str, np.ndarray]]:
-    """Columns of the long table, block by block: one row for each valid cell."""
-    video = content.video
-    times = np.array([video.time_of(t) for t in range(content.frames)])
+def _rows(content: Stored) -> Iterator[table.Rows]:
+    """The rows of the long table, block by block: one for each valid cell."""
     for start, stop, block in content.blocks():
-        points, frames = np.nonzero(block["valid"])
-        x, y = block["xy"][points, frames].T
-        yield {
-            "id": content.queries.ids[start:stop][points],
-            "frame": frames,
-            "time": times[frames],
-            "x": x,
-            "y": y,
-            "visible": block["visible"][points, frames],
-            "confidence": block["confidence"][points, frames],
-        }
+        point, frame = np.nonzero(block["valid"])
+        cells = {name: block[name][point, frame] for name in ("xy", "visible", "confidence", "keyframe")}
+        yield table.Rows(point + start, frame, **cells, query=frame == content.queries.t[start:stop][point])
 
 
 def _write_csv(content: Stored, path: Path) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        _csv_head(content, file)
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for columns in _rows(content):
-            text = [columns["id"].tolist(), columns["frame"].tolist()]
-            text += [
-                np.char.mod(f, columns[n]).tolist() for n, f in zip(COLUMNS[2:], ("%.6f", *["%.4f"] * 4), strict=True)
-            ]
-            writer.writerows(zip(*text, strict=True))
-
-
-def _csv_head(content: Stored, file: IO[str]) -> None:
-    video = content.video
-    file.write(
-        f"# tapkit tracks; x right, y down, pixels of the {video.width}x{video.height} video, "
-        f"(0,0) = outer corner of the top-left pixel; fps {video.fps}; frames from 0; model {content.source.model}\n"
-    )
+    table.write_csv(path, _head(content), content.queries.ids.tolist(), _rows(content))
 
 
 def _write_parquet(content: Stored, path: Path) -> None:
-    arrow, parquet = require("pyarrow", "table"), require("pyarrow.parquet", "table")
-    kinds = {"id": arrow.string(), "frame": arrow.int64(), "time": arrow.float64()}
-    fields = [(name, kinds.get(name, arrow.float32())) for name in COLUMNS]
-    schema = arrow.schema(fields, metadata={"tapkit": _meta(content)})
-    with parquet.ParquetWriter(path, schema) as writer:
-        for columns in _rows(content):
-            arrays = [arrow.array(columns[name], kind) for name, kind in fields]
-            writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
+    table.write_parquet(path, _head(content), content.queries.ids.tolist(), _rows(content))
 
 
 # -- reading ------------------------------------------------------------------------------------------
@@ -234,10 +187,15 @@ def load_tracks(path: Path) -> Tracks:
     """See `Tracks.load`."""
     if not path.exists():
         raise StorageError(f"{path} does not exist")
-    if path.suffix.lower() not in (".npz", ".zarr"):
-        raise UsageError(f"tracks are read from .npz or .zarr, not from {path.name!r}; tables are for other programs")
+    ending = path.suffix.lower()
+    if ending not in SUFFIXES:
+        raise UsageError(
+            f"tracks are read from {', '.join(SUFFIXES)}, not from {path.name!r}; tapkit import reads other formats"
+        )
     try:
-        arrays = _read_npz(path) if path.suffix.lower() == ".npz" else _read_zarr(path)
+        if ending in (".csv", ".parquet"):
+            return table.tracks_of(table.read_csv(path) if ending == ".csv" else table.read_parquet(path), path)
+        arrays = _read_npz(path) if ending == ".npz" else _read_zarr(path)
         meta: dict[str, Any] = json.loads(str(arrays["meta"]))
         if meta["format"] > FORMAT:
             raise StorageError(f"{path} was written by a newer tapkit (format {meta['format']}); please update")
@@ -250,4 +208,5 @@ def load_tracks(path: Path) -> Tracks:
     except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile, EOFError) as error:
         if isinstance(error, StorageError):
             raise
-        raise StorageError(f"{path} is not a file of tracks, or is damaged ({error})") from error
+        cause = str(error).split("\n")[0]
+        raise StorageError(f"{path} is not a file of tracks, or is damaged ({cause})") from error

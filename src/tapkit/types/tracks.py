@@ -33,8 +33,9 @@ class Provenance:
 
     @classmethod
     def of(cls, card: ModelCard, version: str, weights_sha256: str = "", **options: Any) -> Provenance:
-        """The provenance of a call to the model of `card`."""
-        return cls(card.id, weights_sha256, version, options, card.visible_rule, card.visible_threshold)
+        """The provenance of a call to the model of `card`. Tuples among the options become lists, as in JSON."""
+        plain = {name: _plain(value) for name, value in options.items()}
+        return cls(card.id, weights_sha256, version, plain, card.visible_rule, card.visible_threshold)
 
     def score(self, visible: np.ndarray, confidence: np.ndarray) -> np.ndarray:
         """What the model's authors threshold: visible, or visible x confidence."""
@@ -240,14 +241,19 @@ class Tracks:
     # -- files ------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> Path:
-        """Write to .npz, .zarr, .csv (long table) or .parquet, by the ending of `path`. Returns the path."""
+        """Write to .npz, .zarr, .csv or .parquet, by the ending of `path`; `load` reads it again. Returns the path.
+
+        .csv and .parquet are a table with one row for each position (`tapkit.types.table` says what they cannot hold).
+        """
         from tapkit.types.storage import save_tracks
 
         return save_tracks(self, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Tracks:
-        """Read what `save` wrote to .npz or .zarr (nothing is unpickled); tables are for other programs."""
+        """Read what `save` wrote, tables of `export` too. Nothing is unpickled, and nothing becomes a human keyframe
+        that is not marked as one. Raises `StorageError`.
+        """
         from tapkit.types.storage import load_tracks
 
         return load_tracks(Path(path))
@@ -257,23 +263,30 @@ class Tracks:
 
         Options common to all formats: when, threshold, gaps, start_frame (see `tapkit.export.format.Format.write`).
         """
-        from tapkit.types import formats
+        from tapkit.export import library
 
-        return (formats.by_suffix(path) if format is None else formats.find(format)).write(self, path, **options)
+        return (library.by_suffix(path) if format is None else library.find(format)).write(self, path, **options)
 
     @classmethod
     def read(cls, path: str | Path, format: str | None = None, **options: Any) -> Tracks:
         """Read what another program wrote, human keyframes marked (see `tapkit.export.format.Format.read`)."""
-        from tapkit.types import formats
+        from tapkit.export import library
 
-        return (formats.by_suffix(path) if format is None else formats.find(format)).read(path, **options)
+        return (library.by_suffix(path) if format is None else library.find(format)).read(path, **options)
 
     def __getattr__(self, name: str) -> Callable[..., Path]:
         """`tracks.to_FORMAT(path, **options)` for every format there is, those of other packages too."""
         if name.startswith("to_"):
-            from tapkit.types import formats
+            from tapkit.export import library
 
             wanted = name.removeprefix("to_").replace("_", "-")
-            if wanted in formats.formats():
-                return partial(formats.find(wanted).write, self)
+            if wanted in library.formats():
+                return partial(library.find(wanted).write, self)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+def _plain(value: Any) -> Any:
+    """An option as JSON would give it back."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, (tuple, list)) else value

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from tapkit.coords import Size
 from tapkit.errors import ShapeError
 from tapkit.types import VideoInfo
-from tapkit.video.base import Frame, Size, Source, frame_range
+from tapkit.video.base import Frame, Source, frame_range
 from tapkit.video.layout import SCANNED, ValueRange, as_numpy, find_layout, numpy_dtype, to_rgb
 from tapkit.video.resize import resize_array
 
@@ -169,7 +170,7 @@ def picture_reader(
 def _plain(picture: Any) -> np.ndarray:
     """A picture as an array with its own axes and values."""
     if hasattr(picture, "convert"):  # a PIL image
-        from tapkit.video.folder import image_values
+        from tapkit.video.stills import image_values
 
         return image_values(picture)
     plain = as_numpy(picture)

@@ -9,11 +9,9 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from tapkit.coords import Size
 from tapkit.errors import UsageError
 from tapkit.types import VideoInfo
-
-Size = tuple[int, int]
-"""(height, width)."""
 
 
 class Frame(NamedTuple):

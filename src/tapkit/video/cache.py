@@ -11,8 +11,9 @@ from typing import IO, Self
 
 import numpy as np
 
+from tapkit.coords import Size
 from tapkit.errors import StorageError
-from tapkit.video.base import Frame, Size
+from tapkit.video.base import Frame
 
 Key = tuple[int, Size | None]
 

@@ -14,15 +14,16 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-Size = tuple[int, int]
-"""(height, width)."""
+from tapkit.coords import Size
 
 EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 """Without the two rounding flags swscale darkens RGB output by nearly 2 grey levels of 255 when it scales."""
 
 _SAME_IN_PLANES = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
 """Formats that swscale converts to planes of RGB with the very numbers of interleaved RGB (a test holds that): with
-them a full-size picture need not be turned over, which at 1920x1080 halves the time."""
+them a full-size picture need not be turned over, which at 1920x1080 halves the time. Only for widths of whole blocks
+(`_BLOCK`): of others swscale leaves the last columns of the planes unwritten."""
+_BLOCK = 16
 
 
 def resize_picture(frame: av.VideoFrame, size: Size, reformatter: VideoReformatter) -> np.ndarray:
@@ -37,9 +38,8 @@ def resize_picture(frame: av.VideoFrame, size: Size, reformatter: VideoReformatt
 
     if own == tuple(size):
         return convert("rgb24").to_ndarray()
-    if frame.format.name not in _SAME_IN_PLANES:
-        return resize_array(convert("rgb24").to_ndarray(), size)
-    green, blue, red = convert("gbrp").planes
+    quick = frame.format.name in _SAME_IN_PLANES and own[1] % _BLOCK == 0
+    green, blue, red = (convert("gbrp") if quick else convert("rgb24").reformat(format="gbrp")).planes
     return _scale([red, green, blue], own, size)
 
 

@@ -22,7 +22,6 @@ What holds for all of them:
 from __future__ import annotations
 
 import errno
-import os
 import re
 import warnings
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from PIL import Image
 
+from tapkit import storage
 from tapkit.errors import ShapeError, StorageError, UsageError
 from tapkit.types import VideoInfo
 from tapkit.video.audio_copy import AudioCopy
@@ -47,7 +47,7 @@ from tapkit.video.gif_palette import GifPalette
 Quality = Literal["high", "good", "small"]
 QUALITIES: tuple[Quality, ...] = ("high", "good", "small")
 
-_BT709 = 1  # the number of BT.709 in ITU-T H.273, for primaries, transfer and matrix alike
+_BT709 = 1  # the number of BT.709 in ITU-T H.273, for primaries, transfer and matrix
 _LIMITED_RANGE = 1
 
 
@@ -134,7 +134,7 @@ class VideoWriter:
         audio_from: a file whose sound is to go with the picture, or None.
 
     Raises:
-        UsageError: unknown ending or quality.
+        UsageError: unknown ending or quality; `path` is the video that `info` was read from, or one of its images.
         StorageError: the place cannot be written to.
         VideoError: `audio_from` cannot be opened.
     """
@@ -150,6 +150,9 @@ class VideoWriter:
         """Frames written so far."""
         self._last_time: float | None = None
         self._open = True
+        for source in (info.path, audio_from):
+            if source is not None and is_same_file(self.path, source):
+                raise UsageError(f"{self.path} is the video itself: writing there would destroy it; name another file")
         ending = self.path.suffix.lower()
         if ending == ".png" or ending == "" or self.path.is_dir():
             self._sink: _Sink = _ImageSequence(self.path, info, quality)
@@ -251,9 +254,9 @@ class _EncodedFile:
             raise StorageError(f"this build of PyAV cannot encode {path.suffix}: it lacks {kind.codec}")
         if not path.parent.is_dir():
             raise StorageError(f"{path} cannot be written: there is no folder {path.parent}")
-        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._file = storage.Replacement(path)
         try:
-            self._output: Any = av.open(str(self._part), "w", format=kind.format, options=dict(kind.muxer))
+            self._output: Any = av.open(str(self._file.partial), "w", format=kind.format, options=dict(kind.muxer))
         except (av.error.FFmpegError, OSError) as error:
             raise _storage_error(path, error) from error
         if info.pixel_aspect != 1 and not kind.aspect:
@@ -297,7 +300,8 @@ class _EncodedFile:
 
     def write(self, image: np.ndarray, index: int, time: float) -> None:
         if self._origin is None:
-            whole = abs(time - self._info.time_of(0)) <= 0.5 / float(self._fps)
+            part = self._info.start_frame > 0 and self._info.times is not None  # of a longer video: begins at once
+            whole = not part and abs(time - self._info.time_of(0)) <= 0.5 / float(self._fps)
             # A whole clip whose first frame comes a little late keeps that delay, for the sake of its sound.
             self._origin = 0.0 if whole and time >= 0 else time
             if self._audio:
@@ -340,7 +344,7 @@ class _EncodedFile:
             self._audio.pull(float("inf") if complete else end)
             self._audio.close()
         self._output.close()
-        os.replace(self._part, self._path)
+        self._file.commit()
 
     def discard(self) -> None:
         if self._audio:
@@ -350,7 +354,7 @@ class _EncodedFile:
         except (av.error.FFmpegError, OSError):
             pass  # it failed before, and the file goes anyway
         finally:
-            self._part.unlink(missing_ok=True)
+            self._file.discard()
 
 
 class _ImageSequence:
@@ -359,29 +363,54 @@ class _ImageSequence:
     def __init__(self, path: Path, info: VideoInfo, quality: Quality) -> None:
         self._start = info.start_frame
         self._level = _PNG_LEVEL[quality]
-        self._part: Path | None = None
+        self._file: storage.Replacement | None = None
         if path.suffix.lower() == ".png" and not path.is_dir():
             self._folder, self._pattern = path.parent, _number_pattern(path.name)
         else:
             self._folder, self._pattern = path, "%06d.png"
+        self._guard(info.path)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _storage_error(path, error) from error
 
+    def _guard(self, source: str | None) -> None:
+        """Refuse names that images of the source have."""
+        if source is None or not self._folder.is_dir():
+            return
+        place = Path(source) if Path(source).is_dir() else Path(source).parent
+        if not place.is_dir() or not is_same_file(place, self._folder):
+            return
+        before, after = re.split(r"%0?\d*d", self._pattern)
+        name = re.compile(re.escape(before) + r"\d+" + re.escape(after))
+        taken = next((file.name for file in sorted(place.iterdir()) if name.fullmatch(file.name)), None)
+        if taken is not None:
+            raise UsageError(
+                f"{self._folder / self._pattern} would replace images of the video itself, such as {taken}; "
+                "name another folder"
+            )
+
     def write(self, image: np.ndarray, index: int, time: float) -> None:
         target = self._folder / (self._pattern % (self._start + index))
-        self._part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        with open(self._part, "wb") as file:
+        self._file = storage.Replacement(target)
+        with open(self._file.partial, "wb") as file:
             Image.fromarray(image).save(file, "png", compress_level=self._level)
-        os.replace(self._part, target)
+        self._file.commit()
 
     def finish(self, complete: bool) -> None:
         pass
 
     def discard(self) -> None:
-        if self._part:
-            self._part.unlink(missing_ok=True)
+        if self._file:
+            self._file.discard()
+
+
+def is_same_file(path: str | Path, other: str | Path) -> bool:
+    """Whether both are one existing file or folder, also by another name (links, relative paths)."""
+    try:
+        return Path(path).samefile(other)
+    except (OSError, ValueError):  # one of them does not exist, or is no path at all (an address)
+        return False
 
 
 def _number_pattern(name: str) -> str:

@@ -19,13 +19,13 @@ from tapkit.errors import UsageError
 from tapkit.flow.particle_video.channels import at, channels
 from tapkit.flow.particle_video.density import gaps, scale_map
 from tapkit.flow.particle_video.links import graph, triangulated, weights
-from tapkit.flow.particle_video.options import Options
+from tapkit.flow.particle_video.options import ParticleOptions
 from tapkit.flow.particle_video.particles import Particles, Piece
 from tapkit.flow.particle_video.sweeps import Sweeps
 from tapkit.flow.particle_video.variational import motion
 from tapkit.viz import draw_particles
 
-QUICK = Options(least_spacing=5.0)
+QUICK = ParticleOptions(least_spacing=5.0)
 
 
 def texture(height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -58,7 +58,7 @@ def slide() -> Particles:
 
 @pytest.mark.parametrize("kind", ["variational", "dis"])
 def test_flow_of_a_translation_and_of_a_rotation(kind: str) -> None:
-    options = Options(flow=kind)
+    options = ParticleOptions(flow=kind)
     first = channels(moved(PICTURE, 0, 0, 72, 96))
     flow = motion(first, channels(moved(PICTURE, 2.4, -1.3, 72, 96)), options)
     inner = np.s_[8:-8, 8:-8]

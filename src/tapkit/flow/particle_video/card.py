@@ -13,6 +13,7 @@ CARDS = (
         weights_licence="none needed",
         commercial=True,
         factory="tapkit.flow.particle_video.tracker:build",
+        options="tapkit.flow.particle_video.options:ParticleOptions",
         streaming="offline",
         latency=-1,
         joint=False,

@@ -8,7 +8,7 @@ import numpy as np
 
 from tapkit.errors import require
 from tapkit.flow.particle_video.channels import at, bell, channels
-from tapkit.flow.particle_video.options import Options
+from tapkit.flow.particle_video.options import ParticleOptions
 from tapkit.flow.particle_video.particles import Particles
 
 SIGMA_COLOUR = 20.0
@@ -41,7 +41,7 @@ class Carriers(NamedTuple):
     """[N,K] float32, sums to 1 (0 where there is none)."""
 
 
-def carry(particles: Particles, frames: np.ndarray, queries: np.ndarray, options: Options) -> Answer:
+def carry(particles: Particles, frames: np.ndarray, queries: np.ndarray, options: ParticleOptions) -> Answer:
     """Tracks of queries [N,3] (t, x, y) over all frames [T,3,h,w]; points do not influence each other."""
     count, length = len(queries), len(frames)
     answer = Answer(
@@ -62,7 +62,7 @@ def carry(particles: Particles, frames: np.ndarray, queries: np.ndarray, options
 
 def _sweep(
     particles: Particles, frames: np.ndarray, start: np.ndarray, look: np.ndarray, direction: int, answer: Answer,
-    options: Options,
+    options: ParticleOptions,
 ) -> None:  # fmt: skip
     """Fill in the frames on one side of the queries."""
     count, length = answer.alive.shape

@@ -14,7 +14,7 @@ import numpy as np
 
 from tapkit.errors import require
 from tapkit.flow.particle_video.channels import EPSILON, at, bell, robust_weight
-from tapkit.flow.particle_video.options import Options
+from tapkit.flow.particle_video.options import ParticleOptions
 from tapkit.flow.particle_video.particles import Piece
 
 INNER = 2
@@ -73,7 +73,7 @@ def optimise(
     weights: np.ndarray,
     images: Mapping[int, np.ndarray],
     now: int,
-    options: Options,
+    options: ParticleOptions,
 ) -> Outcome:
     """Move particles within the frames `together`; everything else stays.
 
@@ -101,7 +101,7 @@ def optimise(
 
 
 def _problem(
-    piece: Piece, frames: range, together: range, edges: np.ndarray, weights: np.ndarray, options: Options
+    piece: Piece, frames: range, together: range, edges: np.ndarray, weights: np.ndarray, options: ParticleOptions
 ) -> Problem:
     sparse: Any = require("scipy.sparse", "particles")
     first, last = together.start - frames.start, together.stop - frames.start
@@ -242,7 +242,7 @@ def _solve(
     return z.astype(np.float32)
 
 
-def _distortion(piece: Piece, problem: Problem, column: int, options: Options) -> np.ndarray:
+def _distortion(piece: Piece, problem: Problem, column: int, options: ParticleOptions) -> np.ndarray:
     """[n] weighted mean of |relative motion| over the links, smoothed by a Gaussian of one frame in time."""
     apart = np.sqrt((_relative(piece, problem) ** 2).sum(-1))
     weight = problem.links[:, None] * problem.both / options.alpha_distortion

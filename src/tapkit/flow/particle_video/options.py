@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Literal
 
 from tapkit.errors import UsageError
-
-FLOWS = ("variational", "dis")
+from tapkit.models.options import Options
 
 
 @dataclass(frozen=True)
-class Options:
+class ParticleOptions(Options):
     """Defaults are the papers' where they are known."""
 
     max_side: int = 480
     """Longer frames are tracked at this length of their longer side."""
-    flow: str = "dis"
+    flow: Literal["variational", "dis"] = "dis"
     """Flow that proposes motions: "variational" (the papers') or "dis" (OpenCV's, several times quicker); both get the
     occlusion labels and the bilateral filter."""
     alpha_global: float = 10.0
@@ -49,14 +49,13 @@ class Options:
     carriers: int = 6
     """Particles that carry a query."""
 
-    def __post_init__(self) -> None:
-        if self.flow not in FLOWS:
-            raise UsageError(f"particle-video: flow is one of {', '.join(FLOWS)}, not {self.flow!r}")
+    def check(self) -> None:
+        """See `Options.check`."""
         if not 1 <= self.least_spacing <= 24:
-            raise UsageError(f"particle-video: least_spacing must lie within 1..24, not {self.least_spacing}")
+            raise UsageError(f"least_spacing must lie within 1..24, got {self.least_spacing:g}")
         if not 0.3 <= self.scale_step <= 0.95:
-            raise UsageError(f"particle-video: scale_step must lie within 0.3..0.95, not {self.scale_step}")
+            raise UsageError(f"scale_step must lie within 0.3..0.95, got {self.scale_step:g}")
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name != "flow" and not 0 < value < float("inf"):
-                raise UsageError(f"particle-video: {field.name} must be positive, not {value}")
+            if field.name != "flow" and not value > 0:
+                raise UsageError(f"{field.name} must be positive, got {value:g}")

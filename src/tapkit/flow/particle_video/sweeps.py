@@ -10,7 +10,7 @@ from tapkit.flow.particle_video.channels import at, channels, gradient
 from tapkit.flow.particle_video.density import gaps, scale_map
 from tapkit.flow.particle_video.links import triangulated, weights
 from tapkit.flow.particle_video.objective import Outcome, optimise
-from tapkit.flow.particle_video.options import Options
+from tapkit.flow.particle_video.options import ParticleOptions
 from tapkit.flow.particle_video.particles import Particles
 from tapkit.flow.particle_video.variational import motion
 
@@ -32,7 +32,7 @@ class Sweeps:
         report: called with (frames processed, frames to process) over both sweeps.
     """
 
-    def __init__(self, frames: np.ndarray, options: Options, report: Report | None = None) -> None:
+    def __init__(self, frames: np.ndarray, options: ParticleOptions, report: Report | None = None) -> None:
         self.frames, self.options = frames, options
         self.particles = Particles(len(frames))
         self.energies: dict[int, list[float]] = {}

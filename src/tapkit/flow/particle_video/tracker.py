@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import Tensor
 from tapkit.errors import UsageError, require
 from tapkit.flow.particle_video.card import CARDS
 from tapkit.flow.particle_video.carry import Answer, carry
-from tapkit.flow.particle_video.options import Options
+from tapkit.flow.particle_video.options import ParticleOptions
 from tapkit.flow.particle_video.particles import Particles
 from tapkit.flow.particle_video.sweeps import Report, Sweeps
 from tapkit.models.base import Prediction, Size
@@ -40,9 +39,9 @@ class ParticleVideo:
 
     card: ModelCard = CARDS[0]
 
-    def __init__(self, config: Options) -> None:
+    def __init__(self, config: ParticleOptions) -> None:
         self.config = config
-        self.options: Mapping[str, Any] = asdict(config)
+        self.options: Mapping[str, Any] = config.to_json()
         self.report: Report | None = None
         """Called while `track` works, with (frames processed, frames to process)."""
         for module in ("cv2", "scipy.spatial"):
@@ -99,12 +98,8 @@ def probabilities(answer: Answer) -> tuple[np.ndarray, np.ndarray]:
 
 
 def build(weights: Mapping[str, Tensor] | None = None, **options: Any) -> ParticleVideo:
-    """The model; options are the fields of `Options`. It takes no weights."""
+    """The model; options: `ParticleOptions`. It takes no weights."""
     if weights is not None:
         raise UsageError("particle-video takes no weights")
-    try:
-        config = replace(Options(), **{name: value for name, value in options.items() if name != "precision"})
-    except TypeError as error:
-        name = str(error).rsplit("'", 2)[-2]
-        raise UsageError(f"particle-video has no option {name!r}") from error
-    return ParticleVideo(config)
+    asked = {name: value for name, value in options.items() if name != "precision"}  # numbers as the method has them
+    return ParticleVideo(ParticleOptions.of(CARDS[0].id, asked))

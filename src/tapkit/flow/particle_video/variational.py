@@ -9,7 +9,7 @@ import numpy as np
 from tapkit.errors import require
 from tapkit.flow.particle_video.channels import bell, gradient, inside, robust_weight, warped
 from tapkit.flow.particle_video.occlusion import filtered, visibility
-from tapkit.flow.particle_video.options import Options
+from tapkit.flow.particle_video.options import ParticleOptions
 
 SIGMA_FLAT = 1.5
 MOST_UPDATE = 1.5
@@ -28,7 +28,7 @@ class Motion(NamedTuple):
     """[h,w] float32, 0..1: whether the pixel is seen in the other frame."""
 
 
-def motion(first: np.ndarray, second: np.ndarray, options: Options) -> Motion:
+def motion(first: np.ndarray, second: np.ndarray, options: ParticleOptions) -> Motion:
     """Flow and visibility from `first` to `second`, both [5,h,w] channels."""
     if options.flow == "dis":
         flow = _dis(first[0], second[0])
@@ -49,7 +49,7 @@ def _dis(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(flow)
 
 
-def _variational(first: np.ndarray, second: np.ndarray, options: Options) -> Motion:
+def _variational(first: np.ndarray, second: np.ndarray, options: ParticleOptions) -> Motion:
     """Coarse to fine."""
     sizes = scales(first.shape[1:], options.scale_step)
     flow = np.zeros((2, *sizes[-1]), np.float32)
@@ -93,7 +93,7 @@ def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _update(
-    before: np.ndarray, after: np.ndarray, flow: np.ndarray, visible: np.ndarray, options: Options
+    before: np.ndarray, after: np.ndarray, flow: np.ndarray, visible: np.ndarray, options: ParticleOptions
 ) -> np.ndarray:
     """Increment [2,h,w] of the flow from one linearisation of the pictures."""
     moved = warped(after, flow)

@@ -1,0 +1,34 @@
+"""Card of the tracker that comes with tapkit."""
+
+from pathlib import Path
+
+from tapkit.types import ModelCard
+
+_FILE = "strand.safetensors"
+_BUILT_IN = (Path(__file__).with_name(_FILE)).is_file()
+
+STRAND = ModelCard(
+    id="strand",
+    name="strand",
+    paper="tapkit's own, no paper (docs/models/strand.md); nearest to C. Doersch et al., TAPIR: Tracking Any Point "
+    "with per-frame Initialization and temporal Refinement, ICCV 2023, and S. Cho et al., LocoTrack, ECCV 2024",
+    paper_url="docs/models/strand.md",
+    code_licence="Apache-2.0 (ours)",
+    weights_licence="Apache-2.0",
+    commercial=True,
+    factory="tapkit.models.strand.tracker:build",
+    options="tapkit.models.strand.tracker:StrandOptions",
+    weights_file=_FILE,
+    weights_built_in=_BUILT_IN,
+    streaming="causal",
+    latency=0,
+    uses_past=False,
+    input_size=(256, 256),  # of training; `Strand.frame_size` says what it works at
+    visible_rule="visible*confidence",
+    visible_threshold=0.25,
+    confidence_radius=8.0,
+    notes="trained on synthetic clips and pseudo-labels of free videos; its card is beside it, strand.json"
+    if _BUILT_IN
+    else "this installation has none yet: make them with `tapkit train`, see docs/training.md, and give --weights",
+)
+CARDS = (STRAND,)

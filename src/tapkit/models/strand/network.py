@@ -1,0 +1,548 @@
+"""The network of strand: a light encoder, global matching, local 4D correlation, a recurrent state for each point.
+
+Ours; what it is made of comes from published work, each named where it is used. Per frame:
+
+1. `Encoder`: one map at stride 4 and two at strides 8 and 16, channel vectors of length 1.
+2. `Network.match`: the point's features against every cell of the maps, and a soft-argmax around the best cell
+   (per-frame initialisation: Doersch et al., TAPIR, ICCV 2023, section 3.1). That is how lost points come back.
+3. `Look` from two candidates, where motion says the point is and where matching says it is: products of patches of
+   features with neighbourhoods on all three maps (local 4D correlation: Cho et al., LocoTrack, ECCV 2024, section 3.2),
+   once with the patch seen at the query and once with a memory of how the point looked lately.
+4. The better candidate wins (re-ranking: Aydemir et al., Track-On2, 2025), is looked at once more, and a gated
+   recurrent unit takes in what was seen (Cho et al., EMNLP 2014). Visibility, confidence, how much of the present
+   look goes into the memory, and how much momentum the point has are read from that.
+
+Points are independent. Rows: M = B*N points, frame after frame of the batch. Positions are pixels of the frames given
+to the network, corner origin; cell (i, j) of a map of stride s is centred at (s (i + 0.5), s (j + 0.5)).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tapkit.errors import ShapeError
+from tapkit.nn.alignment import align
+from tapkit.nn.packed import Activation, Conv2d, Linear, activate
+from tapkit.nn.sampling import blend, integer_patch
+
+STRIDES = (4, 8, 16)
+"""Pixels per cell of the three maps."""
+REACH = 16.0
+"""Pixels: how far a point may have gone from where it is expected, before anything is learned about it."""
+EPS = 1e-5
+"""Of batch norm."""
+
+
+@dataclass(frozen=True)
+class StrandConfig:
+    """What fixes the shapes of all tensors."""
+
+    widths: tuple[int, int, int, int] = (32, 64, 128, 128)
+    """Channels inside the encoder at strides 2, 4, 8 and 16."""
+    blocks: tuple[int, int, int] = (2, 2, 5)
+    """Residual blocks at strides 4, 8 and 16."""
+    features: tuple[int, int, int] = (64, 128, 128)
+    """Channels of the maps."""
+    patches: tuple[int, int, int] = (2, 1, 1)
+    """A template is a (2p+1) x (2p+1) patch of cells around the point, for each map."""
+    radius: int = 3
+    """It is looked for at (2r+1) x (2r+1) cells."""
+    hidden: int = 192
+    """Size of a point's recurrent state."""
+    mixed: int = 256
+    """Width of the layer that takes in the correlations."""
+
+    @property
+    def volume(self) -> int:
+        """How many products one look yields: two templates on three maps."""
+        cells = (2 * self.radius + 1) ** 2
+        return sum(2 * (2 * p + 1) ** 2 * cells for p in self.patches)
+
+
+class Maps(NamedTuple):
+    """Features of B frames at the three strides, each [B,h,w,C] contiguous, |vector| = 1."""
+
+    fine: Tensor
+    coarse: Tensor
+    wide: Tensor
+
+
+class Points(NamedTuple):
+    """State of M points; float32. A patch [M,K,C] is of K cells, x being the slow index."""
+
+    query: tuple[Tensor, ...]
+    """Patch of each map around the query."""
+    memory: tuple[Tensor, ...]
+    """The same of what the point looked like lately."""
+    hidden: Tensor
+    """[M,hidden]."""
+    xy: Tensor
+    """[M,2] position on the frame before."""
+    motion: Tensor
+    """[M,2] by how much it is expected to move on, unseen, pixels."""
+    seen: Tensor
+    """[M] P(visible) on the frame before."""
+
+
+class Step(NamedTuple):
+    """What is found on one frame, M points, K candidates."""
+
+    xy: Tensor
+    """[M,2] float32."""
+    visible: Tensor
+    """[M] logit."""
+    confidence: Tensor
+    """[M] logit of P(error < radius)."""
+    candidates: Tensor
+    """[M,K,2] where the candidates were before they were looked at."""
+    refined: Tensor
+    """[M,K,2] and after."""
+    scores: Tensor
+    """[M,K] logit of each candidate being right."""
+    cost: Tensor
+    """[M,h*w] logits of global matching, cells of the fine map row by row."""
+    around: Tensor
+    """[M,(2r+1)^2] logits of the last look on the fine map, x being the slow index."""
+    looked: Tensor
+    """[M,2] the centre of `around`."""
+
+
+class Norm(nn.Module):
+    """Batch norm (Ioffe and Szegedy, ICML 2015) without torch's counter of batches, so that all its state is floats."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,C,h,w] to the same; by the statistics of the batch in training, else by the running ones."""
+        result: Tensor = F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, 0.1, EPS
+        )
+        return result
+
+
+class ConvNorm(nn.Module):
+    """A convolution and batch norm over it, which `fold` makes one convolution for inference."""
+
+    def __init__(self, before: int, after: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = Conv2d(before, after, 3, stride, 1, bias=False)
+        self.norm: Norm | None = Norm(after)
+
+    def forward(self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None) -> Tensor:
+        """activation(norm(conv(x))) + residual, [B,C,h,w] -> [B,C',h',w']."""
+        if self.norm is None:
+            folded: Tensor = self.conv(x, activation, residual)
+            return folded
+        y: Tensor = activate(self.norm(self.conv(x)), activation)
+        return y if residual is None else y + residual
+
+    def fold(self) -> None:
+        """Put the norm's running statistics into the convolution. No training from here on."""
+        if self.norm is None:
+            return
+        norm = self.norm
+        with torch.no_grad():
+            scale = norm.weight / torch.sqrt(norm.running_var + EPS)
+            self.conv.weight.mul_(scale[:, None, None, None])
+            self.conv.bias = nn.Parameter(norm.bias - norm.running_mean * scale)
+        self.norm = None
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions around a shortcut (He et al., CVPR 2016)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first, self.second = ConvNorm(channels, channels), ConvNorm(channels, channels)
+        assert self.second.norm is not None
+        nn.init.constant_(self.second.norm.weight, 0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,C,h,w] to the same."""
+        result: Tensor = F.relu(self.second(self.first(x, "relu"), residual=x))
+        return result
+
+
+class Down(nn.Module):
+    """Half the size, other channels, then residual blocks."""
+
+    def __init__(self, before: int, after: int, blocks: int) -> None:
+        super().__init__()
+        self.enter = ConvNorm(before, after, 2)
+        self.blocks = nn.Sequential(*(Block(after) for _ in range(blocks)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,C,h,w] -> [B,C',h/2,w/2]."""
+        result: Tensor = self.blocks(self.enter(x, "relu"))
+        return result
+
+
+class Encoder(nn.Module):
+    """Frames [B,3,H,W] in [-1,1], H and W multiples of 16 -> `Maps`."""
+
+    def __init__(self, config: StrandConfig) -> None:
+        super().__init__()
+        half, quarter, eighth, last = config.widths
+        fine, coarse, wide = config.features
+        # The frame enters at stride 2 with four pixels in the channels: a large image with three channels is slow.
+        self.enter = ConvNorm(12, half)
+        self.quarter = Down(half, quarter, config.blocks[0])
+        self.eighth = Down(quarter, eighth, config.blocks[1])
+        self.last = Down(eighth, last, config.blocks[2])
+        # Top-down, so that a cell of the fine map knows what it is part of (Lin et al., Feature Pyramids, CVPR 2017).
+        self.last_to_eighth, self.eighth_to_quarter = Conv2d(last, eighth, 1), Conv2d(eighth, quarter, 1)
+        self.to_fine, self.to_coarse = ConvNorm(quarter, fine), ConvNorm(eighth, coarse)
+        self.to_wide = ConvNorm(last, wide)
+
+    def forward(self, frames: Tensor) -> Maps:
+        """See the class."""
+        x = F.pixel_unshuffle(frames, 2).contiguous(memory_format=torch.channels_last)
+        quarter = self.quarter(self.enter(x, "relu"))
+        eighth = self.eighth(quarter)
+        last = self.last(eighth)
+        eighth = eighth + _twice(self.last_to_eighth(last))
+        quarter = quarter + _twice(self.eighth_to_quarter(eighth))
+        maps = self.to_fine(quarter), self.to_coarse(eighth), self.to_wide(last)
+        return Maps(*(F.normalize(m.permute(0, 2, 3, 1).float(), dim=-1).to(m.dtype).contiguous() for m in maps))
+
+
+def around_best(cost: Tensor, width: int) -> Tensor:
+    """The best cell of cost maps [M,h*w], and the mean of the 3x3 around it by their softmax: cells + 0.5, [M,2]."""
+    height = cost.shape[1] // width
+    best = cost.argmax(-1)
+    steps = torch.arange(-1, 2, device=cost.device)
+    x = (best % width)[:, None] + steps.repeat(3)
+    y = (best // width)[:, None] + steps.repeat_interleave(3)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    values = cost.gather(1, y.clamp(0, height - 1) * width + x.clamp(0, width - 1))
+    weights = values.masked_fill(~inside, float("-inf")).softmax(-1)
+    return torch.stack([(weights * x).sum(-1), (weights * y).sum(-1)], -1) + 0.5
+
+
+def _twice(x: Tensor) -> Tensor:
+    """[B,C,h,w] at twice the size."""
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def follow(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the pixels around points went, from the `grey_pyramid`s of two frames: `step`'s last arguments.
+
+    xy [M,2] -> positions [M,2], and [M,2] how sure that is: the patches' correlation, and exp(-d) where the way back
+    misses by d pixels (Kalal et al., Forward-Backward Error, ICPR 2010). The way back begins where it should end.
+    """
+    start = xy.view(len(before[0]), -1, 2)
+    moved, similarity = align(before, after, start)
+    back, _ = align(after, before, moved, start - moved, levels=1)
+    missed = torch.exp(-(back - start).square().sum(-1).sqrt())
+    return moved.flatten(0, 1), torch.stack([similarity, missed], -1).flatten(0, 1)
+
+
+def _size(maps: Maps, points: Points) -> Tensor:
+    """(width, height) in pixels of the frames that the maps are of, [2]."""
+    return points.xy.new_tensor([maps.fine.shape[2] * STRIDES[0], maps.fine.shape[1] * STRIDES[0]])
+
+
+def to_cells(xy: Tensor, stride: int) -> Tensor:
+    """Pixels, corner origin -> cells of a map, whose centres are whole numbers."""
+    return xy / stride - 0.5
+
+
+def cut(maps: Maps, owner: Tensor, xy: Tensor, patches: tuple[int, ...]) -> tuple[Tensor, ...]:
+    """Patches of all maps around xy [M,2] on frames owner [M] -> float32 [M,K,C] each, x slow."""
+    result = []
+    for level, stride, radius in zip(maps, STRIDES, patches, strict=True):
+        cells, fraction = integer_patch(level, owner, to_cells(xy, stride), radius)
+        result.append(blend(cells.float(), fraction).flatten(1, 2))
+    return tuple(result)
+
+
+def correlate(level: Tensor, templates: Tensor, owner: Tensor, cells: Tensor, radius: int) -> Tensor:
+    """Products of templates [M,P,C] with the cells around positions [M,K,2] -> float32 [M*K,P,(2r+1)^2], x slow.
+
+    The products are taken with whole cells and blended afterwards (guides/performance.md section 7, item 4), in the
+    dtype of the map: with bfloat16 they are off by 0.002 at most, which moves no maximum by more than a few hundredths
+    of a cell, and are three to ten times as fast as products of converted features.
+    """
+    rows, count = cells.shape[:2]
+    patch, fraction = integer_patch(level, owner.repeat_interleave(count), cells.flatten(0, 1), radius)
+    side = 2 * radius + 2
+    with torch.autocast(level.device.type, enabled=False):
+        patch = patch.view(rows, count * side * side, patch.shape[-1])
+        products = torch.matmul(patch, templates.to(patch.dtype).transpose(1, 2)).float()
+    products = products.view(rows * count, side, side, products.shape[-1])
+    return blend(products, fraction).flatten(1, 2).transpose(1, 2)
+
+
+class Look(nn.Module):
+    """What is seen around a position, as a token, and where the point is according to it."""
+
+    offsets: Tensor
+
+    def __init__(self, config: StrandConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.sharpness = nn.Parameter(torch.full((3,), 2.5))
+        # Which stage this is, how far the look is from where the point was expected, how good it looks there on each
+        # map, and what `follow` says of the pixels that led there.
+        self.enter = Linear(config.volume + config.hidden + 1 + 2 + 3 + 2, config.mixed)
+        self.mix = Linear(config.mixed, config.hidden)
+        self.shares = Linear(config.hidden, 3)
+        self.gain = Linear(config.hidden, 1)
+        # What pixels say is better than what features say at first; the other way round where features led here.
+        # Rows: first and last look; columns: from where the pixels went, from elsewhere.
+        self.trust = nn.Parameter(torch.tensor([[-4.0, 1.0], [-4.0, -1.0]]))
+        self.shift = Linear(config.hidden, 2)
+        nn.init.zeros_(self.shift.weight)
+        nn.init.zeros_(self.shift.bias)
+        steps = torch.arange(-config.radius, config.radius + 1, dtype=torch.float32)
+        self.register_buffer("offsets", torch.cartesian_prod(steps, steps), persistent=False)
+
+    def forward(
+        self,
+        maps: Maps,
+        templates: tuple[Tensor, ...],
+        hidden: Tensor,
+        owner: Tensor,
+        xy: Tensor,
+        away: Tensor,
+        similarity: Tensor,
+        elsewhere: Tensor,
+        stage: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Look around xy [M,K,2], which is `away` [M,K,2] pixels from where the point was expected.
+
+        `similarity` [M,K,2]: how sure it is that the pixels there are those of the frame before (0: not known),
+        `elsewhere` int64 [M,K]: 0 where the look begins where the pixels went, 1 where it does not.
+        `templates` [M,P,C] for each map are the patches of the query and of the memory, `hidden` [M,hidden] the state,
+        `owner` [M] the frame of each row, `stage` 0 for candidates and 1 for the last look.
+        Returns tokens [M*K,hidden], corrected positions [M*K,2] and the logits on the fine map [M*K,(2r+1)^2].
+        """
+        volumes, shifts, best, logits = [], [], [], []
+        dtype = self.enter.weight.dtype
+        for number, (level, stride) in enumerate(zip(maps, STRIDES, strict=True)):
+            volume = correlate(level, templates[number], owner, to_cells(xy, stride), self.config.radius)
+            count = volume.shape[1] // 2
+            centre = (volume[:, count // 2] + volume[:, count + count // 2]) / 2
+            logits.append(centre * self.sharpness[number].float().exp())
+            shifts.append((logits[-1].softmax(-1)[..., None] * self.offsets).sum(1) * stride)
+            best.append(centre.amax(-1))
+            volumes.append(volume.to(dtype).flatten(1))
+        places = xy.flatten(0, 1)
+        stage_mark = places.new_full((len(places), 1), float(stage))
+        known = [hidden.repeat_interleave(xy.shape[1], 0), stage_mark, torch.tanh(away.flatten(0, 1) / 16)]
+        rest = torch.cat([*known, torch.stack(best, 1), similarity.flatten(0, 1)], 1)
+        seen = torch.cat([*volumes, rest.to(dtype)], 1)
+        token = self.mix(self.enter(seen, "gelu"), "gelu")
+        shares = self.shares(token).float().softmax(-1)
+        correction = (torch.stack(shifts, 1) * shares[..., None]).sum(1) + STRIDES[0] * self.shift(token).float()
+        # As in a Kalman filter, a measurement moves an expectation by a share of their difference.
+        trust = self.trust[stage][elsewhere.flatten()]
+        correction = correction * torch.sigmoid(self.gain(token).float() + trust[:, None])
+        return token.float(), places + correction, logits[0]
+
+
+class Recurrent(nn.Module):
+    """A gated recurrent unit, of layers that can be packed."""
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.of_input, self.of_state = Linear(inputs, 3 * hidden), Linear(hidden, 3 * hidden)
+
+    def forward(self, x: Tensor, state: Tensor) -> Tensor:
+        """x [M,inputs], state [M,hidden] -> the next state, float32."""
+        dtype = self.of_input.weight.dtype
+        reset, update, new = self.of_input(x.to(dtype)).float().chunk(3, -1)
+        reset_state, update_state, new_state = self.of_state(state.to(dtype)).float().chunk(3, -1)
+        keep = torch.sigmoid(update + update_state)
+        fresh = torch.tanh(new + torch.sigmoid(reset + reset_state) * new_state)
+        return torch.lerp(fresh, state, keep)
+
+
+class Network(nn.Module):
+    """See the module."""
+
+    def __init__(self, config: StrandConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or StrandConfig()
+        self.encoder = Encoder(config)
+        self.temperature = nn.Parameter(torch.full((3,), 2.5))
+        self.start = Linear(config.features[1], config.hidden)
+        self.belief = Linear(config.hidden, 5)
+        nn.init.zeros_(self.belief.weight)
+        nn.init.zeros_(self.belief.bias)
+        self.look = Look(config)
+        self.prefer = nn.Parameter(torch.ones(()))
+        """Added to the score of where the pixels went: a jump elsewhere must be worth it."""
+        self.score = nn.Sequential(Linear(2 * config.hidden + 3, 64), nn.ReLU(), Linear(64, 1))
+        self.recurrent = Recurrent(config.hidden + 3, config.hidden)
+        self.read = Linear(2 * config.hidden, 128)
+        self.answer = Linear(128, 4)
+        with torch.no_grad():
+            self.answer.bias[2] = 4.0  # a memory that is hardly ever renewed is never learned to be of use
+
+    def fold(self) -> None:
+        """Make the encoder's norms part of its convolutions, for inference."""
+        for module in self.modules():
+            if isinstance(module, ConvNorm):
+                module.fold()
+
+    def encode(self, frames: Tensor) -> Maps:
+        """Frames uint8 [B,3,H,W], sides multiples of 16 -> maps in the dtype of the weights (or of autocast)."""
+        if frames.ndim != 4 or frames.shape[1] != 3 or frames.shape[2] % 16 or frames.shape[3] % 16:
+            raise ShapeError(f"strand needs frames [B,3,H,W] with sides that 16 divides, got {list(frames.shape)}")
+        maps: Maps = self.encoder(frames.to(self.encoder.last_to_eighth.weight.dtype) / 127.5 - 1)
+        return maps
+
+    def begin(self, maps: Maps, owner: Tensor, xy: Tensor) -> Points:
+        """Points that are asked for at xy float32 [M,2] on frames `owner` int64 [M]."""
+        templates = cut(maps, owner, xy, self.config.patches)
+        centre = templates[1][:, templates[1].shape[1] // 2]
+        hidden = torch.tanh(self.start(centre.to(self.start.weight.dtype)).float())
+        xy = xy.float()
+        return Points(templates, templates, hidden, xy, torch.zeros_like(xy), torch.ones_like(xy[:, 0]))
+
+    def match(self, maps: Maps, points: Points, expected: Tensor) -> tuple[Tensor, Tensor]:
+        """Global matching: logits [M,h*w] on the fine map, and the position [M,2] of the best place.
+
+        Each map's products with the point's feature, brought to the fine map's size, times that map's temperature, and
+        the logarithm of how likely the point went there from where it is `expected` [M,2]. How much of the feature is
+        the memory's, and how far the point may have gone, is read from its state: a point that was just seen is
+        looked for nearby, one that is lost anywhere.
+        """
+        batch, height, width, _ = maps.fine.shape
+        count = len(points.xy) // batch
+        belief = self.belief(points.hidden.to(self.belief.weight.dtype)).float()
+        total = self._prior(expected, belief[:, 3:], (height, width)).view(batch, count, height, width)
+        shares = torch.sigmoid(belief[:, :3])[:, :, None]
+        for number, (level, query, memory) in enumerate(zip(maps, points.query, points.memory, strict=True)):
+            middle = query.shape[1] // 2
+            feature = torch.lerp(query[:, middle], memory[:, middle], shares[:, number]).view(batch, count, -1)
+            feature = feature * self.temperature[number].float().exp()
+            with torch.autocast(level.device.type, enabled=False):
+                cost = torch.matmul(feature.to(level.dtype), level.flatten(1, 2).transpose(1, 2)).float()
+            cost = cost.view(batch, count, *level.shape[1:3])
+            if number:
+                cost = F.interpolate(cost, size=(height, width), mode="bilinear", align_corners=False)
+            total = total + cost
+        cost = total.flatten(0, 1).flatten(1)
+        return cost, around_best(cost, width) * STRIDES[0]
+
+    def _prior(self, expected: Tensor, belief: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Log of how likely each cell is [M,h,w], up to a constant: Student's t, which has long tails."""
+        scale, power = REACH * torch.exp(belief[:, 0].clamp(-4, 4)), F.softplus(belief[:, 1] + 0.5)
+        squares = []
+        for axis, length in ((1, shape[0]), (0, shape[1])):
+            centres = (torch.arange(length, device=expected.device) + 0.5) * STRIDES[0]
+            squares.append(((centres - expected[:, axis, None]) / scale[:, None]).square())
+        return -power[:, None, None] * torch.log1p(squares[0][:, :, None] + squares[1][:, None])
+
+    def step(self, maps: Maps, points: Points, moved: Tensor, similarity: Tensor) -> tuple[Points, Step]:
+        """One frame for points that began before it: `expect`, `match`, `update`.
+
+        moved [M,2] and similarity [M,2] are what `follow` found: where the pixels around each point went.
+        """
+        expected, similarity = self.expect(maps, points, moved, similarity)
+        cost, found = self.match(maps, points, expected)
+        return self.update(maps, points, expected, similarity, cost, found)
+
+    def expect(self, maps: Maps, points: Points, moved: Tensor, similarity: Tensor) -> tuple[Tensor, Tensor]:
+        """Where points are expected [M,2]: with the pixels if they were seen, else by their own motion.
+
+        The second answer [M,2] is how sure that is; 0 for points that were hidden.
+        """
+        size = _size(maps, points)
+        # What hides a point moves otherwise than the point.
+        visible = points.seen > 0.5
+        expected = torch.where(visible[:, None], moved, points.xy + points.motion)
+        expected = torch.minimum(expected.clamp(min=-32), size + 32)
+        return expected, torch.where(visible[:, None], similarity, torch.zeros_like(similarity))
+
+    def update(
+        self, maps: Maps, points: Points, expected: Tensor, similarity: Tensor, cost: Tensor, found: Tensor
+    ) -> tuple[Points, Step]:
+        """Look where points are `expected` [M,2] and where matching `found` [M,2] them, and take in what was seen.
+
+        `similarity` [M,2] belongs to `expected`, `cost` [M,h*w] is handed on. Coordinates pass no gradient from stage
+        to stage.
+        """
+        batch, count = len(maps.fine), len(points.xy)
+        size = _size(maps, points)
+        owner = torch.arange(batch, device=points.xy.device).repeat_interleave(count // batch)
+        similarity = torch.stack([similarity, torch.zeros_like(similarity)], 1)
+        both = zip(points.query, points.memory, maps, strict=True)
+        templates = tuple(torch.cat([query, memory], 1).to(level.dtype) for query, memory, level in both)
+        candidates = torch.stack([expected, found.detach()], 1)
+        refined, scores = self._compare(maps, templates, points.hidden, owner, candidates, similarity)
+        choice = scores.argmax(-1)
+        chosen = refined[torch.arange(count, device=choice.device), choice].detach()
+        away = (chosen - expected)[:, None]
+        similarity = similarity[torch.arange(count, device=choice.device), choice][:, None]
+        token, xy, around = self.look(
+            maps, templates, points.hidden, owner, chosen[:, None], away, similarity, choice[:, None], 1
+        )
+        moved = torch.tanh((xy.detach() - expected) / 8)
+        best = scores.detach().amax(-1, keepdim=True)
+        hidden = self.recurrent(torch.cat([token, moved, torch.tanh(best / 4)], -1), points.hidden)
+        answer = self.answer(self.read(torch.cat([hidden, token], -1).to(self.read.weight.dtype), "gelu")).float()
+        visible, confidence, rate, momentum = answer.unbind(-1)
+        here = xy.detach()
+        after = Points(
+            points.query,
+            self._remember(points.memory, maps, owner, here, visible, confidence, rate),
+            hidden,
+            # Not further from the frame than a look reaches: a lost point must be able to come back.
+            torch.minimum(here.clamp(min=-32), size + 32),
+            # Nor is a jump to where a lost point was found again a motion that would go on.
+            (here - points.xy).clamp(-24, 24) * (torch.sigmoid(momentum) * torch.sigmoid(visible.detach()))[:, None],
+            torch.sigmoid(visible.detach()),
+        )
+        step = Step(xy, visible, confidence, candidates, refined, scores, cost, around, chosen)
+        return after, step
+
+    def _compare(
+        self,
+        maps: Maps,
+        templates: tuple[Tensor, ...],
+        hidden: Tensor,
+        owner: Tensor,
+        candidates: Tensor,
+        similarity: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """A look from each of candidates [M,K,2] (the first is the expected one): refined [M,K,2], scores [M,K]."""
+        count = candidates.shape[1]
+        away = candidates - candidates[:, :1]
+        elsewhere = torch.arange(count, device=hidden.device).clamp(max=1).expand(len(candidates), -1)
+        token, refined, _ = self.look(maps, templates, hidden, owner, candidates, away, similarity, elsewhere, 0)
+        first = 1 - elsewhere.reshape(-1, 1)
+        seen = torch.cat([token, hidden.repeat_interleave(count, 0), first.float(), similarity.flatten(0, 1)], -1)
+        scores: Tensor = self.score(seen.to(self.look.mix.weight.dtype)).float()
+        scores = scores.view(-1, count) + self.prefer * (1 - elsewhere)
+        return refined.unflatten(0, (-1, count)), scores
+
+    def _remember(
+        self,
+        memory: tuple[Tensor, ...],
+        maps: Maps,
+        owner: Tensor,
+        xy: Tensor,
+        visible: Tensor,
+        confidence: Tensor,
+        rate: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """The memory after a look at xy: taken over the faster the surer the answer is, at a learned rate."""
+        sure = torch.sigmoid(visible.detach()) * torch.sigmoid(confidence.detach())
+        share = (sure * torch.sigmoid(rate))[:, None, None]
+        seen = cut(maps, owner, xy, self.config.patches)
+        return tuple(torch.lerp(old, new, share) for old, new in zip(memory, seen, strict=True))

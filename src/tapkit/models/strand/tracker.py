@@ -1,0 +1,156 @@
+"""strand: the tracker that comes with tapkit. Ours: architecture, data, training and weights are Apache-2.0.
+
+Causal, without delay, constant memory; points are independent and may be added on any frame. The network and where its
+parts come from: `network`. How it was trained and what each choice brought: docs/models/strand.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tapkit.errors import ShapeError, UsageError
+from tapkit.models.base import Prediction, Size
+from tapkit.models.options import MEASURED, NetworkOptions, Precision
+from tapkit.models.strand.card import STRAND
+from tapkit.models.strand.network import Network, Points, StrandConfig, follow
+from tapkit.models.torch_model import TorchModel
+from tapkit.nn.alignment import grey_pyramid
+from tapkit.weights import match
+
+
+class StrandState(NamedTuple):
+    """State of N points between frames: `network.Points` as plain tensors, maps in the order of its strides,
+    and the `grey_pyramid` of the frame before, from which pixels are followed."""
+
+    query: tuple[Tensor, ...]
+    memory: tuple[Tensor, ...]
+    hidden: Tensor
+    xy: Tensor
+    motion: Tensor
+    seen: Tensor
+    grey: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class StrandOptions(NetworkOptions):
+    """What a user can choose."""
+
+    precision: Precision = MEASURED
+    """Of features and layers: "auto" (bfloat16 where the processor multiplies in it), "float32" or "bfloat16".
+    Coordinates are float32 always."""
+    resolution: int = 512
+    """Frames with more pixels than a square of this side are shrunk to about as many."""
+
+    def check(self) -> None:
+        """See `Options.check`."""
+        if self.resolution < 64:
+            raise UsageError(f"resolution must be at least 64, got {self.resolution}")
+
+
+class Strand(TorchModel):
+    """The network as a `CausalModel`."""
+
+    network: Network
+    chosen: StrandOptions
+
+    @property
+    def device(self) -> torch.device:
+        """See `Model.device`."""
+        return self.network.temperature.device
+
+    def _cast(self, dtype: torch.dtype) -> None:
+        self.network.to(dtype)
+        self.network.look.offsets = self.network.look.offsets.float()
+
+    def frame_size(self, size: Size) -> Size | None:
+        """See `Model.frame_size`: as many pixels as a square of side `resolution`, no more than there are, in the shape
+        of the video (squeezed into a square, a wide one is tracked clearly worse), sides multiples of 16."""
+        height, width = size
+        scale = min(self.chosen.resolution / (height * width) ** 0.5, 1.0)
+        return max(round(height * scale / 16), 4) * 16, max(round(width * scale / 16), 4) * 16
+
+    def start(self, size: Size) -> StrandState:
+        """See `CausalModel.start`."""
+        config = self.network.config
+
+        def empty(*shape: int) -> Tensor:
+            return torch.zeros(0, *shape, device=self.device)
+
+        patches = tuple(empty((2 * p + 1) ** 2, c) for p, c in zip(config.patches, config.features, strict=True))
+        grey = grey_pyramid(torch.zeros(1, 3, *size, device=self.device))
+        return StrandState(patches, patches, empty(config.hidden), empty(2), empty(2), empty(), grey)
+
+    @torch.inference_mode()
+    def step(self, state: StrandState, frame: Tensor, new_xy: Tensor) -> tuple[StrandState, Prediction]:
+        """See `CausalModel.step`. On its own frame a new point is answered with its query, visible for certain."""
+        if frame.ndim != 3:
+            raise ShapeError(f"a frame must be [3,h,w], got {list(frame.shape)}")
+        if not len(state.xy) and not len(new_xy):
+            nothing = torch.zeros(0, device=self.device)
+            return state, Prediction(nothing.reshape(0, 2), nothing, nothing)
+        frames = frame[None].to(self.device)
+        maps, grey = self.network.encode(frames), grey_pyramid(frames)
+        points, xy, visible, confidence = Points(*state[:-1]), state.xy, state.xy[:, 0], state.xy[:, 0]
+        if len(state.xy):
+            points, found = self.network.step(maps, points, *follow(state.grey, grey, state.xy))
+            xy, visible, confidence = found.xy, torch.sigmoid(found.visible), torch.sigmoid(found.confidence)
+        if len(new_xy):
+            # A copy: what is asked from outside may have been made outside inference mode, or be changed later.
+            new_xy = new_xy.to(self.device, torch.float32, copy=True)
+            owner = torch.zeros(len(new_xy), dtype=torch.long, device=self.device)
+            points = join(points, self.network.begin(maps, owner, new_xy))
+            certain = new_xy.new_ones(len(new_xy))
+            xy = torch.cat([xy, new_xy])
+            visible, confidence = torch.cat([visible, certain]), torch.cat([confidence, certain])
+        return StrandState(*points, grey), Prediction(xy, visible, confidence)
+
+    def select(self, state: StrandState, rows: Tensor) -> StrandState:
+        """See `CausalModel.select`."""
+        return StrandState(
+            tuple(x[rows] for x in state.query),
+            tuple(x[rows] for x in state.memory),
+            state.hidden[rows],
+            state.xy[rows],
+            state.motion[rows],
+            state.seen[rows],
+            state.grey,
+        )
+
+    def point_bytes(self, size: Size) -> int:
+        """See `CausalModel.point_bytes`: both states, the cells of a look on the widest map, and its correlations."""
+        config = self.network.config
+        patches = sum((2 * p + 1) ** 2 * c for p, c in zip(config.patches, config.features, strict=True))
+        cells = (2 * config.radius + 2) ** 2 * max(config.features)
+        height, width = self.frame_size(size) or size
+        matching = 4 * (height // 4) * (width // 4)
+        return 4 * (2 * 2 * patches + cells + 4 * config.volume + matching + 4 * config.mixed)
+
+
+def join(first: Points, second: Points) -> Points:
+    """The rows of both."""
+    return Points(
+        tuple(torch.cat(pair) for pair in zip(first.query, second.query, strict=True)),
+        tuple(torch.cat(pair) for pair in zip(first.memory, second.memory, strict=True)),
+        torch.cat([first.hidden, second.hidden]),
+        torch.cat([first.xy, second.xy]),
+        torch.cat([first.motion, second.motion]),
+        torch.cat([first.seen, second.seen]),
+    )
+
+
+def build(weights: Mapping[str, Tensor] | None = None, **options: Any) -> Strand:
+    """strand with these weights (None: untrained, with fixed pseudo-random ones). Options: `StrandOptions`."""
+    chosen = StrandOptions.of(STRAND.id, options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Network(StrandConfig())
+    if weights is not None:
+        found = match(weights, network.state_dict(), "strand")
+        network.load_state_dict({name: tensor.float() for name, tensor in found.items()})
+    network.fold()
+    return Strand(network, STRAND, chosen)

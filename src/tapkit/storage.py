@@ -1,0 +1,211 @@
+"""Writing files so that none is ever half there: write beside the target, then put it in place in one step.
+
+    with storage.atomic("clip.npz") as part:      # one file or folder, replaced as a whole
+        part.write_bytes(data)
+    with storage.staged("shot.jsx") as target:    # a file and what is written beside it
+        target.write_text(script)
+
+Whatever goes wrong within the block (an error, Ctrl-C, a full disk), what stood at the target before stays as it was
+and nothing is left beside it. Everything in tapkit that writes results goes through here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tapkit.errors import StorageError
+
+PARTIAL = ".partial"
+"""Ending of what is not complete yet. It hides the real ending, so that no search for `*.mp4` finds half a video."""
+
+
+class Replacement:
+    """What is going to stand at `path`: to be written to `partial`, then `commit` or `discard`.
+
+    For writers whose work spans several calls; a single block is better served by `atomic`. Methods raise `OSError`.
+    """
+
+    def __init__(self, path: str | Path, sync: bool = False) -> None:
+        """`sync`: also survive a power cut, see `atomic`."""
+        self.path, self.sync = Path(path), sync
+        self.partial = self.path if _is_device(self.path) else _unused(self.path)
+
+    def commit(self) -> None:
+        """Put what was written in place of what stands at `path`."""
+        if self.partial == self.path:
+            return
+        if self.sync:
+            _flush(self.partial)
+        _move(self.partial, self.path)
+        if self.sync:
+            _flush_entry(self.path.parent)
+
+    def discard(self) -> None:
+        """Remove what was written; nothing happens if there is nothing (any more)."""
+        if self.partial != self.path:
+            _remove(self.partial)
+
+
+@contextmanager
+def atomic(path: str | Path, sync: bool = False, parents: bool = True) -> Iterator[Path]:
+    """A place beside `path` for one file or folder, which replaces what stands at `path` when the block is left.
+
+    Args:
+        path: what is to be written. A device or a pipe cannot be replaced: the block then writes to it directly.
+        sync: flush to the disk before the old file goes, so that even a power cut leaves one of the two whole. It
+            costs milliseconds, on slow disks seconds. Without it the same holds for a program that dies at any
+            moment, which is enough for whatever can be computed again.
+        parents: make the folder that `path` lies in, if need be.
+
+    Yields:
+        A path that does not exist yet, in the same folder, whose name ends in ".partial": formats must not be
+        guessed from it.
+
+    Raises `StorageError` for every `OSError` within the block; other errors go on up as they are.
+    """
+    path = Path(path)
+    with _told(path):
+        if parents:
+            _make_folder(path.parent)
+        replacement = Replacement(path, sync)
+        try:
+            yield replacement.partial
+            replacement.commit()
+        finally:
+            replacement.discard()
+
+
+@contextmanager
+def staged(path: str | Path) -> Iterator[Path]:
+    """A place under the final name, in a folder of its own, for a writer that writes several files.
+
+    Everything in that folder is moved beside `path` when the block is left, file by file: in a folder that exists,
+    files of other names stay. Each file is complete or absent; the set of them is not one step. Raises as `atomic`.
+    """
+    path = Path(path)
+    with _told(path):
+        _make_folder(path.parent)
+        if _is_device(path):
+            yield path
+            return
+        folder = Path(tempfile.mkdtemp(prefix=".tapkit-", suffix=PARTIAL, dir=path.parent))
+        try:
+            yield folder / path.name
+            for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+                target = path.parent / file.relative_to(folder)
+                _make_folder(target.parent)
+                os.replace(file, target)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_folder(path: str | Path) -> Path:
+    """Make a folder and those it lies in, unless it is there; returns it. Raises `StorageError`."""
+    path = Path(path)
+    with _told(path):
+        _make_folder(path)
+    return path
+
+
+def write_text(path: str | Path, text: str, sync: bool = False) -> Path:
+    """Write a whole text file (UTF-8) or nothing; returns the path. Raises `StorageError`."""
+    path = Path(path)
+    with atomic(path, sync) as part:
+        part.write_text(text, encoding="utf-8")
+    return path
+
+
+def reason(error: OSError) -> str:
+    """What the system said, in one line, without file names: libraries wrap it into paragraphs.
+
+    >>> reason(OSError(28, "No space left on device", "/a/b.partial"))
+    'No space left on device'
+    """
+    wrapped = re.search(r"error message = '([^']+)'", str(error))  # HDF5
+    if wrapped:
+        return wrapped[1]
+    text = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
+    return text.split("\n")[0] or type(error).__name__
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Failures of the file system as one sentence about the file that was wanted."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {reason(error)}") from error
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:  # "File exists" would not say what is wrong
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from error
+
+
+def _unused(path: Path) -> Path:
+    """A hidden name beside `path` that nothing else has: two processes may write the same target."""
+    return path.with_name(f".{path.name[:100]}.{os.getpid()}-{os.urandom(4).hex()}{PARTIAL}")
+
+
+def _is_device(path: Path) -> bool:
+    """Whether something stands there that is neither a file nor a folder (/dev/stdout, a named pipe)."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _move(partial: Path, path: Path) -> None:
+    if not path.is_dir() or path.is_symlink():
+        os.replace(partial, path)
+        return
+    # A folder cannot be replaced by renaming over it: the old one steps aside, and comes back if the new one fails.
+    aside = _unused(path)
+    os.rename(path, aside)
+    try:
+        os.rename(partial, path)
+    except OSError:
+        os.rename(aside, path)
+        raise
+    _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _flush(path: Path) -> None:
+    """Everything at `path` onto the disk."""
+    for each in sorted(path.rglob("*")) if path.is_dir() else ():
+        _flush_entry(each)
+    _flush_entry(path)
+
+
+def _flush_entry(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":
+        return  # Windows cannot flush a folder, and keeps its entries in a journal
+    handle = os.open(path, os.O_RDONLY if path.is_dir() or os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot flush a folder
+            raise
+    finally:
+        os.close(handle)

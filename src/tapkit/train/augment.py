@@ -1,0 +1,177 @@
+"""Data augmentation of clips: light, colour, blur, noise, overlays, occluders, affine views.
+
+Warped photographs look the same for ever; real things change as they move, turn and are lit otherwise. Positions and
+visibility stay exact. Frames are float [T,3,S,S] in 0..255; all is drawn from NumPy generators. A clip here is a
+`Batch` without its first axis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tapkit.train.batch import Batch
+
+
+def random_exposure(random: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Gain of each colour, and an offset in grey levels of all."""
+    gain = 1 + 0.12 * random.standard_normal() + 0.04 * random.standard_normal(3)
+    return gain.astype(np.float32), float(8 * random.standard_normal())
+
+
+def augment_clip(clip: Batch, other: Callable[[], Tensor], random: np.random.Generator) -> Batch:
+    """One clip in which points look less and less as at their queries, and are occluded more often.
+
+    `other` gives the frames [T,3,S,S] of another clip, for overlays and occluders.
+    """
+    if random.random() < 0.5:
+        clip = camera_motion(clip, random)
+    if random.random() < 0.4:
+        clip = add_occluder(clip, other(), random)
+    video = clip.video.float()
+    if random.random() < 0.5:
+        video = lighting_drift(video, random)
+    if random.random() < 0.4:
+        video = transparent_overlay(video, other().float(), random)
+    if random.random() < 0.25:
+        video = temporary_defocus(video, random)
+    return clip._replace(video=video.clamp(0, 255).byte())
+
+
+def lighting_drift(video: Tensor, random: np.random.Generator) -> Tensor:
+    """From one exposure to another in the course of the clip."""
+    first, last = random_exposure(random), random_exposure(random)
+    course = torch.linspace(0, 1, len(video))[:, None, None, None]
+    for (gain, level), share in ((first, 1 - course), (last, course)):
+        video = video * (1 + share * (torch.from_numpy(gain)[:, None, None] - 1)) + share * level
+    return video
+
+
+def transparent_overlay(video: Tensor, other: Tensor, random: np.random.Generator) -> Tensor:
+    """Another clip of the same shape shows through in places, as in a reflection."""
+    size = video.shape[-1]
+    mask = torch.from_numpy(random.random((1, 1, 5, 5), np.float32) * np.float32(random.uniform(0.15, 0.6)))
+    return torch.lerp(video, other, F.interpolate(mask, size=(size, size), mode="bicubic").clamp(0, 0.5))
+
+
+def temporary_defocus(video: Tensor, random: np.random.Generator) -> Tensor:
+    """Some successive frames are out of focus."""
+    start, stop = sorted(random.integers(0, len(video) + 1, 2))
+    kernel = int(random.choice([3, 5]))
+    if stop == start:
+        return video
+    blurred = F.avg_pool2d(video[start:stop], kernel, 1, kernel // 2, count_include_pad=False)
+    return torch.cat([video[:start], blurred, video[stop:]])
+
+
+def add_occluder(clip: Batch, other: Tensor, random: np.random.Generator) -> Batch:
+    """A blob or a bar, textured by another clip [T,3,S,S], crosses the clip: points under it are occluded."""
+    video, xy = clip.video, clip.xy
+    frames, size = len(video), video.shape[-1]
+    time = torch.linspace(-1, 1, frames)
+    first, last = (torch.from_numpy(random.uniform(-0.2, 1.2, 2)).float() * size for _ in range(2))
+    centre = (first + last) / 2 + (last - first) / 2 * time[:, None]
+    angle = float(random.uniform(0, math.pi)) + float(random.normal(0, 0.4)) * time
+    across, along = size * random.uniform(0.03, 0.2), size * np.exp(random.uniform(math.log(0.08), 0))
+    bumps = torch.from_numpy(random.normal(0, 0.15, 3)).float()
+
+    def covers(places: Tensor) -> Tensor:
+        """Whether places [T,K,2] lie under it [T,K]."""
+        away = places - centre[:, None]
+        cos, sin = angle.cos()[:, None], angle.sin()[:, None]
+        u, v = (away[..., 0] * cos + away[..., 1] * sin) / along, (away[..., 1] * cos - away[..., 0] * sin) / across
+        direction, reach = torch.atan2(v, u), torch.ones_like(u)
+        for order, bump in enumerate(bumps.tolist()):
+            reach = reach + bump * torch.sin((order + 1) * direction + order)
+        return torch.hypot(u, v) < reach
+
+    ticks = torch.arange(size) + 0.5
+    grid = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).view(1, -1, 2).expand(frames, -1, -1)
+    mask = covers(grid).view(frames, 1, size, size)
+    known = torch.isfinite(xy).all(-1)
+    under = covers(torch.nan_to_num(xy).transpose(0, 1)).transpose(0, 1) & known
+    visible = clip.visible & ~under
+    return clip._replace(video=torch.where(mask, other, video), visible=visible)
+
+
+def photometric_jitter(frame: Tensor, random: np.random.Generator) -> Tensor:
+    """One frame [3,S,S] as from another camera on another day: tone, colour, uneven light, blur, scale, noise."""
+    size = frame.shape[-1]
+    if random.random() < 0.4:  # gamma
+        frame = 255 * (frame / 255).clamp(0, 1).pow(float(np.exp(0.2 * random.standard_normal())))
+    if random.random() < 0.3:  # saturation, of which most stays: within a video it does
+        grey = frame.mean(0, keepdim=True)
+        frame = torch.lerp(grey, frame, float(random.uniform(0.5, 1.4)))
+    if random.random() < 0.4:  # uneven light
+        field = torch.from_numpy(random.standard_normal((1, 1, 4, 4)).astype(np.float32)) * float(
+            random.uniform(0, 0.25)
+        )
+        frame = frame * F.interpolate(field, size=(size, size), mode="bicubic")[0].exp()
+    if random.random() < 0.35:
+        frame = _motion_blur(frame, random)
+    if random.random() < 0.25:  # lower resolution
+        small = max(round(size / random.uniform(1.3, 3.0)), 8)
+        frame = F.interpolate(frame[None], size=(small, small), mode="area")
+        frame = F.interpolate(frame, size=(size, size), mode="bilinear", align_corners=False)[0]
+    if random.random() < 0.4:
+        generator = torch.Generator().manual_seed(int(random.integers(1 << 31)))
+        frame = frame + torch.randn(frame.shape, generator=generator) * float(random.uniform(1, 12))
+    return frame
+
+
+def _motion_blur(frame: Tensor, random: np.random.Generator) -> Tensor:
+    """Motion during the exposure, along a straight line of up to 9 pixels."""
+    length, angle = random.uniform(2, 9), random.uniform(0, math.pi)
+    radius = math.ceil(length / 2)
+    ticks = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    along = ticks[None] * math.cos(angle) + ticks[:, None] * math.sin(angle)
+    across = ticks[None] * -math.sin(angle) + ticks[:, None] * math.cos(angle)
+    kernel = (length / 2 + 0.5 - along.abs()).clamp(0, 1) * (1 - across.abs()).clamp(0, 1)
+    padded = F.pad(frame[:, None], (radius,) * 4, mode="replicate")
+    return F.conv2d(padded, (kernel / kernel.sum())[None, None])[:, 0]
+
+
+def affine_views(clip: Batch, random: np.random.Generator) -> Batch:
+    """Each frame of a clip rotated, scaled and sheared by itself about its middle."""
+    frames = len(clip.video)
+    turn, scale = 0.2 * random.standard_normal(frames), 0.18 * random.standard_normal(frames)
+    return _warp(clip, turn, scale, 0.12 * random.standard_normal((frames, 2)), np.zeros((frames, 2)))
+
+
+def camera_motion(clip: Batch, random: np.random.Generator) -> Batch:
+    """A clip as if filmed again by a camera that pans, rotates and zooms."""
+    frames = len(clip.video)
+
+    def course_of(largest: float, *shape: int) -> np.ndarray:
+        """Part of a sine, from 0 on."""
+        rate, phase = random.uniform(0.1, 0.7, shape), random.uniform(0, 1, shape)
+        time = np.linspace(0, 1, frames).reshape(frames, *(1,) * len(shape))
+        course: np.ndarray = np.sin(2 * math.pi * (rate * time + phase)) - np.sin(2 * math.pi * phase)
+        return random.uniform(0, largest) * course
+
+    return _warp(clip, course_of(0.2), course_of(0.2), course_of(0.05, 2), course_of(0.25, 2))
+
+
+def _warp(clip: Batch, turn: np.ndarray, scale: np.ndarray, shear: np.ndarray, shift: np.ndarray) -> Batch:
+    """The frames under affine maps: angles [T], logarithms of scales [T], shears [T,2], shifts [T,2] in half frames.
+
+    What leaves the frame is not visible. Beyond the border the image is mirrored, so that the border is no cue.
+    """
+    video, size = clip.video.float(), clip.video.shape[-1]
+    turn_, scale_, shear_, shift_ = (torch.from_numpy(value).float() for value in (turn, scale, shear, shift))
+    cos, sin = turn_.cos(), turn_.sin()
+    turned = torch.stack([cos, -sin, sin, cos], -1).view(-1, 2, 2)
+    shears = [shear_[:, 0].exp(), shear_[:, 1], shear_[:, 1], (-shear_[:, 0]).exp()]
+    # From the new frame to the old one, in half frames.
+    back = scale_.exp()[:, None, None] * (turned @ torch.stack(shears, -1).view(-1, 2, 2))
+    grid = F.affine_grid(torch.cat([back, shift_[..., None]], 2), list(video.shape), align_corners=False)
+    video = F.grid_sample(video, grid, padding_mode="reflection", align_corners=False)
+    old = clip.xy / (size / 2) - 1 - shift_
+    moved = (torch.einsum("tij,ntj->nti", torch.linalg.inv(back), old) + 1) * (size / 2)
+    visible = clip.visible & ((moved >= 0) & (moved < size)).all(-1)
+    return clip._replace(video=video.clamp(0, 255).byte(), xy=moved, visible=visible)

@@ -1,0 +1,107 @@
+"""From options, as typed, to a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tapkit.errors import UsageError
+from tapkit.train import checkpoint
+from tapkit.train.batch import BatchSource
+from tapkit.train.cache import CachedSource
+from tapkit.train.config import TrainConfig
+from tapkit.train.recipe import recipe
+from tapkit.train.run import Run, RunOptions
+from tapkit.train.schedule import preset
+from tapkit.train.sources import FolderSource, MixedSource, SyntheticSource
+from tapkit.train.trainer import Trainer
+from tapkit.train.workers import training_device
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained on: synthetic clips, a folder's (`folder` alone), or both (`folder` with photos or models).
+
+    Or plain videos (`videos` alone), for models that learn without labels.
+    """
+
+    photos: Path | None = None
+    """Folder of photographs that synthetic clips are composed of; None: procedural textures."""
+    models: Path | None = None
+    """Folder of GLB models for them; None: built-in bodies."""
+    folder: Path | None = None
+    """Annotated clips in tapkit's folder format."""
+    share: float = 0.4
+    """Of the folder's clips, where both are trained on."""
+    videos: Path | None = None
+    """Folder of videos without annotation, or one video."""
+    gap: int = 1
+    """Frames from one frame of a piece of these videos to the next."""
+
+
+def launch(
+    name: str | None,
+    data: Data,
+    options: RunOptions,
+    *,
+    model: str = "strand",
+    total_steps: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    say: Callable[[str], None] = print,
+) -> Mapping[str, Any]:
+    """Train as a preset says (None: the model's first). Returns what was measured last.
+
+    A run that is resumed keeps the configuration that it began with: model, preset, steps and seed are then unused.
+
+    Raises:
+        UsageError: an unknown model, preset, device or precision; a folder that holds a run already.
+        StorageError: nothing to resume; data or state that cannot be read or written.
+        WeightsError: `options.init` does not fit.
+        Diverged: the gradients stopped being finite.
+    """
+    place = training_device(device)
+    if options.resume:
+        config = TrainConfig.from_dict(checkpoint.read_run(options.out / "state")["config"])
+    else:
+        presets = recipe(model).presets
+        config = preset(presets, name or next(iter(presets)), total_steps, seed=seed)
+    source = make_source(config, options.out, place, data)
+    trainable = recipe(config.model).build(config, place)
+    return Run(Trainer(config, trainable, source, place, precision), options).run(say)
+
+
+def make_source(config: TrainConfig, out: Path, device: torch.device, data: Data) -> BatchSource:
+    """The source of batches for a run in folder `out`."""
+    if data.videos is not None:
+        return _video_source(config, device, data)
+    if data.folder is not None and data.photos is None and data.models is None:
+        return FolderSource(data.folder, device)
+    source: BatchSource = SyntheticSource(data.photos, device, data.models)
+    if config.cache is not None:
+        source = CachedSource(source, config.cache, cache_folder(out), device)
+    if data.folder is None:
+        return source
+    return MixedSource(source, FolderSource(data.folder, device, augment=True), data.share)
+
+
+def _video_source(config: TrainConfig, device: torch.device, data: Data) -> BatchSource:
+    assert data.videos is not None
+    if not recipe(config.model).unlabelled:
+        raise UsageError(f"{config.model} needs annotated clips: it cannot learn from videos alone")
+    if data.folder is not None:
+        raise UsageError("train on videos or on a folder of annotated clips, not on both")
+    from tapkit.train.videos import VideoSource
+
+    return VideoSource(data.videos, device, data.gap, SyntheticSource(data.photos, device, data.models))
+
+
+def cache_folder(out: Path) -> Path:
+    """Where a run keeps its synthetic clips; runs that older versions began have them in `pool`."""
+    old = out / "pool"
+    return old if old.is_dir() else out / "cache"

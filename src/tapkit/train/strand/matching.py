@@ -1,0 +1,80 @@
+"""Matching pre-training: features from pairs of frames, each point to be found in the other one, on every map.
+
+The cheap beginning of a curriculum. Nothing is tracked: one matrix product compares hundreds of points with all cells
+of another frame, so that nearly all the time goes into the encoder. Dense features from warped photographs: DeTone et
+al., SuperPoint (CVPR Workshops 2018); cross-entropy over all cells: Sun et al., LoFTR (CVPR 2021), section 3.5.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tapkit.models.strand.network import STRIDES, Network, to_cells
+from tapkit.nn.sampling import blend, integer_patch
+from tapkit.train.batch import Batch
+from tapkit.train.strand.losses import cell_entropy
+
+APART = (1, 2)
+"""A frame's points are looked for in the frames so many places further on in the clip, cyclically."""
+ENTROPY = (0.5, 1.0, 0.5)
+"""Weights of the cross-entropy on the three maps."""
+SUBCELL = (0.6, 0.4, 0.32)
+"""Weights of the distance, in cells, after a soft-argmax."""
+FARTHEST = 1.5
+"""Cells by which the soft-argmax's window is off the truth at most."""
+
+
+def matching_losses(network: Network, batch: Batch, seed: int) -> dict[str, Tensor]:
+    """Losses of clips whose frames are in any order: "matching" (cross-entropies), "position" (sub-cell distances).
+
+    Both are weighted already, and zero where no point is visible in two frames. A third, "matching_accuracy", is no
+    loss: the share of points whose best cell of the coarse map is the right one or beside it.
+    """
+    clips, frames = batch.video.shape[:2]
+    random = torch.Generator().manual_seed(seed)
+    maps = network.encode(batch.video.flatten(0, 1))
+    apart = [n for n in APART if n < frames]
+    # [B,T,J,N]: whether point n of frame t is seen there and in the frame it is looked for in.
+    seen = (batch.visible & batch.known).transpose(1, 2)
+    xy = torch.nan_to_num(batch.xy).transpose(1, 2)
+    keep = torch.stack([seen.roll(n, 1) & seen for n in apart], 2)
+    target = xy[:, :, None].expand(-1, -1, len(apart), -1, -1)[keep]
+    offset = (2 * torch.rand(target.shape, generator=random) - 1).to(target) * FARTHEST
+    zero = torch.stack([level.float().sum() * 0 for level in maps]).sum()
+    sums = {"matching": zero, "position": zero, "matching_accuracy": zero}
+    if not len(target):
+        return sums
+    temperatures, sharpness = network.temperature.float().exp(), network.look.sharpness.float().exp()
+    for number, (level, stride) in enumerate(zip(maps, STRIDES, strict=True)):
+        height, width = level.shape[1:3]
+        size = xy.new_tensor([width * stride, height * stride])
+        grid = (2 * xy / size - 1).flatten(0, 1)[:, :, None].to(level.dtype)
+        found = F.grid_sample(level.permute(0, 3, 1, 2), grid, padding_mode="border", align_corners=False)
+        features = found[..., 0].transpose(1, 2).float()
+        features = features.view(clips, frames, *features.shape[1:])
+        asked = torch.stack([features.roll(n, 1) for n in apart], 2).flatten(0, 1).flatten(1, 2)
+        with torch.autocast(level.device.type, enabled=False):
+            cost = torch.bmm(asked, level.float().flatten(1, 2).transpose(1, 2))
+        cost = cost.flatten(0, 1)[keep.flatten()]
+        cells = torch.minimum(to_cells(target, stride).clamp(min=0), size / stride - 1)
+        entropy, _ = cell_entropy(cost * temperatures[number], cells, (height, width), x_slow=False)
+        centre = cells + offset
+        logits = _window(cost, centre, (height, width), network.config.radius) * sharpness[number]
+        moved = (logits.softmax(-1)[..., None] * network.look.offsets).sum(1)
+        distance = ((centre + moved - cells).square().sum(-1) + 1e-4 / stride).sqrt().clamp(max=6)
+        sums["matching"] = sums["matching"] + ENTROPY[number] * entropy.mean()
+        sums["position"] = sums["position"] + SUBCELL[number] * distance.mean()
+        if number == 1:
+            best = cost.detach().argmax(-1)
+            place = torch.stack([best % width, best // width], -1)
+            sums["matching_accuracy"] = ((place - cells).abs().amax(-1) < 1.5).float().mean()
+    return sums
+
+
+def _window(cost: Tensor, centre: Tensor, shape: tuple[int, int], radius: int) -> Tensor:
+    """Bilinear samples of cost maps [M,h*w] at centre [M,2] cells + (-r..r, -r..r) -> [M,(2r+1)^2], x slow."""
+    rows = torch.arange(len(cost), device=cost.device)
+    patch, fraction = integer_patch(cost.view(-1, *shape, 1), rows, centre, radius)
+    return blend(patch, fraction).flatten(1)

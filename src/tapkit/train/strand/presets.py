@@ -1,0 +1,65 @@
+"""Curricula of strand.
+
+Cheap first: features from pairs of frames, which costs nothing but the encoder; then tracking with frozen features;
+then all together. What needs length (re-detection, memory, momentum) comes last. A processor synthesises clips more
+slowly than it learns from them, so its batches are crops of cached clips; a GPU synthesises each batch anew.
+docs/training.md says how long each takes where.
+"""
+
+from __future__ import annotations
+
+from tapkit.train.config import ClipCache, Stage, TrainConfig
+from tapkit.train.strand.settings import StrandSettings
+
+CPU = TrainConfig(
+    stages=(
+        Stage(steps=2250, size=160, frames=4, batch=8, points=96, task="matching", learning_rate=1.5e-3),
+        Stage(steps=2600, size=192, frames=4, batch=6, points=128, task="matching", learning_rate=1.1e-3),
+        Stage(steps=650, size=256, frames=12, batch=4, points=64, truncate=6, train_encoder=False, learning_rate=1e-3),
+        Stage(steps=2000, size=256, frames=24, batch=2, points=64, truncate=8, train_encoder=False, learning_rate=8e-4),
+        Stage(steps=1000, size=256, frames=24, batch=2, points=80, truncate=8, learning_rate=3e-4),
+    ),
+    warmup=200,
+    ema_decay=0.999,
+    cache=ClipCache(2400, solids=0.55),
+    settings=StrandSettings(),
+)
+LAPTOP = TrainConfig(
+    stages=(
+        Stage(steps=10_000, size=192, frames=4, batch=16, points=192, speed=3.0, task="matching", learning_rate=1.5e-3),
+        Stage(
+            steps=10_000, size=256, frames=12, batch=4, points=128, truncate=6, train_encoder=False, learning_rate=1e-3
+        ),
+        Stage(steps=20_000, size=256, frames=16, batch=4, points=128, speed=0.7, truncate=8, learning_rate=4e-4),
+        Stage(steps=10_000, size=256, frames=32, batch=2, points=96, truncate=16, learning_rate=2e-4),
+    ),
+    settings=StrandSettings(),
+)
+DATACENTER = TrainConfig(
+    stages=(
+        Stage(steps=8000, size=256, frames=4, batch=48, points=256, speed=3.0, task="matching", learning_rate=2e-3),
+        Stage(
+            steps=8000,
+            size=256,
+            frames=16,
+            batch=16,
+            points=192,
+            speed=0.7,
+            truncate=8,
+            train_encoder=False,
+            learning_rate=1e-3,
+        ),
+        Stage(steps=16_000, size=256, frames=24, batch=8, points=192, speed=0.7, truncate=12, learning_rate=5e-4),
+        Stage(steps=4000, size=256, frames=120, batch=3, points=128, truncate=24, learning_rate=2e-4),
+    ),
+    warmup=500,
+    settings=StrandSettings(),
+)
+FINETUNE = TrainConfig(
+    stages=(Stage(steps=3000, size=256, frames=16, batch=1, points=96, truncate=8),),
+    learning_rate=5e-5,
+    warmup=100,
+    ema_decay=0.998,
+    settings=StrandSettings(),
+)
+PRESETS = {"cpu": CPU, "laptop": LAPTOP, "datacenter": DATACENTER, "finetune": FINETUNE}

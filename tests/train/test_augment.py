@@ -1,0 +1,71 @@
+"""Augmentation changes images and views; points stay on their pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tapkit.train.augment import add_occluder, affine_views, camera_motion, photometric_jitter
+from tapkit.train.batch import Batch
+
+SIDE = 64
+
+
+def ramps(frames: int = 6, points: int = 40) -> Batch:
+    """Red is 3 x, green is 3 y: every pixel says where it was."""
+    line = 3.0 * (torch.arange(SIDE) + 0.5)
+    picture = torch.stack([line.expand(SIDE, SIDE), line[:, None].expand(SIDE, SIDE), torch.full((SIDE, SIDE), 9.0)])
+    xy = torch.rand(points, frames, 2, generator=torch.Generator().manual_seed(0)) * SIDE
+    seen = torch.ones(points, frames, dtype=torch.bool)
+    return Batch(picture.expand(frames, -1, -1, -1).byte(), xy, seen, seen)
+
+
+@pytest.mark.parametrize("view", [affine_views, camera_motion])
+def test_points_go_where_their_pixels_go_in_another_view(view):
+    plain = ramps()
+    clip = view(plain, np.random.default_rng(3))
+    assert not torch.equal(clip.video[0], clip.video[1]), "each frame has a view of its own"
+    assert 0.5 < clip.visible.float().mean() < 1, "some leave the frame"
+    for n, t in clip.visible.nonzero().tolist():
+        x, y = clip.xy[n, t].tolist()
+        colour = clip.video[t, :2, int(y), int(x)].float() / 3
+        inner = ((plain.xy[n, t] > 2) & (plain.xy[n, t] < SIDE - 2)).all()
+        if inner:
+            assert (colour - plain.xy[n, t]).abs().max() < 2.0
+
+
+def test_positions_that_are_not_known_stay_unknown_and_unseen():
+    plain = ramps()
+    plain.xy[:3] = torch.nan
+    clip = affine_views(plain, np.random.default_rng(0))
+    assert torch.isnan(clip.xy[:3]).all() and not clip.visible[:3].any()
+    assert torch.isfinite(clip.xy[3:]).all()
+
+
+def test_photometric_jitter_is_drawn_from_its_seed_and_keeps_shape_and_content():
+    frame = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(1)).repeat_interleave(16, 1)
+    frame = 255 * frame.repeat_interleave(16, 2)
+    changed = [photometric_jitter(frame, np.random.default_rng(seed)) for seed in range(20)]
+    again = photometric_jitter(frame, np.random.default_rng(7))
+    assert torch.equal(again, changed[7])
+    assert all(one.shape == frame.shape and torch.isfinite(one).all() for one in changed)
+    assert sum((one - frame).abs().mean() > 2 for one in changed) > 10
+    similarity = [torch.corrcoef(torch.stack([one.flatten(), frame.flatten()]))[0, 1] for one in changed]
+    assert min(similarity) > 0.6
+
+
+def test_points_under_an_occluder_are_hidden_and_no_others():
+    plain = ramps(points=400)
+    other = torch.full_like(plain.video, 255)
+    hidden = 0
+    for seed in range(10):
+        clip = add_occluder(plain, other, np.random.default_rng(seed))
+        column, row = clip.xy.long().clamp(0, SIDE - 1).unbind(-1)
+        frame = torch.arange(clip.xy.shape[1]).expand_as(row)
+        under = clip.video[frame, 2, row, column] == 255
+        # Along its edge the pixel's centre may lie on the other side than the point.
+        assert (under == ~clip.visible).float().mean() > 0.98
+        hidden += int((~clip.visible).sum())
+        assert torch.equal(clip.xy, plain.xy)
+    assert hidden > 500

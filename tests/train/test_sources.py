@@ -1,0 +1,141 @@
+"""Batches: queries at visible frames, the user's clips cropped consistently, synthetic clips of the size wanted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tapkit.datasets.base import Clip
+from tapkit.datasets.folder import FolderDataset, write_clip
+from tapkit.datasets.frames import ArrayFrames
+from tapkit.errors import StorageError, UsageError
+from tapkit.train.batch import VALIDATION_SEEDS, Batch, sample_queries
+from tapkit.train.config import Stage
+from tapkit.train.sources import FolderSource, MixedSource, SyntheticSource, whole_clip
+from tapkit.types import VideoInfo
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """One clip, 80x120, 10 frames: a white square of 13 pixels on black that moves; its centre is the only track."""
+    xy = np.stack([20.5 + 8 * np.arange(10), 20.5 + 4 * np.arange(10)], -1)[None].astype(np.float32)
+    video = np.zeros((10, 80, 120, 3), np.uint8)
+    for t, (x, y) in enumerate(xy[0].astype(int)):
+        video[t, y - 6 : y + 7, x - 6 : x + 7] = 255
+    visible = np.ones((1, 10), bool)
+    visible[0, 4] = False
+    clip = Clip("square", xy, visible, (80, 120), lambda: ArrayFrames(video, VideoInfo(120, 80, frames=10)))
+    write_clip(tmp_path / "square", clip)
+    return tmp_path
+
+
+def test_crops_of_a_users_clip_keep_points_on_what_they_mark(folder):
+    source = FolderSource(folder, CPU)
+    stage = Stage(1, 64, 6, 4, 1)
+    checked = 0
+    for seed in range(6):
+        batch = source.batch(stage, seed)
+        assert batch.video.shape == (4, 6, 3, 64, 64) and batch.video.dtype == torch.uint8
+        bright = batch.video.float().mean(2)
+        for b, _, t in batch.visible.nonzero().tolist():
+            x, y = batch.xy[b, 0, t].tolist()
+            if 6 <= x < 58 and 6 <= y < 58:  # the whole square is in the crop
+                rows, columns = bright[b, t].sum(1), bright[b, t].sum(0)
+                place = torch.arange(64) + 0.5
+                assert ((columns * place).sum() / columns.sum()).item() == pytest.approx(x, abs=0.7)
+                assert ((rows * place).sum() / rows.sum()).item() == pytest.approx(y, abs=0.7)
+                checked += 1
+    assert checked > 30
+
+
+def test_the_same_seed_gives_the_same_batch_and_another_another(folder):
+    source, stage = FolderSource(folder, CPU), Stage(1, 64, 6, 2, 3)
+    first, again, other = (source.batch(stage, seed) for seed in (5, 5, 6))
+    assert all(torch.equal(a, b) for a, b in zip(first[2:], again[2:], strict=True))
+    assert torch.equal(first.video, again.video)
+    assert not torch.equal(first.video, other.video)
+    assert first.xy.shape == (2, 3, 6, 2), "one track, repeated to the number of points"
+
+
+def test_clips_shorter_than_the_stage_go_back_and_forth(folder):
+    batch = FolderSource(folder, CPU).batch(Stage(1, 64, 25, 1, 1), 0)
+    assert batch.video.shape[1] == 25
+
+
+def test_a_folder_without_clips_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"tracks\.npz"):
+        FolderSource(tmp_path, CPU)
+    with pytest.raises(StorageError, match="not a folder"):
+        FolderSource(tmp_path / "missing", CPU)
+
+
+def test_a_clip_for_measuring_is_whole_and_scaled_with_its_points(folder):
+    clip = FolderDataset(folder).clip("square")
+    batch, counted = whole_clip(clip, 128, CPU)
+    assert batch.video.shape == (1, 10, 3, 128, 128) and counted.all()
+    np.testing.assert_allclose(batch.xy[0].numpy(), clip.xy * [128 / 120, 128 / 80], rtol=1e-6)
+
+
+def test_synthetic_clips_have_the_stages_shape_and_come_from_the_seed_alone():
+    synthetic, stage = SyntheticSource(None, CPU), Stage(1, 64, 5, 2, 16)
+    batch, again = synthetic.batch(stage, 3), synthetic.batch(stage, 3)
+    assert batch.video.shape == (2, 5, 3, 64, 64) and batch.xy.shape == (2, 16, 5, 2)
+    assert batch.known.all() and batch.visible.any(-1).all()
+    assert torch.equal(batch.video, again.video) and torch.equal(batch.xy, again.xy)
+    assert not torch.equal(batch.xy, synthetic.batch(stage, 4).xy)
+
+
+class Plain:
+    """Clips of one grey level."""
+
+    def __init__(self, level: int) -> None:
+        self.level, self.description = level, f"level {level}"
+
+    def batch(self, stage: Stage, seed: int) -> Batch:
+        seen = torch.ones(stage.batch, stage.points, stage.frames, dtype=torch.bool)
+        video = torch.full((stage.batch, stage.frames, 3, stage.size, stage.size), self.level, dtype=torch.uint8)
+        return Batch(video, torch.zeros(*seen.shape, 2), seen, seen)
+
+
+def test_a_share_of_the_clips_is_of_the_second_source_and_none_in_matching_or_validation():
+    mixed, stage = MixedSource(Plain(1), Plain(2), 0.3), Stage(1, 64, 5, 4, 16)
+    levels = torch.cat([mixed.batch(stage, seed).video[:, 0, 0, 0, 0] for seed in range(50)])
+    assert len(levels) == 200 and 0.2 < (levels == 2).float().mean() < 0.4
+    assert torch.equal(mixed.batch(stage, 3).video, mixed.batch(stage, 3).video)
+    for other, seed in ((replace(stage, task="matching"), 0), (stage, VALIDATION_SEEDS)):
+        assert (mixed.batch(other, seed).video == 1).all()
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        MixedSource(Plain(1), Plain(2), 1.0)
+
+
+def test_clips_are_only_augmented_where_that_is_asked_for(folder):
+    stage = Stage(1, 64, 5, 6, 3)
+    plain, hard = (FolderSource(folder, CPU, augment=augment).batch(stage, 3) for augment in (False, True))
+    assert not torch.equal(plain.video, hard.video)
+    assert torch.equal(plain.video, FolderSource(folder, CPU).batch(stage, 3).video)
+
+
+def test_models_of_a_folder_take_the_place_of_built_in_bodies(tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    trimesh.creation.icosphere(subdivisions=2).export(tmp_path / "ball.glb")
+    synthetic, plain = SyntheticSource(None, CPU, tmp_path), SyntheticSource(None, CPU)
+    assert "1 models" in synthetic.description and "built-in" in plain.description
+    stage = Stage(1, 64, 3, 4, 16, solids=1.0)
+    assert not torch.equal(synthetic.batch(stage, 3).video, plain.batch(stage, 3).video)
+
+
+def test_points_are_queried_where_they_are_visible_or_never():
+    generator = torch.Generator().manual_seed(0)
+    visible = torch.rand(3, 40, 9, generator=generator) < 0.4
+    for _ in range(20):
+        queries = sample_queries(visible, generator)
+        asked = queries.frame < 9
+        assert set(queries.frame[asked].tolist()) <= set(queries.frames) and len(queries.frames) <= 2
+        assert visible.gather(2, queries.frame.clamp(max=8)[..., None])[..., 0][asked].all()
+        assert (queries.frame[visible[..., 0]] == 0).all()
+        assert not asked[~visible[..., : 9 // 2 + 1].any(-1)].any()
