@@ -31,7 +31,8 @@ class Progress(NamedTuple):
     points: int
     """Points tracked in the pass that is running."""
     stage: str
-    """"forward" or "backward"."""
+    """"forward" or "backward"; "finish" while a model of whole clips (see `tapkit.models.base.Reports`) works after the
+    last frame: `done` and `total` then count its own steps."""
     seconds: float = 0.0
     """Time the tracker took for the newest frame."""
     frame: int = 0

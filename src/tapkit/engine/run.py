@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tapkit.engine.control import Control, Progress
+from tapkit.engine.control import Cancelled, Control, Progress
 from tapkit.engine.interrupts import SafePoint
 from tapkit.engine.session import Session
+from tapkit.models.base import Reports
 from tapkit.sinks.base import Sink
 from tapkit.types import FrameResult
 from tapkit.video.base import Frame
@@ -110,7 +111,24 @@ class _Loop:
                 if close is not None:
                     close()
             self._consistent = False
-            self._hand_on(self.session.finish(), None)
+            self._hand_on(self._finish(), None)
+
+    def _finish(self) -> list[FrameResult]:
+        """What the session still owes; a model that reports meanwhile is listened to, and can be cancelled."""
+        model = self.session.model
+        if not isinstance(model, Reports):
+            return self.session.finish()
+
+        def report(done: int, total: int) -> None:
+            if self.control.cancelled:
+                raise Cancelled("the run was cancelled")
+            self.control.report(Progress(done, total, len(self.session), "finish"))
+
+        model.report = report
+        try:
+            return self.session.finish()
+        finally:
+            model.report = None
 
     def _step(self, frame: Frame) -> None:
         self._consistent = False

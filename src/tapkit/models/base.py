@@ -11,7 +11,7 @@ All tensors that come back live on the model's device; coordinates are float32 w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
@@ -166,3 +166,12 @@ class HasGraphs(Protocol):
     def graphs(self) -> list[Graph]:
         """The parts, usually "encode" (a frame) and "update" (points, given the features and the state)."""
         ...
+
+
+@runtime_checkable
+class Reports(Protocol):
+    """A clip model whose `track` takes long: it says how far it is."""
+
+    report: Callable[[int, int], object] | None
+    """Set by the run while it waits for the answers: called with (steps done, steps in all). What it raises ends
+    `track`."""
