@@ -7,6 +7,7 @@ formats from the library of formats, the command line from its own --help.
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from model_tables import card_table, options_table, overview, page_of, published_table, table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from gallery import PICTURES
 
 from tapkit import registry
 from tapkit.errors import TapkitError
@@ -71,13 +75,8 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     markdown = _MARK.sub(lambda found: GENERATED[found[1]](), markdown)
     if path.parent.name != "models" or path.stem == "index":
         return markdown
-    stems = _stems()
-    cards = [card for card in registry.cards().values() if page_of(card.id, stems) == path.stem]
+    cards = [card for card in registry.cards().values() if page_of(card.id) == path.stem]
     return markdown.rstrip() + "\n\n" + "\n\n".join(_facts(card, len(cards) > 1) for card in cards) + "\n"
-
-
-def _stems() -> list[str]:
-    return [path.stem for path in (DOCS / "models").glob("*.md")]
 
 
 def _facts(card: ModelCard, several: bool) -> str:
@@ -98,10 +97,9 @@ def _facts(card: ModelCard, several: bool) -> str:
 
 def trackers() -> str:
     """The table of all trackers, each with a link to its page."""
-    stems = _stems()
 
     def link(card: ModelCard) -> str:
-        page = page_of(card.id, stems)
+        page = page_of(card.id)
         return f"[{card.id}]({page}.md)" if page else card.id
 
     return overview(link)
@@ -121,7 +119,19 @@ def errors() -> str:
     return table(["error", "exit code", "raised for"], rows, "lrl")
 
 
+def gallery() -> str:
+    """The pictures of the gallery, each with the commands that make it."""
+    parts = []
+    for picture in PICTURES:
+        commands = "\n".join(picture.commands)
+        parts.append(
+            f"![{picture.name}](assets/gallery/{picture.name}.webp)\n\n{picture.caption}\n\n```sh\n{commands}\n```"
+        )
+    return "\n\n".join(parts)
+
+
 GENERATED = {
+    "gallery": gallery,
     "trackers": trackers,
     "options": options,
     "formats": formats_table,
