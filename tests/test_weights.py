@@ -173,3 +173,13 @@ def test_the_hash_of_tensors_knows_names_values_and_shapes() -> None:
         for s in (STATE, {**STATE, "b": torch.zeros(1)}, {"a": STATE["b"]}, {**STATE, "b": torch.ones(1, 1)})
     }
     assert len(hashes) == 4 and weights.sha256_of(dict(reversed(STATE.items()))) == weights.sha256_of(STATE)
+
+
+def test_built_in_weights_of_a_package_that_is_not_there_are_one_sentence() -> None:
+    from dataclasses import replace
+
+    from tapkit import registry
+
+    card = replace(registry.card("strand"), factory="no_such_package.tracker:build", weights_built_in=True)
+    with pytest.raises(WeightsError, match="'no_such_package', which is not installed"):
+        weights.find(card)

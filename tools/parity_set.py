@@ -58,8 +58,8 @@ README = """# The small parity set
 Some cases of every published tracker in tapkit: seeded weights and inputs, and what the authors' own code returned
 for them, with intermediate values. `tests/test_parity_set.py` runs them on any clone, and
 `python tools/check_parity.py tests/parity_set` prints the differences. All {cases} cases together are
-{megabytes:.1f} MB. TAPNext is here in a small size (the published one would take longer than all the rest); all others have the sizes of
-the published checkpoints.
+{megabytes:.1f} MB. TAPNext is here in a small size (the published one would take longer than all the rest); all others
+have the sizes of the published checkpoints.
 
 - `seeded.py` fills a checkpoint's tensors with fixed pseudo-random numbers and makes the clips and queries.
 - `manifests/NAME.json.gz` names the tensors of a published checkpoint.

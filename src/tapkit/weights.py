@@ -65,8 +65,13 @@ def find(card: ModelCard) -> Path | None:
 
 def _family_folder(card: ModelCard) -> Path:
     """Where the package of the card's factory lies, found without importing it."""
-    found = importlib.util.find_spec(card.factory.partition(":")[0].rpartition(".")[0])
-    assert found is not None and found.submodule_search_locations
+    name = card.factory.partition(":")[0].rpartition(".")[0]
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        found = None
+    if found is None or not found.submodule_search_locations:
+        raise WeightsError(f"the weights of {card.id} should lie in the package {name!r}, which is not installed")
     return Path(next(iter(found.submodule_search_locations)))
 
 

@@ -159,13 +159,22 @@ def test_ids_must_not_be_in_use() -> None:
 
 def test_frames_of_another_kind_are_refused() -> None:
     running = session()
-    for wrong in (FRAMES[0][:10], FRAMES[0].astype(np.float32), FRAMES[0][..., :2], FRAMES):
+    for wrong in (FRAMES[0][:10], FRAMES[0].astype(np.float32), FRAMES[0][..., :2], FRAMES, None, "frame", [[1, 2]]):
         with pytest.raises(ShapeError):
             running.step(wrong)
     running.step(torch.from_numpy(FRAMES[0]).permute(2, 0, 1))
     running.finish()
     with pytest.raises(UsageError, match="finished"):
         running.step(FRAMES[0])
+
+
+def test_mirrored_views_are_frames() -> None:
+    running, mirrored = session([(0, 10, 10)]), session([(0, 10, 10)])
+    bgr = np.ascontiguousarray(FRAMES[..., ::-1])
+    for image, turned in zip(FRAMES, bgr, strict=True):
+        np.testing.assert_array_equal(running.step(image)[0].xy, mirrored.step(turned[..., ::-1])[0].xy)
+    with pytest.raises(UsageError, match="VideoInfo"):
+        Tracker(PixelMover()).start(None)  # type: ignore[arg-type]
 
 
 def test_a_session_without_points_runs() -> None:

@@ -139,6 +139,20 @@ def test_a_frame_resized_while_decoding_is_the_full_one_resized(form, size):
     np.testing.assert_array_equal(resize_picture(picture, size, VideoReformatter()), resize_array(whole, size))
 
 
+@pytest.mark.parametrize("form", ["yuv420p", "yuvj420p", "yuv422p", "yuv444p"])
+@pytest.mark.parametrize("width", [*range(48, 66, 2), 854, 1080])
+def test_every_column_of_a_resized_picture_is_written(form, width):
+    from tapkit.video.resize import resize_array, resize_picture
+
+    rng = np.random.default_rng(0)
+    for _ in range(3):  # memory that is reused would hide it
+        image = rng.integers(0, 256, (32, width, 3), dtype=np.uint8)
+        picture = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=form)
+        whole = resize_picture(picture, (32, width), VideoReformatter())
+        small = resize_picture(picture, (16, 24), VideoReformatter())
+        np.testing.assert_array_equal(small, resize_array(whole, (16, 24)))
+
+
 def test_reading_backwards_spills_to_disk_and_decodes_long_groups_in_parts(tmp_path):
     path = write_clip(tmp_path / "long.mp4", 120, options={"g": "999"})
     frame_bytes = 48 * 64 * 3

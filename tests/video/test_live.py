@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tapkit.errors import UsageError, VideoError
+from tapkit.errors import UsageError, VideoError, VideoWarning
 from tapkit.video import Frame, open_video
 from tapkit.video.live import Arrival, LiveSource, Newest
 
@@ -95,6 +95,22 @@ def test_a_finite_video_at_an_address_loses_no_frame(address, tmp_path):
         frames = list(source.frames(size=(24, 32)))
     assert [number_of(frame.image) for frame in frames] == list(range(30))
     assert frames[0].time == 0 and frames[-1].time == pytest.approx(29 / 30, abs=1e-3)
+
+
+@pytest.mark.parametrize(("second", "message"), [((96, 128), "scaled to that size"), ((64, 48), "open it again")])
+def test_a_stream_that_changes_its_size_says_so(address, second, message, tmp_path):
+    parts = [write_clip(tmp_path / f"{size[1]}.h264", 6, size=size, options={"g": "3"}) for size in ((48, 64), second)]
+    (tmp_path / "both.h264").write_bytes(b"".join(part.read_bytes() for part in parts))
+    with open_video(f"{address}/both.h264") as source:
+        if second == (64, 48):
+            with pytest.raises(VideoError, match=rf"frame 6 of .* is 48x64, but it began with 64x48: {message}"):
+                list(source.frames())
+            return
+        with pytest.warns(
+            VideoWarning, match=rf"frame 6 of .* is 128x96, but it began with 64x48: .*{message}"
+        ) as told:
+            assert [number_of(frame.image) for frame in source.frames()] == [*range(6)] * 2
+        assert len(told) == 1
 
 
 def test_an_address_that_does_not_answer_is_one_clear_error(address):

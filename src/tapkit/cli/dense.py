@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from tapkit.cli import footage as f
 from tapkit.cli import options as o
 
 
@@ -23,6 +24,11 @@ def dense(
         Literal["both", "forward", "backward"], typer.Option(help="Both ways from the frame, or one.")
     ] = "both",
     memory: Annotated[str, typer.Option(help="Budget of the network.")] = "2GB",
+    start: f.Start = None,
+    end: f.End = None,
+    every: f.Every = 1,
+    value_range: f.ValueRange = None,
+    stream: f.Stream = None,
     quiet: o.Quiet = False,
 ) -> None:
     """Track every pixel (or every k-th) of one frame through a clip; interrupted, the same command continues.
@@ -30,10 +36,11 @@ def dense(
     tapkit dense clip.mp4 --frame 10 --step 4 -o clip.dense.zarr
     """
     from tapkit.engine.dense import track_dense
-    from tapkit.video import open_video
 
     target = output or Path(video).with_suffix(".dense.zarr")
-    with open_video(video) as source:  # first of all: a name mistyped must not cost a download of weights
+    with f.open_footage(
+        video, start, end, every, value_range, stream
+    ) as source:  # first of all: a name mistyped must not cost a download of weights
         tracker = o.load_tracker(model, weights, device, option, quiet)
         with o.progress_of("tracking", quiet) as progress:
             print(track_dense(tracker, source, target, frame, step, memory, direction, progress))

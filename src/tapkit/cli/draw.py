@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from tapkit.cli import footage as f
 from tapkit.cli import options as o
 
 
@@ -30,6 +31,11 @@ def draw(
     ] = None,
     labels: Annotated[bool, typer.Option("--labels", help="Write the ids beside the points.")] = False,
     dim: Annotated[float, typer.Option(min=0, max=1, help="Darken the footage by this much.")] = 0.0,
+    start: f.Start = None,
+    end: f.End = None,
+    step: f.Step = 1,
+    value_range: f.ValueRange = None,
+    stream: f.Stream = None,
     quiet: o.Quiet = False,
 ) -> None:
     """Draw stored tracks over their video: trails that fade, hollow where occluded, faint where unsure.
@@ -37,7 +43,6 @@ def draw(
     tapkit draw clip.mp4 clip.tracks.npz clip.overlay.mp4 --labels
     """
     from tapkit.types import Tracks
-    from tapkit.video import open_video
     from tapkit.viz.draw import Style, draw_video
 
     style = Style(
@@ -51,7 +56,7 @@ def draw(
         dim=dim,
     )
     stored = Tracks.load(tracks)
-    with open_video(video) as source:
+    with f.open_footage(video, start, end, step, value_range, stream) as source:
         draw_video(source, stored, output, style=style)
     if not quiet:
         print(output)

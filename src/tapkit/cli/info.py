@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from tapkit.cli import footage as f
+
+if TYPE_CHECKING:
+    from tapkit.video.base import Source
 
 
 def info(
@@ -15,12 +20,17 @@ def info(
         typer.Argument(help="Video (file, folder or pattern of images) or tracks (.npz, .zarr, .csv, .parquet)."),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    start: f.Start = None,
+    end: f.End = None,
+    step: f.Step = 1,
+    value_range: f.ValueRange = None,
+    stream: f.Stream = None,
 ) -> None:
     """What is known of a video or of stored tracks."""
     from tapkit.types.storage import SUFFIXES
 
     tracks = Path(clip).suffix.lower() in SUFFIXES
-    facts = _tracks(Path(clip)) if tracks else _video(clip)
+    facts = _tracks(Path(clip)) if tracks else _video(f.open_footage(clip, start, end, step, value_range, stream), clip)
     if as_json:
         print(json.dumps(facts))
         return
@@ -29,17 +39,20 @@ def info(
         print(f"{name:{width}}  {value}")
 
 
-def _video(clip: str) -> dict[str, Any]:
-    from tapkit.video import open_video
+def _video(opened: Source, clip: str) -> dict[str, Any]:
+    from tapkit.video.span import Span
 
-    with open_video(clip) as source:
+    with opened as source:
         video = source.info
+        last = video.time_of((video.frames or 1) - 1) + float(1 / video.fps)
+        if isinstance(source, Span):
+            last -= video.time_of(0)
         return {
             "path": clip,
             "size": f"{video.width}x{video.height}",
             "frames": video.frames,
             "fps": str(video.fps),
-            "seconds": None if not video.frames else round(video.time_of(video.frames - 1) + float(1 / video.fps), 3),
+            "seconds": None if not video.frames else round(last, 3),
             "variable_rate": video.variable_rate,
             "pixel_aspect": str(video.pixel_aspect),
             "start_frame": video.start_frame,

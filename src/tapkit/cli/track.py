@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from tapkit.cli import footage as f
 from tapkit.cli import options as o
 from tapkit.errors import UsageError
 from tapkit.registry import DEFAULT
@@ -44,6 +45,11 @@ def track(
         Literal["both", "forward", "backward"], typer.Option(help="Both ways from each point's frame, or one.")
     ] = "both",
     memory: Annotated[str | None, typer.Option(help='Budget such as "2GB".')] = None,
+    start: f.Start = None,
+    end: f.End = None,
+    step: f.Step = 1,
+    value_range: f.ValueRange = None,
+    stream: f.Stream = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a result that is there already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     quiet: o.Quiet = False,
@@ -57,12 +63,13 @@ def track(
       tapkit track clip.mp4 --grid 20 --overlay clip.overlay.mp4
       tapkit track clip.mp4 --at 0,310.5,122 --at 30,20,40 -o two.csv
     """
-    from tapkit.video import open_video
 
     target = output or _beside(video)
     if target.exists() and not force:
         raise UsageError(f"{target} is there already: --force replaces it, --output names another file")
-    with open_video(video) as source:  # first of all: a name mistyped must not cost a download of weights
+    with f.open_footage(
+        video, start, end, step, value_range, stream
+    ) as source:  # first of all: a name mistyped must not cost a download of weights
         tracker = o.load_tracker(model, weights, device, option, quiet)
         queries = o.read_points(source, grid=grid, points=points, at=at, mask=mask, corners=corners, frame=frame)
         started = time.perf_counter()

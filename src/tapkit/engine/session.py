@@ -227,11 +227,13 @@ class Session:
 
     def _tensor(self, frame: Any) -> Tensor:
         """The frame as uint8 [3,h,w] of `size` on the model's device."""
-        tensor = frame if isinstance(frame, Tensor) else torch.from_numpy(np.asarray(frame))
-        if tensor.ndim != 3 or tensor.dtype != torch.uint8:
-            raise ShapeError(
-                f"a frame must be uint8 [H,W,3] or a tensor [3,H,W], got {tensor.dtype} {list(tensor.shape)}"
-            )
+        if not isinstance(frame, Tensor):
+            frame = np.asarray(frame)
+        if frame.ndim != 3 or frame.dtype not in (torch.uint8, np.uint8):
+            kind = str(frame.dtype).removeprefix("torch.")
+            raise ShapeError(f"a frame must be uint8 [H,W,3] or a tensor [3,H,W], got {kind} {list(frame.shape)}")
+        # A mirrored view ([..., ::-1], BGR to RGB) has strides that torch does not take.
+        tensor = frame if isinstance(frame, Tensor) else torch.from_numpy(np.ascontiguousarray(frame))
         if not (isinstance(frame, Tensor) and tensor.shape[0] == 3):
             if tensor.shape[2] != 3:
                 raise ShapeError(f"a frame must have three channels (RGB), got shape {list(tensor.shape)}")

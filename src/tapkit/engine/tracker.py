@@ -52,6 +52,8 @@ class Tracker:
 
         `memory` ("2GB") bounds what offline and windowed models take by splitting points.
         """
+        if not isinstance(info, VideoInfo):
+            raise UsageError(f"a session needs the video's VideoInfo (open_video(...).info), got {type(info).__name__}")
         size = self.model.frame_size(info.size) or info.size
         session = Session(self.model, info, self._driver(size, parse_bytes(memory)))
         if len(queries):

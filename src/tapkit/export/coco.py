@@ -6,9 +6,8 @@ Pixel centres are integers. v is 2 visible, 1 occluded, 0 not labelled; COCO def
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from tapkit import coords
 from tapkit.export.format import Format, Job, Option
 from tapkit.export.found import Context, Found
 from tapkit.export.text import NameRule, table, write_text
+from tapkit.video.numbers import numbers_of
 
 
 def _write(job: Job, target: Path, category: str = "points", image: str = "{:06d}.png") -> None:
@@ -62,10 +62,9 @@ def _read(path: Path, context: Context) -> Found:
     document = json.loads(path.read_text("utf-8"))
     images = {image["id"]: image for image in document["images"]}
     names = document["categories"][0]["keypoints"]
-    frames = []
-    for number, image in enumerate(document["images"]):
-        digits = re.findall(r"\d+", Path(image["file_name"]).stem)
-        frames.append(int(image.get("frame", digits[-1] if digits else number)))
+    named = numbers_of([PurePath(image["file_name"]) for image in document["images"]])
+    counted = named if named is not None else range(len(document["images"]))
+    frames = [int(image.get("frame", number)) for number, image in zip(counted, document["images"], strict=True)]
     numbered = dict(zip(images, frames, strict=True))
     point, frame, xy, visible = [], [], [], []
     for annotation in document["annotations"]:

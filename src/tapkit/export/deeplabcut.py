@@ -17,11 +17,12 @@ from tapkit.errors import StorageError, UsageError, require
 from tapkit.export.format import Format, Job, Option, flag
 from tapkit.export.found import Context, Found
 from tapkit.export.text import NameRule
+from tapkit.video.numbers import numbers_of
 
 EXTRA = "dlc"
 KEY = "df_with_missing"
 _TABLE_COLUMNS = 1200
-"""HDF5 keeps column names in a header of 64 KB: wider frames get pandas' "fixed" layout, which is read in the same way."""
+"""HDF5 keeps column names in a header of 64 KB: wider frames get pandas' "fixed" layout, read in the same way."""
 
 
 def _frame(job: Job, frames: np.ndarray, scorer: str, index: Any, likelihood: bool) -> Any:
@@ -85,11 +86,11 @@ def _pictures(job: Job, frames: np.ndarray, paths: list[Path]) -> None:
     """Save those frames of the video as PNG."""
     from PIL import Image
 
-    from tapkit.video import open_video
+    from tapkit.video.span import footage_of
 
     if not job.video.path:
         raise UsageError("DeepLabCut needs pictures but the tracks do not know their video: images=no goes without")
-    with open_video(job.video.path) as source:
+    with footage_of(job.video) as source:
         for frame, path in zip(frames.tolist(), paths, strict=True):
             Image.fromarray(source.read(frame).image).save(path)
 
@@ -126,7 +127,7 @@ def _load(path: Path, context: Context) -> Any:
 def _read(path: Path, context: Context) -> Found:
     """Labelled data (all positions are human) or predictions (none is); points of several animals: ANIMAL.PART."""
     frame = _load(path, context)
-    numbers = np.array([_number(row) for row in frame.index.tolist()])
+    numbers = _numbers(frame.index.tolist())
     labelled = frame.index.nlevels > 1 or isinstance(frame.index[0], str)
     levels = list(frame.columns.names)
     tracks, likelihood = [], []
@@ -149,15 +150,15 @@ def _read(path: Path, context: Context) -> Found:
     )  # fmt: skip
 
 
-def _number(row: Any) -> int:
-    """Frame of a row: a number, or the last digits of a picture's name."""
-    if isinstance(row, (int, np.integer)):
-        return int(row)
-    name = str(row[-1] if isinstance(row, tuple) else row)
-    digits = re.findall(r"\d+", Path(name).stem)
-    if not digits:
-        raise UsageError(f"the picture {name!r} has no frame number in its name")
-    return int(digits[-1])
+def _numbers(rows: list[Any]) -> np.ndarray:
+    """Frames of the rows [R]: numbers, or what the names of pictures say (`tapkit.video.numbers`)."""
+    if all(isinstance(row, (int, np.integer)) for row in rows):
+        return np.array(rows, np.int64)
+    names = [str(row[-1] if isinstance(row, tuple) else row) for row in rows]
+    numbers = numbers_of(names)
+    if numbers is None:
+        raise UsageError(f"the picture {names[0]!r} has no frame number in its name, or several have the same one")
+    return np.array(numbers, np.int64)
 
 
 _PARTS = NameRule(r"[^\w-]", 60, letter_first=True)

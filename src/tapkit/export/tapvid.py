@@ -37,6 +37,7 @@ def _pictures(job: Job, jpeg: bool, video: str) -> Any:
     from PIL import Image
 
     from tapkit.video import open_video
+    from tapkit.video.span import footage_of
 
     path = video or job.video.path
     if not path:
@@ -44,7 +45,7 @@ def _pictures(job: Job, jpeg: bool, video: str) -> Any:
     count, (height, width) = job.tracks.frames, job.video.size
     pictures: Any = [] if jpeg else np.empty((count, height, width, 3), np.uint8)
     index = -1
-    with open_video(path) as source:
+    with open_video(video) if video else footage_of(job.video) as source:
         if source.info.size != (height, width):
             raise UsageError(f"{path} is {source.info.width}x{source.info.height}, the tracks are {width}x{height}")
         for index, frame in enumerate(source.frames(0, count)):

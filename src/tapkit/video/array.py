@@ -170,7 +170,7 @@ def picture_reader(
 def _plain(picture: Any) -> np.ndarray:
     """A picture as an array with its own axes and values."""
     if hasattr(picture, "convert"):  # a PIL image
-        from tapkit.video.folder import image_values
+        from tapkit.video.stills import image_values
 
         return image_values(picture)
     plain = as_numpy(picture)

@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from tapkit.coords import Size
@@ -17,9 +18,13 @@ from tapkit.errors import VideoError, VideoWarning
 from tapkit.types import VideoInfo
 from tapkit.video.base import Frame, Source, check_index, frame_range
 from tapkit.video.cache import FrameCache, FrameStack
+from tapkit.video.clock import NO_RATE
+from tapkit.video.deep import own_values
 from tapkit.video.index import GUESSED, index_file
+from tapkit.video.layout import to_rgb
 from tapkit.video.reader import Reader
-from tapkit.video.resize import resize_picture
+from tapkit.video.resize import resize_array, resize_picture
+from tapkit.video.value_range import Levels, find_levels, stated_levels
 
 JUMP = 16
 """Seeking pays if it saves decoding at least so many frames (it empties the decoder's pipeline)."""
@@ -28,7 +33,7 @@ RUN = 32
 
 
 class FileSource(Source):
-    """A video file. Its frames are those with a presentation timestamp of their own, in that order.
+    """A video file. Its frames are all that can be decoded, in the order in which they are shown.
 
     Memory: `cache_bytes` at most for frames kept, beside the decoder. Reading backwards decodes one group of
     pictures at a time and keeps its resized frames, on disk (`spill_bytes` at most) once they exceed `cache_bytes`;
@@ -43,11 +48,15 @@ class FileSource(Source):
         fps: Fraction | None = None,
         pixel_aspect: Fraction | None = None,
         start_frame: int = 0,
-        stream: int = 0,
+        stream: int | None = None,
+        value_range: float | tuple[float, float] | None = None,
         cache_bytes: int = 256 << 20,
         spill_bytes: int = 4 << 30,
     ) -> None:
         """Open `path`; `fps` overrides the file's own timing (frame t is then shown at t / fps).
+
+        `stream`: None is the one that the file marks as default. `value_range`: (black, white) in the values of the
+        file; None: as the file says, for grey and RGB of more than 8 bits as in `tapkit.video.value_range`.
 
         Raises VideoError if nothing in it can be decoded; a damaged file gives one VideoWarning.
         """
@@ -73,6 +82,10 @@ class FileSource(Source):
         self._warned = False
         if self._index.damage:
             self._warn(self._index.damage)
+        self._levels = self._find_levels(value_range) if self._stored.deep or value_range is not None else None
+        for note in [*self._index.notes, self._levels and self._levels.note]:
+            if note and not (fps and NO_RATE in note):
+                warnings.warn(note, VideoWarning, stacklevel=4)
 
     def frames(
         self, start: int = 0, stop: int | None = None, step: int = 1, size: Size | None = None
@@ -106,10 +119,34 @@ class FileSource(Source):
         stored = (size[1], size[0]) if self._stored.orientation.transpose else size
         try:
             for index, picture in self._pictures(reader, wanted):
-                image = self._stored.orientation.apply(resize_picture(picture, stored, reformatter))
-                yield Frame(index, self.info.time_of(index), image)
+                if (picture.width, picture.height) != (self._stored.width, self._stored.height):
+                    self._resized(index, picture)
+                if self._levels is None:
+                    image = resize_picture(picture, stored, reformatter)
+                else:
+                    image = resize_array(to_rgb(self._levels.to_uint8(own_values(picture))), stored)
+                yield Frame(index, self.info.time_of(index), self._stored.orientation.apply(image))
         finally:
             reader.close()
+
+    def _find_levels(self, value_range: float | tuple[float, float] | None) -> Levels:
+        """Black and white of the clip, as stated or from its values."""
+        reader = Reader(self._path, self._stream, self._index)
+        values = _OwnValues(lambda wanted: self._pictures(reader, wanted))
+        try:
+            if value_range is not None:
+                return stated_levels(value_range, values.read(0), self._path)
+            return find_levels(values.read, len(self._index), values.read(0), self._stored.full, self._path)
+        finally:
+            reader.close()
+
+    def _resized(self, index: int, picture: av.VideoFrame) -> None:
+        """A frame of another size: a warning if it only has another resolution, an error if it has another shape."""
+        was, now = (self._stored.width, self._stored.height), (picture.width, picture.height)
+        what = f"frame {index} of {self._path} is {now[0]}x{now[1]}, but the video began with {was[0]}x{was[1]}"
+        if abs(was[0] * now[1] - was[1] * now[0]) > max(*was, *now):
+            raise VideoError(f"{what}: a part with one picture size can be read with start= and end= (--start, --end)")
+        self._warn(f"{what}: it is scaled to that size, as is every further one")
 
     def _backwards(self, wanted: range, size: Size) -> Iterator[Frame]:
         frame_bytes = size[0] * size[1] * 3
@@ -182,6 +219,22 @@ class FileSource(Source):
         if not self._warned:
             self._warned = True
             warnings.warn(message, VideoWarning, stacklevel=2)
+
+
+class _OwnValues:
+    """Frame after frame (ascending) in the file's own values."""
+
+    def __init__(self, pictures: Callable[[Iterable[int]], Iterator[tuple[int, av.VideoFrame]]]) -> None:
+        self._asked: deque[int] = deque()
+        self._pictures = pictures(iter(self._asked.popleft, None))
+        self._last: tuple[int, np.ndarray] | None = None
+
+    def read(self, index: int) -> np.ndarray:
+        """The values [H,W] or [H,W,3] of a frame that does not lie before the last one asked for."""
+        if self._last is None or self._last[0] != index:
+            self._asked.append(index)
+            self._last = index, own_values(next(self._pictures)[1])
+        return self._last[1]
 
 
 class _Cursor:

@@ -1,14 +1,15 @@
 """Which frames a file has, when each is shown, and from where decoding can start.
 
 The container's packets are listed once, without decoding. Frame counts and rates stated in headers are not
-trusted. Where the list gives reason for doubt (damage, timestamps missing or other than those of the decoded
-pictures) the file is decoded once, and what came out is the index.
+trusted. Where the list gives reason for doubt (damage, timestamps that are missing, that repeat, that start over,
+or that are other than those of the decoded pictures) the file is decoded once, and what came out is the index:
+every picture that the decoder gives is a frame, in the order in which it gives them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -19,14 +20,15 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from tapkit.errors import VideoError
-from tapkit.video.container import open_stream
+from tapkit.video.clock import NO_RATE, frame_rate, presentation, stated_rate
+from tapkit.video.container import open_stream, several_streams
+from tapkit.video.deep import full_range, is_deep
 from tapkit.video.orientation import Orientation
 
-COMMON_RATES = tuple(Fraction(r) for r in (24, 25, 30, 48, 50, 60, 90, 100, 120, 200, 240, 10, 12, 15, 20)) + tuple(
-    Fraction(r * 1000, 1001) for r in (24, 30, 48, 60, 120, 240, 15)
-)
 PROBED = 4
 """Decoded pictures whose timestamps are compared with the list of packets at opening."""
+REORDERED = 32
+"""How many places a packet may stand from where its picture is shown: codecs reorder 16 pictures at most."""
 
 
 GUESSED = "a picture is incomplete, the decoder filled in the rest"
@@ -37,15 +39,22 @@ class FrameIndex:
     """The frames of one video stream, in presentation order."""
 
     pts: np.ndarray
-    """[T] int64, strictly increasing, ticks of `time_base`."""
+    """[T] int64, ticks of `time_base`, as the pictures carry them: strictly increasing unless `counted`."""
     keys: np.ndarray
     """Frame indices [K] int64, increasing, where decoding can start; the first is 0."""
     time_base: Fraction
     fps: Fraction
     timed: bool = True
-    """False: pictures carry no usable timestamps, the n-th decoded one is frame n (and keys is [0])."""
+    """False: pictures carry no timestamps, `pts` only counts them (and keys is [0])."""
+    counted: bool = False
+    """Timestamps do not tell pictures apart (missing, repeated or starting over): the n-th decoded one is frame n,
+    and where decoding starts at a key frame, which alone has its timestamp, the n-th one after it."""
+    shown: np.ndarray | None = None
+    """Ticks [T] float64, strictly increasing, at which frames are shown, where that is not `pts`."""
     damage: str | None = None
     """Where and how the file is broken, for the warning."""
+    notes: tuple[str, ...] = ()
+    """What else there is to say of a file that is not broken."""
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -53,7 +62,8 @@ class FrameIndex:
     @property
     def times(self) -> np.ndarray:
         """Seconds [T] float64."""
-        return self.pts * self.time_base.numerator / self.time_base.denominator
+        ticks = self.pts if self.shown is None else self.shown
+        return ticks * self.time_base.numerator / self.time_base.denominator
 
     def key_before(self, index: int, back: int = 0) -> int:
         """The last frame <= `index` where decoding can start, or `back` such frames before that one."""
@@ -75,6 +85,10 @@ class Picture:
     orientation: Orientation
     pixel_aspect: Fraction
     """As stored (not turned)."""
+    deep: bool = False
+    """Whether it is grey or RGB with more than 8 bits."""
+    full: float | None = 255
+    """The greatest value that a channel can hold, None for floats."""
 
 
 class Failure(NamedTuple):
@@ -94,9 +108,20 @@ class _Packets:
     untimed: bool = False
     doubt: str | None = None
     last_duration: int = 0
+    rewound: bool = False
+    """Whether decoding timestamps go back somewhere."""
+
+    def identify_frames(self, ordered: list[int]) -> bool:
+        """Whether the timestamps (`ordered`: sorted) can be trusted to tell frames apart: there, all different, and
+        none far from where its packet stands."""
+        if self.doubt or self.untimed or self.rewound or not ordered:
+            return False
+        ticks = np.array(ordered, np.int64)
+        places = np.argsort(np.array(self.pts, np.int64), kind="stable") - np.arange(len(ticks))
+        return bool((np.diff(ticks) > 0).all() and np.abs(places).max() <= REORDERED)
 
 
-def index_file(path: str, stream: int = 0) -> tuple[FrameIndex, Picture]:
+def index_file(path: str, stream: int | None = None) -> tuple[FrameIndex, Picture]:
     """The index of a video file, and what its pictures are like.
 
     Raises VideoError if not a single picture can be decoded.
@@ -105,18 +130,21 @@ def index_file(path: str, stream: int = 0) -> tuple[FrameIndex, Picture]:
     with container:
         packets = _list_packets(container, video)
         time_base, rates = _time_base(video), _stated_rates(video)
+        several = several_streams(container, path) if stream is None else None
     head, picture = _decode(path, stream, PROBED)
-    listed = sorted(set(packets.pts))
-    if picture is not None and not packets.doubt and not packets.untimed and head == listed[: len(head)]:
+    listed = sorted(packets.pts)
+    if picture is not None and packets.identify_frames(listed) and head == listed[: len(head)]:
         keys = _key_frames(listed, packets.keys)
         ticks = np.array(listed, np.int64)
         fps = frame_rate(ticks, time_base, rates, packets.last_duration)
-        return FrameIndex(ticks, np.array(keys, np.int64), time_base, fps), picture
-    return _index_decoded(path, stream, packets, time_base, rates)
+        notes = () if several is None else (several,)
+        return FrameIndex(ticks, np.array(keys, np.int64), time_base, fps, notes=notes), picture
+    index, picture = _index_decoded(path, stream, packets, time_base, rates)
+    return (index if several is None else replace(index, notes=(several, *index.notes))), picture
 
 
 def _index_decoded(
-    path: str, stream: int, packets: _Packets, time_base: Fraction, rates: list[Fraction]
+    path: str, stream: int | None, packets: _Packets, time_base: Fraction, rates: list[Fraction]
 ) -> tuple[FrameIndex, Picture]:
     """The index of what really can be decoded, from decoding all of it."""
     failures: list[Failure] = []
@@ -124,33 +152,66 @@ def _index_decoded(
     if picture is None:
         reason = failures[0].reason if failures else packets.doubt or "it holds no complete picture"
         raise VideoError(f"nothing in {path} can be decoded: {reason}")
-    timed = all(pts is not None for pts in decoded) and all(a < b for a, b in pairwise(decoded))
-    if not timed:
-        rate = next((r for r in rates if r <= 240), Fraction(25))
+    damage = _damage(path, decoded, packets, failures, time_base)
+    if any(pts is None for pts in decoded) or len(set(decoded)) == 1 < len(decoded):
+        rate, known = stated_rate(rates, time_base)
         ticks = np.arange(len(decoded), dtype=np.int64)
-        return FrameIndex(ticks, np.zeros(1, np.int64), 1 / rate, rate, timed=False), picture
-    damage = None
-    if failures or packets.doubt:
-        lost = [pts for pts in sorted(set(packets.pts) - set(decoded)) if pts > decoded[0]]
-        at = lost[0] if lost else decoded[failures[0].pictures if failures else -1]
-        frame = int(np.searchsorted(decoded, at)) - bool(lost)
-        why = failures[0].reason if failures else packets.doubt
-        damage = (
-            f"{path} is damaged at {float(at * time_base):.2f} s (after frame {frame}): {why}; "
-            f"all {len(decoded)} frames that can be decoded are used"
-        )
-    # A picture after the damage depends on how decoding got there: always start at the beginning.
-    keys = [0] if damage else _key_frames(decoded, packets.keys)
-    # The rate is that of the whole clip, frames included that the damage took.
-    whole = sorted({*decoded, *packets.pts}) if damage else decoded
-    fps = frame_rate(np.array(whole, np.int64), time_base, rates, packets.last_duration)
-    return FrameIndex(np.array(decoded, np.int64), np.array(keys, np.int64), time_base, fps, damage=damage), picture
+        start, said = np.zeros(1, np.int64), () if known else (f"{path} {NO_RATE}",)
+        index = FrameIndex(ticks, start, 1 / rate, rate, timed=False, counted=True, damage=damage, notes=said)
+        return index, picture
+    ticks = np.array(decoded, np.int64)
+    steps = np.diff(ticks)
+    if (steps > 0).all():
+        # A picture after the damage depends on how decoding got there: always start at the beginning.
+        keys = [0] if damage else _key_frames(decoded, packets.keys)
+        # The rate is that of the whole clip, frames included that the damage took.
+        whole = np.array(sorted({*decoded, *packets.pts}), np.int64) if damage else ticks
+        fps = frame_rate(whole, time_base, rates, packets.last_duration)
+        return FrameIndex(ticks, np.array(keys, np.int64), time_base, fps, damage=damage), picture
+    shown = presentation(ticks)
+    fps = frame_rate(shown, time_base, rates, packets.last_duration)
+    back = np.flatnonzero(steps < 0) + 1
+    keys = [0] if damage or back.size else _lone_keys(ticks, packets.keys)
+    notes = (_rewound(path, len(ticks), back),) if back.size else ()
+    return FrameIndex(
+        ticks, np.array(keys, np.int64), time_base, fps, counted=True, shown=shown, damage=damage, notes=notes
+    ), picture
+
+
+def _rewound(path: str, count: int, back: np.ndarray) -> str:
+    """What to say of a file of `count` frames whose timestamps go back at the frames `back`."""
+    times = f"{len(back)} times" if len(back) > 1 else "1 time"
+    return (
+        f"the timestamps of {path} go back {times}, first at frame {back[0]} (as in recordings joined byte by byte): "
+        f"all {count} frames are used, in the order in which they come, and times run on from there"
+    )
+
+
+def _damage(
+    path: str, decoded: list[Any], packets: _Packets, failures: list[Failure], time_base: Fraction
+) -> str | None:
+    """Where and how the file is broken, in a sentence; None if it is whole."""
+    if not failures and not packets.doubt:
+        return None
+    why = failures[0].reason if failures else packets.doubt
+    known = [pts for pts in decoded if pts is not None]
+    lost = [pts for pts in sorted(set(packets.pts) - set(known)) if known and pts > known[0]]
+    ordered = len(known) == len(decoded) and all(a < b for a, b in pairwise(known))
+    if not ordered:
+        frame = min(failures[0].pictures, len(decoded) - 1) if failures else len(decoded) - 1
+        return f"{path} is damaged (after frame {frame}): {why}; all {len(decoded)} frames that can be decoded are used"
+    at = lost[0] if lost else known[min(failures[0].pictures, len(known) - 1) if failures else -1]
+    frame = int(np.searchsorted(known, at)) - bool(lost)
+    return (
+        f"{path} is damaged at {float(at * time_base):.2f} s (after frame {frame}): {why}; "
+        f"all {len(decoded)} frames that can be decoded are used"
+    )
 
 
 def _list_packets(container: InputContainer, video: VideoStream) -> _Packets:
     found = _Packets()
     lengths, codec = _length_bytes(video), video.codec_context.name
-    empty = 0
+    empty, last = 0, None
     try:
         for packet in container.demux(video):
             if packet.size == 0:
@@ -158,6 +219,9 @@ def _list_packets(container: InputContainer, video: VideoStream) -> _Packets:
                 continue
             if found.doubt is None and (packet.is_corrupt or (lengths and not _units_fit(packet, lengths))):
                 found.doubt = "a packet is incomplete"
+            if packet.dts is not None:
+                found.rewound = found.rewound or (last is not None and packet.dts < last)
+                last = packet.dts
             if packet.is_discard or not _shown(packet, codec):
                 empty += 1
                 continue
@@ -230,7 +294,7 @@ def _shown(packet: av.Packet[Any], codec: str) -> bool:
 
 
 def _decode(
-    path: str, stream: int, limit: int | None, failures: list[Failure] | None = None
+    path: str, stream: int | None, limit: int | None, failures: list[Failure] | None = None
 ) -> tuple[list[Any], Picture | None]:
     """The timestamps of the first `limit` decoded pictures (None: all), and what the first one is like."""
     pts: list[Any] = []
@@ -283,7 +347,8 @@ def decode_on(
 
 def _describe(frame: av.VideoFrame, video: VideoStream) -> Picture:
     aspect = video.sample_aspect_ratio or video.codec_context.sample_aspect_ratio
-    return Picture(frame.width, frame.height, Orientation.of(frame), Fraction(aspect) if aspect else Fraction(1))
+    ratio = Fraction(aspect) if aspect else Fraction(1)
+    return Picture(frame.width, frame.height, Orientation.of(frame), ratio, is_deep(frame), full_range(frame))
 
 
 def _time_base(video: VideoStream) -> Fraction:
@@ -292,8 +357,12 @@ def _time_base(video: VideoStream) -> Fraction:
 
 def _stated_rates(video: VideoStream) -> list[Fraction]:
     """Frame rates that the file or FFmpeg's guess offers; only used where the timestamps agree with them."""
-    rates = (video.guessed_rate, video.average_rate, video.base_rate)
-    return [Fraction(rate) for rate in rates if rate]
+    rates = [Fraction(r) for r in (video.guessed_rate, video.average_rate, video.base_rate) if r]
+    coded = video.codec_context.framerate
+    # A bare H.264 stream that says more is taken to have 25 by FFmpeg; 600 and 1000 are clocks, not cameras.
+    if coded and 240 < coded <= 2000 and coded not in (600, 1000) and rates[:1] == [25]:
+        rates.insert(0, Fraction(coded))
+    return rates
 
 
 def _key_frames(pts: list[int], keys: list[int]) -> list[int]:
@@ -302,33 +371,7 @@ def _key_frames(pts: list[int], keys: list[int]) -> list[int]:
     return sorted({0, *where.tolist()})
 
 
-def frame_rate(
-    pts: np.ndarray, time_base: Fraction, stated: Iterable[Fraction] = (), last_duration: int = 0
-) -> Fraction:
-    """Frames per second, exact, of frames shown at `pts` [T] (ticks of `time_base`).
-
-    A stated or a common rate is taken if every timestamp agrees with it to within one tick up or down
-    (Matroska rounds to milliseconds), the best of several; else it is the average over the clip, the last frame's
-    duration included.
-
-    >>> frame_rate(np.array([0, 33, 67, 100, 133]), Fraction(1, 1000))
-    Fraction(30, 1)
-    >>> frame_rate(np.array([0, 40, 100]), Fraction(1, 1000), last_duration=50)
-    Fraction(20, 1)
-    """
-    stated = [rate for rate in stated if 0 < rate <= 1000]
-    if len(pts) < 2:
-        return stated[0] if stated else Fraction(25)
-    ticks = (pts - pts[0]).astype(np.float64)
-    count = np.arange(len(pts))
-    best: tuple[float, Fraction] | None = None
-    for rate in [*stated, *COMMON_RATES]:
-        error = float(np.ptp(ticks - count * float(1 / (rate * time_base))))
-        if error <= 2 and (best is None or error < best[0] - 1e-6):
-            best = error, rate
-    if best is not None:
-        return best[1]
-    steps = np.diff(pts)
-    typical = int(np.median(steps))
-    last = last_duration if 0 < last_duration <= 4 * typical else typical
-    return Fraction(len(pts)) / (Fraction(int(pts[-1] - pts[0]) + last) * time_base)
+def _lone_keys(ticks: np.ndarray, keys: list[int]) -> list[int]:
+    """The key frames whose timestamp no other frame of `ticks` [T] (never falling) has, as frame indices; and 0."""
+    left, right = np.searchsorted(ticks, sorted(set(keys)), "left"), np.searchsorted(ticks, sorted(set(keys)), "right")
+    return sorted({0, *left[right - left == 1].tolist()})

@@ -27,6 +27,8 @@ class Arrival(NamedTuple):
     """Seconds since the first one."""
     convert: Callable[[Size | None], np.ndarray]
     """size (None: its own) -> RGB [H,W,3] uint8, a new array."""
+    size: Size | None = None
+    """(height, width) as it came, as shown; None: that of all others."""
 
 
 def _resizer(image: np.ndarray) -> Callable[[Size | None], np.ndarray]:
@@ -53,6 +55,7 @@ class LiveSource(Source):
         height, width = self._ahead.convert(None).shape[:2]
         self.info = info((height, width))
         self._next = 0
+        self._warned = False
         self._closed = False
 
     def frames(
@@ -78,8 +81,20 @@ class LiveSource(Source):
             index, self._next = self._next, self._next + 1
             if index == wanted:
                 wanted += step
-                # A camera that changes its size while running keeps the coordinates it began with.
+                if arrival.size not in (None, self.info.size):
+                    self._resized(index, *arrival.size)
+                # A stream that changes its resolution keeps the coordinates it began with.
                 yield Frame(index, arrival.time, arrival.convert(size or self.info.size))
+
+    def _resized(self, index: int, height: int, width: int) -> None:
+        """A frame of another size: a warning if it only has another resolution, an error if it has another shape."""
+        was = self.info
+        what = f"frame {index} of {self._name} is {width}x{height}, but it began with {was.width}x{was.height}"
+        if abs(was.width * height - was.height * width) > max(was.width, was.height, width, height):
+            raise VideoError(f"{what}: open it again to use the new picture")
+        if not self._warned:
+            self._warned = True
+            warnings.warn(f"{what}: it is scaled to that size, as is every further one", VideoWarning, stacklevel=2)
 
     def peek(self) -> Frame:
         """See `Source.peek`: the frame that comes next, which is not taken. Raises VideoError after the last one."""
@@ -225,7 +240,8 @@ def _open_camera(name: str, fps: Fraction | None, pixel_aspect: Fraction | None)
                     return
                 now = time.monotonic()
                 began = now if began is None else began
-                yield Arrival(now - began, _resizer(np.ascontiguousarray(image[..., ::-1])))
+                rgb = np.ascontiguousarray(image[..., ::-1])
+                yield Arrival(now - began, _resizer(rgb), (rgb.shape[0], rgb.shape[1]))
         finally:
             device.release()
 
@@ -238,6 +254,7 @@ def _open_camera(name: str, fps: Fraction | None, pixel_aspect: Fraction | None)
 def _open_address(name: str, fps: Fraction | None, pixel_aspect: Fraction | None) -> LiveSource:
     import av
 
+    from tapkit.video.clock import stated_rate
     from tapkit.video.container import first_video
 
     try:
@@ -246,10 +263,10 @@ def _open_address(name: str, fps: Fraction | None, pixel_aspect: Fraction | None
     except (av.FFmpegError, UnicodeDecodeError, ValueError) as error:
         reason = str(getattr(error, "strerror", error)).lower()
         raise VideoError(f"nothing can be read from {name}: {reason}") from error
-    video = first_video(container, name, 0)
+    video = first_video(container, name)
     video.thread_type = "SLICE"  # frame threads would add a delay of as many frames
-    stated = video.guessed_rate or video.average_rate
-    rate = fps or (Fraction(stated) if stated and stated <= 240 else Fraction(25))
+    stated = [Fraction(rate) for rate in (video.guessed_rate, video.average_rate) if rate]
+    rate = fps or stated_rate(stated, Fraction(video.time_base) if video.time_base else None)[0]
     # What has an end is read at the reader's own speed; what does not end is read as it comes.
     by_itself = name.split(":")[0] in ("rtsp", "rtsps", "rtp", "udp", "srt", "rtmp")
     playlist = container.format.name in ("hls", "dash")  # the size stated is that of the list
@@ -287,6 +304,7 @@ def _arrivals(container: Any, video: Any, name: str) -> Iterator[Arrival]:
                 return turn.apply(resize_picture(picture, size or own, reformatter))
 
             count += 1
-            yield Arrival(seconds - first, convert)
+            shown = (picture.width, picture.height) if orientation.transpose else (picture.height, picture.width)
+            yield Arrival(seconds - first, convert, shown)
     if failures:
         warnings.warn(f"{name} was damaged or broke off: {failures[-1].reason}; {count} frames came", VideoWarning)

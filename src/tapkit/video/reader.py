@@ -15,7 +15,7 @@ from tapkit.video.index import FrameIndex, decode_on
 class Reader:
     """One open file with one decoder."""
 
-    def __init__(self, path: str, stream: int, index: FrameIndex) -> None:
+    def __init__(self, path: str, stream: int | None, index: FrameIndex) -> None:
         self._path, self._stream, self._index = path, stream, index
         self._open: tuple[InputContainer, VideoStream] | None = None
         self.linear = True
@@ -51,8 +51,15 @@ class Reader:
         assert self._open is not None  # one of the two opened it
         container, video = self._open
         last = -1
-        for count, frame in enumerate(decode_on(container, video, from_key=not from_start)):
-            index = count if not self._index.timed else None if frame.pts is None else self._index.find(frame.pts)
+        number = 0 if from_start else None  # of the next picture, where timestamps do not tell
+        for frame in decode_on(container, video, from_key=not from_start):
+            if not self._index.counted:
+                index = None if frame.pts is None else self._index.find(frame.pts)
+            else:
+                if number is None and frame.pts == int(self._index.pts[key]):
+                    number = key  # what comes before it after a seek belongs to the group before
+                index = number
+                number = None if number is None else number + 1
             # A timestamp that is not in the index belongs to a picture that is not to be shown (edit lists).
             if index is not None and last < index < len(self._index):
                 last = index

@@ -21,7 +21,9 @@ EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR
 
 _SAME_IN_PLANES = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
 """Formats that swscale converts to planes of RGB with the very numbers of interleaved RGB (a test holds that): with
-them a full-size picture need not be turned over, which at 1920x1080 halves the time."""
+them a full-size picture need not be turned over, which at 1920x1080 halves the time. Only for widths of whole blocks
+(`_BLOCK`): of others swscale leaves the last columns of the planes unwritten."""
+_BLOCK = 16
 
 
 def resize_picture(frame: av.VideoFrame, size: Size, reformatter: VideoReformatter) -> np.ndarray:
@@ -36,9 +38,8 @@ def resize_picture(frame: av.VideoFrame, size: Size, reformatter: VideoReformatt
 
     if own == tuple(size):
         return convert("rgb24").to_ndarray()
-    if frame.format.name not in _SAME_IN_PLANES:
-        return resize_array(convert("rgb24").to_ndarray(), size)
-    green, blue, red = convert("gbrp").planes
+    quick = frame.format.name in _SAME_IN_PLANES and own[1] % _BLOCK == 0
+    green, blue, red = (convert("gbrp") if quick else convert("rgb24").reformat(format="gbrp")).planes
     return _scale([red, green, blue], own, size)
 
 

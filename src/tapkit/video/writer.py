@@ -300,7 +300,8 @@ class _EncodedFile:
 
     def write(self, image: np.ndarray, index: int, time: float) -> None:
         if self._origin is None:
-            whole = abs(time - self._info.time_of(0)) <= 0.5 / float(self._fps)
+            part = self._info.start_frame > 0 and self._info.times is not None  # of a longer video: begins at once
+            whole = not part and abs(time - self._info.time_of(0)) <= 0.5 / float(self._fps)
             # A whole clip whose first frame comes a little late keeps that delay, for the sake of its sound.
             self._origin = 0.0 if whole and time >= 0 else time
             if self._audio:

@@ -36,6 +36,11 @@ class PipsBase(TorchModel):
         size = self._input_size((frames.shape[-2], frames.shape[-1]))
         return cast(Features, self.network.encode(frames, size))
 
+    def frame_bytes(self, size: Size) -> int:
+        """See `ClipModel.frame_bytes`: four levels of 128 channels."""
+        height, width = self.network.fnet.map_size(*self._input_size(size))
+        return int(height * width * FEATURES * self.network.dtype.itemsize * 4 / 3)
+
 
 class PipsModel(PipsBase):
     """PIPs for the engine."""
@@ -55,11 +60,6 @@ class PipsModel(PipsBase):
     def point_bytes(self, frames: int, size: Size) -> int:
         """See `ClipModel.point_bytes`: eight tokens in the mixer (only a block's points at a time), and the tracks."""
         return WINDOW * 4 * (2 * TOKEN + 4 * 512 + 2048) + 64 * frames
-
-    def frame_bytes(self, size: Size) -> int:
-        """See `ClipModel.frame_bytes`: four levels of 128 channels."""
-        height, width = self.network.fnet.map_size(*self._input_size(size))
-        return int(height * width * FEATURES * self.network.dtype.itemsize * 4 / 3)
 
 
 def build(weights: Mapping[str, Tensor] | None = None, **options: Any) -> PipsModel:

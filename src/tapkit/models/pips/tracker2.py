@@ -15,7 +15,6 @@ from tapkit.models.pips.network import Features
 from tapkit.models.pips.network2 import STRIDE, TOKEN, WIDTHS, Pips2, Pips2Options, chain
 from tapkit.models.pips.tracker import PipsBase
 from tapkit.models.pips.weights import load_weights
-from tapkit.nn.encoder import FEATURES
 
 
 class Pips2Model(PipsBase):
@@ -39,11 +38,6 @@ class Pips2Model(PipsBase):
     def point_bytes(self, frames: int, size: Size) -> int:
         """See `ClipModel.point_bytes`: a window's tokens (only a block's points at a time), and the tracks."""
         return min(frames, self.network.config.window) * 4 * (3 * TOKEN + 8 * WIDTHS[-1]) + 64 * frames
-
-    def frame_bytes(self, size: Size) -> int:
-        """See `ClipModel.frame_bytes`: four levels of 128 channels."""
-        height, width = self.network.fnet.map_size(*self._input_size(size))
-        return int(height * width * FEATURES * self.network.dtype.itemsize * 4 / 3)
 
 
 def build(weights: Mapping[str, Tensor] | None = None, **options: Any) -> Pips2Model:

@@ -10,8 +10,8 @@ _BUILT_IN = (Path(__file__).with_name(_FILE)).is_file()
 STRAND = ModelCard(
     id="strand",
     name="strand",
-    paper="tapkit's own, no paper (docs/models/strand.md); nearest to C. Doersch et al., TAPIR: Tracking Any Point with "
-    "per-frame Initialization and temporal Refinement, ICCV 2023, and S. Cho et al., LocoTrack, ECCV 2024",
+    paper="tapkit's own, no paper (docs/models/strand.md); nearest to C. Doersch et al., TAPIR: Tracking Any Point "
+    "with per-frame Initialization and temporal Refinement, ICCV 2023, and S. Cho et al., LocoTrack, ECCV 2024",
     paper_url="docs/models/strand.md",
     code_licence="Apache-2.0 (ours)",
     weights_licence="Apache-2.0",

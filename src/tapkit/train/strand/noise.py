@@ -33,9 +33,9 @@ class TemplateDecay:
     keeps at least the share `keep` of itself, the rest is noise of the same length: its similarity to what it was falls
     like keep^frames.
 
-    And features of photographs are found again far more often than those of real videos (docs/models/strand.md), so that one
-    would learn to trust them too much: all maps get noise (`noisy`), of a length of at most `feature_noise` beside
-    vectors of length 1.
+    And features of photographs are found again far more often than those of real videos (docs/models/strand.md), so
+    that one would learn to trust them too much: all maps get noise (`noisy`), of a length of at most `feature_noise`
+    beside vectors of length 1.
     """
 
     def __init__(self, keep: float, points: int, device: torch.device, seed: int, feature_noise: float = 0.0) -> None:
