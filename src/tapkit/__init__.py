@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tapkit._version import __version__
 
 if TYPE_CHECKING:
-    from tapkit.api import draw, load, open_video, track, track_dense
+    from tapkit.api import draw, flow, load, open_video, track, track_dense
     from tapkit.engine.control import Control
     from tapkit.engine.run import run
     from tapkit.engine.session import Session
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "draw": "tapkit.api",
+    "flow": "tapkit.api",
     "load": "tapkit.api",
     "open_video": "tapkit.api",
     "track": "tapkit.api",
@@ -59,6 +60,7 @@ __all__ = [
     "__version__",
     "cards",
     "draw",
+    "flow",
     "load",
     "open_video",
     "run",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,7 +21,11 @@ from tapkit.video import open_video
 from tapkit.video.base import Source
 from tapkit.video.using import using
 
-__all__ = ["choose_device", "draw", "load", "make_queries", "open_video", "track", "track_dense"]
+if TYPE_CHECKING:
+    from tapkit.flow.base import FlowModel
+    from tapkit.flow.stream import PairFlow, Pairs
+
+__all__ = ["choose_device", "draw", "flow", "load", "make_queries", "open_video", "track", "track_dense"]
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
@@ -62,6 +66,11 @@ def load(
     another model.
     """
     card = registry.card(model)
+    if card.streaming == "pairwise":
+        raise UsageError(
+            f"{model} computes flow between two frames: use tapkit.flow, or a tracker made of flow, such as "
+            f"flow-chain with flow={model}"
+        )
     state: Mapping[str, Any] | None = None
     digest = ""
     if isinstance(weights, Mapping):
@@ -217,3 +226,76 @@ def draw(video: Any, tracks: Tracks, path: str | Path, **style: Any) -> Path:
     with using(video) as source:
         draw_video(source, tracks, path, style=Style(**style))
     return Path(path)
+
+
+def load_flow(
+    model: str = "dis",
+    weights: str | Path | Mapping[str, Any] | None = None,
+    device: str | torch.device = "auto",
+    report: stored.Report | None = None,
+    **options: Any,
+) -> FlowModel:
+    """A two-frame flow model, ready to use; arguments and errors as for `load`.
+
+    `tapkit.flow.known.flow_cards()` has them all.
+    """
+    from tapkit.flow.known import build_flow
+
+    return build_flow(model, weights, report, **options).to(choose_device(device))
+
+
+def flow(
+    video: Any,
+    *,
+    model: str | FlowModel = "dis",
+    pairs: str | Pairs = "next",
+    wanted: Callable[[int, int], bool] | None = None,
+    device: str | torch.device = "auto",
+    weights: str | Path | Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Any:
+    """Optical flow between frames of a video, streamed, or between two images.
+
+        for pair in tapkit.flow("clip.mp4", model="raft-small", pairs="all:3"):
+            print(pair.first, pair.second, pair.xy.shape)          # pair.xy: [H,W,2], pixels
+        pair = tapkit.flow((first, second))                          # two images [H,W,3]: one `PairFlow`
+
+    Args:
+        video: as for `track`, or a tuple of two images.
+        model: the id of a flow model, or what `load_flow` returned.
+        pairs: "next" (each frame to the next), "previous", "first" (the first frame to each other), "step:K" (t to
+            t + K), "all:K" (t to t + 1 ... t + K).
+        wanted: asked with the two frames' indices; pairs for which it is false are left out and cost nothing.
+        device, weights, options: as for `load`.
+
+    Returns an iterator of `tapkit.flow.stream.PairFlow`, in the order of each pair's later frame; for two images, one.
+    Raises `UsageError`, `WeightsError`, `VideoError`, `ShapeError`.
+    """
+    from tapkit.flow.stream import Pairs
+
+    chosen = Pairs.of(pairs) if isinstance(pairs, str) else pairs
+    if isinstance(video, tuple):
+        if len(video) != 2:
+            raise UsageError(f"flow is between two images, got {len(video)}")
+        first, second = (np.asarray(image) for image in video)
+        if first.shape != second.shape:
+            raise UsageError(f"both images must have the same size, got {list(first.shape)} and {list(second.shape)}")
+        video = np.stack([first, second])
+        return next(_flows(video, _flow_model(model, weights, device, options), Pairs(), None))
+    return _flows(video, _flow_model(model, weights, device, options), chosen, wanted)
+
+
+def _flow_model(model: Any, weights: Any, device: Any, options: Mapping[str, Any]) -> FlowModel:
+    if isinstance(model, str):
+        return load_flow(model, weights, device, **options)
+    if weights is not None or options:
+        raise UsageError("weights and options go with the id of a flow model, not with a model that is loaded")
+    loaded: FlowModel = model
+    return loaded
+
+
+def _flows(video: Any, model: FlowModel, pairs: Pairs, wanted: Callable[[int, int], bool] | None) -> Iterator[PairFlow]:
+    from tapkit.flow.stream import flows
+
+    with using(video) as source:
+        yield from flows(model, source, pairs, wanted or (lambda first, second: True))

@@ -31,7 +31,12 @@ FAMILIES = ("tapkit.models", "tapkit.flow", "tapkit.per_video")
 
 @cache
 def cards() -> Mapping[str, ModelCard]:
-    """All cards by id, sorted."""
+    """The cards of all trackers by id, sorted. (Those of flow models: `tapkit.flow.known.flow_cards`.)"""
+    return MappingProxyType({name: card for name, card in _every_card().items() if card.streaming != "pairwise"})
+
+
+@cache
+def _every_card() -> Mapping[str, ModelCard]:
     found: dict[str, ModelCard] = {}
     for room in FAMILIES:
         for family in pkgutil.iter_modules(import_module(room).__path__):
@@ -45,15 +50,15 @@ def cards() -> Mapping[str, ModelCard]:
 
 
 def card(model: str) -> ModelCard:
-    """The card of one tracker. Raises `UsageError` that suggests what was meant."""
-    known = cards()
+    """The card of a tracker or flow model. Raises `UsageError` that suggests what was meant."""
+    known = _every_card()
     if model in known:
         return known[model]
     from difflib import get_close_matches
 
     close = get_close_matches(model, known, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise UsageError(f"there is no tracker {model!r}{hint} (known: {', '.join(known)})")
+    raise UsageError(f"there is no tracker {model!r}{hint} (known: {', '.join(cards())})")
 
 
 def options(model: str) -> list[Field]:

@@ -6,6 +6,7 @@ SHA-256 of a download are noted in `index.json` beside it and checked ever after
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib.util
 import json
@@ -195,7 +196,9 @@ def read(path: str | Path) -> StateDict:
             from safetensors.torch import load_file
 
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # Training scripts put their parsed arguments beside the tensors: a namespace is a plain container too.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if reason.startswith("Weights only load failed"):

@@ -41,6 +41,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "cotracker2": (cotracker := {"input_size": (32, 48), "iterations": 1, "support": "global:2"}),
     "cotracker3-offline": cotracker,
     "cotracker3-online": cotracker,
+    "gmrw": {"resolution": (32, 48), "upsample": 1},
     "locotrack-small": {"resolution": (64, 64)},
     "locotrack-base": {"resolution": (64, 64)},
     "pips": {"input_size": (64, 96), "iterations": 2},
@@ -131,8 +132,8 @@ def subject(model: str) -> Subject:
         torch.manual_seed(0)
         built = registry.build(model, seeded(TINY[model]) if model in TINY else None, **SMALL.get(model, {}))
     card = built.card
-    # One whole window, and part of the next.
-    frames = built.window + built.stride // 2 + 1 if card.streaming == "window" else 4
+    # One whole window, and part of the next; never fewer frames than the points need.
+    frames = max(built.window + built.stride // 2 + 1, 5) if card.streaming == "window" else 4
     return Subject(card, Tracker(built), moving_clip(frames))
 
 

@@ -71,7 +71,8 @@ def bench(
 def _ready() -> list[str]:
     from tapkit import registry, weights
 
-    return [name for name, card in registry.cards().items() if not card.needs_weights or weights.find(card)]
+    trackers = (card for card in registry.cards().values() if card.streaming != "pairwise")
+    return [card.id for card in trackers if not card.needs_weights or weights.find(card)]
 
 
 def _tracker(name: str, device: str, option: list[str] | None) -> Tracker:

@@ -18,6 +18,7 @@ from typer.main import get_command
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "track": ("tapkit.cli.track", "track", "Track points through a video; write tracks and an overlay."),
     "dense": ("tapkit.cli.dense", "dense", "Track every pixel of a frame through a video."),
+    "flow": ("tapkit.cli.flow", "flow", "Optical flow between frames: .flo, KITTI PNG, EXR, colours."),
     "live": ("tapkit.cli.live", "live", "Track on a camera, a stream or a file as it plays."),
     "draw": ("tapkit.cli.draw", "draw", "Draw stored tracks over their video."),
     "models": ("tapkit.cli.models", "models", "List the trackers: licence, speed class, published numbers, weights."),

@@ -114,10 +114,10 @@ def load_tracker(
     card = registry.card(model)
     if not card.commercial and not quiet:
         say(f"note: the weights of {card.id} are {card.weights_licence}: not for commercial use")
-    return api.load(model, weights, device, report=None if quiet else _Download(card.id), **read_options(options))
+    return api.load(model, weights, device, report=None if quiet else Download(card.id), **read_options(options))
 
 
-class _Download:
+class Download:
     """Says how far a download is, at most once a second."""
 
     def __init__(self, name: str) -> None:

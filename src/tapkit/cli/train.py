@@ -1,4 +1,4 @@
-"""`tapkit train`: train the built-in tracker, or fine-tune it on your own clips."""
+"""`tapkit train`: train the built-in tracker, fine-tune it on your own clips, or train GMRW on plain videos."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from tapkit.cli.options import Device, Quiet
 
 def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run: its state and tables.")],
-    preset: Annotated[str, typer.Option("--preset", help="Curriculum: cpu, laptop, datacenter, or finetune.")] = "cpu",
+    model: Annotated[str, typer.Option("--model", help="strand, or gmrw (which needs no labels).")] = "strand",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            help="Curriculum. strand: cpu (default), laptop, datacenter, finetune; gmrw: laptop (default), kubric, "
+            "kinetics, kinetics-finetune.",
+        ),
+    ] = None,
     photos: Annotated[
         Path | None, typer.Option("--photos", help="Folder of photographs that synthetic clips are composed of.")
     ] = None,
@@ -29,6 +37,10 @@ def train(
     share: Annotated[
         float, typer.Option("--share", min=0.01, max=0.99, help="With --photos and --data: share of clips of --data.")
     ] = 0.4,
+    videos: Annotated[
+        Path | None, typer.Option("--videos", help="Train on these videos without annotation (gmrw).")
+    ] = None,
+    gap: Annotated[int, typer.Option("--gap", min=1, help="With --videos: frames from one frame to the next.")] = 1,
     minutes: Annotated[
         float | None, typer.Option("--minutes", help="Stop after that long; continue with --resume.")
     ] = None,
@@ -54,11 +66,12 @@ def train(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files too.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train the built-in tracker on synthetic clips, or fine-tune it on your own.
+    """Train the built-in tracker on synthetic clips, or fine-tune it on your own; train GMRW on plain videos.
 
         tapkit train --out run --photos photos/ --eval clips/ --minutes 60
         tapkit train --out run --resume --minutes 60 --export strand.safetensors
         tapkit train --out mine --preset finetune --data my_clips/ --init strand.safetensors
+        tapkit train --out walk --model gmrw --videos my_videos/
 
     Ctrl-C stops after the step at hand and keeps the state. On several GPUs: torchrun --nproc-per-node 4 -m tapkit
     train ..., where each process takes its own. docs/training.md says what to expect where.
@@ -82,8 +95,9 @@ def train(
     )
     launch(
         preset,
-        Data(photos, models, data, share),
+        Data(photos, models, data, share, videos, gap),
         options,
+        model=model,
         total_steps=total_steps,
         seed=seed,
         device=device,

@@ -26,7 +26,7 @@ def fetch(model: Annotated[str, typer.Argument(help="Registry id.")]) -> None:
     if not card.needs_weights:
         print(f"{model} needs no weights")
         return
-    print(weights.obtain(card, o._Download(model)))
+    print(weights.obtain(card, o.Download(model)))
 
 
 @weights_app.command()

@@ -8,10 +8,12 @@ docs. `Options.of` makes one from keyword arguments, as they come from Python, J
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import math
 import textwrap
 import types
+from collections import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -75,7 +77,7 @@ class Options:
     def listed(cls) -> list[Field]:
         """All options with types, defaults and what they do."""
         hints, helps = get_type_hints(cls), _helps(cls)
-        return [Field(f.name, _spelled(hints[f.name]), f.default, helps.get(f.name, "")) for f in fields(cls)]
+        return [Field(f.name, _spelled(hints[f.name]), _default(f), helps.get(f.name, "")) for f in fields(cls)]
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,10 @@ def _as(hint: Any, value: Any) -> Any:
             except (TypeError, ValueError):
                 continue
         raise ValueError
+    if origin is abc.Mapping:
+        if not isinstance(value, Mapping):
+            raise TypeError
+        return dict(value)
     if origin is Literal:
         if value not in inner:
             raise ValueError
@@ -157,12 +163,22 @@ def _spelled(hint: Any) -> str:
         if inner == (int, int):
             return "(height, width)"
         return f"a list of {_spelled(inner[0])}"
+    if origin is abc.Mapping:
+        return 'a table such as {"name": value}'
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "None"}
     return words.get(hint, str(hint))
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
 
 
 def _helps(cls: type) -> dict[str, str]:

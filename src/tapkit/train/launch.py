@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from tapkit.errors import UsageError
 from tapkit.train import checkpoint
 from tapkit.train.batch import BatchSource
 from tapkit.train.cache import CachedSource
@@ -23,7 +24,10 @@ from tapkit.train.workers import training_device
 
 @dataclass(frozen=True)
 class Data:
-    """What is trained on: synthetic clips, a folder's (`folder` alone), or both (`folder` with photos or models)."""
+    """What is trained on: synthetic clips, a folder's (`folder` alone), or both (`folder` with photos or models).
+
+    Or plain videos (`videos` alone), for models that learn without labels.
+    """
 
     photos: Path | None = None
     """Folder of photographs that synthetic clips are composed of; None: procedural textures."""
@@ -33,10 +37,14 @@ class Data:
     """Annotated clips in tapkit's folder format."""
     share: float = 0.4
     """Of the folder's clips, where both are trained on."""
+    videos: Path | None = None
+    """Folder of videos without annotation, or one video."""
+    gap: int = 1
+    """Frames from one frame of a piece of these videos to the next."""
 
 
 def launch(
-    name: str,
+    name: str | None,
     data: Data,
     options: RunOptions,
     *,
@@ -47,7 +55,7 @@ def launch(
     precision: str = "auto",
     say: Callable[[str], None] = print,
 ) -> Mapping[str, Any]:
-    """Train as a preset says. Returns what was measured last.
+    """Train as a preset says (None: the model's first). Returns what was measured last.
 
     A run that is resumed keeps the configuration that it began with: model, preset, steps and seed are then unused.
 
@@ -61,7 +69,8 @@ def launch(
     if options.resume:
         config = TrainConfig.from_dict(checkpoint.read_run(options.out / "state")["config"])
     else:
-        config = preset(recipe(model).presets, name, total_steps, seed=seed)
+        presets = recipe(model).presets
+        config = preset(presets, name or next(iter(presets)), total_steps, seed=seed)
     source = make_source(config, options.out, place, data)
     trainable = recipe(config.model).build(config, place)
     return Run(Trainer(config, trainable, source, place, precision), options).run(say)
@@ -69,6 +78,8 @@ def launch(
 
 def make_source(config: TrainConfig, out: Path, device: torch.device, data: Data) -> BatchSource:
     """The source of batches for a run in folder `out`."""
+    if data.videos is not None:
+        return _video_source(config, device, data)
     if data.folder is not None and data.photos is None and data.models is None:
         return FolderSource(data.folder, device)
     source: BatchSource = SyntheticSource(data.photos, device, data.models)
@@ -77,6 +88,17 @@ def make_source(config: TrainConfig, out: Path, device: torch.device, data: Data
     if data.folder is None:
         return source
     return MixedSource(source, FolderSource(data.folder, device, augment=True), data.share)
+
+
+def _video_source(config: TrainConfig, device: torch.device, data: Data) -> BatchSource:
+    assert data.videos is not None
+    if not recipe(config.model).unlabelled:
+        raise UsageError(f"{config.model} needs annotated clips: it cannot learn from videos alone")
+    if data.folder is not None:
+        raise UsageError("train on videos or on a folder of annotated clips, not on both")
+    from tapkit.train.videos import VideoSource
+
+    return VideoSource(data.videos, device, data.gap, SyntheticSource(data.photos, device, data.models))
 
 
 def cache_folder(out: Path) -> Path:

@@ -67,9 +67,11 @@ class Recipe:
     """The network with pseudo-random weights drawn from `config.seed`, on a device."""
     read_settings: Callable[[Mapping[str, Any]], Any]
     """`TrainConfig.settings` from plain values, also from those of older versions. Raises `StorageError`."""
+    unlabelled: bool = False
+    """Whether it learns from videos without annotation."""
 
 
-RECIPES = {"strand": "tapkit.train.strand.recipe:RECIPE"}
+RECIPES = {"strand": "tapkit.train.strand.recipe:RECIPE", "gmrw": "tapkit.train.gmrw.recipe:RECIPE"}
 """Model -> where its recipe is, imported when it is used."""
 
 

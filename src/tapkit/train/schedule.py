@@ -48,6 +48,11 @@ def batch_seed(config: TrainConfig, step: int, rank: int, workers: int) -> int:
     return (config.seed * 1_000_003 + step) * workers + rank
 
 
+def step_of(config: TrainConfig, seed: int, workers: int) -> int:
+    """The step of a `batch_seed`."""
+    return seed // workers - config.seed * 1_000_003
+
+
 def validation_stage(stage: Stage) -> Stage:
     """The stage whose clips are measured on: one clip at a time, and never fewer than 8 frames."""
     return Stage(1, stage.size, max(stage.frames, 8), 1, stage.points, 1.0)

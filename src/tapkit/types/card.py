@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Streaming = Literal["causal", "window", "offline"]
+Streaming = Literal["causal", "window", "offline", "pairwise"]
 VisibleRule = Literal["visible", "visible*confidence"]
 
 
@@ -55,7 +55,7 @@ class ModelCard:
     weights_sha256: str | None = None
     """Known hash of the published file, if known; else recorded at the first download."""
     streaming: Streaming = "causal"
-    """causal: frame by frame; window: sliding windows; offline: needs the whole clip."""
+    """causal: frame by frame; window: sliding windows; offline: needs the whole clip; pairwise: a flow model."""
     latency: int = 0
     """Frames that must be seen after a frame before its result is final; -1 for offline models (the whole clip)."""
     joint: bool = False

@@ -1,0 +1,66 @@
+"""What a two-frame flow model is to everything built on it: the counterpart of `tapkit.models.base`.
+
+A flow model is a network (or a classical method) plus its adapter (resize, pad, normalise). It never opens a file,
+picks a device or applies a threshold. The features of a frame are computed once, by `encode`, and serve all pairs
+that the frame takes part in, as the first of a pair or as the second.
+
+Pixels: the flow at row i, column j is that of the pixel's centre, which lies at (j + 0.5, i + 0.5) in corner-origin
+coordinates. Displacements do not depend on the origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from tapkit.models.base import Size
+from tapkit.types import ModelCard
+
+__all__ = ["Flow", "FlowModel", "Size"]
+
+
+class Flow(NamedTuple):
+    """Motion of every pixel of P first frames to their second frames."""
+
+    xy: Tensor
+    """float32 [P,2,h,w]: displacement (x, y) in pixels of the handed frames, first -> second."""
+    occlusion: Tensor | None = None
+    """float32 [P,h,w]: P(the pixel of the first frame is hidden in the second); None: no such output."""
+    uncertainty: Tensor | None = None
+    """float32 [P,h,w]: the model's own measure (its card says which), e.g. a variance in px^2; None: none."""
+
+
+class FlowModel(Protocol):
+    """card.streaming == "pairwise". Frames are uint8 [B,3,h,w], RGB, at the size that `frame_size` asked for."""
+
+    card: ModelCard
+    options: Mapping[str, Any]
+    """Options in force (JSON values), for the provenance."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def to(self, device: torch.device | str) -> Self: ...
+
+    def frame_size(self, size: Size) -> Size | None:
+        """At which size frames of a video of `size` are to be handed over; None: as they are."""
+        ...
+
+    def encode(self, frames: Tensor) -> Any:
+        """Features of frames uint8 [B,3,h,w], each frame on its own: a NamedTuple of tensors with leading axis B."""
+        ...
+
+    def flow(self, first: Any, second: Any, size: Size) -> Flow:
+        """P flows from the features of P first and P second frames; `size` is that of the handed frames."""
+        ...
+
+    def frame_bytes(self, size: Size) -> int:
+        """About how much memory the features of one frame take."""
+        ...
+
+    def pair_bytes(self, size: Size) -> int:
+        """About how much memory one pair takes in `flow` at its peak."""
+        ...

@@ -1,0 +1,73 @@
+"""Which two-frame flow models there are, and building one by its id."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module, util
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from torch import Tensor
+
+from tapkit import weights as stored
+from tapkit.errors import UsageError
+from tapkit.flow.base import FlowModel
+from tapkit.types import ModelCard
+
+DEFAULT = "dis"
+"""The one used where none is named: it needs no weights."""
+
+
+@cache
+def flow_cards() -> Mapping[str, ModelCard]:
+    """The cards of all flow models by id, sorted."""
+    package = import_module("tapkit.flow")
+    found: dict[str, ModelCard] = {}
+    for folder in pkgutil.iter_modules(package.__path__):
+        if folder.ispkg and util.find_spec(f"tapkit.flow.{folder.name}.card") is not None:
+            for card in import_module(f"tapkit.flow.{folder.name}.card").CARDS:
+                if card.streaming == "pairwise":
+                    found[card.id] = card
+    return MappingProxyType(dict(sorted(found.items())))
+
+
+def flow_card(model: str) -> ModelCard:
+    """The card of one flow model. Raises `UsageError` that suggests what was meant."""
+    known = flow_cards()
+    if model not in known:
+        from difflib import get_close_matches
+
+        close = get_close_matches(model, known, n=1, cutoff=0.5)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise UsageError(f"there is no flow model {model!r}{hint} (known: {', '.join(known)})")
+    return known[model]
+
+
+def build_flow(
+    model: str = DEFAULT,
+    weights: str | Path | Mapping[str, Tensor] | None = None,
+    report: stored.Report | None = None,
+    **options: Any,
+) -> FlowModel:
+    """A flow model, on the CPU.
+
+    Args:
+        model: its id (`flow_cards()` has them all).
+        weights: a path, a state dict, or None for the official file (looked for as `tapkit.weights` says).
+        report: called while downloading.
+        options: of the model.
+
+    Raises `UsageError` for an unknown id or option, `WeightsError` for weights that are missing or of another model.
+    """
+    card = flow_card(model)
+    state: Mapping[str, Tensor] | None = None
+    if isinstance(weights, Mapping):
+        state = stored.unwrap(weights) or weights
+    elif weights is not None or card.needs_weights:
+        state = stored.read(Path(weights) if weights is not None else stored.obtain(card, report))
+    module, _, function = card.factory.partition(":")
+    factory: Callable[..., FlowModel] = getattr(import_module(module), function)
+    return factory(state, **{**card.defaults, **options})

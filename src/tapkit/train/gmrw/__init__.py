@@ -1,0 +1,1 @@
+"""How GMRW learns from videos without labels: contrastive random walks between crops of two frames."""
