@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import re
 from typing import Any
 
 import click
+from model_tables import table
+
+from tapkit.cli.main import COMMANDS, app
 
 _WIDTH = 100
 
 
-def commands_page() -> str:
+def commands() -> str:
     """One section for each command, in the order of `tapkit --help`."""
-    from tapkit.cli.main import COMMANDS, app
-
-    os.environ["COLUMNS"] = str(_WIDTH)
-    parts = [
-        "# Command line",
-        "Written when this page is built, from the commands' own `--help`. Every command ends with an exit code that "
-        "says [what went wrong](errors.md#exit-codes), and prints one sentence instead of a traceback (`--debug` shows it).",
-        _help(app, "tapkit", None),
-    ]
+    parts = [_help(app, "tapkit", None)]
     context = click.Context(app, info_name="tapkit")
     for name in COMMANDS:
         command: Any = app.get_command(context, name)
@@ -28,12 +23,20 @@ def commands_page() -> str:
         inner = click.Context(command, info_name=name, parent=context)
         for sub, each in sorted(getattr(command, "commands", {}).items()):
             parts += [f"### tapkit {name} {sub}", _help(each, sub, inner)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts)
+
+
+def exit_codes() -> str:
+    """The table of exit codes, from the last lines of `tapkit --help`."""
+    told = str(app.epilog).partition("Exit codes:")[2]
+    return table(["code", "meaning"], re.findall(r"(\d+) ([^,.]+)", told), "rl")
 
 
 def _help(command: Any, name: str, parent: click.Context | None) -> str:
     context = click.Context(
         command, info_name=name, parent=parent, terminal_width=_WIDTH, max_content_width=_WIDTH, color=False
     )
-    text = command.get_help(context)
-    return "```text\n" + click.unstyle(text).rstrip().replace("\b\n", "") + "\n```"
+    text = click.unstyle(command.get_help(context)).rstrip()
+    if not text:
+        raise RuntimeError(f"tapkit {name} --help gives no plain text (rich_markup_mode must be None)")
+    return f"```text\n{text}\n```"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from tapkit import registry
 from tapkit.types import ModelCard
+
+ROOT = Path(__file__).parents[2]
 
 KINDS = {
     "causal": "causal",
@@ -29,19 +34,30 @@ def _cell(text: str) -> str:
     return str(text).replace("|", "\\|").replace("\n", " ")
 
 
-def page_of(model: str, pages: Iterable[str]) -> str | None:
-    """Which page (stems of docs/models/*.md) describes a tracker: its own, else the one whose family it is of.
+def page_of(model: str) -> str | None:
+    """Which page (stem of docs/models/*.md) describes a tracker: the one whose title names it, else its family's.
 
-    >>> page_of("tapir-causal", ["tapir", "tapir-causal"]), page_of("locotrack-base", ["locotrack", "tapir"])
-    ('tapir-causal', 'locotrack')
+    >>> page_of("bootstapir-causal"), page_of("locotrack-base"), page_of("pips2")
+    ('tapir-causal', 'locotrack', 'pips2')
     """
-    whole = model.split("-")
-    for length in range(len(whole), 0, -1):
-        stem = "-".join(whole[:length])
-        if stem in pages:
-            return stem
-    family = registry.card(model).factory.partition(":")[0].split(".")
-    return next((part.replace("_", "-") for part in family if part.replace("_", "-") in pages), None)
+    titles = _titles()
+    named = [stem for stem, names in titles.items() if model in (stem, *names)]
+    if named:
+        return max(named, key=lambda stem: (model in titles[stem], stem == model))
+    words = model.split("-")
+    parts = ["-".join(words[:length]) for length in range(len(words) - 1, 0, -1)]
+    parts += [part.replace("_", "-") for part in registry.card(model).factory.partition(":")[0].split(".")]
+    return next((part for part in parts if part in titles), None)
+
+
+@cache
+def _titles() -> dict[str, list[str]]:
+    """The names in the title of each page, which are separated by commas."""
+    found = {}
+    for path in sorted((ROOT / "docs" / "models").glob("*.md")):
+        title = re.search(r"^# (.*)$", path.read_text(encoding="utf-8"), re.M)
+        found[path.stem] = title[1].split(", ") if title and path.stem != "index" else []
+    return found
 
 
 def davis(card: ModelCard) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""For the API reference: arguments that docstrings describe together ("video, device: as for `track`") become one each."""
+"""For the API reference: arguments that docstrings describe together ("video, device: ...") become one each."""
 
 from __future__ import annotations
 

@@ -1,0 +1,147 @@
+"""The pictures of the gallery, made by the commands that the gallery shows.
+
+    python tools/gallery.py            # all of them, into docs/assets/gallery
+    python tools/gallery.py styles     # those of this name
+
+The documentation shows each picture with its commands from the list below, so they cannot differ.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[1] / "docs" / "assets" / "gallery"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture: what the commands write to `result`, at `frame` (None: animated; of a picture: as it is)."""
+
+    name: str
+    caption: str
+    commands: tuple[str, ...]
+    result: str
+    frame: int | None = None
+    width: int = 640
+
+
+PICTURES = (
+    Picture(
+        "strand",
+        "400 points of a grid on hands and letter blocks, by strand. Dots are visible points with their fading trail, "
+        "hollow circles occluded ones, faint dots unsure ones; colours come from the place in the first frame.",
+        ("tapkit track blocks.mp4 --grid 20 --overlay strand.mp4",),
+        "strand.mp4",
+        60,
+    ),
+    Picture(
+        "lucas-kanade",
+        "The same by lucas-kanade: what is covered by the hands is lost more often, and found again less often.",
+        ("tapkit track blocks.mp4 --grid 20 --model lucas-kanade -o lk.npz --overlay lucas-kanade.mp4",),
+        "lucas-kanade.mp4",
+        60,
+    ),
+    Picture(
+        "rabbit",
+        "An animated film, 150 corners, by strand.",
+        ("tapkit track rabbit.mp4 --corners 150 --overlay rabbit-overlay.mp4",),
+        "rabbit-overlay.mp4",
+        None,
+        320,
+    ),
+    Picture(
+        "styles",
+        "The same tracks drawn again: darkened footage, long trails, dashed where occluded, coloured by confidence.",
+        (
+            "tapkit track blocks.mp4 --grid 10 --model lucas-kanade -o grid.npz",
+            "tapkit draw blocks.mp4 grid.npz styles.mp4 --trail 60 --occluded dashed --dim 0.6 --color confidence",
+        ),
+        "styles.mp4",
+        70,
+    ),
+    Picture(
+        "labels",
+        "A few named points with their ids, and coordinate lines every 80 pixels.",
+        (
+            "tapkit track blocks.mp4 --at 0,262,170 --at 0,403,164 --at 20,359,300 -o few.npz",
+            "tapkit draw blocks.mp4 few.npz labels.mp4 --labels --grid-lines 80 --radius 6 --trail 50",
+        ),
+        "labels.mp4",
+        50,
+    ),
+    Picture(
+        "synthetic",
+        "Synthetic clips for training and tests, with exact tracks, rendered from procedural textures alone (with "
+        "photographs they look far more like videos).",
+        ("tapkit synth look -n 4 --frames 9 --size 128x128 --sheet synthetic.png",),
+        "synthetic.png",
+        None,
+        800,
+    ),
+)
+
+
+def make(picture: Picture) -> None:
+    """Run the commands of one picture in a folder with the sample clips, and keep the picture."""
+    from tapkit.cli.main import app
+    from tapkit.video.samples import sample, sample_names
+
+    with tempfile.TemporaryDirectory() as folder, working_in(Path(folder)):
+        for name in sample_names():
+            shutil.copy(sample(name), f"{name}.mp4")
+        for command in picture.commands:
+            app.main([*shlex.split(command)[1:], "--quiet"], prog_name="tapkit", standalone_mode=False)
+        target = FOLDER / f"{picture.name}.webp"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        keep(picture, Path(picture.result), target)
+    print(f"{target}: {target.stat().st_size / 1000:.0f} kB")
+
+
+def keep(picture: Picture, result: Path, target: Path) -> None:
+    """The result as a WebP of at most the picture's width."""
+    from PIL import Image
+
+    from tapkit.video import open_video
+
+    if result.suffix == ".png":
+        with Image.open(result) as image:
+            small(image.convert("RGB"), picture.width).save(target, quality=82, method=6)
+        return
+    with open_video(result) as source:
+        if picture.frame is not None:
+            small(Image.fromarray(source.read(picture.frame).image), picture.width).save(target, quality=82, method=6)
+            return
+        frames = [small(Image.fromarray(frame.image), picture.width) for frame in source.frames(step=3)]
+        duration = round(3000 / source.info.fps)
+    frames[0].save(target, save_all=True, append_images=frames[1:], duration=duration, loop=0, quality=60, method=6)
+
+
+def small(image, width):  # type: ignore[no-untyped-def]
+    """The picture, not wider than that."""
+    return image if image.width <= width else image.resize((width, round(image.height * width / image.width)))
+
+
+@contextlib.contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """The commands write where they stand."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+if __name__ == "__main__":
+    wanted = set(sys.argv[1:])
+    for each in PICTURES:
+        if not wanted or each.name in wanted:
+            make(each)
