@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FILES = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)\n```", re.S)
 
-USE = '''
+USE = """
 import sys
 import numpy as np
 import tapkit
@@ -61,7 +61,7 @@ watch(folder / "video.mp4", [(0, 60.0, 40.0)], (50, 30, 56.5, 45), lambda *what:
 assert len(said) == 1 and said[0][0] == "0" and said[0][1] in (2, 3), said
 assert pathlib.Path("alarm.mp4").stat().st_size > 0
 print("used")
-'''
+"""
 
 
 @pytest.fixture(scope="module")
