@@ -1,11 +1,4 @@
-<<<<<<< HEAD
-"""Run a program of the project's environment, wherever the system puts it.
-
-python3 tools/in_venv.py ruff check src
-"""
-=======
 """Run a program of the project's environment, wherever it lies: `python3 tools/in_venv.py ruff check src`."""
->>>>>>> docs
 
 from __future__ import annotations
 
