@@ -111,7 +111,7 @@ def short(link: Any) -> str:
             [
                 link(card),
                 KINDS.get(card.streaming, card.streaming)
-                + (f", {card.latency} frames later" if card.latency > 0 else ""),
+                + (f", {card.latency} frame{'s' if card.latency > 1 else ''} later" if card.latency > 0 else ""),
                 weights if card.commercial else f"{weights}; not commercial",
                 f"{figures['AJ']:.1f}" if "AJ" in figures else "",
             ]
