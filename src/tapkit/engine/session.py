@@ -15,7 +15,6 @@ from tapkit.engine.driver import Driver, DriverResult
 from tapkit.errors import QueryError, ShapeError, StorageError, UsageError
 from tapkit.models.base import Model, Size
 from tapkit.types import FrameResult, Queries, VideoInfo
-from tapkit.video.resize import resize_array
 
 _NEVER = np.iinfo(np.int64).max
 
@@ -243,6 +242,8 @@ class Session:
             if size != self.info.size:
                 (height, width), (h, w) = self.info.size, size
                 raise ShapeError(f"frames of this session are {width}x{height}, got one of {w}x{h}")
+            from tapkit.video.resize import resize_array
+
             # By the resizer of `video`, so that frames handed in are those that a source would have handed in.
             image = resize_array(tensor.permute(1, 2, 0).cpu().numpy(), self.size)
             tensor = torch.from_numpy(image).permute(2, 0, 1)
