@@ -59,7 +59,7 @@ PICTURES = (
     ),
     Picture(
         "styles",
-        "Stored tracks drawn in another style: darkened footage, long trails, dashed where occluded, coloured by confidence.",
+        "Stored tracks in another style: darkened footage, long trails, dashed where occluded, colour by confidence.",
         (
             "tapkit track blocks.mp4 --grid 10 --model lucas-kanade -o grid.npz",
             "tapkit draw blocks.mp4 grid.npz styles.mp4 --trail 60 --occluded dashed --dim 0.6 --color confidence",

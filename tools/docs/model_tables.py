@@ -93,8 +93,8 @@ def overview(link: Any, cards: Iterable[ModelCard] | None = None) -> str:
                 "in the package" if card.weights_built_in else ("download" if card.needs_weights else "none needed"),
                 card.weights_licence,
                 "yes" if card.commercial else "no",
-                f"{figures['AJ']:.1f}" if "AJ" in figures else "",
-                f"{figures['delta_avg']:.1f}" if "delta_avg" in figures else "",
+                f"{figures['AJ']:g}" if "AJ" in figures else "",
+                f"{figures['delta_avg']:g}" if "delta_avg" in figures else "",
             ]
         )
     head = ["tracker", "kind", "latency, frames", "points", "input", "weights", "licence of weights", "commercial use"]
@@ -112,7 +112,7 @@ def short(link: Any) -> str:
                 link(card),
                 KINDS.get(card.streaming, card.streaming) + _later(card.latency),
                 weights if card.commercial else f"{weights}; not commercial",
-                f"{figures['AJ']:.1f}" if "AJ" in figures else "",
+                f"{figures['AJ']:g}" if "AJ" in figures else "",
             ]
         )
     return table(["tracker", "kind", "weights", "DAVIS AJ"], rows, "lllr")
