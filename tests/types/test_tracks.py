@@ -149,3 +149,13 @@ def test_an_existing_file_survives_a_failed_save(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         broken.save(path)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_rates_may_be_plain_numbers() -> None:
+    from fractions import Fraction
+
+    assert VideoInfo(4, 4, 25).fps == Fraction(25)  # type: ignore[arg-type]
+    assert VideoInfo(4, 4, 29.97).fps == Fraction(2997, 100)  # type: ignore[arg-type]
+    assert VideoInfo(4, 4, "24000/1001", pixel_aspect=2).fps == Fraction(24000, 1001)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="fps must be a number"):
+        VideoInfo(4, 4, float("nan"))  # type: ignore[arg-type]

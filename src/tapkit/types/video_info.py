@@ -40,6 +40,14 @@ class VideoInfo:
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:
             raise UsageError(f"a video needs at least one pixel, got {self.width}x{self.height}")
+        for name in ("fps", "pixel_aspect"):  # plain numbers are taken for the fractions that they stand for
+            value = getattr(self, name)
+            if not isinstance(value, Fraction):
+                try:
+                    exact = Fraction(value)
+                except (ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
+                    raise UsageError(f"{name} must be a number or a fraction, got {value!r}") from error
+                object.__setattr__(self, name, exact.limit_denominator(1001) if isinstance(value, float) else exact)
         if self.fps <= 0:
             raise UsageError(f"fps must be positive, got {self.fps}")
         if self.times is not None:
