@@ -44,14 +44,14 @@ PICTURES = (
     ),
     Picture(
         "lucas-kanade",
-        "The same by lucas-kanade: what is covered by the hands is lost more often, and found again less often.",
+        "The same points on the same frame, by lucas-kanade.",
         ("tapkit track blocks.mp4 --grid 20 --model lucas-kanade -o lk.npz --overlay lucas-kanade.mp4",),
         "lucas-kanade.mp4",
         60,
     ),
     Picture(
         "rabbit",
-        "An animated film, 150 corners, by strand.",
+        "A toy rabbit under a moving camera: 150 corners of the first frame, by strand.",
         ("tapkit track rabbit.mp4 --corners 150 --overlay rabbit-overlay.mp4",),
         "rabbit-overlay.mp4",
         None,
@@ -59,7 +59,7 @@ PICTURES = (
     ),
     Picture(
         "styles",
-        "The same tracks drawn again: darkened footage, long trails, dashed where occluded, coloured by confidence.",
+        "Stored tracks in another style: darkened footage, long trails, dashed where occluded, colour by confidence.",
         (
             "tapkit track blocks.mp4 --grid 10 --model lucas-kanade -o grid.npz",
             "tapkit draw blocks.mp4 grid.npz styles.mp4 --trail 60 --occluded dashed --dim 0.6 --color confidence",

@@ -52,11 +52,11 @@ def page_of(model: str) -> str | None:
 
 @cache
 def _titles() -> dict[str, list[str]]:
-    """The names in the title of each page, which are separated by commas."""
+    """The names in the title of each page: "a, b" or "a and b"."""
     found = {}
     for path in sorted((ROOT / "docs" / "models").glob("*.md")):
         title = re.search(r"^# (.*)$", path.read_text(encoding="utf-8"), re.M)
-        found[path.stem] = title[1].split(", ") if title and path.stem != "index" else []
+        found[path.stem] = re.split(r", | and ", title[1]) if title and path.stem != "index" else []
     return found
 
 
@@ -93,8 +93,8 @@ def overview(link: Any, cards: Iterable[ModelCard] | None = None) -> str:
                 "in the package" if card.weights_built_in else ("download" if card.needs_weights else "none needed"),
                 card.weights_licence,
                 "yes" if card.commercial else "no",
-                f"{figures['AJ']:.1f}" if "AJ" in figures else "",
-                f"{figures['delta_avg']:.1f}" if "delta_avg" in figures else "",
+                f"{figures['AJ']:g}" if "AJ" in figures else "",
+                f"{figures['delta_avg']:g}" if "delta_avg" in figures else "",
             ]
         )
     head = ["tracker", "kind", "latency, frames", "points", "input", "weights", "licence of weights", "commercial use"]
@@ -110,13 +110,17 @@ def short(link: Any) -> str:
         rows.append(
             [
                 link(card),
-                KINDS.get(card.streaming, card.streaming)
-                + (f", {card.latency} frame{'s' if card.latency > 1 else ''} later" if card.latency > 0 else ""),
+                KINDS.get(card.streaming, card.streaming) + _later(card.latency),
                 weights if card.commercial else f"{weights}; not commercial",
-                f"{figures['AJ']:.1f}" if "AJ" in figures else "",
+                f"{figures['AJ']:g}" if "AJ" in figures else "",
             ]
         )
     return table(["tracker", "kind", "weights", "DAVIS AJ"], rows, "lllr")
+
+
+def _later(frames: int) -> str:
+    """How many frames later a windowed tracker answers."""
+    return f", {frames} frame{'s' if frames > 1 else ''} later" if frames > 0 else ""
 
 
 def card_table(card: ModelCard) -> str:
