@@ -1,4 +1,4 @@
-"""Control: the reins of a run, held by another thread or task: progress, pause, cancel, stop, corrections."""
+"""Control of a run from another thread or task: progress, pause, cancel, stop, corrections."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Control:
         self._corrections: deque[tuple[Queries, Future[None]]] = deque()
         self._refused: str | None = None
 
-    # -- for whoever holds the reins --------------------------------------------------------------
+    # -- for whoever started the run --------------------------------------------------------------
 
     def cancel(self) -> None:
         """End the run after the frame at hand, paused or not: it keeps what is done and raises `Cancelled`."""

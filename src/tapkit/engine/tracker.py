@@ -98,7 +98,7 @@ class Tracker:
         with finishing(sinks), using(video) as source:
             anchors = self._anchors(queries, keyframes, source.info)
             table = MemoryTable(len(anchors.queries), source.info.frames)
-            job = _Job(source, anchors, table, direction, memory, _reins(control, progress), sinks)
+            job = _Job(source, anchors, table, direction, memory, _control(control, progress), sinks)
             frames = self._execute(job, None)
             block = anchors.block(table, 0, len(anchors.asked))
             return Tracks(
@@ -134,7 +134,7 @@ class Tracker:
             folder = path.with_name(path.name + ".partial")
             with Checkpoint(folder, _identity(source, anchors, provenance)) as checkpoint:
                 with closing(DiskTable(checkpoint.results, len(anchors.queries))) as table:
-                    job = _Job(source, anchors, table, direction, memory, _reins(control, progress), sinks)
+                    job = _Job(source, anchors, table, direction, memory, _control(control, progress), sinks)
                     frames = self._execute(job, checkpoint)
                     seen = _seen(source.info, frames)
                     write(Stored(anchors.points, seen, provenance, frames, job.reader(frames)), path)
@@ -202,7 +202,7 @@ class _Job(NamedTuple):
         return read
 
 
-def _reins(control: Control | None, progress: Callable[[Progress], object] | None) -> Control:
+def _control(control: Control | None, progress: Callable[[Progress], object] | None) -> Control:
     if control is None:
         return Control(progress)
     if progress is not None:
