@@ -29,6 +29,8 @@ from parity import Parity  # noqa: E402
 
 CASES: dict[str, tuple[str, ...]] = {
     "bootstapir": ("init128_temp10",),
+    "gmrw": ("direct",),
+    "raft": ("large_pair", "small_padded"),
     "cotracker2": ("online_predictor", "three_windows", "units"),
     "cotracker3_offline": ("eval_single_point", "short", "units"),
     "cotracker3_online": ("streaming", "three_windows", "units"),

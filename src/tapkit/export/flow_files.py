@@ -6,7 +6,6 @@ its place and renamed when complete, so that no half file ever has the final nam
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import av.error
 import numpy as np
 from PIL import Image
 
+from tapkit import storage
 from tapkit.errors import ShapeError, StorageError, require
 
 _FLO_TAG = b"PIEH"
@@ -33,16 +33,9 @@ def _check(xy: np.ndarray) -> np.ndarray:
 
 
 def _write(path: Path, save: Callable[[Path], Any]) -> None:
-    """Let `save` write a file of another name, then give it this one."""
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save(part)
-        os.replace(part, path)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    """Let `save` write a file of that name elsewhere, then put it in place."""
+    with storage.staged(path) as target:
+        save(target)
 
 
 def write_flo(path: str | Path, xy: np.ndarray) -> None:

@@ -44,8 +44,8 @@ class ParticleVideo:
         self.options: Mapping[str, Any] = config.to_json()
         self.report: Report | None = None
         """Called while `track` works, with (frames processed, frames to process)."""
-        for module in ("cv2", "scipy.spatial"):
-            require(module, "particles")
+        require("cv2", "particles")
+        require("scipy.spatial", "particles")
 
     @property
     def device(self) -> torch.device:
