@@ -143,14 +143,18 @@ class DiskTable:
             return
         frame, record = self._held
         try:
-            os.lseek(self._file, frame * self._record.itemsize, os.SEEK_SET)
-            data = memoryview(record.tobytes())
-            while data:
-                data = data[os.write(self._file, data) :]
+            self._write(frame, record)
         except OSError as error:
             raise StorageError(
                 f"cannot write {self.path}: {error.strerror}; what was written before is kept"
             ) from error
+
+    def _write(self, frame: int, records: np.ndarray) -> None:
+        """Write one record or several, the first of which is that of `frame`. Raises OSError."""
+        os.lseek(self._file, frame * self._record.itemsize, os.SEEK_SET)
+        data = memoryview(records.tobytes())
+        while data:
+            data = data[os.write(self._file, data) :]
 
     def _widen(self, count: int) -> None:
         """Make room for more points: every record is written anew, which doubling makes rare."""
@@ -162,10 +166,7 @@ class DiskTable:
                 room = np.zeros(len(records), wider._record)
                 for name, _ in FIELDS:
                     room[name][:, : self.count] = records[name]
-                os.lseek(wider._file, first * wider._record.itemsize, os.SEEK_SET)
-                data = memoryview(room.tobytes())
-                while data:
-                    data = data[os.write(wider._file, data) :]
+                wider._write(first, room)
             os.replace(wider.path, self.path)
         except OSError as error:
             os.close(wider._file)
