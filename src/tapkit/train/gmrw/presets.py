@@ -7,6 +7,8 @@ weights.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tapkit.train.config import Stage, TrainConfig
 from tapkit.train.gmrw.settings import GmrwSettings
 
@@ -20,24 +22,15 @@ KUBRIC = TrainConfig(
     model="gmrw",
     settings=GmrwSettings(),
 )
-KINETICS = TrainConfig(
-    stages=(Stage(steps=141_000, size=640, frames=2, batch=1, points=64),),
-    learning_rate=1.6e-4,
-    final_rate=1.0,
-    warmup=1,
-    clip_norm=20.0,
-    ema_decay=0.0,
-    model="gmrw",
+KINETICS = replace(
+    KUBRIC,
+    stages=(replace(KUBRIC.stages[0], steps=141_000),),
     settings=GmrwSettings(smoothness=0.0),
 )
-KINETICS_FINETUNE = TrainConfig(
-    stages=(Stage(steps=3000, size=640, frames=2, batch=1, points=64),),
+KINETICS_FINETUNE = replace(
+    KUBRIC,
+    stages=(replace(KUBRIC.stages[0], steps=3000),),
     learning_rate=1.6e-5,
-    final_rate=1.0,
-    warmup=1,
-    clip_norm=20.0,
-    ema_decay=0.0,
-    model="gmrw",
     settings=GmrwSettings(smoothness_from=0, smoothness_full=0, window_threshold=20.0),
 )
 LAPTOP = TrainConfig(
