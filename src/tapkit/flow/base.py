@@ -11,7 +11,7 @@ coordinates. Displacements do not depend on the origin.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -63,4 +63,13 @@ class FlowModel(Protocol):
 
     def pair_bytes(self, size: Size) -> int:
         """About how much memory one pair takes in `flow` at its peak."""
+        ...
+
+
+@runtime_checkable
+class StartsFromFlow(Protocol):
+    """A flow model that can start from an earlier result of the same first frame. Asked for with isinstance."""
+
+    def flow_from(self, first: Any, second: Any, size: Size, start: Tensor | None) -> tuple[Flow, Tensor]:
+        """The flows, refined from `start` (None: from zero), and the same in the form that may start others."""
         ...

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tapkit.flow.base import Size
+from tapkit.flow.base import Size, StartsFromFlow
 from tapkit.flow.chain.base import FlowTracker, FlowTrackerOptions, check_options, joined, make_flow, rows_of, used
 from tapkit.flow.chain.card import DIRECT
 from tapkit.flow.fields import at_points
@@ -74,12 +74,11 @@ class FlowDirect(FlowTracker):
 
     def _flow(self, first: Any, second: Any, size: Size, start: Tensor | None) -> tuple[Tensor, Tensor]:
         """The flow [1,2,h,w], and what the next one may start from ([1,0] where the model has no such thing)."""
-        begin = getattr(self.flow_model, "flow_from", None)
-        if begin is None:
-            flow = self.flow_model.flow(first, second, size).xy
-            return flow, flow.new_zeros(1, 0)
-        flow, guess = begin(first, second, size, start)
-        return flow.xy, guess
+        if isinstance(self.flow_model, StartsFromFlow):
+            found, guess = self.flow_model.flow_from(first, second, size, start)
+            return found.xy, guess
+        flow = self.flow_model.flow(first, second, size).xy
+        return flow, flow.new_zeros(1, 0)
 
     def step(self, state: DirectState, frame: Tensor, new_xy: Tensor) -> tuple[DirectState, Prediction]:
         """See `CausalModel.step`."""
