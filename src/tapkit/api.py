@@ -71,15 +71,10 @@ def load(
             f"{model} computes flow between two frames: use tapkit.flow, or a tracker made of flow, such as "
             f"flow-chain with flow={model}"
         )
-    state: Mapping[str, Any] | None = None
+    state, path = stored.given_or_official(card, weights, report)
     digest = ""
-    if isinstance(weights, Mapping):
-        state = stored.unwrap(weights) or weights
-        digest = stored.sha256_of(state)
-    elif weights is not None or card.needs_weights:
-        path = Path(weights) if weights is not None else stored.obtain(card, report)
-        state = stored.read(path)
-        digest = stored.sha256(path)
+    if state is not None:
+        digest = stored.sha256_of(state) if path is None else stored.sha256(path)
     return Tracker(registry.build(model, state, **options).to(choose_device(device)), digest)
 
 

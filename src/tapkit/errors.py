@@ -7,6 +7,7 @@ message without a traceback and exits with its `exit_code`.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from types import ModuleType
 
 
@@ -62,6 +63,18 @@ class MemoryBudgetError(TapkitError):
     """The memory budget is too small for even one point."""
 
     exit_code = 7
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The end of a sentence about an unknown name: the nearest of those known, or nothing.
+
+    >>> did_you_mean("strnd", ["strand", "tapir"]), did_you_mean("zzz", ["strand"])
+    ("; did you mean 'strand'?", '')
+    """
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from tapkit import plugins
-from tapkit.errors import UsageError
+from tapkit.errors import UsageError, did_you_mean
 from tapkit.types import ModelCard
 
 if TYPE_CHECKING:
@@ -54,10 +54,7 @@ def card(model: str) -> ModelCard:
     known = _every_card()
     if model in known:
         return known[model]
-    from difflib import get_close_matches
-
-    close = get_close_matches(model, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = did_you_mean(model, known, 0.5)
     raise UsageError(f"there is no tracker {model!r}{hint} (known: {', '.join(cards())})")
 
 

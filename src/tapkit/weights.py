@@ -210,6 +210,22 @@ def read(path: str | Path) -> StateDict:
     return state
 
 
+def given_or_official(
+    card: ModelCard, weights: str | Path | Mapping[str, Any] | None, report: Report | None = None
+) -> tuple[Mapping[str, Any] | None, Path | None]:
+    """The weights that somebody gave (a path, a state dict), or the official ones where the card needs any.
+
+    -> the tensors, None if there are none; and the file that they came from, None for a state dict. Raises
+    `WeightsError`.
+    """
+    if isinstance(weights, Mapping):
+        return unwrap(weights) or weights, None
+    if weights is None and not card.needs_weights:
+        return None, None
+    path = Path(weights) if weights is not None else obtain(card, report)
+    return read(path), path
+
+
 def unwrap(content: Any) -> StateDict:
     """The state dict within what a training script saved; empty if there is none."""
     if not isinstance(content, Mapping):

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from tapkit import weights as stored
-from tapkit.errors import UsageError
+from tapkit.errors import UsageError, did_you_mean
 from tapkit.flow.base import FlowModel
 from tapkit.types import ModelCard
 
@@ -38,10 +38,7 @@ def flow_card(model: str) -> ModelCard:
     """The card of one flow model. Raises `UsageError` that suggests what was meant."""
     known = flow_cards()
     if model not in known:
-        from difflib import get_close_matches
-
-        close = get_close_matches(model, known, n=1, cutoff=0.5)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(model, known, 0.5)
         raise UsageError(f"there is no flow model {model!r}{hint} (known: {', '.join(known)})")
     return known[model]
 
@@ -63,11 +60,7 @@ def build_flow(
     Raises `UsageError` for an unknown id or option, `WeightsError` for weights that are missing or of another model.
     """
     card = flow_card(model)
-    state: Mapping[str, Tensor] | None = None
-    if isinstance(weights, Mapping):
-        state = stored.unwrap(weights) or weights
-    elif weights is not None or card.needs_weights:
-        state = stored.read(Path(weights) if weights is not None else stored.obtain(card, report))
+    state, _ = stored.given_or_official(card, weights, report)
     module, _, function = card.factory.partition(":")
     factory: Callable[..., FlowModel] = getattr(import_module(module), function)
     return factory(state, **{**card.defaults, **options})

@@ -16,10 +16,9 @@ import types
 from collections import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple, Self, Union, get_args, get_origin, get_type_hints
 
-from tapkit.errors import UsageError
+from tapkit.errors import UsageError, did_you_mean
 
 Precision = Literal["float32", "bfloat16", "auto"]
 
@@ -54,8 +53,7 @@ class Options:
         values = {}
         for name, value in given.items():
             if name not in known:
-                near = get_close_matches(name, known, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                hint = did_you_mean(name, known)
                 raise UsageError(f"{model} has no option {name!r}{hint} (known: {', '.join(known) or 'none'})")
             try:
                 values[name] = _as(hints[name], value)
