@@ -76,9 +76,8 @@ class TiledConv2d(Conv2d):
         """As `Conv2d.forward`; x [B,C,h,w], channels_last."""
         if self._kernels is None:
             return super().forward(x, activation, residual)
-        y = torch.cat([self._one(frame) for frame in torch.split(x.permute(0, 2, 3, 1), 1)]).permute(0, 3, 1, 2)
-        if self.bias is not None:
-            y.add_(self.bias[:, None, None])
+        frames = [self._one(frame) for frame in torch.split(x.permute(0, 2, 3, 1), 1)]
+        y = (torch.cat(frames) if len(frames) > 1 else frames[0]).permute(0, 3, 1, 2)
         if activation == "relu":
             y.relu_()
         else:
@@ -86,7 +85,7 @@ class TiledConv2d(Conv2d):
         return y if residual is None else y.add_(residual)
 
     def _one(self, x: Tensor) -> Tensor:
-        """x [1,h,w,C] -> [1,h,w,K], without the bias."""
+        """x [1,h,w,C] -> [1,h,w,K]."""
         assert self._kernels is not None
         outputs, inputs, kernels = self._kernels
         _, height, width, channels = x.shape
@@ -107,5 +106,9 @@ class TiledConv2d(Conv2d):
             tiles = rows.index_select(0, index).view(len(inputs), -1)
             products = torch.bmm(torch.mm(inputs, tiles).view(len(inputs), -1, channels), kernels)
             values = torch.mm(outputs, products.view(len(inputs), -1)).view(step_y, step_x, count, across, -1)
-            out[top : top + count] = values.permute(2, 0, 3, 1, 4)
+            values = values.permute(2, 0, 3, 1, 4)
+            if self.bias is None:
+                out[top : top + count] = values
+            else:
+                torch.add(values, self.bias, out=out[top : top + count])
         return out.view(1, down * step_y, across * step_x, -1)[:, :height, :width]

@@ -72,10 +72,12 @@ LARGE = RaftConfig(
 SMALL = RaftConfig((32, 64, 96), True, 128, 96, 64, 3, (96,), (64, 32), 80, ((3, 3),), 128, False, False)
 
 
-def conv(inputs: int, outputs: int, kernel: int | tuple[int, int] = 3, stride: int = 1) -> Conv2d:
-    """A convolution with symmetric zero padding; wide ones of stride 1 are laid out to be computed in tiles."""
+def conv(
+    inputs: int, outputs: int, kernel: int | tuple[int, int] = 3, stride: int = 1, tiled_from: int = 96
+) -> Conv2d:
+    """A convolution with symmetric zero padding; stride 1 with at least `tiled_from` channels: computed in tiles."""
     across = (kernel, kernel) if isinstance(kernel, int) else kernel
-    if stride == 1 and max(across) in (3, 5) and min(inputs, outputs) >= 96:
+    if stride == 1 and max(across) in (3, 5) and min(inputs, outputs) >= tiled_from:
         return TiledConv2d(inputs, outputs, across)
     return Conv2d(inputs, outputs, across, stride, (across[0] // 2, across[1] // 2))
 
@@ -140,7 +142,7 @@ class MotionEncoder(nn.Module):
         self.correlation = nn.ModuleList(
             conv(sizes[i], sizes[i + 1], 3 if i else 1) for i in range(len(config.correlation))
         )
-        self.flow = nn.ModuleList([conv(2, config.flow[0], 7), conv(*config.flow)])
+        self.flow = nn.ModuleList([conv(2, config.flow[0], 7), conv(*config.flow, tiled_from=64)])
         self.out = conv(config.correlation[-1] + config.flow[1], config.motion)
 
     def forward(self, correlation: Tensor, flow: Tensor) -> Tensor:
@@ -167,9 +169,11 @@ class Gru(nn.Module):
     def forward(self, hidden: Tensor, motion: Tensor, fixed: Tensor) -> Tensor:
         """hidden [P,h,h8,w8], motion, `fixed(context)` -> the new hidden state."""
         count = hidden.shape[1]
-        gates = self.gates(torch.cat([hidden, motion], 1), residual=fixed[:, : 2 * count]).sigmoid_()
+        both = torch.cat([hidden, motion], 1)
+        gates = self.gates(both, residual=fixed[:, : 2 * count]).sigmoid_()
         update, reset = gates[:, :count], gates[:, count:]
-        candidate = self.candidate(torch.cat([reset * hidden, motion], 1), residual=fixed[:, 2 * count :]).tanh_()
+        both[:, :count].mul_(reset)
+        candidate = self.candidate(both, residual=fixed[:, 2 * count :]).tanh_()
         return torch.lerp(hidden, candidate, update)
 
 
