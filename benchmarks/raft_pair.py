@@ -1,4 +1,4 @@
-"""RAFT beside torchvision's, alternating in one process, with one thread: CPU time of one pair of 256x256, 12 iterations.
+"""RAFT beside torchvision's, alternating in one process, one thread: CPU time of a pair of 256x256, 12 iterations.
 
     python benchmarks/raft_pair.py [--pairs 9]
 

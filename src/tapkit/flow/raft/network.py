@@ -72,9 +72,7 @@ LARGE = RaftConfig(
 SMALL = RaftConfig((32, 64, 96), True, 128, 96, 64, 3, (96,), (64, 32), 80, ((3, 3),), 128, False, False)
 
 
-def conv(
-    inputs: int, outputs: int, kernel: int | tuple[int, int] = 3, stride: int = 1, tiled_from: int = 96
-) -> Conv2d:
+def conv(inputs: int, outputs: int, kernel: int | tuple[int, int] = 3, stride: int = 1, tiled_from: int = 96) -> Conv2d:
     """A convolution with symmetric zero padding; stride 1 with at least `tiled_from` channels: computed in tiles."""
     across = (kernel, kernel) if isinstance(kernel, int) else kernel
     if stride == 1 and max(across) in (3, 5) and min(inputs, outputs) >= tiled_from:
