@@ -44,6 +44,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "gmrw": {"resolution": (32, 48), "upsample": 1},
     "locotrack-small": {"resolution": (64, 64)},
     "locotrack-base": {"resolution": (64, 64)},
+    "mft": {"resolution": (48, 72), "iterations": 1, "deltas": (1, 2)},
     "pips": {"input_size": (64, 96), "iterations": 2},
     "pips2": {"input_size": (128, 128), "iterations": 1},
     "strand": {"precision": "float32"},

@@ -234,19 +234,20 @@ class Raft(nn.Module):
         """
         correlation = Correlation(first, second, self.config.radius, LEVELS)
         hidden, rest = self.begin(context)
+        dtype = rest.dtype  # of the convolutions; positions are float32 whatever it is
         fixed = [gru.get_submodule("fixed")(rest) for gru in self.gru]
         height, width = first.shape[-2:]
         y, x = torch.meshgrid(
             torch.arange(height, device=first.device), torch.arange(width, device=first.device), indexing="ij"
         )
         cells = torch.stack([x, y]).float()[None]
-        flow = first.new_zeros(len(first), 2, height, width) if start is None else start.float()
+        flow = cells.new_zeros(len(first), 2, height, width) if start is None else start.float()
         for _ in range(iterations):
             looked_up = correlation.at(cells + flow)
-            motion = self.motion(looked_up, flow.contiguous(memory_format=torch.channels_last))
+            motion = self.motion(looked_up.to(dtype), flow.to(dtype).contiguous(memory_format=torch.channels_last))
             for gru, own in zip(self.gru, fixed, strict=True):
                 hidden = gru(hidden, motion, own)
-            delta = self.head(hidden)
+            delta = self.head(hidden).float()
             flow = flow + delta
             yield Step(looked_up, motion, hidden, delta, flow)
 

@@ -1,0 +1,1 @@
+"""MFT: long-range dense tracking by choosing among chains of flows over several distances."""
