@@ -23,7 +23,7 @@ from torch import Tensor
 
 from tapkit import jax_weights, storage
 from tapkit.errors import WeightsError
-from tapkit.types import ModelCard
+from tapkit.types import BackboneFile, ModelCard
 
 Report = Callable[[int, int | None], None]
 """Called with bytes so far and bytes in all (None if unknown)."""
@@ -86,8 +86,13 @@ def obtain(card: ModelCard, report: Report | None = None) -> Path:
     return found
 
 
+def _folder_by_hand() -> Path:
+    """Where to put what a program cannot fetch."""
+    return (offline_folders() or [cache_folder() / "weights"])[0]
+
+
 def _by_hand(card: ModelCard) -> str:
-    folder = (offline_folders() or [cache_folder() / "weights"])[0]
+    folder = _folder_by_hand()
     source = card.weights_url or "its authors"
     return f"fetch {card.weights_file} from {source} and put it into {folder} (or a folder named by $TAPKIT_WEIGHTS)"
 
@@ -215,15 +220,47 @@ def given_or_official(
 ) -> tuple[Mapping[str, Any] | None, Path | None]:
     """The weights that somebody gave (a path, a state dict), or the official ones where the card needs any.
 
-    -> the tensors, None if there are none; and the file that they came from, None for a state dict. Raises
-    `WeightsError`.
+    -> the tensors, None if there are none; and the file that they came from, None for a state dict and where a backbone
+    of another file had to be added. Raises `WeightsError`.
     """
     if isinstance(weights, Mapping):
-        return unwrap(weights) or weights, None
+        return with_backbone(card, unwrap(weights) or weights), None
     if weights is None and not card.needs_weights:
         return None, None
     path = Path(weights) if weights is not None else obtain(card, report)
-    return read(path), path
+    state = read(path)
+    whole = with_backbone(card, state)
+    return whole, path if whole is state else None
+
+
+def find_backbone(part: BackboneFile) -> Path | None:
+    """Where a card's backbone file lies on this machine; None: nowhere."""
+    places = [folder / part.file for folder in [*offline_folders(), cache_folder() / "weights"]]
+    return next((path for path in places if path.is_file()), None)
+
+
+def backbone_needed(card: ModelCard) -> str:
+    """One sentence: which file a checkpoint lacks, from whom, under what licence, and where to put it."""
+    part = card.backbone
+    assert part is not None, f"{card.id} needs no backbone of others"
+    return (
+        f"the weights of {card.id} do not contain its backbone, {part.name}: fetch {part.source} "
+        f"({part.licence}), and put it as {part.file} into {_folder_by_hand()} (or a folder named by $TAPKIT_WEIGHTS)"
+    )
+
+
+def with_backbone(card: ModelCard, state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`state` itself if it is complete, else with the tensors of the card's backbone file.
+
+    Raises `WeightsError` that says what to fetch where the file is not on this machine.
+    """
+    part = card.backbone
+    if part is None or any(part.prefix in name for name in state):
+        return state
+    path = find_backbone(part)
+    if path is None:
+        raise WeightsError(backbone_needed(card))
+    return {**state, **{part.prefix + name: tensor for name, tensor in read(path).items()}}
 
 
 def unwrap(content: Any) -> StateDict:

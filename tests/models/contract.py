@@ -51,6 +51,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "tapnet": {"resolution": (64, 96)},
     "tapnext": {"resolution": (64, 64)},
     "tapnext-pp": {"resolution": (64, 64)},
+    "track-on2": {"resolution": (64, 96), "support": 2, "memory_frames": 3},
 }
 """Options that make the published sizes cheap; a tracker that is not here is taken as its card has it."""
 TINY = dict.fromkeys(("tapnext", "tapnext-pp"), "tapnext_tiny")

@@ -17,7 +17,7 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole cards as JSON.")] = False,
 ) -> None:
     """List the trackers: licence, streaming, resolution, published numbers, weights present or not."""
-    from tapkit import registry, weights
+    from tapkit import registry
 
     chosen = [
         card
@@ -27,7 +27,7 @@ def models(
     if as_json:
         print(
             json.dumps(
-                [{**c.to_dict(), "weights_present": _state(c, weights.find(c)) != "missing"} for c in chosen], indent=1
+                [{**c.to_dict(), "weights_present": _state(c, _found(c)) != "missing"} for c in chosen], indent=1
             )
         )
         return
@@ -56,7 +56,7 @@ def models(
             card.weights_licence,
             "yes" if card.commercial else "no",
             _published(card),
-            _state(card, weights.find(card)),
+            _state(card, _found(card)),
         )
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
@@ -73,6 +73,15 @@ def _published(card: ModelCard) -> str:
         first = card.published[0]
         return f"{first.dataset} {first.metric} {first.value:g}"
     return ""
+
+
+def _found(card: ModelCard) -> object:
+    """Where the weights lie, if all of them are on this machine."""
+    from tapkit import weights
+
+    if card.backbone is not None and weights.find_backbone(card.backbone) is None:
+        return None
+    return weights.find(card)
 
 
 def _state(card: ModelCard, path: object) -> str:

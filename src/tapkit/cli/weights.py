@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tapkit.cli import options as o
+from tapkit.errors import WeightsError
 
 weights_app = typer.Typer(
     help="Fetch, convert, check and average weights.",
@@ -27,6 +28,11 @@ def fetch(model: Annotated[str, typer.Argument(help="Registry id.")]) -> None:
         print(f"{model} needs no weights")
         return
     print(weights.obtain(card, o.Download(model)))
+    if card.backbone is not None:
+        found = weights.find_backbone(card.backbone)
+        if found is None:
+            raise WeightsError(weights.backbone_needed(card))
+        print(found)
 
 
 @weights_app.command()
@@ -50,7 +56,7 @@ def convert(
     from tapkit import registry, storage, weights
 
     state = weights.read(checkpoint)
-    registry.build(model, state)  # raises WeightsError if these are not its weights
+    registry.build(model, weights.with_backbone(registry.card(model), state))  # raises if these are not its weights
     target = output or checkpoint.with_suffix(".safetensors")
     with storage.atomic(target) as part:
         save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, part)
@@ -67,7 +73,7 @@ def check(
     from tapkit import registry, weights
 
     path = checkpoint or weights.obtain(registry.card(model))
-    registry.build(model, weights.read(path))
+    registry.build(model, weights.with_backbone(registry.card(model), weights.read(path)))
     print(f"{path}: fits {model}, SHA-256 {weights.sha256(path)}")
 
 

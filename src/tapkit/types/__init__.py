@@ -4,7 +4,7 @@ Axis legend, used everywhere: B batch, T frames, N points, C channels, H height,
 x right, y down, corner origin, pixels of the original video (see `tapkit.coords`). Queries are (t, x, y).
 """
 
-from tapkit.types.card import ModelCard, PublishedNumber
+from tapkit.types.card import BackboneFile, ModelCard, PublishedNumber
 from tapkit.types.frame_result import FrameResult
 from tapkit.types.keyframes import Keyframes
 from tapkit.types.queries import Queries
@@ -12,6 +12,7 @@ from tapkit.types.tracks import Provenance, Tracks
 from tapkit.types.video_info import VideoInfo
 
 __all__ = [
+    "BackboneFile",
     "FrameResult",
     "Keyframes",
     "ModelCard",

@@ -27,6 +27,22 @@ class PublishedNumber:
 
 
 @dataclass(frozen=True)
+class BackboneFile:
+    """Weights of others that a published checkpoint does not contain, though its network cannot do without."""
+
+    name: str
+    """What it is, for instance "DINOv3 ViT-S+/16"."""
+    prefix: str
+    """What its tensors are called in the network, before their own names."""
+    file: str
+    """File name in the cache or in $TAPKIT_WEIGHTS."""
+    source: str
+    """Whose it is, where, and which file there."""
+    licence: str
+    """Its licence, and what that asks for."""
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """The card of one tracker. The engine and the tools decide from it; nothing asks for a class."""
 
@@ -54,6 +70,8 @@ class ModelCard:
     """Whether the file is inside the package."""
     weights_sha256: str | None = None
     """Known hash of the published file, if known; else recorded at the first download."""
+    backbone: BackboneFile | None = None
+    """A file of others that is needed besides, which is fetched by hand; None: the checkpoint is complete."""
     streaming: Streaming = "causal"
     """causal: frame by frame; window: sliding windows; offline: needs the whole clip; pairwise: a flow model."""
     latency: int = 0
