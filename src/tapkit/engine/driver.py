@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor
 
 from tapkit.errors import UsageError
-from tapkit.models.base import Prediction, Size
+from tapkit.models.base import BeginsOnQueries, Model, Prediction, Size
 
 DRIVERS: dict[str, str] = {
     "causal": "tapkit.engine.causal:CausalDriver",
@@ -20,14 +20,20 @@ DRIVERS: dict[str, str] = {
     "offline": "tapkit.engine.clip:ClipDriver",
 }
 """Kind of tracker (`card.streaming`) -> its driver. Another kind is another entry; nothing else in the engine asks for
-the kind: what else differs is on the card (`bidirectional`, `uses_past`, `latency`)."""
+the kind: what else differs is on the card (`bidirectional`, `uses_past`, `latency`), or a named ability."""
 
 
-def driver_of(kind: str) -> type[Driver]:
-    """The class that drives trackers of that kind. Raises `UsageError` for one that is unknown."""
+BEGINS_ON_QUERIES = "tapkit.engine.groups:GroupDriver"
+"""The driver of window models that `BeginsOnQueries`."""
+
+
+def driver_of(model: Model) -> type[Driver]:
+    """The class that drives a model. Raises `UsageError` for one of a kind that is unknown."""
+    kind = model.card.streaming
     if kind not in DRIVERS:
         raise UsageError(f"there is no way to run a tracker of kind {kind!r} (known: {', '.join(DRIVERS)})")
-    module, _, name = DRIVERS[kind].partition(":")
+    begins_on_queries = kind == "window" and isinstance(model, BeginsOnQueries)
+    module, _, name = (BEGINS_ON_QUERIES if begins_on_queries else DRIVERS[kind]).partition(":")
     found: type[Driver] = getattr(import_module(module), name)
     return found
 

@@ -47,7 +47,7 @@ def plan(model: Model, queries: Queries, info: VideoInfo, direction: Direction, 
         raise UsageError(f'direction must be "both", "forward" or "backward", got {direction!r}')
     card, count = model.card, len(queries)
     size = model.frame_size(info.size) or info.size
-    chunk = driver_of(card.streaming).points_at_once(model, size, budget, count)
+    chunk = driver_of(model).points_at_once(model, size, budget, count)
     chunks = [slice(first, min(first + chunk, count)) for first in range(0, max(count, 1), chunk)]
     if card.bidirectional:
         return [Pass(rows, 0, 1) for rows in chunks]

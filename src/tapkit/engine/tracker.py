@@ -62,7 +62,7 @@ class Tracker:
 
     def _driver(self, size: Size, budget: int | None) -> Driver:
         with torch.inference_mode():
-            return driver_of(self.card.streaming)(self.model, size, budget)
+            return driver_of(self.model)(self.model, size, budget)
 
     # -- whole clips ------------------------------------------------------------------------------
 

@@ -160,6 +160,19 @@ class ExpectsPoints(Protocol):
 
 
 @runtime_checkable
+class BeginsOnQueries(Protocol):
+    """A window model whose windows begin on the frame of the query, not on the clip's first: AllTracker, which follows
+    all pixels of that frame at once.
+
+    Points of one frame then make a group with windows and a state of its own; `step` is called for the points of one
+    group, and its first window begins on their frame. A window that the clip's end cuts short is handed over as it is:
+    the model fills it up as its authors do.
+    """
+
+    begins_on_queries: bool
+
+
+@runtime_checkable
 class HasGraphs(Protocol):
     """A model whose network can be written as graphs that run without Python."""
 

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit.flow.raft.correlation import Correlation
+from tapkit.nn.convex import convex_upsample
 from tapkit.nn.encoder import instance_norm
 from tapkit.nn.packed import Conv2d
 from tapkit.nn.tiled_conv import TiledConv2d
@@ -263,16 +264,3 @@ class Raft(nn.Module):
         assert self.mask is not None, "the small network has no mask"
         logits: Tensor = self.mask(hidden)
         return logits.mul_(0.25)
-
-
-def convex_upsample(maps: Tensor, logits: Tensor) -> Tensor:
-    """Eight-fold enlargement of maps [P,C,h,w] -> [P,C,8h,8w]: every pixel is a convex combination of the 3x3 cells
-    around its own, the softmax of logits [P,9*64,h,w] (neighbour slowest, then row and column within the cell).
-
-    Cells outside the map count as zeros.
-    """
-    count, channels, height, width = maps.shape
-    weights = logits.reshape(count, 9, STRIDE, STRIDE, height, width).softmax(1)
-    around = F.unfold(maps, 3, padding=1).view(count, channels, 9, height, width)
-    pixels = torch.einsum("pkabhw,pckhw->pchawb", weights, around)
-    return pixels.reshape(count, channels, STRIDE * height, STRIDE * width)
