@@ -10,7 +10,7 @@ coordinates. Displacements do not depend on the origin.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
@@ -72,4 +72,13 @@ class StartsFromFlow(Protocol):
 
     def flow_from(self, first: Any, second: Any, size: Size, start: Tensor | None) -> tuple[Flow, Tensor]:
         """The flows, refined from `start` (None: from zero), and the same in the form that may start others."""
+        ...
+
+
+@runtime_checkable
+class GivesFlow(Protocol):
+    """A tracker of whole clips (card.gives_flow) that knows the flow between any two of their frames."""
+
+    def flows(self, features: Any, size: Size, pairs: Iterable[tuple[int, int]]) -> Iterator[Flow]:
+        """The flow of each pair of frames (first, second) of the clip whose features are given, one by one."""
         ...
