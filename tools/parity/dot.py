@@ -107,7 +107,7 @@ def tracks_for_queries(case: dict[str, Any], parity: Parity) -> list[Check]:
     queries = coords.to_tyx(torch.from_numpy(np.asarray(case["queries_tyx"], np.float32)))
     queries[:, 1:] = coords.from_centers(queries[:, 1:])
     found = model.track_with(motion, size, queries)
-    xy, visible = coords.to_centers(found.xy).transpose(0, 1), found.visible.T > model.card.visible_threshold
+    xy, visible = coords.to_centers(found.xy).transpose(0, 1), model.card.visible_threshold < found.visible.T
     return [
         compare("tracks xy", xy, case["tracks"][..., :2], PIXELS),
         compare("tracks visible", visible.float(), case["tracks"][..., 2], 0.0),
@@ -137,7 +137,7 @@ def every_cell(case: dict[str, Any], parity: Parity) -> list[Check]:
     )
     checks = [compare("track_total", np.array(len(queries)), case["track_total"], 0.0)]
     xy = coords.to_centers(found.xy).transpose(0, 1)[:, ::3]
-    visible = (found.visible.T > model.card.visible_threshold).float()[:, ::3]
+    visible = (model.card.visible_threshold < found.visible.T).float()[:, ::3]
     theirs = case["tracks_sample"]
     return checks + [
         compare("tracks_sample xy", xy, theirs[..., :2], PIXELS),

@@ -174,8 +174,9 @@ class StartsFromTracks(Protocol):
         """Of the other tracker: its id, its checkpoint file (None: the official one) and its options."""
         ...
 
-    def start_from(self, track: TrackPoints) -> None:
-        """Called once, before anything is tracked: `track` runs the other tracker. Raises `WeightsError`."""
+    def start_from(self, track: TrackPoints, facts: Mapping[str, Any]) -> None:
+        """Called once, before anything is tracked: `track` runs the other tracker; `facts` (JSON values) belong among
+        the model's options, for the provenance. Raises `WeightsError`."""
         ...
 
 

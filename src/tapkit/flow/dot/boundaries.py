@@ -22,7 +22,8 @@ def boundary_strength(flow: Tensor) -> Tensor:
     unit = flow / flow.new_tensor([width - 1, height - 1])[:, None, None]
     kernel = flow.new_tensor(_ACROSS)
     kernels = torch.stack([kernel, kernel.T])[:, None]
-    padded = F.pad(unit.reshape(2 * count, 1, height, width), (1, 1, 1, 1), mode="reflect")
+    mode = "reflect" if min(height, width) > 1 else "replicate"
+    padded = F.pad(unit.reshape(2 * count, 1, height, width), (1, 1, 1, 1), mode=mode)
     change = (F.conv2d(padded, kernels).square().sum(1) + 1e-12).sqrt().view(count, 2, height, width).mean(1)
     wide = F.max_pool2d(change[:, None], 2 * SPREAD, 1, SPREAD)[:, 0, -height:, -width:]
     wide = wide - wide.amin((1, 2), keepdim=True)

@@ -29,9 +29,7 @@ def _numbers() -> tuple[PublishedNumber, ...]:
         for metric, value in zip(("AJ", "delta_avg", "OA"), values, strict=True)
     ]  # fmt: skip
     flows = [
-        PublishedNumber(
-            f"CVO {part}", metric, value, "last to first frame, 512x512, 2048 tracks of CoTracker2", _README
-        )
+        PublishedNumber(f"CVO {part}", metric, value, "last to first frame, 512x512, 2048 CoTracker2 tracks", _README)
         for part, values in _CVO.items()
         for metric, value in zip(("EPE", "IoU of occlusions"), values, strict=True)
     ]
@@ -60,9 +58,10 @@ DOT = ModelCard(
     longest_trained=24,
     published=_numbers(),
     notes="Made for dense tracks: a query costs as much as all pixels of its frame. Sparse tracks come from any "
-    "tracker (tracker=cotracker2, strand, lucas-kanade ...), motion boundaries from any flow model (flow=dot-estimator, "
-    "dis ...); both bring their own weights. Their points are drawn at random, here always the same ones. visible is the "
-    "refined probability, the greatest of the pixels around a position; confidence repeats it.",
+    "tracker (tracker=cotracker2, strand, lucas-kanade ...), motion boundaries from any flow model "
+    "(flow=dot-estimator, dis ...); both bring their own weights. Their points are drawn at random, here always the "
+    "same ones. visible is the refined probability, the greatest of the pixels around a position. confidence repeats "
+    "visible.",
 )
 
 ESTIMATOR = ModelCard(

@@ -41,7 +41,7 @@ def unit_grid(size: Size, device: torch.device | str = "cpu") -> Tensor:
 
 
 def nearest(points: Tensor, visible: Tensor, size: Size) -> Tensor:
-    """Which of the visible points [S,2] is nearest to each cell of a map of `size`: int64 [h,w], the first among equals.
+    """Which of the visible points [S,2] is nearest to each cell of a map of `size`: int64 [h,w]; the first of equals.
 
     Where none is visible, the first point.
     """

@@ -99,7 +99,8 @@ def read_points(dense: Dense, xy: Tensor, size: Size) -> tuple[Tensor, Tensor]:
     last = xy.new_tensor([size[1] - 1, size[0] - 1])
     at = coords.resize_centers(coords.to_centers(xy).clamp(min=0).minimum(last), size, inner)
     moved = sample(dense.flow, at[None], "border")[0]
-    low, high = at.floor().long(), at.ceil().long()
+    ends = torch.tensor([inner[1] - 1, inner[0] - 1], device=xy.device)
+    low, high = (part.long().minimum(ends) for part in (at.floor(), at.ceil()))  # rounding may lead beyond them
     rows = dense.visible[0]
     corners = [rows[y[:, 1], x[:, 0]] for y in (low, high) for x in (low, high)]
     return xy + coords.resize_centers(moved, inner, size), torch.stack(corners).amax(0)

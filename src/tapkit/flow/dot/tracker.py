@@ -97,6 +97,7 @@ class Dot(TorchModel):
         self.report: Callable[[int, int], object] | None = None
         self.flow_model: FlowModel | None = None
         self._track_points: TrackPoints | None = None
+        self._facts: dict[str, Any] = {}
 
     # -- what it starts from ------------------------------------------------------------------------
 
@@ -105,11 +106,17 @@ class Dot(TorchModel):
         """See `StartsFromTracks.tracker`."""
         return self.chosen.tracker, self.chosen.tracker_weights, self.chosen.tracker_options
 
-    def start_from(self, track: TrackPoints) -> None:
+    def start_from(self, track: TrackPoints, facts: Mapping[str, Any]) -> None:
         """See `StartsFromTracks.start_from`. Builds the flow model, too."""
         chosen = self.chosen
-        self._track_points = track
+        self._track_points, self._facts = track, dict(facts)
         self.flow_model = build_flow(chosen.flow, chosen.flow_weights, **chosen.flow_options).to(self.device)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """See `Model.options`; with those in force of the tracker and of the flow model."""
+        flow = {} if self.flow_model is None else {"flow_options": dict(self.flow_model.options)}
+        return {**self.chosen.to_json(), **flow, **self._facts}
 
     def _settle(self) -> None:
         """As for RAFT, the layers of the matching maps are not packed: their sums would be rounded more coarsely."""
@@ -205,8 +212,8 @@ class Dot(TorchModel):
                         self.report(done, frames * len(sources))
         return found
 
-    def flows(self, features: Clip, size: Size, pairs: Iterable[tuple[int, int]]) -> Iterator[Flow]:
-        """See `GivesFlow.flows`."""
+    def flows_between(self, features: Clip, size: Size, pairs: Iterable[tuple[int, int]]) -> Iterator[Flow]:
+        """See `GivesFlow.flows_between`."""
         motion = self.motion(features.rgb)
         for first, second in pairs:
             yield whole_field(motion.dense(first, second), size)

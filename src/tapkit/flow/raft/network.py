@@ -1,9 +1,9 @@
 """RAFT: recurrent refinement of a flow field from all-pairs correlations (Teed and Deng, ECCV 2020, arXiv:2003.12039).
 
-Both frames are encoded at stride 8 (a variant's may be 4); every cell of the first is compared with every cell of the second, at four scales
-of the second. A convolutional GRU, started from a context map of the first frame, looks them up around where
-each cell is thought to be by now, and moves it. The large network up-samples its flow by learned convex combinations,
-the small one bilinearly.
+Both frames are encoded at stride 8 (a variant's may be 4); every cell of the first is compared with every cell of the
+second, at four scales of the second. A convolutional GRU, started from a context map of the first frame, looks them up
+around where each cell is thought to be by now, and moves it. The large network up-samples its flow by learned convex
+combinations, the small one bilinearly.
 
 The layers are laid out for inference (`weights.py` brings published checkpoints into this form): batch norms are
 folded into the convolutions before them, the update and reset gates share one convolution, and the share of the context
