@@ -22,7 +22,7 @@ from tapkit.video.base import Source
 from tapkit.video.using import using
 
 if TYPE_CHECKING:
-    from tapkit.flow.base import FlowModel
+    from tapkit.flow.base import ClipFlowModel, FlowModel
     from tapkit.flow.stream import PairFlow, Pairs
 
 __all__ = ["choose_device", "draw", "flow", "load", "make_queries", "open_video", "track", "track_dense"]
@@ -229,12 +229,18 @@ def load_flow(
     device: str | torch.device = "auto",
     report: stored.Report | None = None,
     **options: Any,
-) -> FlowModel:
-    """A two-frame flow model, ready to use; arguments and errors as for `load`.
+) -> FlowModel | ClipFlowModel:
+    """A flow model, ready to use; arguments and errors as for `load`.
 
-    `tapkit.flow.known.flow_cards()` has them all.
+    `tapkit.flow.known.flow_cards()` has all that take two frames; the id of a tracker of whole clips whose card says
+    `gives_flow` serves as well.
     """
     from tapkit.flow.known import build_flow
+
+    if model in registry.cards() and registry.card(model).gives_flow:
+        from tapkit.engine.clip_flow import ClipFlow
+
+        return ClipFlow(load(model, weights, device, report, **options))
 
     return build_flow(model, weights, report, **options).to(choose_device(device))
 
@@ -242,7 +248,7 @@ def load_flow(
 def flow(
     video: Any,
     *,
-    model: str | FlowModel = "dis",
+    model: str | FlowModel | ClipFlowModel = "dis",
     pairs: str | Pairs = "next",
     wanted: Callable[[int, int], bool] | None = None,
     device: str | torch.device = "auto",
@@ -257,7 +263,7 @@ def flow(
 
     Args:
         video: as for `track`, or a tuple of two images.
-        model: the id of a flow model, or what `load_flow` returned.
+        model: the id of a flow model or of a tracker that gives flow ("dot"), or what `load_flow` returned.
         pairs: "next" (each frame to the next), "previous", "first" (the first frame to each other), "step:K" (t to
             t + K), "all:K" (t to t + 1 ... t + K).
         wanted: asked with the two frames' indices; pairs for which it is false are left out and cost nothing.
@@ -280,16 +286,18 @@ def flow(
     return _flows(video, _flow_model(model, weights, device, options), chosen, wanted)
 
 
-def _flow_model(model: Any, weights: Any, device: Any, options: Mapping[str, Any]) -> FlowModel:
+def _flow_model(model: Any, weights: Any, device: Any, options: Mapping[str, Any]) -> FlowModel | ClipFlowModel:
     if isinstance(model, str):
         return load_flow(model, weights, device, **options)
     if weights is not None or options:
         raise UsageError("weights and options go with the id of a flow model, not with a model that is loaded")
-    loaded: FlowModel = model
+    loaded: FlowModel | ClipFlowModel = model
     return loaded
 
 
-def _flows(video: Any, model: FlowModel, pairs: Pairs, wanted: Callable[[int, int], bool] | None) -> Iterator[PairFlow]:
+def _flows(
+    video: Any, model: FlowModel | ClipFlowModel, pairs: Pairs, wanted: Callable[[int, int], bool] | None
+) -> Iterator[PairFlow]:
     from tapkit.flow.stream import flows
 
     with using(video) as source:

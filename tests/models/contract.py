@@ -41,6 +41,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "cotracker2": (cotracker := {"input_size": (32, 48), "iterations": 1, "support": "global:2"}),
     "cotracker3-offline": cotracker,
     "cotracker3-online": cotracker,
+    "dot": {"tracker": "lucas-kanade", "flow": "dis", "tracks": 8, "resolution": (64, 64), "iterations": 1},
     "gmrw": {"resolution": (32, 48), "upsample": 1},
     "locotrack-small": {"resolution": (64, 64)},
     "locotrack-base": {"resolution": (64, 64)},

@@ -14,7 +14,7 @@ from tapkit.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from tapkit.engine.control import Progress
-    from tapkit.flow.base import FlowModel
+    from tapkit.flow.base import ClipFlowModel, FlowModel
     from tapkit.flow.stream import PairFlow, Pairs
     from tapkit.video.base import Source
 
@@ -33,7 +33,9 @@ def flow(
     pairs: Annotated[
         str, typer.Option("--pairs", help="next, previous, first (the first frame to all), step:K, all:K.")
     ] = "next",
-    model: Annotated[str, typer.Option("--model", "-m", help="Flow model: dis, raft-small, raft-large ...")] = "dis",
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Flow model: dis, raft-small, raft-large, dot ...")
+    ] = "dis",
     weights: o.Weights = None,
     device: o.Device = "auto",
     option: o.Option = None,
@@ -79,7 +81,7 @@ def flow(
 
 def _folder(
     source: Source,
-    model: FlowModel,
+    model: FlowModel | ClipFlowModel,
     pairs: Pairs,
     folder: Path,
     run: dict[str, Any],
@@ -129,7 +131,7 @@ def _save(path: Path, pair: PairFlow, format: str, scale: float) -> None:
 
 def _video(
     source: Source,
-    model: FlowModel,
+    model: FlowModel | ClipFlowModel,
     pairs: Pairs,
     path: Path,
     scale: float,

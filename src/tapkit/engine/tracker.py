@@ -20,6 +20,7 @@ from tapkit.engine.offline import Direction, plan
 from tapkit.engine.passes import ClipRun
 from tapkit.engine.run import finishing
 from tapkit.engine.session import Session
+from tapkit.engine.sparse import connect
 from tapkit.errors import UsageError
 from tapkit.models.base import Model, Size
 from tapkit.sinks.base import Sink
@@ -36,6 +37,7 @@ class Tracker:
     def __init__(self, model: Model, weights_sha256: str = "") -> None:
         self.model = model
         self.weights_sha256 = weights_sha256
+        connect(model)
 
     @property
     def card(self) -> ModelCard:

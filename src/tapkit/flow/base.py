@@ -10,8 +10,8 @@ coordinates. Displacements do not depend on the origin.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -19,7 +19,11 @@ from torch import Tensor
 from tapkit.models.base import Size
 from tapkit.types import ModelCard
 
-__all__ = ["Flow", "FlowModel", "Size"]
+if TYPE_CHECKING:
+    from tapkit.flow.stream import PairFlow, Pairs
+    from tapkit.video.base import Source
+
+__all__ = ["ClipFlowModel", "Flow", "FlowModel", "GivesFlow", "Size", "StartsFromFlow"]
 
 
 class Flow(NamedTuple):
@@ -72,4 +76,25 @@ class StartsFromFlow(Protocol):
 
     def flow_from(self, first: Any, second: Any, size: Size, start: Tensor | None) -> tuple[Flow, Tensor]:
         """The flows, refined from `start` (None: from zero), and the same in the form that may start others."""
+        ...
+
+
+@runtime_checkable
+class ClipFlowModel(Protocol):
+    """What gives flow like a flow model, but must see the whole clip first. Asked for with isinstance."""
+
+    card: ModelCard
+    options: Mapping[str, Any]
+
+    def flows(self, source: Source, pairs: Pairs, wanted: Callable[[int, int], bool]) -> Iterator[PairFlow]:
+        """The flow of pairs of frames of a video, in the order in which their later frames come."""
+        ...
+
+
+@runtime_checkable
+class GivesFlow(Protocol):
+    """A tracker of whole clips (card.gives_flow) that knows the flow between any two of their frames."""
+
+    def flows_between(self, features: Any, size: Size, pairs: Iterable[tuple[int, int]]) -> Iterator[Flow]:
+        """The flow of each pair of frames (first, second) of the clip whose features are given, one by one."""
         ...

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tapkit.errors import UsageError
-from tapkit.flow.base import Flow, FlowModel, Size
+from tapkit.flow.base import ClipFlowModel, Flow, FlowModel, Size
 from tapkit.video.base import Source
 
 
@@ -69,15 +69,19 @@ class Pairs:
 
 @torch.inference_mode()
 def flows(
-    model: FlowModel,
+    model: FlowModel | ClipFlowModel,
     source: Source,
     pairs: Pairs = Pairs(),
     wanted: Callable[[int, int], bool] = lambda first, second: True,
 ) -> Iterator[PairFlow]:
     """The flow of pairs, in the order in which their later frames come; those that are not `wanted` are left out.
 
-    Memory: the features of the frames that are still needed, one frame, one flow.
+    Memory: the features of the frames that are still needed, one frame, one flow. (A model that must see the whole clip
+    first holds what it needs of all frames.)
     """
+    if isinstance(model, ClipFlowModel):
+        yield from model.flows(source, pairs, wanted)
+        return
     video = source.info.size
     asked = model.frame_size(video)
     size = asked or video
@@ -95,15 +99,15 @@ def flows(
         for first, second in pairs.with_frame(index):
             if wanted(first, second):
                 flow = model.flow(features(first), features(second), size)
-                yield _pair(first, second, flow, video)
+                yield as_arrays(first, second, flow, video)
         oldest = index - pairs.reach + 1
         for store in (held, waiting):
             for old in [key for key in store if key < oldest and not (pairs.from_first and key == 0)]:
                 del store[old]
 
 
-def _pair(first: int, second: int, flow: Flow, size: Size) -> PairFlow:
-    """As arrays at the video's size."""
+def as_arrays(first: int, second: int, flow: Flow, size: Size) -> PairFlow:
+    """The flow of one pair of frames as arrays at the video's size."""
     height, width = flow.xy.shape[-2:]
     scale = flow.xy.new_tensor([size[1] / width, size[0] / height])[:, None, None]
     xy = _resized(flow.xy * scale, size)[0].permute(1, 2, 0)

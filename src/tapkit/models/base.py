@@ -11,7 +11,7 @@ All tensors that come back live on the model's device; coordinates are float32 w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
@@ -156,6 +156,27 @@ class ExpectsPoints(Protocol):
 
     def expect(self, state: Any, count: int) -> Any:
         """The state, knowing that `count` points begin on the next frame or later. Called before a step."""
+        ...
+
+
+TrackPoints = Callable[[Tensor, Sequence[Tensor]], Prediction]
+"""Tracks points for a model: given frames uint8 [T,3,h,w] and groups of queries [n,3] (t, x, y; pixels of these frames,
+corner origin), those of a group tracked together, it gives the prediction of all groups one after the other [N,T];
+`visible` is 0 or 1, by the threshold of the tracker's authors."""
+
+
+@runtime_checkable
+class StartsFromTracks(Protocol):
+    """A clip model that starts from the tracks of another tracker. The engine runs that over the same frames."""
+
+    @property
+    def tracker(self) -> tuple[str, str | None, Mapping[str, Any]]:
+        """Of the other tracker: its id, its checkpoint file (None: the official one) and its options."""
+        ...
+
+    def start_from(self, track: TrackPoints, facts: Mapping[str, Any]) -> None:
+        """Called once, before anything is tracked: `track` runs the other tracker; `facts` (JSON values) belong among
+        the model's options, for the provenance. Raises `WeightsError`."""
         ...
 
 

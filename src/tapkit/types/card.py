@@ -82,6 +82,8 @@ class ModelCard:
     """Whether one pass over the clip tracks backwards from the query as well as forwards."""
     uses_past: bool = True
     """Whether frames before its query influence a point's track (recurrent image memory, shared windows)."""
+    gives_flow: bool = False
+    """Whether a tracker of whole clips also gives the flow between any two of their frames."""
     input_size: tuple[int, int] | None = None
     """(height, width) the network works at; None: the video's own."""
     visible_rule: VisibleRule = "visible"

@@ -12,8 +12,9 @@ from torch import Tensor
 from tapkit.errors import UsageError, WeightsError
 from tapkit.flow.raft import correlation
 from tapkit.flow.raft.model import RaftFeatures, RaftModel, build_large, build_small, warm_start
-from tapkit.flow.raft.network import LARGE, SMALL, convex_upsample
+from tapkit.flow.raft.network import LARGE, SMALL
 from tapkit.flow.raft.weights import expected
+from tapkit.nn.convex import convex_upsample
 
 BUILDERS = {"large": (build_large, LARGE), "small": (build_small, SMALL)}
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tapkit.flow.raft.network import LARGE, STRIDE, Raft, Step, conv, convex_upsample
+from tapkit.flow.raft.network import LARGE, STRIDE, Raft, Step, conv
+from tapkit.nn.convex import convex_upsample
 
 INNER = 128
 """Channels within each head."""

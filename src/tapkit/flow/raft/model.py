@@ -149,7 +149,10 @@ def lay_out(network: Raft) -> None:
             pack(part)
 
 
-def _build(weights: Mapping[str, Tensor] | None, config: RaftConfig, card: ModelCard, **options: Any) -> RaftModel:
+def build_variant(
+    weights: Mapping[str, Tensor] | None, config: RaftConfig, card: ModelCard, **options: Any
+) -> RaftModel:
+    """The network of a configuration at stride 8, with weights under the authors' names (None: untrained)."""
     settings = RaftOptions.of(card.id, options)
     if weights is None:
         with torch.random.fork_rng(devices=[]):
@@ -166,9 +169,9 @@ def _build(weights: Mapping[str, Tensor] | None, config: RaftConfig, card: Model
 
 def build_large(weights: Mapping[str, Tensor] | None = None, **options: Any) -> RaftModel:
     """RAFT with published weights (None: untrained). Options are the fields of `RaftOptions`."""
-    return _build(weights, LARGE, RAFT_LARGE, **options)
+    return build_variant(weights, LARGE, RAFT_LARGE, **options)
 
 
 def build_small(weights: Mapping[str, Tensor] | None = None, **options: Any) -> RaftModel:
     """The small RAFT with published weights (None: untrained). Options are the fields of `RaftOptions`."""
-    return _build(weights, SMALL, RAFT_SMALL, **options)
+    return build_variant(weights, SMALL, RAFT_SMALL, **options)

@@ -1,13 +1,13 @@
 """RAFT: recurrent refinement of a flow field from all-pairs correlations (Teed and Deng, ECCV 2020, arXiv:2003.12039).
 
-Both frames are encoded at stride 8; every cell of the first is compared with every cell of the second, at four scales
-of the second. A convolutional GRU, started from a context map of the first frame, looks them up around where
-each cell is thought to be by now, and moves it. The large network up-samples its flow by learned convex combinations,
-the small one bilinearly.
+Both frames are encoded at stride 8 (a variant's may be 4); every cell of the first is compared with every cell of the
+second, at four scales of the second. A convolutional GRU, started from a context map of the first frame, looks them up
+around where each cell is thought to be by now, and moves it. The large network up-samples its flow by learned convex
+combinations, the small one bilinearly.
 
 The layers are laid out for inference (`weights.py` brings published checkpoints into this form): batch norms are
 folded into the convolutions before them, the update and reset gates share one convolution, and the share of the context
-map in all gates, which never changes, is computed once. Cells are indices of the stride-8 maps, centres at integers.
+map in all gates, which never changes, is computed once. Cells are indices of the maps, centres at integers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tapkit.nn.packed import Conv2d
 from tapkit.nn.tiled_conv import TiledConv2d
 
 STRIDE = 8
-"""Pixels to a cell."""
+"""Pixels to a cell of the published networks."""
 LEVELS = 4
 """Scales of the second frame's map."""
 
@@ -60,6 +60,12 @@ class RaftConfig:
     """Whether flow is up-sampled by a learned mask."""
     context_norm: bool
     """Whether the context encoder of the checkpoint has batch norms."""
+    context_instance: bool = False
+    """Whether it has instance norms, as the matching encoder always does."""
+    stride: int = STRIDE
+    """Pixels to a cell: 4 or 8."""
+    state: int = 2
+    """Channels of what is refined, as the motion encoder sees it: the flow, and what a variant adds to it."""
 
     @property
     def lookups(self) -> int:
@@ -104,13 +110,14 @@ class Residual(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Frames [B,3,H,W] in [-1,1] -> [B,C,H/8,W/8]; `normalize`: by instance norms (else they are folded or absent)."""
+    """Frames [B,3,H,W] in [-1,1] -> [B,C,H/stride,W/stride]; `normalize`: by instance norms (else they are folded or
+    absent)."""
 
     def __init__(self, config: RaftConfig, outputs: int, normalize: bool) -> None:
         super().__init__()
         self.normalize = normalize
         stem, *_ = config.widths
-        self.stem = conv(3, stem, 7, 2)
+        self.stem = conv(3, stem, 7, config.stride // 4)
         blocks: list[Residual] = []
         before = stem
         for group, width in enumerate(config.widths):
@@ -133,7 +140,7 @@ class Encoder(nn.Module):
 
 
 class MotionEncoder(nn.Module):
-    """Looked-up correlations and the present flow -> [P,motion+2,h,w], the last two channels being the flow."""
+    """Looked-up correlations and what is refined -> [P,motion+state,h,w], the last channels being the latter."""
 
     def __init__(self, config: RaftConfig) -> None:
         super().__init__()
@@ -141,7 +148,7 @@ class MotionEncoder(nn.Module):
         self.correlation = nn.ModuleList(
             conv(sizes[i], sizes[i + 1], 3 if i else 1) for i in range(len(config.correlation))
         )
-        self.flow = nn.ModuleList([conv(2, config.flow[0], 7), conv(*config.flow, tiled_from=64)])
+        self.flow = nn.ModuleList([conv(config.state, config.flow[0], 7), conv(*config.flow, tiled_from=64)])
         self.out = conv(config.correlation[-1] + config.flow[1], config.motion)
 
     def forward(self, correlation: Tensor, flow: Tensor) -> Tensor:
@@ -158,7 +165,7 @@ class Gru(nn.Module):
 
     def __init__(self, config: RaftConfig, kernel: tuple[int, int]) -> None:
         super().__init__()
-        moving = config.hidden + config.motion + 2
+        moving = config.hidden + config.motion + config.state
         self.fixed = conv(config.context, 3 * config.hidden, kernel)
         self.gates = conv(moving, 2 * config.hidden, kernel)
         self.candidate = conv(moving, config.hidden, kernel)
@@ -211,11 +218,11 @@ class Raft(nn.Module):
         super().__init__()
         self.config = config
         self.matching = Encoder(config, config.features, True)
-        self.context = Encoder(config, config.hidden + config.context, False)
+        self.context = Encoder(config, config.hidden + config.context, config.context_instance)
         self.motion = MotionEncoder(config)
         self.gru = nn.ModuleList(Gru(config, kernel) for kernel in config.kernels)
         self.head = Head(config.hidden, config.head, 2, 3)
-        self.mask = Head(config.hidden, 256, 9 * STRIDE**2, 1) if config.convex else None
+        self.mask = Head(config.hidden, 256, 9 * config.stride**2, 1) if config.convex else None
 
     def begin(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """The hidden state and the context [P,C,h,w] out of the context encoder's map."""
@@ -238,10 +245,7 @@ class Raft(nn.Module):
         dtype = rest.dtype  # of the convolutions; positions are float32 whatever it is
         fixed = [gru.get_submodule("fixed")(rest) for gru in self.gru]
         height, width = first.shape[-2:]
-        y, x = torch.meshgrid(
-            torch.arange(height, device=first.device), torch.arange(width, device=first.device), indexing="ij"
-        )
-        cells = torch.stack([x, y]).float()[None]
+        cells = cell_indices((height, width), first.device)
         flow = cells.new_zeros(len(first), 2, height, width) if start is None else start.float()
         for _ in range(iterations):
             looked_up = correlation.at(cells + flow)
@@ -253,14 +257,21 @@ class Raft(nn.Module):
             yield Step(looked_up, motion, hidden, delta, flow)
 
     def enlarge(self, step: Step) -> Tensor:
-        """The flow of a step in pixels, [P,2,8h,8w]."""
+        """The flow of a step in pixels, [P,2,H,W]."""
+        stride = self.config.stride
         if self.mask is None:
-            size = [STRIDE * side for side in step.flow.shape[-2:]]
-            return STRIDE * F.interpolate(step.flow, size, mode="bilinear", align_corners=True)
-        return convex_upsample(STRIDE * step.flow, self.mask_logits(step.hidden))
+            size = [stride * side for side in step.flow.shape[-2:]]
+            return stride * F.interpolate(step.flow, size, mode="bilinear", align_corners=True)
+        return convex_upsample(stride * step.flow, self.mask_logits(step.hidden), stride)
 
     def mask_logits(self, hidden: Tensor) -> Tensor:
-        """Logits [P,576,h,w] of the up-sampling weights."""
+        """Logits [P,9*stride^2,h,w] of the up-sampling weights."""
         assert self.mask is not None, "the small network has no mask"
         logits: Tensor = self.mask(hidden)
         return logits.mul_(0.25)
+
+
+def cell_indices(size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:
+    """(x, y) of all cells of a map of `size`: [1,2,h,w] float32."""
+    y, x = torch.meshgrid(torch.arange(size[0], device=device), torch.arange(size[1], device=device), indexing="ij")
+    return torch.stack([x, y]).float()[None]

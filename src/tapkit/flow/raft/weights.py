@@ -99,10 +99,10 @@ def expected(config: RaftConfig) -> Shapes:
     sizes = (config.lookups, *config.correlation)
     for number in range(len(config.correlation)):
         add(f"encoder.convc{number + 1}", sizes[number + 1], sizes[number], (3, 3) if number else (1, 1))
-    add("encoder.convf1", config.flow[0], 2, (7, 7))
+    add("encoder.convf1", config.flow[0], config.state, (7, 7))
     add("encoder.convf2", config.flow[1], config.flow[0], (3, 3))
     add("encoder.conv", config.motion, config.correlation[-1] + config.flow[1], (3, 3))
-    inputs = config.hidden + config.context + config.motion + 2
+    inputs = config.hidden + config.context + config.motion + config.state
     for digit, kernel in zip(_gru_names(config), config.kernels, strict=True):
         for gate in "zrq":
             add(f"gru.conv{gate}{digit}", config.hidden, inputs, kernel)
@@ -110,7 +110,7 @@ def expected(config: RaftConfig) -> Shapes:
     add("flow_head.conv2", 2, config.head, (3, 3))
     if config.convex:
         add("mask.0", 256, config.hidden, (3, 3))
-        add("mask.2", 576, 256, (1, 1))
+        add("mask.2", 9 * config.stride**2, 256, (1, 1))
     return shapes
 
 
@@ -157,7 +157,7 @@ def converted(state: Mapping[str, Tensor], config: RaftConfig, model: str) -> di
 
 def _gru(old: Mapping[str, Tensor], config: RaftConfig, target: str, digit: str) -> dict[str, Tensor]:
     """The three gates' convolutions over [hidden, context, motion], taken apart into what is fixed and what moves."""
-    sizes = [config.hidden, config.context, config.motion + 2]
+    sizes = [config.hidden, config.context, config.motion + config.state]
     hidden, context, motion = [], [], []
     for gate in "zrq":
         of_hidden, of_context, of_motion = torch.split(old[f"update_block.gru.conv{gate}{digit}.weight"], sizes, 1)
