@@ -6,7 +6,6 @@ SHA-256 of a download are noted in `index.json` beside it and checked ever after
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import importlib.util
 import json
@@ -21,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tapkit import jax_weights, storage
+from tapkit import jax_weights, storage, torch_weights
 from tapkit.errors import WeightsError
 from tapkit.types import ModelCard
 
@@ -32,6 +31,8 @@ StateDict = dict[str, Tensor]
 
 # Containers that training scripts wrap a state dict in, in the order in which they are tried.
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "ema", "net", "network", "params", "module")
+_DEEPEST = 8
+"""Wrappers within wrappers: a file may contain itself."""
 
 
 def cache_folder() -> Path:
@@ -181,30 +182,29 @@ def sha256_of(state: Mapping[str, Tensor]) -> str:
 
 
 def read(path: str | Path) -> StateDict:
-    """All tensors of a checkpoint (.safetensors, what torch.save wrote, .npy or .npz as JAX projects publish), by name.
+    """The parameters in a checkpoint (.safetensors, of torch.save, .npy or .npz as JAX projects publish), by name.
 
-    Nothing but tensors and plain containers is unpickled. The container that training scripts wrap a state dict in
-    is removed; names stay as they are. Raises `WeightsError`.
+    Nothing in it is run, and what training kept beside the parameters is not read (`tapkit.unpickle_tolerant`). The
+    container that training scripts wrap a state dict in is removed; names stay as they are. Raises `WeightsError`.
     """
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"there is no weights file {path}")
     if path.suffix in (".npy", ".npz"):
         return jax_weights.read(path)
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
 
-            return load_file(path)
-        # Training scripts put their parsed arguments beside the tensors: a namespace is a plain container too.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if reason.startswith("Weights only load failed"):
-            reason = "it is no checkpoint, or holds other things than tensors and plain containers"
-        raise WeightsError(f"{path} cannot be read as weights: {reason[:200]}") from error
-    state = unwrap(content)
+        try:
+            state = load_file(path)
+        except Exception as error:
+            reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+            raise WeightsError(f"{path} cannot be read as weights: {reason[:200]}") from error
+    else:
+        content = torch_weights.read(path)
+        state = torch_weights.opened(path, _state_dict(content, torch_weights.LazyTensor))
+        if not state and (stranger := torch_weights.stranger(content)):
+            raise WeightsError(f"{path} cannot be read as weights: it holds no tensors, but {stranger}")
     if not state:
         raise WeightsError(f"{path} holds no tensors")
     return state
@@ -228,13 +228,17 @@ def given_or_official(
 
 def unwrap(content: Any) -> StateDict:
     """The state dict within what a training script saved; empty if there is none."""
-    if not isinstance(content, Mapping):
+    return _state_dict(content, Tensor)
+
+
+def _state_dict(content: Any, kind: type[Any], depth: int = 0) -> dict[str, Any]:
+    """The members of `kind` of the dict that holds the parameters, by name."""
+    if not isinstance(content, Mapping) or depth > _DEEPEST:
         return {}
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     for wrapper in _WRAPPERS:
-        if isinstance(content.get(wrapper), Mapping) and (inner := unwrap(content[wrapper])):
+        if isinstance(content.get(wrapper), Mapping) and (inner := _state_dict(content[wrapper], kind, depth + 1)):
             return inner
-    return tensors
+    return {str(name): value for name, value in content.items() if isinstance(value, kind)}
 
 
 def match(state: Mapping[str, Tensor], expected: Mapping[str, Any], model: str) -> StateDict:
