@@ -1,3 +1,4 @@
+# ruff: noqa: E501, ISC003
 """Checkpoints as authors publish them, with what their training kept, and files that would do harm if they were run."""
 
 from __future__ import annotations

@@ -54,6 +54,9 @@ class ModelCard:
     """Whether the file is inside the package."""
     weights_sha256: str | None = None
     """Known hash of the published file, if known; else recorded at the first download."""
+    weights_md5: Mapping[str, str] = field(default_factory=dict)
+    """MD5 of the published files of these weights, by file name, where it is known: `weights_file`, and the same in
+    other formats, which serve as well."""
     streaming: Streaming = "causal"
     """causal: frame by frame; window: sliding windows; offline: needs the whole clip; pairwise: a flow model."""
     latency: int = 0
@@ -89,4 +92,5 @@ class ModelCard:
         """Plain values for JSON."""
         values = asdict(self)
         values["defaults"] = dict(self.defaults)
+        values["weights_md5"] = dict(self.weights_md5)
         return values
