@@ -1,4 +1,4 @@
-"""What our networks cost beside the originals, measured as parity/reference_cost.md measured those.
+"""What our networks cost, measured as parity/reference_cost.md measured the originals.
 
     python benchmarks/reference_protocol.py [NAME ...] [--set precision=bfloat16] [--repeat 3] [--list] [--docs]
 
@@ -7,7 +7,10 @@ process CPU time of the second of two runs, divided by `parity/calibrate.py`'s w
 of one before and one after); peak = growth of the resident memory's high-water mark over the built model. With
 --repeat the median ratio of that many processes is reported (other work on the machine disturbs even CPU time).
 The table is printed, and every measurement stored in benchmarks/results/reference_protocol/NAME[.OPTIONS].json; --docs
-copies the stored figures into the documentation.
+copies the stored figures into the documentation, each with its processor.
+The original's figures are stored too, but never divided by: the workload's multiples differ between kinds of processors,
+and those were taken on another machine. What a network costs of the original's is only known where both ran in turn in
+one run: benchmarks/results/paired.json, which --docs copies as well.
 Linux only (peak memory comes from /proc).
 """
 
@@ -32,6 +35,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "reference_protocol"
+PAIRED = HERE / "results" / "paired.json"
 sys.path[:0] = [str(HERE), str(HERE.parent / "tools")]
 
 
@@ -144,15 +148,7 @@ def report(name: str, options: dict[str, Any], repeat: int) -> None:
     peak = statistics.median(run["peak_mib"] for run in runs)
     label = ".".join([name, *(f"{key}={value}" for key, value in sorted(options.items()))])
     reference = runs[0]["reference"]
-    beside = (
-        ""
-        if reference is None
-        else (
-            f"{reference['ratio']:9.1f} {ratio / reference['ratio']:6.2f} "
-            f"{reference['peak_mib']:10.0f} {peak / reference['peak_mib']:6.2f}"
-        )
-    )
-    print(f"{label:44} {ratio:7.2f} {peak:9.0f} {beside}", flush=True)
+    print(f"{label:44} {ratio:7.2f} {peak:9.0f}", flush=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
     stored = {"name": name, "options": options, "ratio": ratio, "peak_mib": peak, "reference": reference}
     stored |= {"machine": machine(), "runs": runs}
@@ -161,27 +157,50 @@ def report(name: str, options: dict[str, Any], repeat: int) -> None:
 
 def table(labels: list[str]) -> str:
     """The stored measurements of these labels (NAME or NAME.OPTIONS) as a Markdown table."""
-    rows = ["| called as | ratio | of the original's | peak MiB | of the original's |", "|---|---|---|---|---|"]
+    rows = ["| called as | multiples of the fixed workload | peak MiB | one core of |", "|---|---|---|---|"]
     for label in labels:
         stored = json.loads((RESULTS / f"{label}.json").read_text())
-        reference = stored["reference"]
-        shares = [
-            "" if reference is None else f"{stored[key] / reference[key]:.2f} x {reference[key]:g}"
-            for key in ("ratio", "peak_mib")
-        ]
-        cells = [label, f"{stored['ratio']:.1f}", shares[0], f"{stored['peak_mib']:.0f}", shares[1]]
-        rows.append("| " + " | ".join(cells) + " |")
-    measured = stored["machine"]
-    rows.append(f"\nMeasured on one core of {measured['cpu']}, torch {measured['torch']}, {measured['date']}.")
+        measured = stored["machine"]
+        where = f"{measured['cpu']} ({measured['capability']}), torch {measured['torch']}, {measured['date']}"
+        rows.append(f"| {label} | {stored['ratio']:.1f} | {stored['peak_mib']:.0f} | {where} |")
     return "\n".join(rows)
 
 
+def paired(names: list[str]) -> str:
+    """What these networks cost of the original's, where both ran in turn in one run, as a Markdown table."""
+    stored = json.loads(PAIRED.read_text())
+    lines = [
+        f"Of the original's, both in turn in one run ({stored['case']} of {stored['processor']};",
+        "median of the pairs, the outputs agree; `benchmarks/results/paired.json`):",
+        "",
+        "| | CPU time | peak memory over the loaded model | CPU time in bfloat16, of the original's float32 |",
+        "|---|---|---|---|",
+    ]
+    for name in names:
+        row = stored["networks"][name]
+        half = "" if row["bfloat16"] is None else f"{row['bfloat16']:.2f}"
+        lines.append(f"| {name} | {row['time']:.2f} | {row['peak']:.2f} | {half} |")
+    for name in names:
+        whole = stored["whole_calls"].get(name)
+        if whole:
+            lines += [
+                "",
+                f"A whole call of {name} ({stored['whole_calls']['case']}, same machine): {whole['wall']:.2f} of the "
+                f"original's wall time, {whole['growth']:.2f} of its growth in memory.",
+            ]
+    return "\n".join(lines)
+
+
 def write_docs(folder: Path) -> None:
-    """Put the tables into the pages of `folder` that ask for them: <!-- cost: LABEL ... --> up to <!-- /cost -->."""
-    asked = re.compile(r"(<!-- cost: ([^>]*?) -->\n).*?(<!-- /cost -->)", re.DOTALL)
+    """Put the tables into the pages of `folder` that ask for them.
+
+    <!-- cost: LABEL ... --> up to <!-- /cost -->, and <!-- paired: NAME ... --> up to <!-- /paired -->.
+    """
     for page in sorted(folder.glob("**/*.md")):
-        before = page.read_text()
-        after = asked.sub(lambda found: f"{found[1]}{table(found[2].split())}\n{found[3]}", before)
+        before = after = page.read_text()
+        for kind, make in (("cost", table), ("paired", paired)):
+            asked = re.compile(rf"(<!-- {kind}: ([^>]*?) -->\n).*?(<!-- /{kind} -->)", re.DOTALL)
+            after = asked.sub(lambda found, make=make: f"{found[1]}{make(found[2].split())}\n{found[3]}", after)
         if after != before:
             page.write_text(after)
             print(f"updated {page}")
@@ -215,7 +234,7 @@ def main() -> int:
             options[key] = json.loads(value)
         except json.JSONDecodeError:
             options[key] = value
-    print(f"{'network':44} {'ratio':>7} {'peak MiB':>9} {'reference':>9} {'x':>6} {'ref. peak':>10} {'x':>6}")
+    print(f"{'network':44} {'ratio':>7} {'peak MiB':>9}")
     for name in arguments.names or names():
         report(name, options, max(arguments.repeat, 1))
     return 0

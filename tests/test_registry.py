@@ -36,6 +36,47 @@ def test_an_unknown_name_gets_a_suggestion() -> None:
         registry.card("lucas_kanade")
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cotracker3", "'cotracker3' is a family of trackers; choose cotracker3-offline or cotracker3-online"),
+        ("CoTracker", "choose cotracker2, cotracker3-offline or cotracker3-online"),
+        ("locotrack", "choose locotrack-base or locotrack-small"),
+        ("lucas", "did you mean 'lucas-kanade'"),
+        ("PIPs++", "did you mean 'pips2'"),
+        ("CoTracker3_Offline", "did you mean 'cotracker3-offline'"),
+        ("strnd", "did you mean 'strand'"),
+    ],
+)
+def test_a_family_is_told_by_its_members(name: str, message: str) -> None:
+    for ask in (registry.card, tapkit.load):
+        with pytest.raises(UsageError) as told:
+            ask(name)
+        assert message in str(told.value)
+
+
+def test_a_name_that_is_a_tracker_and_a_family_is_the_tracker() -> None:
+    assert registry.card("tapir").id == "tapir" and registry.card("pips").id == "pips"
+
+
+def test_the_default_tracker_shows_what_it_was_measured_to_be() -> None:
+    import json
+
+    from tapkit.cli.models import _published
+
+    card = registry.card(registry.DEFAULT)
+    beside = json.loads((Path(tapkit.__file__).parent / "models" / "strand" / "strand.json").read_text())
+    ten = beside["figures"]["ten_clips_query_first_frames_as_they_are"]
+    assert {n.metric: n.value for n in card.published} == {
+        "AJ": ten["aj"],
+        "delta_avg": ten["delta_avg"],
+        "OA": ten["oa"],
+    }
+    assert _published(card) == f"ten DAVIS clips (ours) {ten['aj']} / {ten['delta_avg']} / {ten['oa']}"
+    assert _published(registry.card("cotracker3-offline")) == "DAVIS 64.4 / 76.9 / 91.2"
+    assert _published(registry.card("pips")) == "BADJA PCK-T 64.4"
+
+
 def test_importing_tapkit_loads_neither_torch_nor_av() -> None:
     code = (
         "import sys, tapkit; assert not {'torch', 'av', 'numpy', 'cv2', 'PIL'} & set(sys.modules), sorted(sys.modules)"

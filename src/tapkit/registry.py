@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
@@ -50,12 +51,32 @@ def _every_card() -> Mapping[str, ModelCard]:
 
 
 def card(model: str) -> ModelCard:
-    """The card of a tracker or flow model. Raises `UsageError` that suggests what was meant."""
+    """The card of a tracker or flow model.
+
+    Raises `UsageError` that lists the members of a family, or suggests what was meant.
+    """
     known = _every_card()
     if model in known:
         return known[model]
-    hint = did_you_mean(model, known, 0.5)
+    members = family(model)
+    if len(members) > 1:
+        raise UsageError(f"{model!r} is a family of trackers; choose {', '.join(members[:-1])} or {members[-1]}")
+    hint = f"; did you mean {members[0]!r}?" if members else did_you_mean(model, known, 0.5)
     raise UsageError(f"there is no tracker {model!r}{hint} (known: {', '.join(cards())})")
+
+
+def family(name: str) -> list[str]:
+    """Ids of the trackers that a name stands for: of its variants, of its versions, or the one published as that.
+
+    >>> family("cotracker3"), family("PIPs++"), family("tapir")
+    (['cotracker3-offline', 'cotracker3-online'], ['pips2'], ['tapir'])
+    """
+    plain = re.sub(r"[\s_-]+", "-", name.strip().lower())
+    known = _every_card()
+    if plain in known:
+        return [plain]
+    published = [id for id, card in known.items() if card.name.lower() == name.strip().lower()]
+    return published or [id for id in known if len(plain) > 2 and re.match(rf"{re.escape(plain)}(-|\d)", id)]
 
 
 def options(model: str) -> list[Field]:

@@ -1,37 +1,36 @@
 """Checkpoints: where they lie, how they get there, and reading them without running anything in them.
 
-Looked for in this order: the folder(s) in $TAPKIT_WEIGHTS, the user's cache, and then the authors' address. Size and
-SHA-256 of a download are noted in `index.json` beside it and checked ever after (a published hash on the card wins).
+Looked for in this order: the folder(s) in $TAPKIT_WEIGHTS, the user's cache, and then the authors' address. What is
+downloaded is compared with the hash on the card, where one is known; its size and SHA-256 are noted in `index.json`
+beside it and checked ever after.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import importlib.util
 import json
 import os
 import sys
 import urllib.error
-import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tapkit import jax_weights, storage
+from tapkit import download, jax_weights, storage, torch_weights
+from tapkit.download import Report
 from tapkit.errors import WeightsError
 from tapkit.types import BackboneFile, ModelCard
-
-Report = Callable[[int, int | None], None]
-"""Called with bytes so far and bytes in all (None if unknown)."""
 
 StateDict = dict[str, Tensor]
 
 # Containers that training scripts wrap a state dict in, in the order in which they are tried.
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "ema", "net", "network", "params", "module")
+_DEEPEST = 8
+"""Wrappers within wrappers: a file may contain itself."""
 
 
 def cache_folder() -> Path:
@@ -51,12 +50,12 @@ def offline_folders() -> list[Path]:
 
 
 def find(card: ModelCard) -> Path | None:
-    """The checkpoint's path if it is on this machine, as published or converted to safetensors; else None."""
+    """The checkpoint's path if it is on this machine, as published (in any format) or as safetensors; else None."""
     if card.weights_file is None:
         return None
     if card.weights_built_in:
         return _family_folder(card) / card.weights_file
-    names = [card.weights_file, str(Path(card.weights_file).with_suffix(".safetensors"))]
+    names = [card.weights_file, str(Path(card.weights_file).with_suffix(".safetensors")), *card.weights_md5]
     for folder in [*offline_folders(), cache_folder() / "weights"]:
         for name in names:
             if (folder / name).is_file():
@@ -106,39 +105,36 @@ def _download(card: ModelCard, report: Report | None) -> Path:
     partial = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        have = partial.stat().st_size if partial.exists() else 0
-        request = urllib.request.Request(card.weights_url, headers={"Range": f"bytes={have}-"} if have else {})
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            resumed = have > 0 and answer.status == 206
-            length = answer.headers.get("Content-Length")
-            total = int(length) + (have if resumed else 0) if length else None
-            done = have if resumed else 0
-            with open(partial, "ab" if resumed else "wb") as file:
-                while data := answer.read(1 << 20):
-                    file.write(data)
-                    done += len(data)
-                    if report:
-                        report(done, total)
-        if total is not None and done != total:
-            raise WeightsError(f"the download of {card.weights_file} broke off at {done} of {total} bytes; try again")
+        download.fetch(card.weights_url, partial, report)
+    except download.BrokeOff as error:
+        raise WeightsError(f"the download of {card.weights_file} {error}; try again") from error
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
         raise WeightsError(f"the weights of {card.id} could not be downloaded ({reason}): {_by_hand(card)}") from error
     except OSError as error:
         raise WeightsError(f"the weights of {card.id} could not be stored: {error.strerror or error}") from error
+    if told := _another(card, target.name, partial):
+        download.forget(partial)
+        raise WeightsError(f"what {card.weights_url} sent is not the published file ({told}); try again")
     digest = sha256(partial)
-    if card.weights_sha256 and digest != card.weights_sha256:
-        partial.unlink()
-        raise WeightsError(
-            f"what {card.weights_url} sent is not the published file (SHA-256 {digest[:12]}...); try again"
-        )
     try:
         # Not `storage.atomic`: what a broken download has left is to stay, so that the next one resumes it.
         os.replace(partial, target)
+        download.forget(partial)
         _note(target, digest)
     except OSError as error:
         raise WeightsError(f"the weights of {card.id} could not be stored: {error.strerror or error}") from error
     return target
+
+
+def _another(card: ModelCard, name: str, path: Path) -> str:
+    """How the file at `path` differs from what was published as `name`; empty if it does not, or nothing is known."""
+    if card.weights_sha256 and name == card.weights_file and (digest := sha256(path)) != card.weights_sha256:
+        return f"SHA-256 {digest[:12]}... instead of {card.weights_sha256[:12]}..."
+    known = card.weights_md5.get(name)
+    if known and (digest := _digest(path, "md5")) != known:
+        return f"MD5 {digest[:12]}... instead of {known[:12]}..."
+    return ""
 
 
 def _index(path: Path) -> dict[str, Any]:
@@ -161,18 +157,26 @@ def _check(card: ModelCard, path: Path) -> None:
             f"{path} has {path.stat().st_size} bytes, but had {entry['bytes']} when it was downloaded; "
             "delete it and try again"
         )
-    expected = card.weights_sha256 if path.name == card.weights_file else None
-    expected = expected or entry.get("sha256")
+    expected = entry.get("sha256")
     if expected and sha256(path) != expected:
         raise WeightsError(
             f"{path} is damaged or is another file (its SHA-256 is not {expected[:12]}...); delete it and try again"
+        )
+    if not expected and (told := _another(card, path.name, path)):
+        raise WeightsError(
+            f"{path} is damaged or is not the published file ({told}); fetch it again, or give it as weights of your "
+            "own (--weights) if it is meant to differ"
         )
 
 
 def sha256(path: Path) -> str:
     """The file's hash, as hexadecimal digits."""
+    return _digest(path, "sha256")
+
+
+def _digest(path: Path, algorithm: str) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def sha256_of(state: Mapping[str, Tensor]) -> str:
@@ -186,30 +190,29 @@ def sha256_of(state: Mapping[str, Tensor]) -> str:
 
 
 def read(path: str | Path) -> StateDict:
-    """All tensors of a checkpoint (.safetensors, what torch.save wrote, .npy or .npz as JAX projects publish), by name.
+    """The parameters in a checkpoint (.safetensors, of torch.save, .npy or .npz as JAX projects publish), by name.
 
-    Nothing but tensors and plain containers is unpickled. The container that training scripts wrap a state dict in
-    is removed; names stay as they are. Raises `WeightsError`.
+    Nothing in it is run, and what training kept beside the parameters is not read (`tapkit.unpickle_tolerant`). The
+    container that training scripts wrap a state dict in is removed; names stay as they are. Raises `WeightsError`.
     """
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"there is no weights file {path}")
     if path.suffix in (".npy", ".npz"):
         return jax_weights.read(path)
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
 
-            return load_file(path)
-        # Training scripts put their parsed arguments beside the tensors: a namespace is a plain container too.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if reason.startswith("Weights only load failed"):
-            reason = "it is no checkpoint, or holds other things than tensors and plain containers"
-        raise WeightsError(f"{path} cannot be read as weights: {reason[:200]}") from error
-    state = unwrap(content)
+        try:
+            state = load_file(path)
+        except Exception as error:
+            reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+            raise WeightsError(f"{path} cannot be read as weights: {reason[:200]}") from error
+    else:
+        content = torch_weights.read(path)
+        state = torch_weights.opened(path, _state_dict(content, torch_weights.LazyTensor))
+        if not state and (stranger := torch_weights.stranger(content)):
+            raise WeightsError(f"{path} cannot be read as weights: it holds no tensors, but {stranger}")
     if not state:
         raise WeightsError(f"{path} holds no tensors")
     return state
@@ -265,13 +268,17 @@ def with_backbone(card: ModelCard, state: Mapping[str, Any]) -> Mapping[str, Any
 
 def unwrap(content: Any) -> StateDict:
     """The state dict within what a training script saved; empty if there is none."""
-    if not isinstance(content, Mapping):
+    return _state_dict(content, Tensor)
+
+
+def _state_dict(content: Any, kind: type[Any], depth: int = 0) -> dict[str, Any]:
+    """The members of `kind` of the dict that holds the parameters, by name."""
+    if not isinstance(content, Mapping) or depth > _DEEPEST:
         return {}
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     for wrapper in _WRAPPERS:
-        if isinstance(content.get(wrapper), Mapping) and (inner := unwrap(content[wrapper])):
+        if isinstance(content.get(wrapper), Mapping) and (inner := _state_dict(content[wrapper], kind, depth + 1)):
             return inner
-    return tensors
+    return {str(name): value for name, value in content.items() if isinstance(value, kind)}
 
 
 def match(state: Mapping[str, Tensor], expected: Mapping[str, Any], model: str) -> StateDict:

@@ -65,7 +65,7 @@ def davis(card: ModelCard) -> dict[str, float]:
     found: dict[str, float] = {}
     for number in card.published:
         if (
-            "DAVIS" in number.dataset
+            number.dataset == "TAP-Vid DAVIS"
             and "strided" not in number.protocol
             and number.metric in ("AJ", "delta_avg", "OA")
         ):

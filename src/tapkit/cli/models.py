@@ -62,13 +62,16 @@ def models(
 
 
 def _published(card: ModelCard) -> str:
-    """The headline figures: TAP-Vid DAVIS, AJ / delta_avg / OA, or whatever comes first."""
-    davis = {
-        n.metric: n.value for n in reversed(card.published) if "DAVIS" in n.dataset and "strided" not in n.protocol
-    }
-    if davis:
-        shown = [f"{davis[m]:g}" if m in davis else "-" for m in ("AJ", "delta_avg", "OA")]
-        return "DAVIS " + " / ".join(shown)
+    """The headline figures, AJ / delta_avg / OA: of TAP-Vid DAVIS, or of whatever comes first, which is named."""
+    for name, wanted in (("DAVIS", "TAP-Vid DAVIS"), *((n.dataset, n.dataset) for n in card.published)):
+        figures = {
+            n.metric: n.value
+            for n in reversed(card.published)
+            if n.dataset == wanted and "strided" not in n.protocol and n.metric in ("AJ", "delta_avg", "OA")
+        }
+        if figures:
+            shown = [f"{figures[m]:g}" if m in figures else "-" for m in ("AJ", "delta_avg", "OA")]
+            return f"{name} " + " / ".join(shown)
     if card.published:
         first = card.published[0]
         return f"{first.dataset} {first.metric} {first.value:g}"

@@ -72,6 +72,9 @@ class ModelCard:
     """Known hash of the published file, if known; else recorded at the first download."""
     backbone: BackboneFile | None = None
     """A file of others that is needed besides, which is fetched by hand; None: the checkpoint is complete."""
+    weights_md5: Mapping[str, str] = field(default_factory=dict)
+    """MD5 of the published files of these weights, by file name, where it is known: `weights_file`, and the same in
+    other formats, which serve as well."""
     streaming: Streaming = "causal"
     """causal: frame by frame; window: sliding windows; offline: needs the whole clip; pairwise: a flow model."""
     latency: int = 0
@@ -109,4 +112,5 @@ class ModelCard:
         """Plain values for JSON."""
         values = asdict(self)
         values["defaults"] = dict(self.defaults)
+        values["weights_md5"] = dict(self.weights_md5)
         return values

@@ -281,3 +281,12 @@ def test_bfloat16_moves_points_little() -> None:
     rough = Tracker(offline(precision="bfloat16")).track(frames, QUERIES[:2].numpy())
     assert rough.xy.dtype == np.float32
     assert 0 < np.abs(exact.xy - rough.xy).max() < 0.5
+
+
+def test_the_default_support_of_the_online_model_is_said_to_differ_from_the_authors() -> None:
+    from tapkit import registry
+
+    listed = {field.name: field for field in registry.options("cotracker3-online")}
+    assert listed["support"].default == "global:6"
+    assert "predictor has none unless told to" in listed["support"].help
+    assert "no support points unless told to" in registry.card("cotracker3-online").notes

@@ -127,7 +127,7 @@ def test_the_haiku_checkpoint_gives_the_same_network() -> None:
 
 def test_bad_input_is_refused_in_a_sentence(model: TapNet) -> None:
     arrays = haiku(TapNetNetwork())
-    arrays["tap_net/~/regression_hid/w"] = torch.zeros(1, 1)
+    arrays["tap_net/~/another_layer/w"] = torch.zeros(1, 1)
     with pytest.raises(WeightsError, match="not weights of tapnet: it has besides"):
         build_tapnet(arrays)
     with pytest.raises(QueryError, match="finite"):

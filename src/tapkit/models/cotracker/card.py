@@ -104,7 +104,7 @@ COTRACKER3_ONLINE = ModelCard(
     weights_licence=_LICENCE,
     commercial=False,
     factory="tapkit.models.cotracker.tracker3:build_online",
-    options="tapkit.models.cotracker.adapter:CoTrackerOptions",
+    options="tapkit.models.cotracker.tracker3:OnlineOptions",
     weights_url="https://huggingface.co/facebook/cotracker3/resolve/main/scaled_online.pth",
     weights_file="scaled_online.pth",
     streaming="window",
@@ -127,7 +127,9 @@ COTRACKER3_ONLINE = ModelCard(
     ),
     notes=_TOGETHER
     + "Windows of 16 frames, 8 of them new: a frame is answered provisionally after at most 7 more frames and finally "
-    " after at most 15. Points known to begin later take part without features, as in the authors' code. "
+    "after at most 15. The authors' online predictor has no support points unless told to; here the default is that of "
+    'the offline model, and support="none" does as they do. Points known to begin later take part without '
+    "features, as in the authors' code. "
     "Clips of 8 frames or fewer, for which the authors' code returns zeros, are tracked in one padded window.",
 )
 

@@ -39,6 +39,16 @@ class OfflineOptions(CoTrackerOptions):
     with `backward_tracking` (twice the time)."""
 
 
+@dataclass(frozen=True)
+class OnlineOptions(CoTrackerOptions):
+    """What a user can choose of the online model."""
+
+    support: str = "global:6"
+    """Points tracked along, for instance "none", "global:6", "local:8"; see `Support.parse`. The authors' online
+    predictor has none unless told to (`add_support_grid`), and neither has their released evaluation: "none" does as
+    they do. The default is that of the offline model."""
+
+
 class CoTracker3Offline(Adapter):
     """The offline model: one pass over the features of the clip tracks forwards and backwards."""
 
@@ -109,8 +119,8 @@ class CoTracker3Online(WindowAdapter):
     window = ONLINE_TIMES
 
     def __init__(self, network: CoTracker3Network, **options: Any) -> None:
-        """Options: `CoTrackerOptions`."""
-        super().__init__(network, COTRACKER3_ONLINE, CoTrackerOptions.of(COTRACKER3_ONLINE.id, options))
+        """Options: `OnlineOptions`."""
+        super().__init__(network, COTRACKER3_ONLINE, OnlineOptions.of(COTRACKER3_ONLINE.id, options))
 
     def encode(self, frames: Tensor) -> Pyramid:
         """Features of frames uint8 [B,3,h,w], each for itself."""
@@ -152,7 +162,7 @@ def build_offline(weights: Mapping[str, Any] | None = None, **options: Any) -> C
 
 
 def build_online(weights: Mapping[str, Any] | None = None, **options: Any) -> CoTracker3Online:
-    """CoTracker3 online; weights as in scaled_online.pth (None: untrained). Options: `CoTrackerOptions`."""
+    """CoTracker3 online; weights as in scaled_online.pth (None: untrained). Options: `OnlineOptions`."""
     return CoTracker3Online(_network(ONLINE_TIMES, weights, COTRACKER3_ONLINE.id), **options)
 
 

@@ -10,8 +10,10 @@ _RERUN = "independent re-run of the PyTorch checkpoint (Jeff-Tracker, docs/METHO
 _WEIGHTS = "https://huggingface.co/datasets/hamacojr/LocoTrack-pytorch-weights/resolve/main/"
 _NOTES = (
     "Sees the whole clip at once; points do not influence each other. Works at 256x256: finer features halve the "
-    "median error but break re-finding after occlusion, with confident errors (third-party measurement). The weights' "
-    "repository states no licence (the code is Apache-2.0), so commercial use is not cleared."
+    "median error but break re-finding after occlusion, with confident errors (third-party measurement). Whether the "
+    "weights may be used commercially is for the authors' page to say, "
+    "https://huggingface.co/datasets/hamacojr/LocoTrack-pytorch-weights: tapkit does not vouch for it. The code is "
+    "Apache-2.0."
 )
 
 
@@ -22,7 +24,7 @@ def _card(size: str, published: tuple[PublishedNumber, ...]) -> ModelCard:
         paper=_PAPER,
         paper_url="https://arxiv.org/abs/2407.15420",
         code_licence="Apache-2.0",
-        weights_licence="none stated",
+        weights_licence="see the authors' page",
         commercial=False,
         factory=f"tapkit.models.locotrack.tracker:build_locotrack_{size}",
         options="tapkit.models.locotrack.tracker:LocoTrackOptions",

@@ -27,6 +27,7 @@ PIPS = ModelCard(
     options="tapkit.models.pips.network:PipsOptions",
     weights_url="https://huggingface.co/aharley/pips/resolve/main/model-000200000.pth",
     weights_file="pips.pth",
+    weights_md5={"pips.pth": "9f34c4cd5d6f54cb11e1911841ac702c"},
     streaming="offline",
     latency=-1,
     uses_past=False,
@@ -58,9 +59,8 @@ PIPS = ModelCard(
         "the released chaining trusts a frame. The released code encodes displacements at linear frequencies up to 969 "
         "rad per cell and time as 8t/7, which the paper does not say; tests use stride 4 and 6 iterations, training "
         "stride 8 and 4. Frames are resized to input_size without antialiasing, as the demos do. Choose points to be "
-        "visible at their query: the appearance there is what is looked for in the whole clip. Weights: "
-        "reference_model/model-*.pth in https://www.dropbox.com/s/glk6jmoa9yeervl/reference_model.tar.gz, or "
-        "https://huggingface.co/aharley/pips."
+        "visible at their query: the appearance there is what is looked for in the whole clip. The weights are "
+        "model-000200000.pth of https://huggingface.co/aharley/pips, where their licence is stated."
     ),
 )
 
@@ -79,6 +79,7 @@ PIPS2 = ModelCard(
     options="tapkit.models.pips.network2:Pips2Options",
     weights_url=None,
     weights_file="pips2.pth",
+    weights_md5={"pips2.pth": "e599fd3ba978d67c4cf35f225be3c2af"},
     streaming="offline",
     latency=-1,
     uses_past=False,
@@ -108,7 +109,7 @@ PIPS2 = ModelCard(
         "PIPs++ says nothing about visibility: visible and confidence are 1 inside the frame and 0 outside. The "
         "temporal network normalises over the whole window, so results depend on what the window holds; clips of one "
         "frame answer the query, and short clips are not padded, as released. survival is at 16 px here and at 50 px "
-        "in the paper: never compare them. Weights: reference_model/model-*.pth in "
+        "in the paper: never compare them. Weights: reference_model/model-000200000.pth in "
         "https://www.dropbox.com/scl/fi/czdlt2zc2ji2b7zd0pvoe/reference_model.tar.gz?rlkey=56ebq4g5dk01kyq8kuismev14"
     ),
 )

@@ -1,11 +1,26 @@
 """Card of the tracker that comes with tapkit."""
 
+import json
 from pathlib import Path
 
-from tapkit.types import ModelCard
+from tapkit.types import ModelCard, PublishedNumber
 
 _FILE = "strand.safetensors"
 _BUILT_IN = (Path(__file__).with_name(_FILE)).is_file()
+
+
+def _measured() -> tuple[PublishedNumber, ...]:
+    """What was measured with the weights in the package, from the file beside them; nothing where there are none."""
+    if not _BUILT_IN:
+        return ()
+    figures = json.loads(Path(__file__).with_name("strand.json").read_text(encoding="utf-8"))["figures"]
+    ten = figures["ten_clips_query_first_frames_as_they_are"]
+    dataset = "ten DAVIS clips (ours)"
+    protocol = "query first, frames as they are, first 32 frames of ten of the thirty clips of TAP-Vid DAVIS"
+    source = f"tapkit's own, `{figures['command']}` (docs/models/strand.md)"
+    named = {"AJ": "aj", "delta_avg": "delta_avg", "OA": "oa"}
+    return tuple(PublishedNumber(dataset, metric, ten[key], protocol, source) for metric, key in named.items())
+
 
 STRAND = ModelCard(
     id="strand",
@@ -27,6 +42,7 @@ STRAND = ModelCard(
     visible_rule="visible*confidence",
     visible_threshold=0.25,
     confidence_radius=8.0,
+    published=_measured(),
     notes="trained on synthetic clips and pseudo-labels of free videos; its card is beside it, strand.json"
     if _BUILT_IN
     else "this installation has none yet: make them with `tapkit train`, see docs/training.md, and give --weights",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from tapkit.jax_weights import LEAVES, transposed
+from tapkit.jax_weights import LEAVES, transposed, unused
 
 _HEADS = {
     "cost_volume_regression_1": "hid1",
@@ -31,10 +31,15 @@ _BLOCK = {
 
 
 def tapir_from_jax(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Arrays of a released TAPIR .npy as tensors of the PyTorch release. What it does not know keeps its name."""
+    """Arrays of a released TAPIR .npy as tensors of the PyTorch release. What it does not know keeps its name.
+
+    Layers that nothing calls are left out.
+    """
     tensors = {}
     for name, array in arrays.items():
         module, _, leaf = name.removeprefix("tapir/~/").rpartition("/")
+        if unused(module):
+            continue
         ours = _tapir_module(module)
         if ours is None or leaf not in LEAVES:
             tensors[name] = array

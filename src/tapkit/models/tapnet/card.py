@@ -19,6 +19,7 @@ TAPNET = ModelCard(
     options="tapkit.models.tapnet.tracker:TapNetOptions",
     weights_url="https://storage.googleapis.com/dm-tapnet/checkpoint.npy",
     weights_file="checkpoint.npy",
+    weights_md5={"checkpoint.npy": "b8a1ad6eab94ce53be3ce870ed829552"},
     streaming="offline",
     latency=-1,
     bidirectional=True,

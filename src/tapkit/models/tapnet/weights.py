@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from tapkit.jax_weights import LEAVES, transposed
+from tapkit.jax_weights import LEAVES, transposed, unused
 
 _HEADS = (
     "cost_volume_regression_1",
@@ -21,11 +21,14 @@ _HEADS = (
 def tapnet_from_jax(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Arrays of the released TAP-Net checkpoint.npy under our names. What it does not know keeps its name.
 
-    Of the moving statistics only `average`, the bias-corrected value, counts at inference.
+    Of the moving statistics only `average`, the bias-corrected value, counts at inference. Layers that nothing calls
+    are left out.
     """
     tensors = {}
     for name, array in arrays.items():
         module, _, leaf = name.removeprefix("tap_net/~/").rpartition("/")
+        if unused(module):
+            continue
         if found := re.fullmatch(r"(.+)/~/(mean|var)_ema", module):
             ours = _tapnet_module(found[1])
             if ours is not None and leaf == "average":
