@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tapkit import storage
 from tapkit.errors import WeightsError
 
 SUFFIXES = (".npy", ".npz")
@@ -65,8 +66,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
 
 
 def _npz(path: Path) -> Mapping[str, Any]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    return storage.read_npz(path)
 
 
 def _npy(path: Path) -> Mapping[str, Any]:
