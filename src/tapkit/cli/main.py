@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "export": ("tapkit.cli.export", "export", "Write tracks for another program."),
     "import": ("tapkit.cli.import_", "import_tracks", "Read tracks that another program wrote."),
     "export-model": ("tapkit.cli.export_model", "export_model", "Write a tracker as ONNX graphs."),
+    "partial": ("tapkit.cli.partial", "partial_app", "List and clear what interrupted runs have left."),
     "weights": ("tapkit.cli.weights", "weights_app", "Fetch, convert, check and average weights."),
 }
 
