@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tapkit import storage
 from tapkit.errors import WeightsError
 from tapkit.unpickle import LazyArray, Refused, Stranger
 from tapkit.unpickle_tolerant import Tolerant
@@ -84,8 +85,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
 
 
 def _npz(path: Path) -> dict[str, Tensor]:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(_flatten({name: file[name] for name in file.files}))
+    return dict(_flatten(storage.read_npz(path)))
 
 
 def _npy(path: Path) -> dict[str, Tensor]:

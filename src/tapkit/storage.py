@@ -7,6 +7,12 @@
 
 Whatever goes wrong within the block (an error, Ctrl-C, a full disk), what stood at the target before stays as it was
 and nothing is left beside it. Everything in tapkit that writes results goes through here.
+
+And reading files of which nothing is known, so that a damaged one gives a sentence and takes no memory that it does
+not fill:
+
+    with storage.reading("clip.npz", "a file of tracks"):
+        arrays = storage.read_npz("clip.npz")
 """
 
 from __future__ import annotations
@@ -17,11 +23,16 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tapkit.errors import StorageError
+from tapkit.errors import StorageError, TapkitError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PARTIAL = ".partial"
 """Ending of what is not complete yet. It hides the real ending, so that no search for `*.mp4` finds half a video."""
@@ -136,6 +147,93 @@ def reason(error: OSError) -> str:
     return text.split("\n")[0] or type(error).__name__
 
 
+# -- reading ------------------------------------------------------------------------------------------
+
+_INFLATED = 1100
+"""More than DEFLATE can make of a byte (1032)."""
+
+
+@contextmanager
+def reading(path: str | Path, what: str) -> Iterator[None]:
+    """Whatever a library says about the content of the file, as one sentence. `what` it should be: "a file of tracks".
+
+    Raises `StorageError`; errors of tapkit go on up as they are, and so does Ctrl-C.
+    """
+    try:
+        yield
+    except TapkitError:
+        raise
+    except MemoryError as error:
+        raise StorageError(f"{path} asks for more memory than there is") from error
+    except FileNotFoundError as error:
+        raise StorageError(f"{error.filename or path} does not exist") from error
+    except PermissionError as error:
+        raise StorageError(f"{error.filename or path} may not be read by this user") from error
+    except Exception as error:
+        raise StorageError(f"{path} is not {what}, or is damaged ({cause(error)})") from error
+
+
+def cause(error: BaseException) -> str:
+    """The first line of what a library said, without the name of a class and not too long."""
+    if isinstance(error, OSError):
+        return reason(error)[:120]
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]!r}"[:120] if error.args else "something is missing in it"
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return text[:120] or "its content makes no sense"
+
+
+def check_file(path: str | Path) -> Path:
+    """The path, if a file or a folder is there. Raises `StorageError`: a device or a pipe could be without an end."""
+    path = Path(path)
+    if not os.path.lexists(path):
+        raise StorageError(f"{path} does not exist")
+    if _is_device(path):
+        raise StorageError(f"{path} is a device or a pipe: save what comes out of it to a file first")
+    return path
+
+
+def read_npz(path: str | Path, keys: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """Arrays of an .npz file (all, or those of `keys` that are there); nothing is unpickled.
+
+    No array is made before its size is known to be that of the data in the file. To be called within `reading`, which
+    says of which file its `ValueError`s are.
+    """
+    import numpy as np
+
+    with zipfile.ZipFile(check_file(path)) as archive:
+        names = [info.filename for info in archive.infolist()]
+        for info in archive.infolist():
+            name = info.filename.removesuffix(".npy")
+            if keys is None or name in keys:
+                _check_member(archive, info, f"the array {name!r}")
+    with np.load(path, allow_pickle=False) as content:
+        wanted = [name.removesuffix(".npy") for name in names]
+        return {name: content[name] for name in wanted if keys is None or name in keys}
+
+
+def _check_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> None:
+    """Raise `ValueError` unless an array is as large as its header says and no larger than its data can be."""
+    import math
+
+    import numpy as np
+
+    if not info.filename.endswith(".npy"):
+        raise ValueError(f"{what} is not an array")
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, kind = read(member)
+        head = member.tell()
+    if kind.hasobject:
+        raise ValueError(f"{what} holds Python objects, which are not unpickled")
+    declared = math.prod(shape) * kind.itemsize
+    if any(n < 0 for n in shape) or head + declared != info.file_size:
+        raise ValueError(f"{what} should have {declared} bytes by its shape {list(shape)} and has not")
+    if info.file_size > _INFLATED * info.compress_size + 4096:
+        raise ValueError(f"{what} cannot have the {info.file_size} bytes that it declares")
+
+
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
     """Failures of the file system as one sentence about the file that was wanted."""
@@ -169,6 +267,8 @@ def _is_device(path: Path) -> bool:
 
 
 def _move(partial: Path, path: Path) -> None:
+    if path.is_dir() and not path.is_symlink() and not partial.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))  # with whatever is in it
     if not path.is_dir() or path.is_symlink():
         os.replace(partial, path)
         return

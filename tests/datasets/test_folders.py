@@ -76,7 +76,7 @@ FOLDER_DAMAGE = {
         StorageError,
         "has 5 frames but tracks of 6",
     ),
-    "tracks cut short": (lambda f: cut(f / "tracks.npz", 200), StorageError, "cannot be read"),
+    "tracks cut short": (lambda f: cut(f / "tracks.npz", 200), StorageError, "damaged"),
     "tracks of pickles": (
         lambda f: np.savez(f / "tracks.npz", xy=np.array([{}], dtype=object), visible=np.ones((1, 6))),
         StorageError,

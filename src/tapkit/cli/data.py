@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tapkit.cli.options import say
-from tapkit.errors import UsageError
+from tapkit.cli.outputs import Force, claim
 
 data_app = typer.Typer(
     add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="Check and convert datasets."
@@ -46,6 +46,7 @@ def convert(
     dataset: Where,
     out: Annotated[Path, typer.Argument(help="NAME.pkl: a TAP-Vid pickle; else a folder in tapkit's format.")],
     clip: Annotated[list[str] | None, typer.Option("--clip", help="Only this clip. Repeatable.")] = None,
+    force: Force = False,
 ) -> None:
     """Write a benchmark as a TAP-Vid pickle or in tapkit's folder format, one clip at a time."""
     from tapkit.datasets import open_dataset
@@ -54,10 +55,10 @@ def convert(
 
     benchmark = open_dataset(dataset)
     names = clip or list(benchmark.names())
-    if out.exists() and (out.suffix == ".pkl" or any(out.iterdir())):
-        raise UsageError(f"{out} exists already; choose another name")
+    single = out.suffix == ".pkl"
+    claim(out if single else None, folders=[] if single else [out], inputs=[dataset], force=force)
     clips = (benchmark.clip(name) for name in names)
-    if out.suffix == ".pkl":
+    if single:
         count = write_tapvid(out, clips)
     else:
         count = 0

@@ -9,6 +9,7 @@ import typer
 
 from tapkit.cli import footage as f
 from tapkit.cli import options as o
+from tapkit.cli.outputs import Force, beside, claim
 
 
 def dense(
@@ -29,6 +30,7 @@ def dense(
     every: f.Every = 1,
     value_range: f.ValueRange = None,
     stream: f.Stream = None,
+    force: Force = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Track every pixel (or every k-th) of one frame through a clip; interrupted, the same command continues.
@@ -37,7 +39,8 @@ def dense(
     """
     from tapkit.engine.dense import track_dense
 
-    target = output or Path(video).with_suffix(".dense.zarr")
+    target = output or beside(video, ".dense.zarr")
+    claim(target, inputs=[video, weights], force=force)
     with f.open_footage(
         video, start, end, every, value_range, stream
     ) as source:  # first of all: a name mistyped must not cost a download of weights

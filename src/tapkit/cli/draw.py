@@ -9,6 +9,7 @@ import typer
 
 from tapkit.cli import footage as f
 from tapkit.cli import options as o
+from tapkit.cli.outputs import Force, claim
 
 
 def draw(
@@ -36,6 +37,7 @@ def draw(
     step: f.Step = 1,
     value_range: f.ValueRange = None,
     stream: f.Stream = None,
+    force: Force = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Draw stored tracks over their video: trails that fade, hollow where occluded, faint where unsure.
@@ -55,6 +57,7 @@ def draw(
         labels=labels,
         dim=dim,
     )
+    claim(videos=[output], inputs=[video, tracks], force=force)
     stored = Tracks.load(tracks)
     with f.open_footage(video, start, end, step, value_range, stream) as source:
         draw_video(source, stored, output, style=style)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tapkit.cli import options as o
+from tapkit.cli.outputs import claim
+
+if TYPE_CHECKING:
+    from tapkit.export.format import Format
 
 
 def export(
@@ -30,7 +34,9 @@ def export(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An option of the format. Repeatable.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write files of more than 2 GB, too.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what is there already; write files of more than 2 GB, too.")
+    ] = False,
     list_formats: Annotated[bool, typer.Option("--list", help="List the formats and their options.")] = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -53,17 +59,28 @@ def export(
     from tapkit.types import Tracks
 
     form = library.by_suffix(output) if to is None and output is not None else library.find(str(to))
+    target = output or beside(tracks, form.name, form.suffix)
+    claim_format(form, target, tracks, force)
     stored = Tracks.load(tracks)
     if points:
         stored = stored[[name.strip() for name in points.split(",")]]
     choices: dict[str, Any] = {"when": when, "gaps": gaps, "threshold": threshold, "start_frame": start_frame}
     if force:
         choices["largest"] = float("inf")
-    target = output or beside(tracks, form.name, form.suffix)
     with spoken(quiet):
         form.write(stored, target, **choices, **read_settings(form.name, form.options, settings))
     if not quiet:
         print(target)
+
+
+def claim_format(form: Format, target: Path, tracks: Path, force: bool) -> None:
+    """See `outputs.claim`; formats that are two files, or a folder, ask for all of it."""
+    if form.suffix == "/":
+        claim(folders=[target], inputs=[tracks], force=force)
+    elif form.suffix == ".h5":  # DeepLabCut's tables: the CSV stands beside the HDF5
+        claim(target.with_suffix(".h5"), target.with_suffix(".csv"), inputs=[tracks], force=force)
+    else:
+        claim(target, inputs=[tracks], force=force)
 
 
 def beside(tracks: Path, name: str, suffix: str) -> Path:

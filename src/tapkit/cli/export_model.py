@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tapkit.cli import options as o
+from tapkit.cli.outputs import Force, claim
 
 
 def export_model(
@@ -15,6 +16,7 @@ def export_model(
     folder: Annotated[Path, typer.Argument(help="Where the .onnx files and model.json go; made if need be.")],
     weights: o.Weights = None,
     option: o.Option = None,
+    force: Force = False,
 ) -> None:
     """Write a tracker as ONNX graphs.
 
@@ -26,6 +28,7 @@ def export_model(
     """
     from tapkit.engine.onnx_export import export
 
+    claim(folders=[folder], inputs=[weights], force=force)
     tracker = o.load_tracker(model, weights, "cpu", option)
     for path in export(tracker.model, folder):
         typer.echo(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")

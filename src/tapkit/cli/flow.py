@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tapkit.cli import options as o
+from tapkit.cli.outputs import Force, beside, claim
 from tapkit.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def flow(
     scale: Annotated[
         float | None, typer.Option(help="Pixels that are shown in full colour. [a twenty-fifth of the longer side]")
     ] = None,
+    force: Force = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Compute optical flow between frames of a clip, one file for each pair; interrupted, the same command continues.
@@ -57,7 +59,12 @@ def flow(
     if format not in FORMATS:
         raise UsageError(f"--format is one of {', '.join(FORMATS)}, got {format!r}")
     chosen = Pairs.of(pairs)
-    target = output or Path(video).with_suffix(".flow")
+    target = output or beside(video, ".flow")
+    if target.suffix not in ("", ".flow"):
+        claim(videos=[target], inputs=[video, weights], force=force)
+    else:
+        own = (target / "flow.json").is_file()  # a run that is continued, or refused by `_same_run`
+        claim(folders=[target], inputs=[video, weights], force=force or own)
     with open_video(video) as source:  # first of all: a name mistyped must not cost a download of weights
         full = scale if scale is not None else max(source.info.size) / 25
         loaded = load_flow(

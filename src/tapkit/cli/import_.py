@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tapkit.cli import options as o
+from tapkit.cli.outputs import Force, claim
 
 if TYPE_CHECKING:
     from tapkit.types import VideoInfo
@@ -39,6 +40,7 @@ def import_tracks(
     human: Annotated[
         str, typer.Option(help="Positions marked as human keyframes: auto, marks, changed, all or none.")
     ] = "auto",
+    force: Force = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Read tracks that another program wrote; positions that a human set are marked, so that re-tracking keeps them.
@@ -48,12 +50,13 @@ def import_tracks(
     """
     from tapkit.types import Tracks
 
+    target = output or file.with_name(f"{file.stem}.tracks.npz")
+    claim(target, inputs=[file, original, video], force=force)
     exported = None if original is None else Tracks.load(original)
     info = None if exported is not None else _info(video, size, fps, frames)
     tracks = Tracks.read(
         file, form, original=exported, video=info, start_frame=start_frame, threshold=threshold, human=human
     )
-    target = output or file.with_name(f"{file.stem}.tracks.npz")
     tracks.save(target)
     if not quiet:
         marked = 0 if tracks.keyframe is None else int(tracks.keyframe.sum())

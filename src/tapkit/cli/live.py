@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tapkit.cli import options as o
+from tapkit.cli.outputs import Force, claim
 from tapkit.errors import UsageError
 from tapkit.registry import DEFAULT
 
@@ -45,6 +46,7 @@ def live(
             "--every-frame", help="Of a file, track every frame instead of leaving out those that come too fast."
         ),
     ] = False,
+    force: Force = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Track on a camera, a stream or a file as it plays; Ctrl-C ends it and keeps what was recorded.
@@ -64,6 +66,7 @@ def live(
         raise UsageError(
             f"{model} needs the whole clip; live tracking takes a causal or windowed tracker (tapkit models)"
         )
+    claim(output, videos=[record], inputs=[source, points, weights], force=force)
     with open_video(f"camera:{source}" if source.isdigit() else source) as opened:
         tracker = o.load_tracker(model, weights, device, option, quiet)
         queries = o.read_points(opened, grid=grid, points=points, at=at, mask=None, corners=corners, frame=0)

@@ -7,11 +7,12 @@ installed; 6 a file could not be written or read; 7 the memory budget; 130 inter
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any, cast
+from typing import Annotated, Any
 
-import click
 import typer
+from typer.core import TyperGroup
 from typer.main import get_command
 
 # Name -> (module, attribute, one-line help). The attribute is a function for typer, or a typer.Typer.
@@ -36,17 +37,25 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "export": ("tapkit.cli.export", "export", "Write tracks for another program."),
     "import": ("tapkit.cli.import_", "import_tracks", "Read tracks that another program wrote."),
     "export-model": ("tapkit.cli.export_model", "export_model", "Write a tracker as ONNX graphs."),
+    "partial": ("tapkit.cli.partial", "partial_app", "List and clear what interrupted runs have left."),
     "weights": ("tapkit.cli.weights", "weights_app", "Fetch, convert, check and average weights."),
 }
 
 
-class LazyGroup(click.Group):
-    """Knows the names and one-line helps of all commands without importing them."""
+_ClickException: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
+"""What a wrong option or argument raises, of the click that typer uses: a package of its own, or part of typer."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+
+class LazyGroup(TyperGroup):
+    """Knows the names and one-line helps of all commands without importing them.
+
+    Everything here comes through typer, whose newer versions have a click of their own: objects of the two do not mix.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
         module, attribute, _ = COMMANDS[cmd_name]
@@ -55,23 +64,37 @@ class LazyGroup(click.Group):
             app = typer.Typer(add_completion=False, rich_markup_mode=None)
             app.command(name=cmd_name)(found)
             found = app
-        command: Any = get_command(found)  # typer's own kind of click.Command
+        command: Any = get_command(found)
         command.name = cmd_name
         for each in (command, *getattr(command, "commands", {}).values()):
             each.help = _keep_examples(each.help or "")
-        return cast(click.Command, command)
+            each.parse_args = _told_with_usage(each.parse_args)
+        return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in COMMANDS:
-            from difflib import get_close_matches
+            from tapkit.errors import did_you_mean
 
-            close = get_close_matches(args[0], COMMANDS, n=1)
-            ctx.fail(f"there is no command {args[0]!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+            ctx.fail(f"there is no command {args[0]!r}{did_you_mean(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
+
+
+def _told_with_usage(parse: Callable[[Any, list[str]], Any]) -> Callable[[Any, list[str]], Any]:
+    """The same, whose errors know of which command they are, so that its usage is shown with all of them."""
+
+    def parse_args(ctx: Any, args: list[str]) -> Any:
+        try:
+            return parse(ctx, args)
+        except _ClickException as error:
+            if getattr(error, "ctx", None) is None:
+                error.ctx, error.cmd = ctx, ctx.command
+            raise
+
+    return parse_args
 
 
 def _keep_examples(text: str) -> str:
@@ -84,29 +107,41 @@ def _keep_examples(text: str) -> str:
     )
 
 
-def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+def _version(ctx: typer.Context, value: bool) -> None:
     if value and not ctx.resilient_parsing:
         from tapkit._version import __version__
 
-        click.echo(f"tapkit {__version__}")
-        ctx.exit()
+        typer.echo(f"tapkit {__version__}")
+        raise typer.Exit
 
 
-app = LazyGroup(
-    "tapkit",
-    help="Tracking Any Point: where is each point in every frame, is it visible, and how sure are we?",
-    epilog="tapkit COMMAND --help says more. Exit codes: 0 done, 1 failed, 2 usage, 3 video, 4 weights, 5 missing "
-    "extra, 6 file, 7 memory budget, 130 Ctrl-C.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    params=[
-        click.Option(
-            ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
-        ),
-        click.Option(
-            ["--debug"], is_flag=True, expose_value=False, is_eager=True, help="Show the traceback of an error."
-        ),
-    ],
-)
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", is_eager=True, help="Show the traceback of an error.")] = False,
+) -> None:
+    """Tracking Any Point: where is each point in every frame, is it visible, and how sure are we?"""
+
+
+def _app() -> Any:
+    root = typer.Typer(
+        cls=LazyGroup,
+        add_completion=False,
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        epilog="tapkit COMMAND --help says more. Exit codes: 0 done, 1 failed, 2 usage, 3 video, 4 weights, 5 missing "
+        "extra, 6 file, 7 memory budget, 130 Ctrl-C.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    root.callback()(_root)
+    return get_command(root)
+
+
+app = _app()
+"""The command as typer's kind of click group."""
+
+_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -118,14 +153,18 @@ def main() -> None:
     _show_warnings_plainly()
     try:
         code = app.main(arguments, prog_name="tapkit", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except (click.ClickException, typer.Exit, click.exceptions.Exit) as error:
-        if isinstance(error, click.ClickException):
-            error.show()
+        code = code if isinstance(code, int) else 0
+        if code == _INTERRUPTED:  # what newer typers make of Ctrl-C
+            raise KeyboardInterrupt
+        sys.exit(code)
+    except _ClickException as error:
+        error.show()
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+    except typer.Exit as error:
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
         print("tapkit: interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     except TapkitError as error:
         if debug:
             raise

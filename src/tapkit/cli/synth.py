@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tapkit.cli import options as o
+from tapkit.cli.outputs import claim
 from tapkit.errors import UsageError
 from tapkit.parsing import parse_size
 
@@ -35,6 +36,7 @@ def synth(
     kind: Annotated[str, typer.Option("--as", help="jpg, png or mp4.")] = "jpg",
     sheet: Annotated[Path | None, typer.Option(help="Also draw the clips with their tracks on one picture.")] = None,
     device: o.Device = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Replace a --sheet that is there already.")] = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Make clips whose tracks and visibility are known exactly.
@@ -49,6 +51,7 @@ def synth(
     from tapkit.synth.photos import PhotoBank
     from tapkit.synth.write import write_clips
 
+    claim(sheet, inputs=photos or (), force=force)
     config = SynthConfig(
         frames=frames, size=parse_size(size), points=points, speed=speed, solids=solids, effects=effects
     )

@@ -11,6 +11,7 @@ import typer
 
 from tapkit.cli import footage as f
 from tapkit.cli import options as o
+from tapkit.cli.outputs import Force, beside, claim
 from tapkit.errors import UsageError
 from tapkit.registry import DEFAULT
 
@@ -50,7 +51,7 @@ def track(
     step: f.Step = 1,
     value_range: f.ValueRange = None,
     stream: f.Stream = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a result that is there already.")] = False,
+    force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -64,9 +65,12 @@ def track(
       tapkit track clip.mp4 --at 0,310.5,122 --at 30,20,40 -o two.csv
     """
 
-    target = output or _beside(video)
-    if target.exists() and not force:
-        raise UsageError(f"{target} is there already: --force replaces it, --output names another file")
+    target = output or beside(video, ".tracks.npz")
+    read = [video, points, mask, weights]
+    # A run that was interrupted has left its overlay as far as it came: the same command makes it anew.
+    resumed = target.with_name(target.name + ".partial").exists()
+    claim(target, inputs=read, force=force)
+    claim(target, videos=[overlay], inputs=read, force=force or resumed)
     with f.open_footage(
         video, start, end, step, value_range, stream
     ) as source:  # first of all: a name mistyped must not cost a download of weights
@@ -101,23 +105,6 @@ def track(
         print(json.dumps(summary))
     elif not quiet:
         print(f"{target}: {len(queries)} points in {seconds:.1f} s" + (f"; overlay {overlay}" if overlay else ""))
-
-
-def _beside(video: str) -> Path:
-    """VIDEO.tracks.npz beside the video; for a pattern of images beside their folder.
-
-    >>> _beside("takes/*.png").as_posix(), _beside("clip.mp4").as_posix()
-    ('takes.tracks.npz', 'clip.tracks.npz')
-    """
-    if "://" in video:
-        raise UsageError("for a stream, say where the tracks go with --output")
-    path = Path(video.rstrip("/"))
-    # What exists is that file or folder, whatever characters its name has; only the last part can be a pattern.
-    if not path.exists() and any(c in path.name for c in "*?%["):
-        path = path.parent
-    if path.name in ("", ".", ".."):  # the folder that one is in
-        return Path(f"{path.resolve().name}.tracks.npz")
-    return path.with_name(f"{path.name if path.is_dir() else path.stem}.tracks.npz")
 
 
 def _sinks(path: Path | None, source: Source, tracker: Tracker, queries: Queries) -> list[Sink]:

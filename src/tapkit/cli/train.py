@@ -64,6 +64,7 @@ def train(
         bool, typer.Option("--compact", help="Keep the state in 16 bits where that does little.")
     ] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files too.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace weights of another run at --export.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train the built-in tracker on synthetic clips, or fine-tune it on your own; train GMRW on plain videos.
@@ -91,6 +92,7 @@ def train(
         validate_minutes=validate_minutes,
         compact=compact,
         tensorboard=tensorboard,
+        replace=force,
         command=shlex.join(["tapkit", *sys.argv[1:]]),
     )
     launch(

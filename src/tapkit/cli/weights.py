@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tapkit.cli import options as o
+from tapkit.cli.outputs import Force, claim
 from tapkit.errors import WeightsError
 
 weights_app = typer.Typer(
@@ -49,15 +50,17 @@ def convert(
     model: Annotated[str, typer.Argument(help="Registry id the checkpoint belongs to.")],
     checkpoint: Annotated[Path, typer.Argument(help="The authors' file (.pth, .pt, .ckpt, .npy, .npz).")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="[the same name, .safetensors]")] = None,
+    force: Force = False,
 ) -> None:
     """Convert a checkpoint to safetensors, keeping the authors' names; it is checked against the model first."""
     from safetensors.torch import save_file
 
     from tapkit import registry, storage, weights
 
+    target = output or checkpoint.with_suffix(".safetensors")
+    claim(target, inputs=[checkpoint], force=force)
     state = weights.read(checkpoint)
     registry.build(model, weights.with_backbone(registry.card(model), state))  # raises if these are not its weights
-    target = output or checkpoint.with_suffix(".safetensors")
     with storage.atomic(target) as part:
         save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, part)
         part.chmod(0o644)  # safetensors writes for the owner alone
@@ -83,9 +86,12 @@ def average(
     second: Annotated[Path, typer.Argument(help="Others, for instance the first trained further.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="A .safetensors file; its card is written beside it.")],
     share: Annotated[float, typer.Option("--share", min=0.0, max=1.0, help="Of the second.")] = 0.5,
+    force: Force = False,
 ) -> None:
     """Average two trainings of one network: what was fine-tuned keeps more of what it could do before."""
     from tapkit.train.export import average_weights
 
+    inputs = [first, second, first.with_suffix(".json"), second.with_suffix(".json")]
+    claim(output, output.with_suffix(".json"), inputs=inputs, force=force)
     path, card = average_weights(first, second, share, output)
     print(f"wrote {path} and {card.name}")

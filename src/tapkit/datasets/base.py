@@ -6,10 +6,12 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from functools import wraps
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from tapkit import storage
 from tapkit.coords import Size
 from tapkit.errors import ShapeError, UsageError
 from tapkit.video.base import Source
@@ -93,6 +95,18 @@ class Finding(NamedTuple):
     """One sentence."""
 
 
+def _told(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The same method of a dataset; what libraries raise becomes `StorageError`."""
+
+    @wraps(method)
+    def read(self: Dataset, *arguments: Any) -> Any:
+        which = f"clip {arguments[0]!r} of " if arguments else ""
+        with storage.reading(f"{which}{self.name}", "as that benchmark is released"):
+            return method(self, *arguments)
+
+    return read
+
+
 class Dataset(ABC):
     """A benchmark on disk. Opening it is cheap; a clip is read when it is asked for, and not kept."""
 
@@ -107,6 +121,13 @@ class Dataset(ABC):
     points: Literal["auto", "joint", "single"] = "auto"
     """Whether queries are asked together by the benchmark's own protocol (`evaluation.protocol.Protocol.points`)."""
     citation: str = ""
+
+    def __init_subclass__(cls) -> None:
+        """Whatever a reader, also one of another package, raises over a damaged file becomes one sentence."""
+        super().__init_subclass__()
+        for name in ("names", "missing", "clip"):
+            if name in vars(cls):
+                setattr(cls, name, _told(vars(cls)[name]))
 
     @abstractmethod
     def names(self) -> Sequence[str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from tapkit import plugins
+from tapkit import plugins, storage
 from tapkit.datasets.badja import Badja
 from tapkit.datasets.base import Dataset
 from tapkit.datasets.csv_tracks import CsvTracks
@@ -48,10 +48,12 @@ def open_dataset(where: str | Path) -> Dataset:
     path = Path(where)
     if not path.exists():
         raise StorageError(f"{path} does not exist; a benchmark is a folder or file, or 'tiny'")
+    storage.check_file(path)
     theirs = tuple(_plugins().values())
     makers = (_file, *theirs) if path.is_file() else (*_FOLDERS, *theirs, _csv)  # any .csv would do for the last
     for make in makers:
-        dataset = make(path)
+        with storage.reading(path, "a benchmark that tapkit knows"):
+            dataset = make(path)
         if dataset is not None:
             return dataset
     more = f", or what {', '.join(_plugins())} can read" if _plugins() else ""
@@ -72,7 +74,8 @@ def _plugins() -> dict[str, Maker]:
 def _of_plugin(name: str, path: Path) -> Dataset:
     if not path.exists():
         raise StorageError(f"{path} does not exist")
-    dataset: Dataset | None = _plugins()[name](path)
+    with storage.reading(path, f"what {name} reads"):
+        dataset: Dataset | None = _plugins()[name](path)
     if dataset is None:
         raise StorageError(f"{path} holds nothing that {name} recognises")
     return dataset

@@ -129,20 +129,8 @@ def video_facts(path: Path) -> tuple[tuple[int, int], int | None, str]:
 
 def read_arrays(path: Path, keys: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """Arrays of a .npz; nothing is unpickled. `StorageError` in one sentence for anything that is not one."""
-    import zipfile
-    import zlib
-
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise StorageError(f"{path} is a single array, not an .npz archive")
-            return {key: file[key] for key in file.files if keys is None or key in keys}
-    except StorageError:
-        raise
-    except FileNotFoundError as error:
-        raise StorageError(f"{path} does not exist") from error
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise StorageError(f"{path} cannot be read ({error}); it is damaged or not an .npz of plain arrays") from error
+    with storage.reading(path, "an .npz of plain arrays"):
+        return storage.read_npz(path, keys)
 
 
 def write_clip(folder: str | Path, clip: Clip, **extra: Any) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import shutil
@@ -21,8 +22,8 @@ from tapkit.errors import StorageError
 class Checkpoint:
     """`folder` holds job.json (what is being computed), progress.json and state.safetensors.
 
-    A folder left by another job (other video, points, model or options) is emptied. One process at a time: another one
-    is refused with `StorageError` until this one, a context manager, is left.
+    A folder left by another job (other video, points, model or options) is emptied, one of other things refused. One
+    process at a time: another one is refused with `StorageError` until this one, a context manager, is left.
     """
 
     @dataclass(frozen=True)
@@ -47,10 +48,13 @@ class Checkpoint:
             raise StorageError(f"cannot write {folder}: {error.strerror or error}") from error
         try:
             if folder.exists() and self._read("job.json").get("sha256") != self._job:
+                if not folder.is_dir() or (any(folder.iterdir()) and not (folder / "job.json").exists()):
+                    raise FileExistsError(errno.EEXIST, "something else than an interrupted run stands there")
                 shutil.rmtree(folder)
             folder.mkdir(parents=True, exist_ok=True)
             self._write("job.json", {"sha256": self._job, **job})
         except OSError as error:
+            self.__exit__()
             raise StorageError(f"cannot write {folder}: {error.strerror or error}") from error
 
     @property

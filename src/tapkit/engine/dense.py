@@ -20,6 +20,7 @@ from tapkit.engine.offline import Direction
 from tapkit.engine.tracker import Tracker
 from tapkit.errors import QueryError, StorageError, UsageError, require
 from tapkit.types import Queries, VideoInfo
+from tapkit.types.storage import check_chunks
 from tapkit.video.using import using
 
 DEFAULT_MEMORY = "2GB"
@@ -91,6 +92,9 @@ def dense_grid(path: str | Path, name: str = "xy", start: int = 0, stop: int | N
     try:
         group = zarr.open_group(str(path), mode="r")
         layout = json.loads(group.attrs["dense"])
+        check_chunks(group, Path(path))
+    except StorageError:
+        raise
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise StorageError(f"{path} is not a result of dense tracking") from error
     if name not in ("xy", "visible", "confidence", "valid"):

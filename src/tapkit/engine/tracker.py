@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from tapkit._version import __version__
@@ -215,23 +217,20 @@ def _control(control: Control | None, progress: Callable[[Progress], object] | N
 def _identity(source: Source, anchors: Anchors, provenance: Provenance) -> dict[str, Any]:
     """What makes a run the same as an interrupted one."""
     return {
-        "layout": 2,  # of the partial folder
+        "layout": 3,  # of the partial folder
         **provenance.to_dict(),
-        "video": {**source.info.to_dict(), **_file_identity(source.info.path)},
+        "video": {**source.info.to_dict(), **source.identity(), "first": _digest(source)},
         "queries": anchors.queries.array().tolist(),
         "ids": anchors.queries.ids.tolist(),
         "owners": anchors.owner.tolist(),
     }
 
 
+def _digest(source: Source) -> str:
+    """Hash of the first picture, whatever the video is read from and however."""
+    return hashlib.sha256(np.ascontiguousarray(source.peek().image).tobytes()).hexdigest()
+
+
 def _seen(info: VideoInfo, frames: int) -> VideoInfo:
     """The info of a video of which `frames` frames could be read."""
     return replace(info, frames=frames, times=None if info.times is None else info.times[:frames])
-
-
-def _file_identity(path: str | None) -> dict[str, Any]:
-    """Size and time of change of the file, so that another video of the same name is another job."""
-    if path is None or not Path(path).is_file():
-        return {}
-    stat = Path(path).stat()
-    return {"bytes": stat.st_size, "changed": stat.st_mtime_ns}

@@ -18,6 +18,7 @@ import numpy as np
 from tapkit.export.format import Format, Job, Option, flag
 from tapkit.export.found import Context, Found
 from tapkit.export.text import NameRule, table, write_text
+from tapkit.types.extent import check_extent
 
 _TEXT, _CHECKBOX = "text", "checkbox"
 
@@ -197,6 +198,7 @@ def _between(keys: np.ndarray, length: int | None) -> tuple[np.ndarray, ...]:
     Between keyframes it draws straight lines; outside="1" ends a span; the last shape stays to the end of the clip.
     """
     frame, outside, occluded = keys[:, 0].astype(int), keys[:, 1] > 0.5, keys[:, 2] > 0.5
+    check_extent(1, max(length or 0, int(frame[-1]) + 1))
     last = (length - 1) if length and not outside[-1] else int(frame[-1])
     every = np.arange(frame[0], max(last, frame[-1]) + 1)
     at = np.searchsorted(frame, every, "right") - 1

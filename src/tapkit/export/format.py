@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tapkit import storage
-from tapkit.errors import StorageError, UsageError
+from tapkit.errors import TapkitError, UsageError
 from tapkit.export.found import Context, Found, Human, assemble
 from tapkit.export.select import Gaps, Keys, When, runs, select
 from tapkit.export.text import NameRule
@@ -244,23 +244,23 @@ class Format:
         """
         if self.reader is None:
             raise UsageError(f"{self.name} is for writing only; tapkit reads it no more than the program gives it back")
-        path = Path(path)
-        if not path.exists():
-            raise StorageError(f"{path} does not exist")
+        path = storage.check_file(path)
         if original is not None:
             video = original.video if original.video.frames else _with_frames(original)
         context = Context(path, video)
         try:
             found = self.reader(path, context)
-        except (StorageError, UsageError):
+            if start_frame is not None:
+                found.first = start_frame
+            first = self.first_frame if video is None else self.number_of_first(video, None)
+            return assemble(found, context, first, original, self.names.apply, threshold, human)
+        except TapkitError:
             raise
-        except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
-            cause = str(error).split("\n")[0].replace(str(path), path.name)[:100]
+        except MemoryError as error:
+            raise context.damaged("it asks for more memory than there is") from error
+        except Exception as error:
+            cause = storage.cause(error).replace(str(path), path.name)[:100]
             raise context.damaged(f"it is not {self.description}, or damaged ({cause})") from error
-        if start_frame is not None:
-            found.first = start_frame
-        first = self.first_frame if video is None else self.number_of_first(video, None)
-        return assemble(found, context, first, original, self.names.apply, threshold, human)
 
 
 def _with_frames(tracks: Tracks) -> VideoInfo:

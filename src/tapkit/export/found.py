@@ -12,6 +12,7 @@ import numpy as np
 
 from tapkit.errors import StorageError, UsageError
 from tapkit.types import Provenance, Queries, Tracks, VideoInfo
+from tapkit.types.extent import check_extent
 from tapkit.types.table import scatter
 
 Human = Literal["auto", "marks", "changed", "all", "none"]
@@ -154,6 +155,7 @@ def _video(found: Found, context: Context, first: int) -> VideoInfo:
         video = replace(given, frames=frames)
     else:
         video = found.video or _facts(found, context, last)
+    check_extent(len(found.names), max(video.frames or 0, found.frames or 0))
     index = found.frame - start
     outside = (index < 0) | (index >= (video.frames or 0))
     if outside.any():

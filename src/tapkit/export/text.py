@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from tapkit import storage
 from tapkit.errors import StorageError, UsageError
 from tapkit.types.table import fill as table
 
@@ -85,7 +86,7 @@ def parse_rate(text: str) -> Fraction:
 def read_text(path: Path) -> str:
     """A text file, with any line ends and byte order mark; one sentence if it is no such thing."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = storage.check_file(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

@@ -56,7 +56,7 @@ def average_weights(first: Path, second: Path, share: float, out: Path) -> tuple
     after = match(read(second), before, str(first))
     mean = {name: torch.lerp(value.float(), after[name].float(), share) for name, value in before.items()}
     parts: list[dict[str, Any]] = [
-        {"file": file.name, "sha256": sha256(file), "card": _card(file)} for file in (first, second)
+        {"file": file.name, "sha256": sha256(file), "card": read_card(file)} for file in (first, second)
     ]
     card = parts[0]["card"]
     # Weights without a card are taken for strand's, the one model that is trained here.
@@ -65,7 +65,7 @@ def average_weights(first: Path, second: Path, share: float, out: Path) -> tuple
     return export_weights(out, mean, {**of, "averaged": parts, "share_of_the_second": share})
 
 
-def _card(file: Path) -> Any:
+def read_card(file: Path) -> Any:
     """The card beside a weights file; None if it has none."""
     try:
         return json.loads(file.with_suffix(".json").read_text())

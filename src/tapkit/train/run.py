@@ -16,7 +16,7 @@ import torch
 
 from tapkit.errors import UsageError
 from tapkit.train import checkpoint
-from tapkit.train.export import export_weights, hardware
+from tapkit.train.export import export_weights, hardware, read_card
 from tapkit.train.log import Log
 from tapkit.train.recipe import recipe
 from tapkit.train.schedule import learning_rate, stage_at, validation_stage
@@ -44,6 +44,8 @@ class RunOptions:
     """Folder of clips to measure on, in tapkit's format."""
     export: Path | None = None
     """Where to write the averaged weights at the end (.safetensors)."""
+    replace: bool = True
+    """Whether weights of another run that stand there are replaced."""
     checkpoint_minutes: float = 3.0
     validate_minutes: float = 10.0
     validate_clips: int = 8
@@ -64,7 +66,7 @@ class Run:
         """Load the state or the weights that the options name.
 
         Raises:
-            UsageError: the folder holds a run already and is not to be resumed.
+            UsageError: the folder holds a run already and is not to be resumed; `export` is there and not its own.
             StorageError: there is no state to resume, or it cannot be read.
             WeightsError: the weights do not fit the network.
         """
@@ -82,6 +84,8 @@ class Run:
             self._restore()
         elif checkpoint.exists(self.state):
             raise UsageError(f"{options.out} holds a run already: resume it (--resume) or name another folder")
+        if options.export is not None and not options.replace:
+            self._check_export(options.export)
         trainer.workers.same_everywhere(trainer.network)
 
     def run(self, say: Say = print) -> Mapping[str, Any]:
@@ -214,6 +218,13 @@ class Run:
         self.trainer.restore(tensors, facts)
         self.spent, self.commands = float(facts["seconds"]), list(facts["commands"])
         self.measured = {_OLD_PLACES.get(place, place): figures for place, figures in facts["measured"].items()}
+
+    def _check_export(self, path: Path) -> None:
+        """Weights that this very run exported before are replaced; others are not, unless `replace` says so."""
+        card = read_card(path) if path.exists() else None
+        commands = card.get("commands", []) if isinstance(card, dict) else []
+        if path.exists() and not (self.commands and commands[:1] == self.commands[:1]):
+            raise UsageError(f"{path} is there already and not of this run: --force replaces it, or name another file")
 
     def facts(self) -> dict[str, Any]:
         """What the card of the weights says."""

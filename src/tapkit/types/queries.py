@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tapkit import coords
+from tapkit import coords, storage
 from tapkit.coords import Size
-from tapkit.errors import QueryError, ShapeError, StorageError, UsageError
+from tapkit.errors import QueryError, ShapeError, UsageError
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,11 +154,11 @@ class Queries:
     @classmethod
     def read_csv(cls, path: str | Path) -> Queries:
         """From a CSV file with a header naming the columns t (or frame), x, y and optionally id."""
-        try:
-            with open(path, newline="", encoding="utf-8-sig") as file:
-                rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
-        except OSError as error:
-            raise StorageError(f"cannot read {path}: {error.strerror}") from error
+        with (
+            storage.reading(path, "a CSV file of points"),
+            open(storage.check_file(path), newline="", encoding="utf-8-sig") as file,
+        ):
+            rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
         if not rows:
             raise QueryError(f"{path} has no points: expected a header line t,x,y and one line for each point")
         names = {str(name).strip().lower(): name for name in rows[0] if name is not None}

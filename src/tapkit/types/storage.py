@@ -20,6 +20,7 @@ import numpy as np
 from tapkit import storage
 from tapkit.errors import StorageError, UsageError, require
 from tapkit.types import table
+from tapkit.types.extent import check_extent
 from tapkit.types.queries import Queries
 from tapkit.types.tracks import Provenance, Tracks
 from tapkit.types.video_info import VideoInfo
@@ -77,6 +78,8 @@ def write(content: Stored, path: Path) -> Path:
     writer = {".npz": _write_npz, ".zarr": _write_zarr, ".csv": _write_csv, ".parquet": _write_parquet}[
         path.suffix.lower()
     ]
+    if path.is_dir() and any(path.iterdir()) and not (path.suffix.lower() == ".zarr" and _is_store(path)):
+        raise StorageError(f"cannot write {path}: it is a folder with other things in it")
     with storage.atomic(path) as part:
         writer(content, part)
     return path
@@ -117,26 +120,29 @@ def _write_npz(content: Stored, path: Path) -> None:
                     member.write(np.ascontiguousarray(block[name], dtype=dtype).tobytes())
 
 
-def _read_npz(path: Path) -> Block:
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
-
-
 # -- zarr ---------------------------------------------------------------------------------------------
 
 
 def _write_zarr(content: Stored, path: Path) -> None:
     zarr = require("zarr", "zarr")
+    # Every chunk is written, those that hold nothing but the fill value too: one that is missing is then known to be.
+    every = {"write_empty_chunks": True}
     group = zarr.open_group(str(path), mode="w", zarr_format=3)
     group.attrs["meta"] = _meta(content)
+    group.attrs["every_chunk"] = True
     group.attrs["ids"] = content.queries.ids.tolist()
     for name, array in _small(content).items():
         if name != "ids":
-            group.create_array(name, data=np.asarray(array))
+            group.create_array(name, data=np.asarray(array), config=every)
     chunk = (max(min(256, len(content.queries)), 1), max(min(256, content.frames), 1))
     arrays = {
         name: group.create_array(
-            name, shape=_shape(name, content), dtype=dtype, chunks=(*chunk, 2) if name == "xy" else chunk
+            name,
+            shape=_shape(name, content),
+            dtype=dtype,
+            chunks=(*chunk, 2) if name == "xy" else chunk,
+            fill_value=np.nan if dtype == "<f4" else False,
+            config=every,
         )
         for name, dtype in _PER_CELL.items()
     }
@@ -148,13 +154,35 @@ def _write_zarr(content: Stored, path: Path) -> None:
 def _read_zarr(path: Path) -> Block:
     zarr = require("zarr", "zarr")
     group = zarr.open_group(str(path), mode="r")
-    arrays = {name: np.asarray(array[...]) for name, array in group.arrays()}
+    stored_arrays = dict(group.arrays())
+    check_chunks(group, path)
+    check_extent(*stored_arrays["valid"].shape)
+    arrays = {name: np.asarray(array[...]) for name, array in stored_arrays.items()}
     ids = group.attrs["ids"]
     return {
         **arrays,
         "meta": np.array(group.attrs["meta"]),
         "ids": np.array(ids, dtype=np.str_) if ids else np.zeros(0, np.str_),
     }
+
+
+def check_chunks(group: Any, path: Path) -> None:
+    """Raise `StorageError` where chunks of a store are missing, as after a copy that broke off.
+
+    Stores of former versions left out chunks of zeros, which positions never are: there only those are counted.
+    """
+    for name, array in group.arrays():
+        if not group.attrs.get("every_chunk") and name != "xy":
+            continue
+        missing = array.nchunks - array.nchunks_initialized
+        if missing:
+            raise StorageError(
+                f"{path} is incomplete: {missing} of the {array.nchunks} chunks of {name!r} are missing; copy it again"
+            )
+
+
+def _is_store(path: Path) -> bool:
+    return any((path / name).exists() for name in ("zarr.json", ".zgroup"))
 
 
 # -- tables -------------------------------------------------------------------------------------------
@@ -185,28 +213,29 @@ def _write_parquet(content: Stored, path: Path) -> None:
 
 def load_tracks(path: Path) -> Tracks:
     """See `Tracks.load`."""
-    if not path.exists():
-        raise StorageError(f"{path} does not exist")
+    storage.check_file(path)
     ending = path.suffix.lower()
     if ending not in SUFFIXES:
         raise UsageError(
             f"tracks are read from {', '.join(SUFFIXES)}, not from {path.name!r}; tapkit import reads other formats"
         )
     try:
-        if ending in (".csv", ".parquet"):
-            return table.tracks_of(table.read_csv(path) if ending == ".csv" else table.read_parquet(path), path)
-        arrays = _read_npz(path) if ending == ".npz" else _read_zarr(path)
-        meta: dict[str, Any] = json.loads(str(arrays["meta"]))
-        if meta["format"] > FORMAT:
-            raise StorageError(f"{path} was written by a newer tapkit (format {meta['format']}); please update")
-        return Tracks(
-            **{name: arrays[name] for name in _PER_CELL},
-            queries=Queries(arrays["query_t"], arrays["query_xy"], arrays["ids"]),
-            video=VideoInfo.from_dict(meta["video"], arrays.get("times")),
-            source=Provenance(**meta["source"]),
-        )
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile, EOFError) as error:
-        if isinstance(error, StorageError):
-            raise
-        cause = str(error).split("\n")[0]
-        raise StorageError(f"{path} is not a file of tracks, or is damaged ({cause})") from error
+        with storage.reading(path, "a file of tracks"):
+            if ending in (".csv", ".parquet"):
+                return table.tracks_of(table.read_csv(path) if ending == ".csv" else table.read_parquet(path), path)
+            return _tracks(storage.read_npz(path) if ending == ".npz" else _read_zarr(path), path)
+    except UsageError as error:  # its arrays contradict each other: the file's fault, not the caller's
+        raise StorageError(f"{path} is not a file of tracks, or is damaged ({error})") from error
+
+
+def _tracks(arrays: Block, path: Path) -> Tracks:
+    """The tracks that a file's arrays are. Raises `StorageError`, and what `load_tracks` turns into one."""
+    meta: dict[str, Any] = json.loads(str(arrays["meta"]))
+    if meta["format"] > FORMAT:
+        raise StorageError(f"{path} was written by a newer tapkit (format {meta['format']}); please update")
+    return Tracks(
+        **{name: arrays[name] for name in _PER_CELL},
+        queries=Queries(arrays["query_t"], arrays["query_xy"], arrays["ids"]),
+        video=VideoInfo.from_dict(meta["video"], arrays.get("times")),
+        source=Provenance(**meta["source"]),
+    )

@@ -32,6 +32,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tapkit.errors import StorageError, require
+from tapkit.types.extent import check_extent
 from tapkit.types.queries import Queries
 from tapkit.types.tracks import Provenance, Tracks
 from tapkit.types.video_info import VideoInfo
@@ -111,11 +112,15 @@ class Table:
     """None: the file says nothing about the video."""
 
     def video(self) -> VideoInfo | None:
-        """Facts of the video, with as many frames as there are rows for at least, and its times."""
+        """Facts of the video, with as many frames as there are rows for at least, and its times.
+
+        Raises `ValueError` for more frames than can be meant.
+        """
         if self.head is None:
             return None
         last = int(self.frame.max()) - self.head.first + 1 if len(self.frame) else 1
         frames = max(self.head.video.frames or 0, last)
+        check_extent(len(self.names), frames)
         return replace(self.head.video, frames=frames, times=self._times(self.head, frames))
 
     def _times(self, head: Head, frames: int) -> np.ndarray | None:
@@ -386,6 +391,7 @@ def tracks_of(table: Table, path: Path) -> Tracks:
             "read it with tapkit import (Tracks.read), which takes the video or its size"
         )
     frame = table.frame - table.head.first
+    check_extent(len(table.names), video.frames or 1)
     if len(frame) and frame.min() < 0:
         raise damaged(path, f"it has frame {table.frame.min()}, but its first frame is {table.head.first}")
     return scatter(table, frame, table.keyframe, video, table.head.source or Provenance())

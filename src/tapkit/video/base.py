@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -51,6 +51,13 @@ class Source(ABC):
     def peek(self) -> Frame:
         """The first frame that `frames()` will give, which gives it all the same."""
         return self.read(0)
+
+    def identity(self) -> dict[str, Any]:
+        """What was chosen of the video beside what `info` says (stream, value range, part), in JSON values.
+
+        Two sources of one file with the same `info` and identity give the same pictures.
+        """
+        return {}
 
     def close(self) -> None:  # noqa: B027  (nothing to release is the usual case)
         """Release files and devices; a second call does nothing."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -104,6 +105,12 @@ class FileSource(Source):
             cached = self._read_back(index, size) if index == self._last_read - 1 else self._read_on(index, size)
         self._last_read = index
         return cached
+
+    def identity(self) -> dict[str, Any]:
+        """See `Source.identity`."""
+        file = Path(self._path).stat()
+        levels = None if self._levels is None else [self._levels.range.black, self._levels.range.white]
+        return {"stream": self._stream, "levels": levels, "bytes": file.st_size, "changed": file.st_mtime_ns}
 
     def close(self) -> None:
         """Release the file; a second call does nothing."""

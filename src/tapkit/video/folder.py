@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import glob
+import hashlib
+import os
 import re
 import warnings
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -77,6 +80,16 @@ class FolderSource(Source):
         wanted = frame_range(len(self._pictures), start, stop, step)
         size = size or self.info.size
         return self._backwards(wanted, size) if step < 0 and self._pictures.forwards else self._read(wanted, size)
+
+    def identity(self) -> dict[str, Any]:
+        """See `Source.identity`: the range of values, and names, sizes and times of change of the files."""
+        digest = hashlib.sha256()
+        names = (self._pictures.name(index) for index in range(len(self._pictures)))
+        for name in sorted({re.sub(r"^(page|picture|frame) \d+ of ", "", name) for name in names}):
+            if os.path.isfile(name):
+                file = os.stat(name)
+                digest.update(f"{name}\0{file.st_size}\0{file.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
+        return {"levels": [self._levels.range.black, self._levels.range.white], "files": digest.hexdigest()}
 
     def close(self) -> None:
         """Release the files; a second call does nothing."""

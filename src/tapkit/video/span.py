@@ -74,6 +74,10 @@ class Span(Source):
             next(iter(self._source.frames(stop=frame.index + 1)))
         return self._own(frame)
 
+    def identity(self) -> dict[str, Any]:
+        """See `Source.identity`."""
+        return {"start": self._start, "end": self._end, "step": self._step, "of": self._source.identity()}
+
     def close(self) -> None:
         """Close the whole source; a second call does nothing."""
         self._source.close()
