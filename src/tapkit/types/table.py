@@ -38,6 +38,8 @@ from tapkit.types.video_info import VideoInfo
 
 FORMAT = 1
 COLUMNS = ("id", "frame", "time", "x", "y", "visible", "confidence", "keyframe", "query")
+SAME = 1e-3
+"""Pixels by which two positions may differ and still be the same one, printed twice."""
 _CHUNK = 1 << 13
 """Rows that are formatted, or parsed, at a time."""
 
@@ -414,7 +416,8 @@ def scatter(
     """`Tracks` with a row for each name that has a position; probabilities that are missing are 1.
 
     Args:
-        found: the positions; later ones of the same point and frame win.
+        found: the positions. The same one may stand there more than once; what else is said of it is then that of
+            the last.
         frame: [K] int, counted from 0, within the video.
         keyframe: [K] bool, or one for all; None: none is.
         video: with its number of frames.
@@ -422,11 +425,14 @@ def scatter(
 
     A point whose query is not marked, or not among the rows, is taken as asked for where a human set it, else where it
     is first visible, else where it first is.
+
+    Raises `StorageError` for two different positions of one point on one frame.
     """
     count, frames = len(found.names), video.frames or 1
     where = (found.point, frame)
     xy = np.full((count, frames, 2), np.nan)
     xy[where] = found.xy
+    _check_single(found, frame, xy)
     cells = {name: np.zeros((count, frames)) for name in ("visible", "confidence", "keyframe", "query")}
     cells["visible"][where] = 1.0 if found.visible is None else found.visible
     cells["confidence"][where] = 1.0 if found.confidence is None else found.confidence
@@ -440,3 +446,14 @@ def scatter(
     queries = Queries(t, xy[rows, t], np.array(found.names, dtype=np.str_)[rows])
     visible, confidence, human = (cells[name][rows] for name in ("visible", "confidence", "keyframe"))
     return Tracks(xy[rows], visible, confidence, valid[rows], queries, video, source, human.astype(bool))
+
+
+def _check_single(found: Positions, frame: np.ndarray, xy: np.ndarray) -> None:
+    """That none of the positions is another one than stands in `xy` [N,T,2], where they were all written."""
+    twice = np.abs(found.xy - xy[found.point, frame]).max(1, initial=0) > SAME
+    if twice.any():
+        row = int(twice.argmax())
+        raise StorageError(
+            f"there are two positions for the point {found.names[found.point[row]]!r} on frame {frame[row]} (the first "
+            "is 0), so they are not of one point of one video: what tells them apart is missing, or was not understood"
+        )
