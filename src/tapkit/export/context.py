@@ -11,12 +11,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from tapkit.errors import StorageError, UsageError
 from tapkit.types import VideoInfo
+from tapkit.types.identity import Kind
 
-Kind = Literal["animal", "video", "camera", "scorer"]
+__all__ = ["Context", "Kind", "ReadWarning", "listed"]
+
 _SHOWN = 6
 """Names that a message lists before it says how many more there are."""
 

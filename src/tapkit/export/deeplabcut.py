@@ -188,7 +188,10 @@ def _chosen_columns(frame: Any, context: Context) -> Any:
     if "scorer" in names:
         scorers = frame.columns.get_level_values("scorer")
         frame = frame.loc[:, scorers == context.one("scorer", scorers.tolist(), first=True)]
-    return frame.loc[:, ~frame.columns.duplicated()]
+    twice = frame.columns[frame.columns.duplicated()].tolist()
+    if twice:
+        raise context.damaged(f"it has the column {' '.join(twice[0])} twice")
+    return frame
 
 
 def _column(frame: Any, name: tuple[str, ...]) -> np.ndarray:

@@ -235,6 +235,6 @@ SLEAP = Format(
     most_points=200, bytes_per_key=40,
 )  # fmt: skip
 SLEAP_ANALYSIS = Format(
-    "sleap-analysis", ".analysis.h5", "SLEAP analysis HDF5", _analysis, _read_analysis, _NODES, occlusion=True, timing="index",
-    keeps_empty=True, bytes_per_key=30,
+    "sleap-analysis", ".analysis.h5", "SLEAP analysis HDF5", _analysis, _read_analysis, _NODES, occlusion=True,
+    timing="index", keeps_empty=True, bytes_per_key=30,
 )  # fmt: skip
