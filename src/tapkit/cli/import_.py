@@ -24,7 +24,15 @@ def import_tracks(
         Path | None, typer.Option("--original", help="The tracks that were exported: what differs is marked as human.")
     ] = None,
     video: Annotated[
-        str | None, typer.Option(help="The video: for its size and rate, where FILE does not say.")
+        str | None,
+        typer.Option(
+            help="The video: for its size and rate, where FILE does not say, and to choose one of FILE's videos."
+        ),
+    ] = None,
+    animal: Annotated[str | None, typer.Option(help="Which animal of FILE. [all, as ANIMAL.POINT]")] = None,
+    camera: Annotated[str | None, typer.Option(help="Which camera of FILE (or eye). [the first]")] = None,
+    scorer: Annotated[
+        str | None, typer.Option(help="Whose positions, where FILE has several scorers. [the first]")
     ] = None,
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="Size of the video in pixels, instead of --video.")
@@ -48,20 +56,30 @@ def import_tracks(
     tapkit import shot.nk corrected.npz --from nuke --original clip.tracks.npz
     tapkit import points.txt --from 3de --video clip.mp4
     """
+    from tapkit.cli.export import spoken
     from tapkit.types import Tracks
 
+    named = video if video is not None and _is_name(video) else None
+    video = None if named else video
     target = output or file.with_name(f"{file.stem}.tracks.npz")
     claim(target, inputs=[file, original, video], force=force)
     exported = None if original is None else Tracks.load(original)
     info = None if exported is not None else _info(video, size, fps, frames)
-    tracks = Tracks.read(
-        file, form, original=exported, video=info, start_frame=start_frame, threshold=threshold, human=human
-    )
+    with spoken(quiet):
+        tracks = Tracks.read(
+            file, form, original=exported, video=info, start_frame=start_frame, threshold=threshold, human=human,
+            animal=animal, video_name=named, camera=camera, scorer=scorer,
+        )  # fmt: skip
     tracks.save(target)
     if not quiet:
         marked = 0 if tracks.keyframe is None else int(tracks.keyframe.sum())
         o.say(f"{len(tracks)} points, {tracks.frames} frames, {marked} positions set by a human")
         print(target)
+
+
+def _is_name(video: str) -> bool:
+    """Whether `--video` is no file here, so that it can only be the name of one of FILE's videos."""
+    return not any(mark in video for mark in "*?[%:") and not Path(video).expanduser().exists()
 
 
 def _info(video: str | None, size: str | None, fps: str | None, frames: int | None) -> VideoInfo | None:

@@ -9,6 +9,7 @@ Only the beginnings of the rows are indexed; the numbers of a clip are parsed wh
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -145,7 +146,7 @@ def _rows(path: Path, kinetics: bool) -> Iterator[tuple[int, str, int]]:
         with open(path, "rb") as file:
             offset = 0
             for line in file:
-                fields = line.split(b",", 4)
+                fields = line.removeprefix(codecs.BOM_UTF8).split(b",", 4)
                 if line.strip():
                     commas = line.count(b",")
                     try:

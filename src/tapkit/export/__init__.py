@@ -12,11 +12,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tapkit.export.context import ReadWarning
 from tapkit.export.format import ExportWarning, Format, Job, Option
 from tapkit.export.library import formats
 from tapkit.types import Tracks
 
-__all__ = ["ExportWarning", "Format", "Job", "Option", "formats", "read", "write"]
+__all__ = ["ExportWarning", "Format", "Job", "Option", "ReadWarning", "formats", "read", "write"]
 
 
 def write(tracks: Tracks, path: str | Path, format: str | None = None, **options: Any) -> Path:

@@ -117,8 +117,13 @@ def _read(path: Path, context: Context) -> Found:
     for block in re.split(r"^(?=\S)", text, flags=re.M)[1:]:
         head, _, rest = block.partition("\n")
         if not re.match(r"Motion Trackers\t.*Feature Center|Transform\tPosition|Effects\t.*", head):
+            if "\tFrame\t" in rest:
+                context.left_out("properties that are no positions")
             continue
-        lines = [line.split("\t")[1:4] for line in rest.splitlines() if re.match(r"\t-?[\d.]+\t", line)]
+        lines = [line.rstrip("\t").split("\t")[1:4] for line in rest.splitlines() if re.match(r"\t-?[\d.]+\t", line)]
+        if head.startswith("Effects") and any(len(line) < 3 for line in lines):
+            context.left_out("properties that are no positions")
+            continue
         values = np.array(lines, dtype=float).reshape(-1, 3)
         name = re.sub(r"^Motion Trackers\tTracker #1\t|\tFeature Center.*$", "", head).replace("\t", " ")
         tracks.append((name, np.rint(values[:, 0]).astype(int), values[:, 1] / widen, values[:, 2]))

@@ -18,7 +18,7 @@ import numpy as np
 from tapkit import coords
 from tapkit.errors import UsageError
 from tapkit.export.format import Format, Job, Option
-from tapkit.export.found import Context, Found
+from tapkit.export.found import Context, Found, unique
 from tapkit.export.text import NameRule, write_text
 
 _LINE = 100
@@ -72,7 +72,7 @@ def _read(path: Path, context: Context) -> Found:
     unit = np.array([pair for t in tracks for pair in t["positions"]], float).reshape(-1, 2)
     muted = np.array([flag for t in tracks for flag in t["muted"]], bool)
     return Found(
-        [t["name"] for t in tracks], np.repeat(np.arange(len(tracks)), counts),
+        unique([t["name"] for t in tracks]), np.repeat(np.arange(len(tracks)), counts),
         np.array([frame for t in tracks for frame in t["frames"]], int),
         coords.flip_y(coords.from_normalized(unit, (height, width)), height), visible=1.0 - muted,
         human=np.array([flag for t in tracks for flag in t["keyed"]], bool), width=width, height=height,

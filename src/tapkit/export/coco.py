@@ -6,16 +6,19 @@ Pixel centres are integers. v is 2 visible, 1 occluded, 0 not labelled; COCO def
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from tapkit import coords
+from tapkit.errors import UsageError
+from tapkit.export.context import Context, listed
 from tapkit.export.format import Format, Job, Option
-from tapkit.export.found import Context, Found
-from tapkit.export.text import NameRule, table, write_text
+from tapkit.export.found import Found, unique
+from tapkit.export.text import NameRule, read_text, table, write_text
 from tapkit.video.numbers import numbers_of
 
 
@@ -57,28 +60,155 @@ def _write(job: Job, target: Path, category: str = "points", image: str = "{:06d
     write_text(target, parts())
 
 
+# -- reading ------------------------------------------------------------------------------------------
+
+_IDENTITIES = ("track_id", "tracking_id", "individual", "individual_id", "animal", "animal_id", "person_id", "identity")
+"""What programs call the animal of an annotation, or of its "attributes"."""
+_FRAMES = ("frame", "frame_id", "frame_index", "frame_idx", "frame_number")
+_SETS = ("", ".", "images", "train", "val", "valid", "validation", "test", "train2017", "val2017")
+"""Folders that are parts of a data set, and no videos."""
+_Animal = tuple[Any, str | None]
+"""Category and identity of an annotation; None: it says none."""
+
+
 def _read(path: Path, context: Context) -> Found:
-    """Files of this layout: one annotation for each image, all of one category."""
-    document = json.loads(path.read_text("utf-8"))
-    images = {image["id"]: image for image in document["images"]}
-    names = document["categories"][0]["keypoints"]
-    named = numbers_of([PurePath(image["file_name"]) for image in document["images"]])
-    counted = named if named is not None else range(len(document["images"]))
-    frames = [int(image.get("frame", number)) for number, image in zip(counted, document["images"], strict=True)]
-    numbered = dict(zip(images, frames, strict=True))
+    """Keypoints of one video: those of several animals or categories become points ANIMAL.KEYPOINT.
+
+    An image is a frame of the number that the file gives to it, else of that in its name, else of its place.
+    """
+    document = json.loads(read_text(path))
+    if isinstance(document, list):
+        raise context.damaged(
+            "it is a list of COCO results, which names neither the images nor the points: read the annotation file"
+        )
+    categories = {c["id"]: c for c in document["categories"] if c.get("keypoints")}
+    if not categories:
+        raise context.damaged("none of its categories has keypoints")
+    wanted = [a for a in document["annotations"] if a.get("keypoints") and a.get("category_id") in categories]
+    context.left_out("annotations without keypoints", len(document["annotations"]) - len(wanted))
+    images, wanted = _one_video(document, wanted, context)
+    frames = _frames(images, context)
+    numbered = dict(zip((image["id"] for image in images), frames, strict=True))
+    offsets, names = _points(categories, wanted, context)
     point, frame, xy, visible = [], [], [], []
-    for annotation in document["annotations"]:
+    for annotation in wanted:
+        offset = offsets.get(_animal(annotation))
+        if offset is None:  # an animal that was not asked for
+            continue
         values = np.array(annotation["keypoints"], float).reshape(-1, 3)
-        rows = np.flatnonzero(values[:, 2] > 0)
-        point.append(rows)
+        rows = np.flatnonzero((values[:, 2] > 0) & np.isfinite(values).all(1))
+        point.append(offset + rows)
         frame.append(np.full(len(rows), numbered[annotation["image_id"]]))
         xy.append(coords.from_centers(values[rows, :2]))
-        visible.append(values[rows, 2] - 1)
-    first = next(iter(images.values()))
+        visible.append(np.clip(values[rows, 2] - 1, 0, 1))
+    none = np.zeros(0)
+    first, count = _range(images, frames)
     return Found(
-        list(names), np.concatenate(point), np.concatenate(frame), np.concatenate(xy), np.concatenate(visible),
-        width=first["width"], height=first["height"], frames=len(images), first=min(frames),
+        names, np.concatenate([none, *point]).astype(int), np.concatenate([none, *frame]).astype(int),
+        np.concatenate([np.zeros((0, 2)), *xy]), np.concatenate([none, *visible]),
+        width=images[0].get("width"), height=images[0].get("height"), frames=count, first=first,
     )  # fmt: skip
+
+
+def _one_video(document: dict[str, Any], wanted: list[Any], context: Context) -> tuple[list[Any], list[Any]]:
+    """The images and annotations of the video that is meant. Raises UsageError for pictures of several sizes."""
+    titles = {v["id"]: str(v.get("name") or v.get("file_name") or v["id"]) for v in document.get("videos", [])}
+    video = {image["id"]: _video_of(image, titles) for image in document["images"]}
+    if any(annotation["image_id"] not in video for annotation in wanted):
+        raise context.damaged("it has an annotation of an image that it does not list")
+    labelled = {annotation["image_id"] for annotation in wanted}
+    names = [name for identity, name in video.items() if identity in labelled]
+    if not names:
+        raise context.damaged("none of its annotations has keypoints")
+    chosen = context.one("video", names)
+    images = [image for image in document["images"] if video[image["id"]] == chosen]
+    wanted = [annotation for annotation in wanted if video[annotation["image_id"]] == chosen]
+    sizes = {(image.get("width"), image.get("height")) for image in images}
+    if len(sizes) > 1:
+        shown = listed([f"{width}x{height}" for width, height in sizes])
+        raise UsageError(f"{context.path.name} has images of several sizes ({shown}): they are not of one video")
+    return images, wanted
+
+
+def _video_of(image: dict[str, Any], titles: dict[Any, str]) -> str:
+    """The video that an image is said to be of, else its folder."""
+    if image.get("video_id") is not None:
+        return titles.get(image["video_id"], str(image["video_id"]))
+    parts = [part for part in _name(image).parts[:-1] if part.lower() not in _SETS]
+    return "/".join(parts)
+
+
+def _name(image: dict[str, Any]) -> PurePosixPath:
+    """The file's name; the one that it had before a tool such as Roboflow renamed it, if that is said."""
+    extra = image.get("extra")
+    name = extra.get("name") if isinstance(extra, dict) else None
+    return PurePosixPath(str(name or image.get("file_name", "")).replace("\\", "/"))
+
+
+def _frames(images: list[dict[str, Any]], context: Context) -> list[int]:
+    """The frame number of each image."""
+    for key in _FRAMES:
+        if all(isinstance(image.get(key), int) for image in images):
+            return [image[key] for image in images]
+    numbers = numbers_of([_name(image).name for image in images])
+    if numbers.note:
+        context.say(numbers.note)
+    if numbers.values is not None and len(set(numbers.values)) == len(images):
+        return numbers.values
+    context.say("its images have no frame numbers: they are numbered in their order, from 0")
+    return list(range(len(images)))
+
+
+def _range(images: list[dict[str, Any]], frames: list[int]) -> tuple[int | None, int | None]:
+    """Number of the first frame and count, where the images are all frames of a clip; None where they are some."""
+    whole = sorted(frames) == list(range(min(frames), max(frames) + 1))
+    stated = len(images) > 1 or "frame" in images[0]
+    return (min(frames), len(frames)) if whole and stated else (None, None)
+
+
+def _animal(annotation: dict[str, Any]) -> _Animal:
+    """Category and identity."""
+    inner = annotation.get("attributes")
+    for place in (annotation, inner if isinstance(inner, dict) else {}):
+        for key in _IDENTITIES:
+            if place.get(key) not in (None, ""):
+                return annotation["category_id"], str(place[key])
+    return annotation["category_id"], None
+
+
+def _points(categories: dict[Any, Any], wanted: list[Any], context: Context) -> tuple[dict[_Animal, int], list[str]]:
+    """Where the points of each animal begin among the names, and these names. Raises UsageError for animals that
+    nothing tells apart."""
+    seen = Counter((annotation["image_id"], _animal(annotation)) for annotation in wanted if _labelled(annotation))
+    for (image, (_, identity)), count in seen.items():
+        if identity is None and count > 1:
+            raise UsageError(
+                f"{context.path.name} has {count} animals on image {image}, and no track_id says which is which: "
+                "it must be tracked first"
+            )
+    animals = list(dict.fromkeys(_animal(annotation) for annotation in wanted))
+    used = list(dict.fromkeys(category for category, _ in animals))
+    titles = unique([str(categories[category].get("name") or category) for category in used])
+    title = dict(zip(used, titles, strict=True))
+    several = len(used) > 1
+
+    def called(animal: _Animal) -> str:
+        category, identity = animal
+        return title[category] if identity is None else f"{title[category]} {identity}" if several else identity
+
+    named = dict(zip(unique([called(animal) for animal in animals]), animals, strict=True))
+    chosen = context.some("animal", list(named))
+    offsets: dict[_Animal, int] = {}
+    names: list[str] = []
+    for name in chosen:
+        prefix = f"{name}." if len(chosen) > 1 else ""
+        offsets[named[name]] = len(names)
+        names += [f"{prefix}{keypoint}" for keypoint in categories[named[name][0]]["keypoints"]]
+    return offsets, names
+
+
+def _labelled(annotation: dict[str, Any]) -> bool:
+    return any(value > 0 for value in annotation["keypoints"][2::3])
 
 
 COCO = Format(

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
+from tapkit.export.context import Context
 from tapkit.export.format import Format, Job, Option, flag
-from tapkit.export.found import Context, Found
+from tapkit.export.found import Found, unique
 from tapkit.export.text import NameRule, table, write_text
 from tapkit.types.extent import check_extent
 
@@ -141,39 +143,116 @@ def _points(
 
 # -- reading ------------------------------------------------------------------------------------------
 
+_Shape = tuple[float, ...]
+"""frame, outside, occluded, x, y, and 1 for a keyframe, 2 for one with the human attribute."""
+
+
+@dataclass
+class _Task:
+    """What the file says of a task: one video."""
+
+    name: str
+    width: int | None = None
+    height: int | None = None
+    frames: int | None = None
+
+
+@dataclass
+class _Content:
+    """What was found so far."""
+
+    tasks: dict[str, _Task] = field(default_factory=dict)
+    """By the id that tracks give; "" where the file is of one task."""
+    marked: bool = False
+    """Whether the task's labels have the attribute "human"."""
+    tracks: list[tuple[str, str, dict[str, list[_Shape]], bool]] = field(default_factory=list)
+    """Task, name, shapes of each of its points, and whether it was drawn by hand."""
+
 
 def _read(path: Path, context: Context) -> Found:
-    """Track by track, so that files of hundreds of megabytes do not fill the memory."""
-    facts: dict[str, str] = {}
-    tracks: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]] = []
-    marked, visible, human = False, [], []
+    """Track by track, so that files of hundreds of megabytes do not fill the memory.
+
+    The points of a shape with several are called TRACK.1, TRACK.2, ..., those of a skeleton TRACK.LABEL.
+    """
+    content = _Content()
     try:
         for _, element in ElementTree.iterparse(path):
             if element.tag == "meta":
-                texts = ((name, element.findtext(f".//{name}")) for name in ("width", "height"))
-                facts = {name: text for name, text in (*texts, ("size", element.findtext("./*/size"))) if text}
-                marked = any(name.text == "human" for name in element.iterfind(".//attribute/name"))
+                content.tasks = _tasks(element)
+                content.marked = any(name.text == "human" for name in element.iterfind(".//attribute/name"))
             elif element.tag == "track":
-                shapes = sorted(_shape(points) for points in element.iterfind("points"))
-                if shapes:
-                    length = int(facts["size"]) if "size" in facts else None
-                    frames, x, y, shown, mark = _between(np.array(shapes, float), length)
-                    by_hand = element.get("source", "manual") == "manual"
-                    tracks.append((_name(element, len(tracks)), frames, x, y))
-                    visible.append(shown)
-                    human.append(mark > 1.5 if marked else (mark > 0.5) & by_hand)
+                _take(element, content, context)
+                element.clear()
+            elif element.tag == "image":
+                context.left_out("shapes of single images", len(element.findall("*")))
                 element.clear()
     except ElementTree.ParseError as error:
         raise context.damaged(f"it is not XML ({error})") from error
-    if not tracks:
-        raise context.damaged("it has no tracks: export the task as 'CVAT for video 1.1'")
+    if not content.tracks:
+        raise context.damaged("it has no tracks of points: export the task as 'CVAT for video 1.1'")
+    return _found(content, context)
+
+
+def _found(content: _Content, context: Context) -> Found:
+    """The tracks of the video that is meant."""
+    titles = {identity: (content.tasks[identity].name if identity in content.tasks else identity) or "task"
+              for identity in dict.fromkeys(task for task, *_ in content.tracks)}  # fmt: skip
+    named = dict(zip(unique(list(titles.values())), titles, strict=True))
+    chosen = named[context.one("video", list(named))]
+    task = content.tasks.get(chosen, content.tasks.get("", _Task("")))
+    tracks: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]] = []
+    visible, human = [], []
+    for its, name, points, by_hand in content.tracks:
+        for part, shapes in points.items() if its == chosen else ():
+            frames, x, y, shown, mark = _between(np.array(sorted(shapes), float), task.frames)
+            tracks.append((f"{name}.{part}" if part else name, frames, x, y))
+            visible.append(shown)
+            human.append(mark > 1.5 if content.marked else (mark > 0.5) & by_hand)
     return Found.of(
-        tracks,
-        visible=np.concatenate(visible), human=np.concatenate(human),
-        width=int(facts["width"]) if "width" in facts else None,
-        height=int(facts["height"]) if "height" in facts else None,
-        frames=int(facts["size"]) if "size" in facts else None,
+        tracks, visible=np.concatenate(visible), human=np.concatenate(human), width=task.width, height=task.height,
+        frames=task.frames,
     )  # fmt: skip
+
+
+def _tasks(meta: ElementTree.Element) -> dict[str, _Task]:
+    """The one task (or job) of the file under "", or those of a project by their ids."""
+    several = meta.findall(".//tasks/task")
+    tasks = {element.findtext("id", ""): _task(element) for element in several}
+    return tasks or {"": _task(meta)}
+
+
+def _task(element: ElementTree.Element) -> _Task:
+    def number(*places: str) -> int | None:
+        return next((int(text) for text in map(element.findtext, places) if text), None)
+
+    name = element.findtext("source") or element.findtext("name") or element.findtext("./*/source") or ""
+    return _Task(name, number(".//width"), number(".//height"), number("size", "./*/size"))
+
+
+def _take(track: ElementTree.Element, content: _Content, context: Context) -> None:
+    """Add the points of a track, or count it among what is left out."""
+    points: dict[str, list[_Shape]] = {}
+    others = {child.tag for child in track} - {"points", "skeleton", "attribute"}
+    for other in others:
+        context.left_out(f"{other} tracks")
+    single = track.findall("points")
+    most = max((len(_corners(shape)) for shape in single), default=0)
+    for shape in single:
+        corners = _corners(shape)
+        for number in range(most):  # a point that a shape has not is outside
+            x, y = corners[min(number, len(corners) - 1)]
+            outside = number >= len(corners) or _is(shape, "outside")
+            part = str(number + 1) if most > 1 else ""
+            points.setdefault(part, []).append(_shape(shape, shape.get("frame", ""), x, y, outside))
+    for skeleton in track.findall("skeleton"):
+        for shape in skeleton.findall("points"):
+            frame = skeleton.get("frame") or shape.get("frame", "")
+            x, y = _corners(shape)[0]
+            outside = _is(shape, "outside") or _is(skeleton, "outside")
+            points.setdefault(shape.get("label", ""), []).append(_shape(shape, frame, x, y, outside))
+    if points:
+        by_hand = track.get("source", "manual") == "manual"
+        content.tracks.append((track.get("task_id", ""), _name(track, len(content.tracks)), points, by_hand))
 
 
 def _name(track: ElementTree.Element, number: int) -> str:
@@ -181,15 +260,21 @@ def _name(track: ElementTree.Element, number: int) -> str:
     return next((a.text for a in track.iter("attribute") if a.get("name") == "id" and a.text), f"track{number}")
 
 
-def _shape(points: ElementTree.Element) -> tuple[float, ...]:
-    """frame, outside, occluded, x, y, and 1 for a keyframe, 2 for one with the human attribute."""
-    x, y = points.get("points", "").split(";")[0].split(",")
-    by_hand = any(a.get("name") == "human" and a.text == "true" for a in points.findall("attribute"))
-    key = points.get("keyframe", "1") == "1"
-    return (
-        float(points.get("frame", "")), float(points.get("outside", "0")), float(points.get("occluded", "0")),
-        float(x), float(y), (2.0 if by_hand else 1.0) if key else 0.0,
-    )  # fmt: skip
+def _corners(shape: ElementTree.Element) -> list[tuple[float, float]]:
+    """The positions of a shape, one at least."""
+    pairs = (pair.split(",") for pair in shape.get("points", "").split(";"))
+    return [(float(x), float(y)) for x, y in pairs]
+
+
+def _is(element: ElementTree.Element, name: str) -> bool:
+    return element.get(name, "0") == "1"
+
+
+def _shape(shape: ElementTree.Element, frame: str, x: float, y: float, outside: bool) -> _Shape:
+    by_hand = any(a.get("name") == "human" and a.text == "true" for a in shape.findall("attribute"))
+    key = shape.get("keyframe", "1") == "1"
+    mark = (2.0 if by_hand else 1.0) if key else 0.0
+    return float(frame), float(outside), float(_is(shape, "occluded")), x, y, mark
 
 
 def _between(keys: np.ndarray, length: int | None) -> tuple[np.ndarray, ...]:

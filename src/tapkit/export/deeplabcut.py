@@ -6,17 +6,20 @@ positions are empty cells. Tables are pandas frames with the columns scorer, bod
 
 from __future__ import annotations
 
+import io
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from tapkit import coords
 from tapkit.errors import StorageError, UsageError, require
+from tapkit.export.context import Context, listed
 from tapkit.export.format import Format, Job, Option, flag
-from tapkit.export.found import Context, Found
-from tapkit.export.text import NameRule
+from tapkit.export.found import Found
+from tapkit.export.text import NameRule, read_text
+from tapkit.types.sheet import delimiter_of
 from tapkit.video.numbers import numbers_of
 
 EXTRA = "dlc"
@@ -103,62 +106,116 @@ def _predictions(job: Job, target: Path, scorer: str = "tapkit") -> None:
 # -- reading ------------------------------------------------------------------------------------------
 
 
+_HEADS = ("scorer", "individuals", "bodyparts", "coords")
+
+
 def _load(path: Path, context: Context) -> Any:
     """The pandas frame of a CSV or HDF5 file, or of the CollectedData file in a folder."""
     pandas = require("pandas", EXTRA)
     if path.is_dir():
-        files = sorted(path.glob("CollectedData_*.h5")) or sorted(path.glob("CollectedData_*.csv"))
-        if not files:
-            raise context.damaged("there is no CollectedData file in the folder")
-        path = files[0]
+        path = _collected(path, context)
     if path.suffix.lower() in (".h5", ".hdf5"):
         require("tables", EXTRA)
-        return pandas.read_hdf(path)
-    lines = path.read_text("utf-8-sig").split("\n", 4)
+        with pandas.HDFStore(path, "r") as store:
+            keys = [key.strip("/") for key in list(store)]
+            if not keys:
+                raise context.damaged("it has no table")
+            if len(keys) > 1 and KEY not in keys:
+                raise UsageError(f"{path.name} has several tables ({listed(keys)}), none of them called {KEY}")
+            return store[KEY if KEY in keys else keys[0]]
+    text = read_text(path)
+    lines = text.split("\n", 4)
+    separator = delimiter_of(lines[0])
     heads = 0
-    while heads < 4 and lines[heads].split(",")[0] in ("scorer", "individuals", "bodyparts", "coords"):
+    while heads < min(4, len(lines)) and lines[heads].split(separator)[0].strip('"') in _HEADS:
         heads += 1
     if heads < 3:
         raise context.damaged("it does not begin with the rows scorer, bodyparts, coords")
-    depth = next(n for n, cell in enumerate(lines[0].split(",")[1:], 1) if cell)
-    return pandas.read_csv(path, header=list(range(heads)), index_col=list(range(depth)))
+    depth = next(n for n, cell in enumerate(lines[0].split(separator)[1:], 1) if cell)
+    return pandas.read_csv(
+        io.StringIO(text), sep=separator, decimal="." if separator == "," else ",", header=list(range(heads)),
+        index_col=list(range(depth)),
+    )  # fmt: skip
+
+
+def _collected(folder: Path, context: Context) -> Path:
+    """The CollectedData file of the scorer that is meant."""
+    files = sorted(folder.glob("CollectedData_*.csv")) + sorted(folder.glob("CollectedData_*.h5"))
+    if not files:
+        raise context.damaged("there is no CollectedData file in the folder")
+    scorers = {file.stem.removeprefix("CollectedData_"): file for file in files}  # the HDF5 file is the one that counts
+    return scorers[context.one("scorer", sorted(scorers), first=True)]
 
 
 def _read(path: Path, context: Context) -> Found:
     """Labelled data (all positions are human) or predictions (none is); points of several animals: ANIMAL.PART."""
     frame = _load(path, context)
-    numbers = _numbers(frame.index.tolist())
-    labelled = frame.index.nlevels > 1 or isinstance(frame.index[0], str)
     levels = list(frame.columns.names)
-    tracks, likelihood = [], []
-    order = list(dict.fromkeys(column[1:-1] for column in frame.columns.tolist()))
-    scorer = frame.columns[0][0]
     if "bodyparts" not in levels or "coords" not in levels:
         raise context.damaged("its columns are not scorer, bodyparts, coords")
+    frame = _chosen_columns(frame, context)
+    labelled = frame.index.nlevels > 1 or isinstance(frame.index[0], str)
+    rows, numbers = _rows(frame.index.tolist(), context)
+    frame = frame.iloc[rows]
+    tracks, likelihood = [], []
+    order = list(dict.fromkeys(column[:-1] for column in frame.columns.tolist()))
+    animals = context.some("animal", [part[-2] for part in order]) if "individuals" in levels else []
     for part in order:
-        x, y = (frame[(scorer, *part, axis)].to_numpy(float) for axis in "xy")
+        if animals and part[-2] not in animals:
+            continue
+        x, y = (_column(frame, (*part, axis)) for axis in "xy")
         known = np.isfinite(x) & np.isfinite(y)
-        tracks.append((".".join(part), numbers[known], *coords.from_centers(np.stack([x, y])[:, known])))
-        score = (scorer, *part, "likelihood")
-        sure = frame[score].to_numpy(float) if score in frame.columns else np.ones(len(x))
+        name = part[-1] if "animal" in context.wanted else ".".join(part[1:])
+        tracks.append((name, numbers[known], *coords.from_centers(np.stack([x, y])[:, known])))
+        score = (*part, "likelihood")
+        sure = _column(frame, score) if score in frame.columns else np.ones(len(x))
         likelihood.append(np.nan_to_num(sure[known]))
     sure = np.clip(np.concatenate([np.zeros(0), *likelihood]), 0, 1)
     return Found.of(
         tracks, visible=sure, visible_edited=False, human=np.full(len(sure), labelled),
-        frames=None if labelled else len(frame),
+        frames=None if labelled else int(numbers.max()) + 1,
         first=None if labelled else 0,
     )  # fmt: skip
 
 
-def _numbers(rows: list[Any]) -> np.ndarray:
-    """Frames of the rows [R]: numbers, or what the names of pictures say (`tapkit.video.numbers`)."""
-    if all(isinstance(row, (int, np.integer)) for row in rows):
-        return np.array(rows, np.int64)
-    names = [str(row[-1] if isinstance(row, tuple) else row) for row in rows]
-    numbers = numbers_of(names)
-    if numbers is None:
-        raise UsageError(f"the picture {names[0]!r} has no frame number in its name, or several have the same one")
-    return np.array(numbers, np.int64)
+def _chosen_columns(frame: Any, context: Context) -> Any:
+    """The table with the columns of one scorer, all their names being texts (body parts may be called 1, 2, ...)."""
+    names = list(frame.columns.names)
+    columns = [tuple(str(cell) for cell in column) for column in frame.columns.tolist()]
+    axis = names.index("coords")
+    frame = frame.set_axis(type(frame.columns).from_tuples(columns, names=names), axis=1)
+    frame = frame.loc[:, [column[axis] in ("x", "y", "likelihood") for column in columns]]
+    if "scorer" in names:
+        scorers = frame.columns.get_level_values("scorer")
+        frame = frame.loc[:, scorers == context.one("scorer", scorers.tolist(), first=True)]
+    twice = frame.columns[frame.columns.duplicated()].tolist()
+    if twice:
+        raise context.damaged(f"it has the column {' '.join(twice[0])} twice")
+    return frame
+
+
+def _column(frame: Any, name: tuple[str, ...]) -> np.ndarray:
+    values: np.ndarray = frame[name].to_numpy(float)
+    return values
+
+
+def _rows(rows: list[Any], context: Context) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows are of the video that is meant, and their frames: numbers, or what the names of pictures say."""
+    every = np.arange(len(rows))
+    if all(isinstance(row, (int, float, np.integer)) and row == int(row) for row in rows):
+        return every, np.array(rows, np.int64)
+    names = [PurePosixPath("/".join(row) if isinstance(row, tuple) else row.replace("\\", "/")) for row in rows]
+    videos = [str(name.parent.name) for name in names]
+    chosen = context.one("video", videos)
+    here = every[[video == chosen for video in videos]]
+    numbers = numbers_of([names[row].name for row in here])
+    if numbers.values is None:
+        why = f" ({numbers.note})" if numbers.note else ""
+        raise UsageError(f"{context.path.name}: the names of the pictures, such as {names[0].name!r}, do not say "
+                         f"their frame numbers{why}")  # fmt: skip
+    if numbers.note:
+        context.say(numbers.note)
+    return here, np.array(numbers.values, np.int64)
 
 
 _PARTS = NameRule(r"[^\w-]", 60, letter_first=True)

@@ -13,7 +13,8 @@ import numpy as np
 
 from tapkit import storage
 from tapkit.errors import TapkitError, UsageError
-from tapkit.export.found import Context, Found, Human, assemble
+from tapkit.export.context import Context, Kind
+from tapkit.export.found import Found, Human, assemble
 from tapkit.export.select import Gaps, Keys, When, runs, select
 from tapkit.export.text import NameRule
 from tapkit.types import Tracks, VideoInfo
@@ -229,6 +230,10 @@ class Format:
         start_frame: int | None = None,
         threshold: float | None = None,
         human: Human = "auto",
+        animal: str | None = None,
+        video_name: str | None = None,
+        camera: str | None = None,
+        scorer: str | None = None,
     ) -> Tracks:
         """Read what a program wrote.
 
@@ -239,21 +244,26 @@ class Format:
             start_frame: number that the file gives to the first frame; None: as `write` would number it.
             threshold: with which `original` was exported.
             human: which positions are marked as human keyframes, see `tapkit.export.found.assemble`.
+            animal, video_name, camera, scorer: which one is meant, where the file has several. Of several videos the
+                one called like `video` is taken by itself; points of one animal are not named after it.
 
-        Raises UsageError (facts are missing, frames or points do not fit) and StorageError (not such a file).
+        Raises UsageError (facts are missing, frames or points do not fit, one of several must be chosen) and
+        StorageError (not such a file, or one that gives two positions for the same point and frame). What is in the
+        file and was not taken is said with `ReadWarning`, one for each kind.
         """
         if self.reader is None:
             raise UsageError(f"{self.name} is for writing only; tapkit reads it no more than the program gives it back")
         path = storage.check_file(path)
         if original is not None:
             video = original.video if original.video.frames else _with_frames(original)
-        context = Context(path, video)
+        asked: dict[Kind, str | None] = {"animal": animal, "video": video_name, "camera": camera, "scorer": scorer}
+        context = Context(path, video, {kind: str(name) for kind, name in asked.items() if name is not None})
         try:
             found = self.reader(path, context)
             if start_frame is not None:
                 found.first = start_frame
             first = self.first_frame if video is None else self.number_of_first(video, None)
-            return assemble(found, context, first, original, self.names.apply, threshold, human)
+            tracks = assemble(found, context, first, original, self.names.apply, threshold, human)
         except TapkitError:
             raise
         except MemoryError as error:
@@ -261,6 +271,8 @@ class Format:
         except Exception as error:
             cause = storage.cause(error).replace(str(path), path.name)[:100]
             raise context.damaged(f"it is not {self.description}, or damaged ({cause})") from error
+        context.report()
+        return tracks
 
 
 def _with_frames(tracks: Tracks) -> VideoInfo:

@@ -5,42 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from tapkit.errors import StorageError, UsageError
+from tapkit.export.context import Context
 from tapkit.types import Provenance, Queries, Tracks, VideoInfo
 from tapkit.types.extent import check_extent
 from tapkit.types.table import scatter
+
+__all__ = ["MOVED", "Context", "Found", "Human", "assemble", "unique"]
 
 Human = Literal["auto", "marks", "changed", "all", "none"]
 MOVED = 0.01
 """Pixels by which a position must differ from the original to count as set by a human: well above what formats
 round away, well below what a hand can do."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """What the caller knows about the video that the file does not say."""
-
-    path: Path
-    video: VideoInfo | None = None
-
-    def size(self, width: float | None = None, height: float | None = None) -> tuple[int, int]:
-        """(height, width): what the file says, else what the caller gave; one sentence if neither does."""
-        if self.video is not None:
-            return self.video.size
-        if width is None or height is None:
-            raise UsageError(
-                f"{self.path.name} does not say how large the picture is: give the video, the original tracks or a size"
-            )
-        return round(height), round(width)
-
-    def damaged(self, why: str) -> StorageError:
-        """An error for a file that is not what it should be."""
-        return StorageError(f"cannot read {self.path}: {why}")
 
 
 @dataclass
@@ -75,6 +55,8 @@ class Found:
     """[K] bool: the point was asked for here."""
     visible_edited: bool = True
     """Whether `visible` is a thing that people edit in the program (False: a score that stands in for it)."""
+    beyond: bool = False
+    """Whether the program keeps keys outside of the clip's range: they are then left out, and counted."""
     positional: bool = False
     """Whether names are made up by the format, so that points are told apart by their order alone."""
 
@@ -90,6 +72,12 @@ class Found:
         return cls(
             unique([t[0] for t in tracks]), np.repeat(np.arange(len(tracks)), lengths), column(1, int), xy, **facts
         )
+
+    def keep(self, rows: np.ndarray) -> None:
+        """Forget all positions but those of `rows` [K] bool."""
+        for name in ("point", "frame", "xy", "visible", "confidence", "human", "query"):
+            values = getattr(self, name)
+            setattr(self, name, None if values is None else values[rows])
 
 
 def unique(names: Sequence[str]) -> list[str]:
@@ -153,18 +141,36 @@ def _video(found: Found, context: Context, first: int) -> VideoInfo:
     if given is not None:
         frames = given.frames if given.frames is not None else max(last, found.frames or 0)
         video = replace(given, frames=frames)
+        _compare(found, given, context)
     else:
         video = found.video or _facts(found, context, last)
     check_extent(len(found.names), max(video.frames or 0, found.frames or 0))
     index = found.frame - start
     outside = (index < 0) | (index >= (video.frames or 0))
-    if outside.any():
+    if outside.any() and found.beyond and 2 * outside.sum() < len(index):
+        context.left_out(
+            f"keys outside of the clip, whose frames are {start} to {start + (video.frames or 0) - 1}",
+            int(outside.sum()),
+        )
+        found.keep(~outside)
+        index = index[~outside]
+    elif outside.any():
         raise UsageError(
             f"{context.path.name} has frame {found.frame[outside][0]}, but the clip has frames {start} to "
             f"{start + (video.frames or 0) - 1}: is it of another clip, or is its first frame not number {start}?"
         )
     found.frame = index
     return video
+
+
+def _compare(found: Found, given: VideoInfo, context: Context) -> None:
+    """Say where the file was made for pictures of another size than the caller's video has."""
+    theirs = (found.height, found.width) if found.video is None else found.video.size
+    if None not in theirs and theirs != given.size:
+        context.say(
+            f"it is of pictures of {theirs[1]}x{theirs[0]}, the video has {given.width}x{given.height}: "
+            "positions were taken as pixels of the video"
+        )
 
 
 def _facts(found: Found, context: Context, last: int) -> VideoInfo:
@@ -181,7 +187,10 @@ def _scatter(found: Found, video: VideoInfo, context: Context, human: Human) -> 
     source = found.source or Provenance(options={"imported_from": context.path.name})
     if not len(found.point):
         raise context.damaged("none of its points has a position")
-    return scatter(found, found.frame, keyframe, video, source)
+    try:
+        return scatter(found, found.frame, keyframe, video, source)
+    except StorageError as error:
+        raise context.damaged(str(error)) from error
 
 
 def _rows(

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from tapkit import coords
+from tapkit.export.context import Context
 from tapkit.export.format import Format, Job
-from tapkit.export.found import Context, Found
+from tapkit.export.found import Found
 from tapkit.export.text import NameRule, read_text, table, write_text
 
 _WORD = NameRule(r"[\x00-\x20#/]", 60)
@@ -156,13 +157,41 @@ def _pftrack(job: Job, target: Path) -> None:
     write_text(target, parts(), newline="\r\n")
 
 
+_EYES = re.compile(r"primary|secondary|(?:left|right|centre|center)(?: eye)?|(?:camera|view|eye) ?\d+", re.IGNORECASE)
+"""What the line between a track's name and its number of keys says in a stereo project: whose keys these are."""
+
+
 def _read_pftrack(path: Path, context: Context) -> Found:
+    """One eye of a stereo project: the first, if none is asked for."""
     height, width = context.size()
+    found = list(_pftrack_blocks(read_text(path).split("\n"), context))
+    if not found:
+        raise context.damaged("it has no track: a quoted name, a number of keys, and as many lines")
+    eye = context.one("camera", [block[1] for block in found], first=True)
     tracks = []
-    for name, body in re.findall(r'^"(.*)"\n(?:"Primary"\n)?\d+\n((?:[-\d].*\n?)*)', read_text(path), re.M):
-        frame, x, y = _columns(body.strip().split("\n"), 3)
-        tracks.append((name, frame.astype(int), x + 0.5, height - (y + 0.5)))
+    for name, of, rows in found:
+        if of == eye:
+            frame, x, y = _columns(rows, 3)
+            tracks.append((name, frame.astype(int), x + 0.5, height - (y + 0.5)))
     return Found.of(tracks, width=width, height=height)
+
+
+def _pftrack_blocks(lines: list[str], context: Context) -> Iterator[tuple[str, str, list[str]]]:
+    """(name, eye, lines of keys) of every track and eye; the second eye of a track may stand without its name."""
+    name, titles, at = "", [], 0
+    while at < len(lines):
+        line = lines[at].strip()
+        at += 1
+        if len(line) > 1 and line[0] == line[-1] == '"':
+            titles.append(line[1:-1])
+        elif titles and line.isdecimal():
+            eye = titles.pop() if (titles[1:] or name) and _EYES.fullmatch(titles[-1]) else "Primary"
+            name = titles[-1] if titles else name
+            rows = lines[at : at + int(line)]
+            if sum(bool(row.strip()) for row in rows) < int(line):
+                raise context.damaged(f"point {name!r} has fewer than its {line} keys: the file is cut off")
+            yield name, eye, rows
+            at, titles = at + int(line), []
 
 
 # -- boujou -------------------------------------------------------------------------------------------

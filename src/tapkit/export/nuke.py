@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from tapkit import coords
+from tapkit.export.context import Context
 from tapkit.export.corners import corner_rows
 from tapkit.export.format import Format, Job, Option
-from tapkit.export.found import Context, Found
+from tapkit.export.found import Found
 from tapkit.export.select import runs
 from tapkit.export.text import NameRule, parse_rate, rate_text, read_text, table, write_text
 
@@ -88,7 +89,7 @@ def _row(job: Job, row: int, name: str, frames: np.ndarray, x: np.ndarray, y: np
         _switch(job, job.keys.key[row]), f'"{name}"', _curve(numbers, x, spans), _curve(numbers, y, spans),
         still, still, "1", "0", "0", f"{{curve x{start} 0}}", "1", "0",
         *(str(side) for half in (PATTERN, SEARCH) for side in (-half, -half, half, half)),
-        "{}", *boxes, at_keys(np.full(len(x), 0.5)), at_keys(np.full(len(x), 0.5)),
+        "{}", *boxes, *[at_keys(np.full(len(x), PATTERN - 0.5))] * 2,
     ]  # fmt: skip
     return " { " + " ".join(cells) + " }\n"
 
@@ -144,7 +145,7 @@ def _corner_pin(job: Job, target: Path, corners: str = "", reference: int | None
 
 # -- reading ------------------------------------------------------------------------------------------
 
-_TOKEN = re.compile(r'\{curve\b[^{}]*\}|"(?:[^"\\]|\\.)*"|[{}]|[^\s{}"]+')
+_TOKEN = re.compile(r'\{\s*"?curve\b[^{}]*\}|"(?:[^"\\]|\\.)*"|[{}]|[^\s{}"]+')
 
 
 def _read(path: Path, context: Context) -> Found:
@@ -167,8 +168,10 @@ def _read(path: Path, context: Context) -> Found:
         for name, frames, x, y, keys in _rows_of(text, start, context):
             tracks.append((name, frames, x, height - y))
             human.append(np.isin(frames, keys))
+    older = re.findall(r"^\s*Tracker[123]\s*\{", text, re.M)
+    context.left_out("Tracker nodes of before Nuke 7", len(older))
     return Found.of(
-        tracks, human=np.concatenate(human) if human else None, width=width, height=height,
+        tracks, beyond=True, human=np.concatenate(human) if human else None, width=width, height=height,
         fps=parse_rate(rate[1]) if rate else None,
         pixel_aspect=Fraction(shape[3]).limit_denominator(10_000) if shape else None,
         first=int(first[1]) if first else None,
@@ -221,13 +224,13 @@ def _values(cell: Any) -> tuple[np.ndarray, np.ndarray]:
     """Frames [K] and values [K] of a curve, in one pair of braces or two; none of a cell that is not animated."""
     if isinstance(cell, list) and len(cell) == 1:
         cell = cell[0]
-    if not isinstance(cell, str) or not cell.startswith("{curve"):
+    if not isinstance(cell, str) or not cell.startswith("{"):
         return np.zeros(0, int), np.zeros(0)
     frames, values, frame = [], [], 0
-    for token in cell[6:-1].split():
-        if token[0] == "x":
+    for token in cell[1:-1].replace('"', " ").split():  # Nuke 7 puts quotes around parts of it
+        if re.fullmatch(r"x-?[\d.]+", token):
             frame = int(float(token[1:]))
-        elif token[0] not in "KCLRSstuv":  # kinds of interpolation and slopes
+        elif re.fullmatch(r"[-+]?(?:\d|\.\d).*", token):  # all else are kinds of interpolation and slopes
             frames.append(frame)
             values.append(float(token))
             frame += 1

@@ -16,10 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from tapkit import coords
+from tapkit.export.context import Context, listed
 from tapkit.export.format import Format, Job, Option, flag
-from tapkit.export.found import Context, Found
+from tapkit.export.found import Found
 from tapkit.export.text import NameRule, read_text, write_text
 from tapkit.types import table
+from tapkit.types.identity import Kind, Pick
+from tapkit.types.sheet import delimiter_of, numbers
 
 _CELLS = 1 << 19
 """Points x frames that are written at a time."""
@@ -53,7 +56,12 @@ def _parquet(job: Job, target: Path) -> None:
 def _found(content: table.Table, context: Context) -> Found:
     """What a table holds. One that tapkit wrote, or that has a confidence, is a model's work unless it marks keys."""
     if not len(content.point):
-        raise context.damaged("it has no rows")
+        raise context.damaged("it has no rows with a position")
+    context.left_out(f"columns ({listed(content.ignored)})", len(content.ignored))
+    context.left_out(
+        f"further columns that name the points ({listed(content.merged)})",
+        len(content.merged),
+    )
     human = content.keyframe
     if human is None and (content.head is not None or content.confidence is not None):
         human = np.zeros(len(content.point), bool)
@@ -65,12 +73,21 @@ def _found(content: table.Table, context: Context) -> Found:
     )  # fmt: skip
 
 
+def _pick(context: Context) -> Pick:
+    """One video and one camera are meant, one scorer is taken, all animals are."""
+
+    def pick(kind: Kind, names: list[str]) -> list[str]:
+        return context.some(kind, names) if kind == "animal" else [context.one(kind, names, first=kind != "video")]
+
+    return pick
+
+
 def _read_csv(path: Path, context: Context) -> Found:
-    return _found(table.read_csv(path), context)
+    return _found(table.read_csv(path, _pick(context)), context)
 
 
 def _read_parquet(path: Path, context: Context) -> Found:
-    return _found(table.read_parquet(path), context)
+    return _found(table.read_parquet(path, _pick(context)), context)
 
 
 # -- wide ---------------------------------------------------------------------------------------------
@@ -120,16 +137,23 @@ def _dltdv(job: Job, target: Path) -> None:
 
 
 def _read_dltdv(path: Path, context: Context) -> Found:
+    """The points of one camera: the first, if none is asked for."""
     lines = [line for line in read_text(path).split("\n") if line.strip()]
-    head = lines[0].split(",")
-    if not re.fullmatch(r"pt\d+_cam1_X", head[0].strip()):
+    mark = delimiter_of(lines[0])
+    head = [cell.strip().strip('"') for cell in lines[0].split(mark)]
+    columns = {column: m for column, name in enumerate(head) if (m := re.fullmatch(r"pt(\d+)(_cam\d+)?_([XY])", name))}
+    if 0 not in columns:
         raise context.damaged("its first column is not pt1_cam1_X")
-    values = np.array([line.split(",") for line in lines[1:]], float)
+    cameras = [(m[2] or "_cam1")[1:] for m in columns.values()]
+    camera = context.one("camera", cameras, first=True)
+    values = np.array([numbers(line.split(mark), mark != ",") for line in lines[1:]]).reshape(-1, len(head))
+    places = {(int(m[1]), m[3]): c for (c, m), cam in zip(columns.items(), cameras, strict=True) if cam == camera}
     tracks = []
-    for number in range(len(head) // 2):
-        x, y = coords.from_centers(values[:, 2 * number : 2 * number + 2] - 1).T
+    for number in sorted({number for number, _ in places}):
+        x, y = coords.from_centers(values[:, [places[number, axis] for axis in "XY"]] - 1).T
         frames = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
-        tracks.append((f"pt{number + 1}", frames, x[frames], y[frames]))
+        tracks.append((f"pt{number}", frames, x[frames], y[frames]))
+    context.left_out("columns that are not ptN_camN_X or _Y", len(head) - len(columns))
     return Found.of(tracks, positional=True, frames=len(values), first=0)
 
 

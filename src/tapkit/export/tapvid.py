@@ -103,12 +103,12 @@ def _read(path: Path, context: Context) -> Found:
 
 
 def _choose(names: list[Any], context: Context) -> Any:
-    stem = Path(context.video.path).stem if context.video is not None and context.video.path else context.path.stem
-    if len(names) == 1:
-        return names[0]
-    if stem in names:
-        return stem
-    raise UsageError(f"{context.path.name} has {len(names)} clips, none called {stem!r}: which one is meant?")
+    titles = [str(name) for name in names]
+    if "video" not in context.wanted and (context.video is None or not context.video.path):
+        here = [name for name in names if str(name) == context.path.stem]
+        if len(names) > 1 and here:
+            return here[0]
+    return names[titles.index(context.one("video", titles))]
 
 
 def _extent(video: Any) -> tuple[int, int]:

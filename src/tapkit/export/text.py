@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tapkit import storage
 from tapkit.errors import StorageError, UsageError
+from tapkit.types.sheet import encoding_of
 from tapkit.types.table import fill as table
 
 __all__ = ["NameRule", "parse_rate", "rate_text", "read_text", "table", "write_text"]
@@ -84,13 +85,14 @@ def parse_rate(text: str) -> Fraction:
 
 
 def read_text(path: Path) -> str:
-    """A text file, with any line ends and byte order mark; one sentence if it is no such thing."""
+    """A text file, with any line ends and byte order mark (UTF-16, too); one sentence if it is no such thing."""
     try:
-        text = storage.check_file(path).read_bytes().decode("utf-8-sig")
+        content = storage.check_file(path).read_bytes()
+        text = content.decode(encoding_of(content[:4]))
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise StorageError(f"{path} is not a text file (byte {error.start} is not UTF-8)") from error
+        raise StorageError(f"{path} is not a text file (byte {error.start} is not {error.encoding.upper()})") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 from tapkit import coords, storage
 from tapkit.coords import Size
 from tapkit.errors import QueryError, ShapeError, UsageError
+from tapkit.types.identity import is_key
+from tapkit.types.sheet import delimiter_of, encoding_of_file, numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,12 +156,16 @@ class Queries:
 
     @classmethod
     def read_csv(cls, path: str | Path) -> Queries:
-        """From a CSV file with a header naming the columns t (or frame), x, y and optionally id."""
+        """From a CSV file with a header naming the columns t (or frame), x, y and optionally id (or another usual name
+        of the column that tells points apart). Spreadsheets' separators, decimal commas and encodings are understood.
+        """
         with (
             storage.reading(path, "a CSV file of points"),
-            open(storage.check_file(path), newline="", encoding="utf-8-sig") as file,
+            open(storage.check_file(path), newline="", encoding=encoding_of_file(Path(path))) as file,
         ):
-            rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+            lines = [line for line in file if not re.match(r"#|sep=.\s*$", line)]
+        mark = delimiter_of(lines[0]) if lines else ","
+        rows = [row for row in csv.DictReader(lines, delimiter=mark) if any(row.values())]
         if not rows:
             raise QueryError(f"{path} has no points: expected a header line t,x,y and one line for each point")
         names = {str(name).strip().lower(): name for name in rows[0] if name is not None}
@@ -167,13 +174,14 @@ class Queries:
             raise QueryError(f"{path} needs the columns t, x, y in its first line, got {', '.join(names)}")
         points = []
         for number, row in enumerate(rows, 2):
+            cells = [row[frame], row[names["x"]], row[names["y"]]]
             try:
-                points.append((float(row[frame]), float(row[names["x"]]), float(row[names["y"]])))
-            except (TypeError, ValueError) as error:
+                points.append(tuple(numbers(cells, mark != ",").tolist()))
+            except (TypeError, ValueError, AttributeError) as error:
                 raise QueryError(
                     f"{path} line {number}: t, x and y must be numbers, got {list(row.values())}"
                 ) from error
-        return cls.of(points, [row[names["id"]] for row in rows] if "id" in names else None)
+        return cls.of(points, _ids(rows, names))
 
     # -- using them -------------------------------------------------------------------------------
 
@@ -237,6 +245,17 @@ class Queries:
                 f"query {self.ids[row]!s} is at ({x:g}, {y:g}), outside the {width}x{height} frame{swapped}"
             )
         return self
+
+
+def _ids(rows: list[dict[str, str]], names: dict[str, str]) -> list[str] | None:
+    """The names of points in the rows of a table: those of "id", else of a column that has another one for each row."""
+    if "id" in names:
+        return [row[names["id"]] for row in rows]
+    for column in names.values():
+        found = [row[column] for row in rows]
+        if is_key(column) and all(found) and len(set(found)) == len(found):
+            return found
+    return None
 
 
 def _names(ids: Any) -> np.ndarray:

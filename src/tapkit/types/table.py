@@ -12,8 +12,9 @@ What comes back: everything, in CSV rounded to 5 digits after the point (x, y), 
 a microsecond (time), in Parquet exactly. Lost are points without any position, a query whose own position is not among
 the rows (it moves to the best one), the times of frames without any row (interpolated), and in CSV what rounding does
 to a score within 0.001 % of the threshold. Tables of former versions and of others are read as well: id, time, visible,
-confidence, keyframe and query may be missing. So are wide ones: a row for each frame, columns frame, NAME_x, NAME_y and
-NAME_visible.
+confidence, keyframe and query may be missing, points may be told apart by other columns (`tapkit.types.identity`), and
+CSV may be what a spreadsheet makes of it (`tapkit.types.sheet`). So are wide ones: a row for each frame, columns frame,
+NAME_x, NAME_y and NAME_visible.
 """
 
 from __future__ import annotations
@@ -33,12 +34,16 @@ import numpy as np
 
 from tapkit.errors import StorageError, require
 from tapkit.types.extent import check_extent
+from tapkit.types.identity import FRAME, POINT, Coded, Pick, choose, is_key, plain, points
 from tapkit.types.queries import Queries
+from tapkit.types.sheet import delimiter_of, encoding_of_file, numbers
 from tapkit.types.tracks import Provenance, Tracks
 from tapkit.types.video_info import VideoInfo
 
 FORMAT = 1
 COLUMNS = ("id", "frame", "time", "x", "y", "visible", "confidence", "keyframe", "query")
+SAME = 1e-3
+"""Pixels by which two positions may differ and still be the same one, printed twice."""
 _CHUNK = 1 << 13
 """Rows that are formatted, or parsed, at a time."""
 
@@ -110,6 +115,10 @@ class Table:
     query: np.ndarray | None = None
     head: Head | None = None
     """None: the file says nothing about the video."""
+    ignored: Sequence[str] = ()
+    """Columns that were not understood."""
+    merged: Sequence[str] = ()
+    """Columns that name points, too, but were not needed to tell them apart."""
 
     def video(self) -> VideoInfo | None:
         """Facts of the video, with as many frames as there are rows for at least, and its times.
@@ -227,42 +236,44 @@ def _seconds(video: VideoInfo) -> np.ndarray:
 # -- reading ------------------------------------------------------------------------------------------
 
 
-def read_csv(path: Path) -> Table:
-    """Read a long or a wide table, told apart by the columns. Raises `StorageError`, `ValueError` for odd cells."""
-    with _opened(path) as (head, columns, rows):
-        plain = [name.strip().lower() for name in columns]
-        if {"x", "y"} <= set(plain) and {"frame", "t"} & set(plain):
-            return _long(plain, rows, head)
-        if "frame" in columns:
-            return _wide(columns, rows, head)
+def read_csv(path: Path, pick: Pick | None = None) -> Table:
+    """Read a long or a wide table, told apart by the columns, as programs and spreadsheets write it.
+
+    Cells are separated by commas, semicolons, tabs or bars; decimals may stand after a comma where that separates
+    nothing. `pick` says which are meant of several videos, animals, cameras or scorers (None: all).
+    Raises `StorageError`, `ValueError` for odd cells.
+    """
+    with _opened(path) as (head, columns, rows, comma):
+        known = {plain(name) for name in columns}
+        if {"x", "y"} <= known and known & set(FRAME):
+            return _long(columns, rows, head, comma, pick)
+        if "frame" in known:
+            return _wide(columns, rows, head, comma)
     raise damaged(path, "its columns are neither id, frame, x, y nor frame, NAME_x, NAME_y")
 
 
-def read_parquet(path: Path) -> Table:
-    """Read a long table. Raises `StorageError`, `ValueError` for what is no such file, `MissingExtra`."""
+def read_parquet(path: Path, pick: Pick | None = None) -> Table:
+    """Read a long table; `pick` as for `read_csv`.
+
+    Raises `StorageError`, `ValueError` for what is no such file, `MissingExtra`.
+    """
     arrow, parquet = require("pyarrow", "table"), require("pyarrow.parquet", "table")
     with open(path, "rb") as file:  # so that a missing file or permission is said as for any other file
         content = parquet.read_table(file)
-    have = set(content.column_names)
-    missing = {"frame", "x", "y"} - have
-    if missing:
-        raise damaged(path, f"it has no column {sorted(missing)[0]!r}")
+    columns = list(content.column_names)
+    where = _known(columns)
+    if missing := [name for name in ("frame", "x", "y") if name not in where]:
+        raise damaged(path, f"it has no column {missing[0]!r}")
     meta = (content.schema.metadata or {}).get(b"tapkit")
 
-    def column(name: str, kind: type = float) -> np.ndarray | None:
-        return np.asarray(content.column(name).to_numpy(), dtype=kind) if name in have else None
+    def coded(name: str) -> Coded:
+        texts = [arrow.array([], arrow.string()), *content.column(name).cast(arrow.string()).fill_null("").chunks]
+        encoded = arrow.concat_arrays(texts).dictionary_encode()
+        return Coded(encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64))
 
-    names, point = ["0"], np.zeros(len(content), np.int64)
-    if "id" in have:
-        ids = arrow.concat_arrays([arrow.array([], arrow.string()), *content.column("id").cast(arrow.string()).chunks])
-        encoded = ids.dictionary_encode()
-        names, point = encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
-    frame, x, y = column("frame"), column("x"), column("y")
-    assert frame is not None and x is not None and y is not None
-    return Table(
-        names, point, _whole(frame), np.stack([x, y], 1), column("time"), column("visible"), column("confidence"),
-        column("keyframe", bool), column("query", bool), _head_of(path, json.loads(meta)) if meta else None,
-    )  # fmt: skip
+    values = {name: np.asarray(content.column(column).to_numpy(), float) for name, column in where.items()}
+    keys = {name: coded(name) for name in columns if is_key(name)}
+    return _table(values, keys, columns, where, _head_of(path, json.loads(meta)) if meta else None, pick)
 
 
 def damaged(path: Path, why: str) -> StorageError:
@@ -271,20 +282,26 @@ def damaged(path: Path, why: str) -> StorageError:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Head | None, list[str], Iterator[list[str]]]]:
-    """(what the comments say, names of the columns, the other rows as lists of as many cells)."""
+def _opened(path: Path) -> Iterator[tuple[Head | None, list[str], Iterator[list[str]], bool]]:
+    """(what the comments say, names of the columns, the other rows as lists of as many cells, whether a comma may be
+    that of a decimal)."""
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with open(path, encoding=encoding_of_file(path), newline="") as file:
             comments, line = [], file.readline()
-            while line and (line.startswith("#") or not line.strip()):
+            while line and (line.startswith("#") or not line.strip() or re.match(r"sep=.\s*$", line)):
                 comments.append(line)
                 line = file.readline()
             if not line:
                 raise damaged(path, "it has no line of column names")
-            columns = next(csv.reader([line]))
-            yield _from_comments(path, "".join(comments)), columns, _cells(path, csv.reader(file), len(columns))
-    except UnicodeDecodeError as error:
-        raise StorageError(f"{path} is not a text file (byte {error.start} is not UTF-8)") from error
+            mark = delimiter_of(line)
+            columns = next(csv.reader([line], delimiter=mark))
+            while len(columns) > 1 and not columns[-1].strip():  # a spreadsheet ends its rows with a separator
+                columns.pop()
+            cells = _cells(path, csv.reader(file, delimiter=mark), len(columns))
+            yield _from_comments(path, "".join(comments)), columns, cells, mark != ","
+    except UnicodeError as error:
+        place = f"byte {error.start} is" if isinstance(error, UnicodeDecodeError) else "it is"
+        raise StorageError(f"{path} is not a text file ({place} not UTF-8)") from error
     except csv.Error as error:
         raise damaged(path, f"it is not CSV ({error})") from error
 
@@ -292,7 +309,11 @@ def _opened(path: Path) -> Iterator[tuple[Head | None, list[str], Iterator[list[
 def _cells(path: Path, rows: Iterator[list[str]], count: int) -> Iterator[list[str]]:
     for number, row in enumerate(rows, 1):
         if len(row) == count:
-            yield row
+            if row[0] or any(row):
+                yield row
+        elif len(row) > count and not any(cell.strip() for cell in row[count:]):
+            if any(row):
+                yield row[:count]
         elif row and not row[0].startswith("#") and any(cell.strip() for cell in row):
             raise damaged(path, f"row {number} has {len(row)} cells instead of {count}")
 
@@ -317,32 +338,81 @@ def _head_of(path: Path, values: dict[str, Any]) -> Head:
         raise damaged(path, f"what it says about the video is incomplete ({error!r})") from error
 
 
-def _long(columns: list[str], rows: Iterator[list[str]], head: Head | None) -> Table:
-    order: dict[str, int] = {}
-    parts: dict[str, list[np.ndarray]] = {name: [np.zeros(0)] for name in ("id", *columns)}
+_ALIASES = {"likelihood": "confidence", "score": "confidence", "probability": "confidence", "isquery": "query"}
+"""What others call a column, without case, blanks and underscores."""
+
+
+def _known(columns: Sequence[str]) -> dict[str, str]:
+    """Columns that are understood as numbers: our name of it -> the file's."""
+    found: dict[str, str] = {}
+    names = {plain(column): column for column in reversed(columns)}
+    for name in (*COLUMNS[2:], "occluded"):
+        if name in names:
+            found[name] = names[name]
+    for theirs, ours in _ALIASES.items():
+        if theirs in names:
+            found.setdefault(ours, names[theirs])
+    frame = next((name for name in FRAME if name in names), None)
+    if frame is not None:
+        found["frame"] = names[frame]
+    return found
+
+
+def _long(columns: list[str], rows: Iterator[list[str]], head: Head | None, comma: bool, pick: Pick | None) -> Table:
+    where = _known(columns)
+    place = {name: columns.index(column) for name, column in where.items()}
+    values: dict[str, list[np.ndarray]] = {name: [np.zeros(0)] for name in where}
+    orders: dict[str, dict[str, int]] = {column: {} for column in columns if is_key(column)}
+    codes: dict[str, list[np.ndarray]] = {column: [np.zeros(0, np.int64)] for column in orders}
     while chunk := list(islice(rows, _CHUNK)):
-        cells = dict(zip(columns, zip(*chunk, strict=True), strict=True))
-        ids = cells.get("id", ("0",) * len(chunk))
-        parts["id"].append(np.array([order.setdefault(name, len(order)) for name in ids]))
-        for name in set(columns) & {*COLUMNS[1:], "t"}:
-            parse = _flags if name in ("keyframe", "query") else _numbers
-            parts[name].append(parse(cells[name]))
-    found = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-    flags = {name: found[name] > 0 for name in ("keyframe", "query") if name in columns}
+        cells = list(zip(*chunk, strict=True))
+        for column, order in orders.items():
+            texts = cells[columns.index(column)]
+            codes[column].append(np.array([order.setdefault(name, len(order)) for name in texts], np.int64))
+        for name, index in place.items():
+            values[name].append(_flags(cells[index]) if name in _FLAGS else numbers(cells[index], comma))
+    keys = {column: Coded(list(order), np.concatenate(codes[column])) for column, order in orders.items()}
+    return _table({name: np.concatenate(v) for name, v in values.items()}, keys, columns, where, head, pick)
+
+
+def _table(
+    values: dict[str, np.ndarray],
+    keys: dict[str, Coded],
+    columns: Sequence[str],
+    where: dict[str, str],
+    head: Head | None,
+    pick: Pick | None,
+) -> Table:
+    """The rows that have a position and are meant, each with its point.
+
+    A row without x or y says that there is no position; a probability that is missing is 1.
+    """
+    here, _ = choose(keys, len(values["x"]), pick)
+    here &= ~(np.isnan(values["x"]) | np.isnan(values["y"]))
+    values = {name: array[here] for name, array in values.items()}
+    keys = {column: coded.rows(here) for column, coded in keys.items()}
+    frame, xy = _whole(values["frame"]), np.stack([values["x"], values["y"]], 1)
+    names, point, used = points(keys, frame, xy)
+    visible = values.get("visible")
+    if visible is None and "occluded" in values:
+        visible = 1.0 - np.nan_to_num(values["occluded"], nan=0.0)
+    confidence = values.get("confidence")
     return Table(
-        list(order),
-        found["id"].astype(np.int64),
-        _whole(found["frame" if "frame" in columns else "t"]),
-        np.stack([found["x"], found["y"]], 1),
-        **{name: found.get(name) for name in ("time", "visible", "confidence")},
-        **flags,
-        head=head,
-    )
+        names, point, frame, xy, values.get("time"),
+        None if visible is None else np.nan_to_num(visible, nan=1.0),
+        None if confidence is None else np.nan_to_num(confidence, nan=1.0),
+        **{name: values[name] > 0 for name in ("keyframe", "query") if name in values}, head=head,
+        ignored=[column for column in columns if column.strip() and column not in (*where.values(), *keys)],
+        merged=[c for c, coded in keys.items() if c not in used and plain(c) in POINT and len(coded.names) > 1],
+    )  # fmt: skip
 
 
-def _wide(columns: list[str], rows: Iterator[list[str]], head: Head | None) -> Table:
-    values = np.array([[cell or "nan" for cell in row] for row in rows], float).reshape(-1, len(columns))
+def _wide(columns: list[str], rows: Iterator[list[str]], head: Head | None, comma: bool) -> Table:
+    values = np.array([numbers(row, comma) for row in rows], float).reshape(-1, len(columns))
     where = {name: column for column, name in enumerate(columns)}
+    if len(where) < len([name for name in columns if name]):
+        raise ValueError(f"it has two columns called {max(columns, key=columns.count)}")
+    counted = next(column for name, column in where.items() if plain(name) == "frame")
     names = [name[:-2] for name in columns if name.endswith("_x") and f"{name[:-2]}_y" in where]
     xy = np.stack([values[:, [where[f"{name}_{axis}"] for name in names]] for axis in "xy"], -1)
     shown = [where.get(f"{name}_visible") for name in names]
@@ -351,15 +421,16 @@ def _wide(columns: list[str], rows: Iterator[list[str]], head: Head | None) -> T
     for number, column in enumerate(shown):
         if column is not None:
             visible[:, number] = values[:, column]
-    frame = _whole(values[:, where["frame"]])
+    frame = _whole(values[:, counted])
     if head is None or head.video.frames is None:
         head = head and replace(head, video=replace(head.video, frames=len(frame)))
     time = values[row, where["time"]] if "time" in where else None
-    return Table(names, point, frame[row], xy[row, point], time, visible[row, point], head=head)
+    taken = {f"{name}_{part}" for name in names for part in ("x", "y", "visible")} | {columns[counted], "time"}
+    ignored = [name for name in columns if name.strip() and name not in taken]
+    return Table(names, point, frame[row], xy[row, point], time, visible[row, point], head=head, ignored=ignored)
 
 
-def _numbers(cells: Sequence[str]) -> np.ndarray:
-    return np.array(cells, dtype=float)
+_FLAGS = ("keyframe", "query", "occluded")
 
 
 def _flags(cells: Sequence[str]) -> np.ndarray:
@@ -420,7 +491,8 @@ def scatter(
     """`Tracks` with a row for each name that has a position; probabilities that are missing are 1.
 
     Args:
-        found: the positions; later ones of the same point and frame win.
+        found: the positions. The same one may stand there more than once; what else is said of it is then that of
+            the last.
         frame: [K] int, counted from 0, within the video.
         keyframe: [K] bool, or one for all; None: none is.
         video: with its number of frames.
@@ -428,11 +500,14 @@ def scatter(
 
     A point whose query is not marked, or not among the rows, is taken as asked for where a human set it, else where it
     is first visible, else where it first is.
+
+    Raises `StorageError` for two different positions of one point on one frame.
     """
     count, frames = len(found.names), video.frames or 1
     where = (found.point, frame)
     xy = np.full((count, frames, 2), np.nan)
     xy[where] = found.xy
+    _check_single(found, frame, xy)
     cells = {name: np.zeros((count, frames)) for name in ("visible", "confidence", "keyframe", "query")}
     cells["visible"][where] = 1.0 if found.visible is None else found.visible
     cells["confidence"][where] = 1.0 if found.confidence is None else found.confidence
@@ -446,3 +521,14 @@ def scatter(
     queries = Queries(t, xy[rows, t], np.array(found.names, dtype=np.str_)[rows])
     visible, confidence, human = (cells[name][rows] for name in ("visible", "confidence", "keyframe"))
     return Tracks(xy[rows], visible, confidence, valid[rows], queries, video, source, human.astype(bool))
+
+
+def _check_single(found: Positions, frame: np.ndarray, xy: np.ndarray) -> None:
+    """That none of the positions is another one than stands in `xy` [N,T,2], where they were all written."""
+    twice = np.abs(found.xy - xy[found.point, frame]).max(1, initial=0) > SAME
+    if twice.any():
+        row = int(twice.argmax())
+        raise StorageError(
+            f"there are two positions for the point {found.names[found.point[row]]!r} on frame {frame[row]} (the first "
+            "is 0), so they are not of one point of one video: what tells them apart is missing, or was not understood"
+        )

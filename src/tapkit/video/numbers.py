@@ -54,7 +54,7 @@ def frame_numbers(names: Sequence[str | PurePath]) -> FrameNumbers:
     files = [PurePath(name) for name in names]
     if not files:
         return FrameNumbers(None)
-    fields = _varying([file.stem for file in files])
+    fields = _varying([_stem(file) for file in files])
     if not fields:
         return FrameNumbers(_ending(files))
     rising = [field for field in fields if all(a < b for a, b in pairwise(field))]
@@ -73,18 +73,39 @@ def frame_numbers(names: Sequence[str | PurePath]) -> FrameNumbers:
     return FrameNumbers(counting[best], _doubt(files, counting, steps, best))
 
 
-def numbers_of(names: Sequence[str | PurePath]) -> list[int] | None:
-    """The frame number of each name, in any order and more than once; None if the names do not say.
+class LabelNumbers(NamedTuple):
+    """What the names of labelled pictures say, which are some of a video's frames, in any order."""
 
-    >>> numbers_of(["f0010_1080p.png", "f0002_1080p.png", "f0010_1080p.png"])
+    values: list[int] | None
+    """The frame number of each; None if the names do not say."""
+    note: str | None = None
+    """What is unsure about them, in a sentence."""
+
+
+def numbers_of(names: Sequence[str | PurePath]) -> LabelNumbers:
+    """The frame number of each name, in any order and more than once.
+
+    >>> numbers_of(["f0010_1080p.png", "f0002_1080p.png", "f0010_1080p.png"]).values
     [10, 2, 10]
     """
     ordered = sorted(set(names), key=natural_key)
-    values = frame_numbers(ordered).values
-    if values is None:
+    found = frame_numbers(ordered)
+    if found.values is None:
+        return LabelNumbers(None, found.note)
+    known = dict(zip(ordered, found.values, strict=True))
+    return LabelNumbers([known[name] for name in names], _rivals([PurePath(name) for name in ordered], found.values))
+
+
+def _rivals(files: list[PurePath], chosen: tuple[int, ...]) -> str | None:
+    """What is to be said where another number of the names rises with the chosen one, and is not the same."""
+    others = [f for f in _varying([_stem(file) for file in files]) if all(a < b for a, b in pairwise(f))]
+    others = [field for field in others if field != chosen and field[-1] < TIME_STAMP]
+    if not others:
         return None
-    known = dict(zip(ordered, values, strict=True))
-    return [known[name] for name in names]
+    return (
+        f"several numbers in the names count up ({files[0].name}): {chosen[0]} is taken for the frame, "
+        f"not {others[0][0]}"
+    )
 
 
 def natural_key(path: str | PurePath) -> tuple[object, ...]:
@@ -121,6 +142,11 @@ def _doubt(files: list[PurePath], counting: list[tuple[int, ...]], steps: list[s
     return None
 
 
+def _stem(file: PurePath) -> str:
+    """The name without its ending, and without the hash that Roboflow adds (clip-0010_jpg.rf.9f00e7.jpg)."""
+    return re.sub(r"[._](?:jpe?g|png|bmp|tiff?|webp)\.rf\.\w+$", "", file.stem, flags=re.IGNORECASE)
+
+
 def _varying(stems: list[str]) -> list[tuple[int, ...]]:
     """The numbers that differ between the names, each as one value per name, from left to right."""
     split = [re.split(r"(\d+)", stem) for stem in stems]  # text, digits, text, digits, ..., text
@@ -145,6 +171,6 @@ def _ending(files: list[PurePath]) -> tuple[int, ...] | None:
     """The number that ends the name of a single file."""
     if len(files) != 1:
         return None
-    found = re.fullmatch(r"(?:.*[._-])?(\d{1,99})|[A-Za-z]+(\d{1,99})", files[0].stem)
+    found = re.fullmatch(r"(?:.*[._-])?(\d{1,99})|[A-Za-z]+(\d{1,99})", _stem(files[0]))
     number = int(found[1] or found[2]) if found else TIME_STAMP
     return (number,) if number < TIME_STAMP else None
