@@ -34,6 +34,8 @@ JOINTLY_NEAR = 0.05
 """The same where all points are summed over in another order, window after window."""
 
 SMALL: dict[str, dict[str, Any]] = {
+    "alltracker": (alltracker := {"input_size": (64, 96), "iterations": 1, "window": 4}),
+    "alltracker-tiny": alltracker,
     "tapir": (tapir := {"resolution": (32, 48), "initial_resolution": (32, 48)}),
     "bootstapir": tapir,
     "tapir-causal": tapir,

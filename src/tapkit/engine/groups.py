@@ -78,7 +78,7 @@ class GroupDriver:
 
     @staticmethod
     def points_at_once(model: WindowModel, size: Size, budget: int | None, count: int) -> int:
-        """See `Driver.points_at_once`: the features of one window, and what a step takes, are held beside the points."""
+        """See `Driver.points_at_once`: the features of one window, and a step's share, are held beside the points."""
         return points_at_once(budget, model.window * model.frame_bytes(size), model.point_bytes(size), count)
 
     @property

@@ -18,8 +18,8 @@ from tapkit.nn.packed import Activation, Conv2d, activate, can_pack
 
 _POINTS = {1: [], 3: [0.0, 0.75, -0.75, 1.5, -1.5], 5: [0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0]}
 """Where the polynomials of a kernel of that length are evaluated, besides infinity."""
-_CHUNK = 3 << 18
-"""Numbers of transformed input at a time: what is worked on stays in the cache."""
+_CHUNK = 3 << 20
+"""Numbers of transformed input at a time: enough tiles for the products to be fast, and few enough for the cache."""
 
 
 def _transforms(taps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -76,39 +76,38 @@ class TiledConv2d(Conv2d):
         """As `Conv2d.forward`; x [B,C,h,w], channels_last."""
         if self._kernels is None:
             return super().forward(x, activation, residual)
-        frames = [self._one(frame) for frame in torch.split(x.permute(0, 2, 3, 1), 1)]
-        y = (torch.cat(frames) if len(frames) > 1 else frames[0]).permute(0, 3, 1, 2)
+        y = self._tiled(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         if activation == "relu":
             y.relu_()
         else:
             y = activate(y, activation)
         return y if residual is None else y.add_(residual)
 
-    def _one(self, x: Tensor) -> Tensor:
-        """x [1,h,w,C] -> [1,h,w,K]."""
+    def _tiled(self, x: Tensor) -> Tensor:
+        """x [B,h,w,C] -> [B,h,w,K]. Rows of tiles of all frames are one list, taken in blocks."""
         assert self._kernels is not None
         outputs, inputs, kernels = self._kernels
-        _, height, width, channels = x.shape
+        count, height, width, channels = x.shape
         (step_y, step_x), (taps_y, taps_x) = self._steps, self.weight.shape[2:]
         down, across = -(-height // step_y), -(-width // step_x)
         right, below = across * step_x - width + taps_x // 2, down * step_y - height + taps_y // 2
         x = F.pad(x, (0, 0, taps_x // 2, right, taps_y // 2, below))
-        stride = x.shape[2]
+        tall, stride = x.shape[1:3]
         rows = x.view(-1, channels)
-        out = x.new_empty(down, step_y, across, step_x, kernels.shape[-1])
+        out = x.new_empty(count * down, step_y, across, step_x, kernels.shape[-1])
         at_once = max(_CHUNK // (len(inputs) * channels * across), 1)
         ys, xs = torch.arange(step_y + taps_y - 1), torch.arange(step_x + taps_x - 1)
         left = torch.arange(across) * step_x
-        for top in range(0, down, at_once):
-            count = min(at_once, down - top)
-            begin = torch.arange(top, top + count) * step_y
+        begins = (torch.arange(count)[:, None] * tall + torch.arange(down) * step_y).flatten()
+        for top in range(0, len(begins), at_once):
+            begin = begins[top : top + at_once]
             index = ((ys[:, None, None, None] + begin[:, None]) * stride + xs[:, None, None] + left).reshape(-1)
             tiles = rows.index_select(0, index).view(len(inputs), -1)
             products = torch.bmm(torch.mm(inputs, tiles).view(len(inputs), -1, channels), kernels)
-            values = torch.mm(outputs, products.view(len(inputs), -1)).view(step_y, step_x, count, across, -1)
+            values = torch.mm(outputs, products.view(len(inputs), -1)).view(step_y, step_x, len(begin), across, -1)
             values = values.permute(2, 0, 3, 1, 4)
             if self.bias is None:
-                out[top : top + count] = values
+                out[top : top + at_once] = values
             else:
-                torch.add(values, self.bias, out=out[top : top + count])
-        return out.view(1, down * step_y, across * step_x, -1)[:, :height, :width]
+                torch.add(values, self.bias, out=out[top : top + at_once])
+        return out.view(count, down * step_y, across * step_x, -1)[:, :height, :width]

@@ -25,6 +25,14 @@ def convolve(conv: Conv2d, x: Tensor, activation: Activation = "none") -> Tensor
     return conv(x.permute(0, 3, 1, 2).to(conv.weight.dtype), activation=activation).permute(0, 2, 3, 1)
 
 
+def added(layer: Linear, x: Tensor, residual: Tensor) -> Tensor:
+    """residual + layer(x), float32."""
+    if x.dtype == torch.float32:
+        return layer(x, residual=residual)
+    y: Tensor = layer(x)
+    return residual + y
+
+
 class ConvNextBlock(nn.Module):
     """x + layer_scale * (depthwise 7x7, layer norm, C -> 4C, GELU, 4C -> C)(x), x [B,h,w,C]."""
 
@@ -89,8 +97,7 @@ class Attention(nn.Module):
         q = self._split(self.to_q(x))
         k, v = self.to_kv(x).chunk(2, -1)
         out = F.scaled_dot_product_attention(q, self._split(k), self._split(v))
-        y: Tensor = self.to_out(out.permute(2, 0, 1, 3).flatten(2))
-        return residual + y
+        return added(self.to_out, out.permute(2, 0, 1, 3).flatten(2), residual)
 
     def _split(self, x: Tensor) -> Tensor:
         """[S,n,heads*c] -> [n,heads,S,c]."""
@@ -111,7 +118,8 @@ class Transformer(nn.Module):
         dtype = widen.weight.dtype
         z = self.attn(F.layer_norm(x, x.shape[-1:], eps=EPSILON).to(dtype), x)
         y = widen(F.layer_norm(z, z.shape[-1:], eps=EPSILON).to(dtype), activation="gelu_tanh")
-        return z + narrow(y)
+        assert isinstance(narrow, Linear)
+        return added(narrow, y, z)
 
 
 class TimeBlock(nn.Module):

@@ -45,7 +45,7 @@ class Correlation:
 
     def __init__(self, anchor: Tensor, frames: Tensor) -> None:
         """anchor [h,w,C]; frames [S,h,w,C], of the same type."""
-        height, width, channels = anchor.shape
+        channels = anchor.shape[-1]
         self.queries = anchor.reshape(-1, channels) * channels**-0.5
         self.cells, self.sizes = pyramid(frames)
         count, total = len(frames), self.cells.shape[1]
@@ -59,12 +59,13 @@ class Correlation:
         if count * len(self.queries) * total * self.queries.element_size() <= HELD_BYTES:
             self._table = [torch.mm(self.queries, cells.T) for cells in self.cells]
         room = _BLOCK_BYTES * (1 if anchor.device.type == "cpu" else 64)
-        self._block = max(room // (total * self.queries.element_size()), 16)
+        at_once = max(room // (total * self.queries.element_size()), 16)
+        self._block = at_once if self._table is None else min(at_once, 512)
 
     def at(self, frame: int, target: Tensor) -> Tensor:
-        """What is around `target` [h,w,2] (x, y; cells of the finest level) in frame number `frame`.
+        """What is around `target` [h,w,2] (x, y; cells of the finest level) in a frame, counted from 0.
 
-        -> float32 [h,w,405]: levels, within them the offset in x (slow), then that in y. Bilinear between cells; outside
+        -> [h,w,405]: levels, within them the offset in x (slow), then that in y. Bilinear between cells; outside
         a level's map its border goes on.
         """
         positions = target.reshape(-1, 2)

@@ -39,8 +39,8 @@ LEAST = 128
 """And at least so many: the coarsest level then has a cell."""
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
-_TOKENS = 2048
-"""Cells times frames that attend at a time on a CPU: what is between the layers stays in the cache."""
+_TOKENS = 4096
+"""Cells times frames that are worked on at a time on a CPU: enough for full speed, and little memory between layers."""
 
 
 @dataclass(frozen=True)
@@ -245,13 +245,14 @@ class AllTracker(nn.Module):
         self, correlation: Correlation, hidden: Tensor, estimate: Estimate, fixed: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Estimate]:
         """The next state [S,h,w,128] and estimate; memory for the maps between is that of one frame, on a CPU."""
-        height, width = hidden.shape[1:3]
-        cells = cell_grid(height, width, hidden.device)
+        cells = cell_grid(*hidden.shape[1:3], hidden.device)
         x = torch.empty(hidden.shape, device=hidden.device)
-        for index in range(len(hidden)):
-            flow, one = estimate.flow[index], slice(index, index + 1)
-            looked_up = correlation.at(index, cells + flow)
-            x[one] = self.compressed(looked_up[None], hidden[one], estimate, one, fixed)
+        at_once = frames_at_once(hidden)
+        for begin in range(0, len(hidden), at_once):
+            some = slice(begin, begin + at_once)
+            targets = enumerate(cells + estimate.flow[some], begin)
+            looked_up = torch.stack([correlation.at(index, target) for index, target in targets])
+            x[some] = self.compressed(looked_up, hidden[some], estimate, some, fixed)
         hidden = self.update_block.refined(x)
         return hidden, self.moved(hidden, estimate)
 
@@ -298,10 +299,16 @@ def apply_head(layers: nn.ModuleDict, x: Tensor) -> Tensor:
 
 
 def within_frames(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """A layer on each frame of x [S,h,w,C]; on a CPU one at a time, which keeps what is between in the cache."""
-    if x.device.type != "cpu" or exporting():
+    """A layer on each frame of x [S,h,w,C], on some frames at a time."""
+    if exporting():
         return layer(x)
-    return torch.cat([layer(frame) for frame in torch.split(x, 1)])
+    return torch.cat([layer(some) for some in torch.split(x, frames_at_once(x))])
+
+
+def frames_at_once(x: Tensor) -> int:
+    """How many frames of x [S,h,w,C] are worked on at a time: on a CPU few, elsewhere all."""
+    cells = x.shape[1] * x.shape[2]
+    return max(_TOKENS // cells, 1) if x.device.type == "cpu" else max(len(x), 1)
 
 
 def cell_grid(height: int, width: int, device: torch.device) -> Tensor:
