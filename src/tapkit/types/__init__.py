@@ -5,6 +5,7 @@ x right, y down, corner origin, pixels of the original video (see `tapkit.coords
 """
 
 from tapkit.types.card import ModelCard, PublishedNumber
+from tapkit.types.dense import Dense, DenseField
 from tapkit.types.frame_result import FrameResult
 from tapkit.types.keyframes import Keyframes
 from tapkit.types.queries import Queries
@@ -12,6 +13,8 @@ from tapkit.types.tracks import Provenance, Tracks
 from tapkit.types.video_info import VideoInfo
 
 __all__ = [
+    "Dense",
+    "DenseField",
     "FrameResult",
     "Keyframes",
     "ModelCard",
