@@ -74,7 +74,7 @@ def _tracks(path: Path) -> Dense:
             values = np.asarray(group[name][:, start:stop]).swapaxes(0, 1)
         except Exception as error:
             raise StorageError(f"{path} is damaged: {name} cannot be read ({_cause(error)})") from error
-        return values.reshape(len(values), rows, columns, *values.shape[2:])
+        return np.asarray(values.reshape(len(values), rows, columns, *values.shape[2:]))
 
     return Dense(
         "tracks", np.full(frames, frame), np.arange(frames), step, rows, columns, video, read, source, str(path)
