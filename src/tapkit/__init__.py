@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING, Any
 from tapkit._version import __version__
 
 if TYPE_CHECKING:
-    from tapkit.api import draw, flow, load, open_video, track, track_dense
+    from tapkit.api import draw, flow, load, load_dense, open_video, track, track_dense
     from tapkit.engine.control import Control
     from tapkit.engine.run import run
     from tapkit.engine.session import Session
     from tapkit.engine.tracker import Tracker
     from tapkit.errors import TapkitError
     from tapkit.registry import cards
-    from tapkit.types import FrameResult, Keyframes, ModelCard, Provenance, Queries, Tracks, VideoInfo
+    from tapkit.types import Dense, FrameResult, Keyframes, ModelCard, Provenance, Queries, Tracks, VideoInfo
 
 _HOME = {
     "draw": "tapkit.api",
     "flow": "tapkit.api",
     "load": "tapkit.api",
+    "load_dense": "tapkit.api",
     "open_video": "tapkit.api",
     "track": "tapkit.api",
     "track_dense": "tapkit.api",
@@ -36,6 +37,7 @@ _HOME = {
     "Tracker": "tapkit.engine.tracker",
     "TapkitError": "tapkit.errors",
     "cards": "tapkit.registry",
+    "Dense": "tapkit.types",
     "FrameResult": "tapkit.types",
     "Keyframes": "tapkit.types",
     "ModelCard": "tapkit.types",
@@ -47,6 +49,7 @@ _HOME = {
 
 __all__ = [
     "Control",
+    "Dense",
     "FrameResult",
     "Keyframes",
     "ModelCard",
@@ -62,6 +65,7 @@ __all__ = [
     "draw",
     "flow",
     "load",
+    "load_dense",
     "open_video",
     "run",
     "track",

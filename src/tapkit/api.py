@@ -16,7 +16,7 @@ from tapkit.engine.offline import Direction
 from tapkit.engine.tracker import Tracker
 from tapkit.errors import UsageError
 from tapkit.sinks.base import Sink
-from tapkit.types import Keyframes, Queries, Tracks
+from tapkit.types import Dense, Keyframes, Queries, Tracks
 from tapkit.video import open_video
 from tapkit.video.base import Source
 from tapkit.video.using import using
@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from tapkit.flow.base import ClipFlowModel, FlowModel
     from tapkit.flow.stream import PairFlow, Pairs
 
-__all__ = ["choose_device", "draw", "flow", "load", "make_queries", "open_video", "track", "track_dense"]
+__all__ = [
+    "choose_device",
+    "draw",
+    "flow",
+    "load",
+    "load_dense",
+    "make_queries",
+    "open_video",
+    "track",
+    "track_dense",
+]
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
@@ -197,7 +207,7 @@ def track_dense(
         step: pixels between two points.
         memory: budget of the network.
 
-    Returns the path: arrays xy [N,T,2], visible, confidence, valid [N,T], row by row; `tapkit.engine.dense.dense_grid`
+    Returns the path: arrays xy [N,T,2], visible, confidence, valid [N,T], row by row; `tapkit.load_dense`
     reads them as pictures. Raises as `track` does.
     """
     from tapkit.engine import dense
@@ -211,15 +221,37 @@ def track_dense(
         return dense.track_dense(tracker, source, path, frame, step, memory, direction, progress, control)
 
 
-def draw(video: Any, tracks: Tracks, path: str | Path, **style: Any) -> Path:
+def load_dense(path: str | Path) -> Dense:
+    """Open what `tapkit dense` (a .zarr folder) or `tapkit flow` (a folder of files) wrote; fields are read when they
+    are looked at.
+
+        dense = tapkit.load_dense("clip.dense.zarr")
+        dense.frame, dense.size, dense.fps
+        dense.xy[10]                                    # [h,w,2]: where the cells of that frame are on frame 10
+
+    Raises `StorageError` for what is not there, is something else or damaged.
+    """
+    from tapkit.export import dense_files
+
+    return dense_files.load_dense(path)
+
+
+def draw(video: Any, tracks: Tracks | Dense, path: str | Path, **style: Any) -> Path:
     """Write the video with the tracks drawn over it to `path` (.mp4, .webm, .gif, .png sequence).
 
-    `style` are the fields of `tapkit.viz.Style`.
+    `style` are the fields of `tapkit.viz.Style`; for a dense result also those of `tapkit.viz.dense.DenseStyle`, such
+    as kind="flow" or kind="grid".
     """
     from tapkit.viz.draw import Style, draw_video
 
     with using(video) as source:
-        draw_video(source, tracks, path, style=Style(**style))
+        if isinstance(tracks, Dense):
+            from tapkit.viz.dense import DenseStyle, draw_dense
+
+            own = {name: style.pop(name) for name in ("kind", "scale", "spacing", "opacity") if name in style}
+            draw_dense(source, tracks, path, DenseStyle(**own, dots=Style(**style)))
+        else:
+            draw_video(source, tracks, path, style=Style(**style))
     return Path(path)
 
 

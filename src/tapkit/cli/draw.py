@@ -14,7 +14,10 @@ from tapkit.cli.outputs import Force, claim
 
 def draw(
     video: Annotated[str, typer.Argument(help="Video file, folder or pattern of images.")],
-    tracks: Annotated[Path, typer.Argument(help="Tracks (.npz, .zarr, .csv, .parquet) of it.")],
+    tracks: Annotated[
+        Path,
+        typer.Argument(help="Tracks (.npz, .zarr, .csv, .parquet) of it, or what tapkit dense or tapkit flow wrote."),
+    ],
     output: Annotated[
         Path, typer.Argument(help="Where to: .mp4, .webm, .gif, .mov, or a pattern such as out/%05d.png.")
     ],
@@ -32,6 +35,14 @@ def draw(
     ] = None,
     labels: Annotated[bool, typer.Option("--labels", help="Write the ids beside the points.")] = False,
     dim: Annotated[float, typer.Option(min=0, max=1, help="Darken the footage by this much.")] = 0.0,
+    kind: Annotated[
+        Literal["dots", "flow", "grid"],
+        typer.Option("--style", help="Of dense results: coloured dots, the flow wheel's colours, a warped grid."),
+    ] = "dots",
+    scale: Annotated[
+        float | None, typer.Option(help="flow: pixels shown in full colour. [what 95 % of the cells stay below]")
+    ] = None,
+    spacing: Annotated[int | None, typer.Option(help="grid: pixels between lines. [a 24th of the longer side]")] = None,
     start: f.Start = None,
     end: f.End = None,
     step: f.Step = 1,
@@ -43,8 +54,13 @@ def draw(
     """Draw stored tracks over their video: trails that fade, hollow where occluded, faint where unsure.
 
     tapkit draw clip.mp4 clip.tracks.npz clip.overlay.mp4 --labels
+
+    tapkit draw clip.mp4 clip.dense.zarr clip.warped.mp4 --style grid
     """
+    from tapkit.errors import UsageError
+    from tapkit.export.dense_files import is_dense, load_dense
     from tapkit.types import Tracks
+    from tapkit.viz.dense import DenseStyle, draw_dense
     from tapkit.viz.draw import Style, draw_video
 
     style = Style(
@@ -58,8 +74,16 @@ def draw(
         dim=dim,
     )
     claim(videos=[output], inputs=[video, tracks], force=force)
-    stored = Tracks.load(tracks)
-    with f.open_footage(video, start, end, step, value_range, stream) as source:
-        draw_video(source, stored, output, style=style)
+    if is_dense(tracks):
+        look = DenseStyle(kind, scale, spacing, dots=style)
+        dense = load_dense(tracks)
+        with f.open_footage(video, start, end, step, value_range, stream) as source:
+            draw_dense(source, dense, output, look)
+    else:
+        if kind != "dots" or scale is not None or spacing is not None:
+            raise UsageError("--style, --scale and --spacing are for dense results, which tapkit dense or flow writes")
+        stored = Tracks.load(tracks)
+        with f.open_footage(video, start, end, step, value_range, stream) as source:
+            draw_video(source, stored, output, style=style)
     if not quiet:
         print(output)

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def export(
-    tracks: Annotated[Path | None, typer.Argument(help="Tracks (.npz, .zarr, .csv, .parquet).")] = None,
+    tracks: Annotated[
+        Path | None,
+        typer.Argument(help="Tracks (.npz, .zarr, .csv, .parquet), or what tapkit dense or tapkit flow wrote."),
+    ] = None,
     output: Annotated[Path | None, typer.Argument(help="Where to. [beside the tracks, with the usual ending]")] = None,
     to: Annotated[str | None, typer.Option("--to", "-t", help="Format. [by the ending of the output]")] = None,
     when: Annotated[
@@ -44,6 +47,7 @@ def export(
 
     tapkit export clip.tracks.npz shot.nk --to nuke
     tapkit export clip.tracks.npz --to cvat --set tolerance=0.25
+    tapkit export clip.dense.zarr --to stmap
     tapkit export --list
     """
     from tapkit.errors import UsageError
@@ -55,11 +59,23 @@ def export(
         raise UsageError("which tracks? tapkit export TRACKS [OUTPUT] --to FORMAT (tapkit export --list)")
     if to is None and output is None:
         raise UsageError("which format? give --to FORMAT or an output file (tapkit export --list)")
-    from tapkit.export import library
+    from tapkit.export import exr, library
+    from tapkit.export.dense_files import is_dense, load_dense
     from tapkit.types import Tracks
 
     form = library.by_suffix(output) if to is None and output is not None else library.find(str(to))
     target = output or beside(tracks, form.name, form.suffix)
+    selected = any(part is not None for part in (points, when, threshold, settings))
+    if is_dense(tracks) and (tracks.suffix.lower() != ".zarr" or (form.name in exr.PLANES and not selected)):
+        if selected:
+            raise UsageError("flow is written whole: --points, --when, --threshold and --set are for tracks")
+        size = {"largest": float("inf")} if force else {}
+        dense = load_dense(tracks)
+        claim(*exr.dense_files(dense, target, start_frame), inputs=[tracks], force=force)
+        exr.write_dense(dense, target, form.name, start_frame=start_frame, **size)
+        if not quiet:
+            print(target)
+        return
     claim_format(form, target, tracks, force)
     stored = Tracks.load(tracks)
     if points:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from tapkit.flow.stream import PairFlow, Pairs
     from tapkit.video.base import Source
 
-FORMATS = {"flo": ".flo", "kitti": ".png", "exr": ".exr", "colors": ".png"}
-
 
 def flow(
     video: Annotated[str, typer.Argument(help="Video file, folder or pattern of images.")],
@@ -53,6 +51,7 @@ def flow(
     tapkit flow clip.mp4 -o clip.flow.mp4 --model raft-small
     """
     from tapkit.api import load_flow
+    from tapkit.export.dense_files import FLOW_FILES as FORMATS
     from tapkit.flow.stream import Pairs
     from tapkit.video import open_video
 
@@ -95,10 +94,11 @@ def _folder(
     progress: Callable[[Progress], object] | None,
 ) -> None:
     """One file for each pair, NAME FIRST_SECOND; those that are there already stay."""
+    from tapkit.export.dense_files import FLOW_FILES
     from tapkit.flow.stream import flows
 
-    _same_run(folder, run)
-    ending = FORMATS[run["format"]]
+    _same_run(folder, run, source)
+    ending = FLOW_FILES[run["format"]]
 
     def place(first: int, second: int) -> Path:
         return folder / f"{first:06d}_{second:06d}{ending}"
@@ -107,18 +107,25 @@ def _folder(
         _save(place(pair.first, pair.second), pair, run["format"], run["scale"])
 
 
-def _same_run(folder: Path, run: dict[str, Any]) -> None:
+def _same_run(folder: Path, run: dict[str, Any], source: Source) -> None:
     """Note in the folder what is in it. Raises `StorageError` if that is something else."""
-    note = folder / "flow.json"
-    text = json.dumps(run, indent=1)
+    from tapkit.export.dense_files import NOTE
+
+    note = folder / NOTE
+    asked = json.loads(json.dumps(run))
     try:
-        if note.exists() and note.read_text() != text:
-            raise StorageError(f"{folder} holds flow of another model, video or format: choose another folder")
+        if note.exists():
+            found = json.loads(note.read_text())
+            found.pop("clip", None)  # facts for readers
+            if found != asked:
+                raise StorageError(f"{folder} holds flow of another model, video or format: choose another folder")
         folder.mkdir(parents=True, exist_ok=True)
-        note.write_text(text)
-    except OSError as error:
+        note.write_text(json.dumps({**asked, "clip": source.info.to_dict()}, indent=1))
+    except (OSError, ValueError, AttributeError) as error:
         if isinstance(error, StorageError):
             raise
+        if not isinstance(error, OSError):
+            raise StorageError(f"{note} is damaged: choose another folder") from error
         raise StorageError(f"{folder} cannot be written: {error.strerror or error}") from error
 
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def info(
     clip: Annotated[
         str,
-        typer.Argument(help="Video (file, folder or pattern of images) or tracks (.npz, .zarr, .csv, .parquet)."),
+        typer.Argument(
+            help="Video (file, folder or pattern of images), tracks (.npz, .zarr, .csv, .parquet), or a dense result."
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     start: f.Start = None,
@@ -26,11 +28,16 @@ def info(
     value_range: f.ValueRange = None,
     stream: f.Stream = None,
 ) -> None:
-    """What is known of a video or of stored tracks."""
+    """What is known of a video, of stored tracks or of a dense result."""
+    from tapkit.export.dense_files import is_dense
     from tapkit.types.storage import SUFFIXES
 
-    tracks = Path(clip).suffix.lower() in SUFFIXES
-    facts = _tracks(Path(clip)) if tracks else _video(f.open_footage(clip, start, end, step, value_range, stream), clip)
+    if is_dense(clip):
+        facts = _dense(Path(clip))
+    elif Path(clip).suffix.lower() in SUFFIXES:
+        facts = _tracks(Path(clip))
+    else:
+        facts = _video(f.open_footage(clip, start, end, step, value_range, stream), clip)
     if as_json:
         print(json.dumps(facts))
         return
@@ -58,6 +65,28 @@ def _video(opened: Source, clip: str) -> dict[str, Any]:
             "start_frame": video.start_frame,
             "live": source.live,
         }
+
+
+def _dense(path: Path) -> dict[str, Any]:
+    from tapkit.export.dense_files import load_dense
+
+    dense = load_dense(path)
+    video = dense.video
+    return {
+        "path": str(path),
+        "dense": dense.kind,
+        "fields": len(dense),
+        "frame": dense.frame if dense.one_frame else None,
+        "cells": f"{dense.columns}x{dense.rows}",
+        "step": dense.step,
+        "frames": video.frames,
+        "video": video.path,
+        "size": f"{video.width}x{video.height}",
+        "fps": str(video.fps),
+        "model": dense.source.model,
+        "version": dense.source.version,
+        "options": dict(dense.source.options),
+    }
 
 
 def _tracks(path: Path) -> dict[str, Any]:

@@ -25,16 +25,8 @@ class ClipFlow:
         if not isinstance(tracker.model, GivesFlow):
             raise UsageError(f"{tracker.card.id} gives no flow")
         self.tracker = tracker
-
-    @property
-    def card(self) -> ModelCard:
-        """The tracker's."""
-        return self.tracker.card
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """The tracker's."""
-        return self.tracker.model.options
+        self.card: ModelCard = tracker.card
+        self.options: Mapping[str, Any] = tracker.model.options
 
     def to(self, device: torch.device | str) -> Self:
         """Move the tracker."""

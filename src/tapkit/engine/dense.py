@@ -1,9 +1,9 @@
 """Dense tracking: every pixel of one frame through the clip, under a memory budget, onto disk.
 
 The points are an ordinary result, row by row of the grid, in an ordinary store (`tapkit.types.storage`), with one more
-attribute that says how the grid lies; `dense_grid` folds it back into pictures. Joint models track every k-th pixel
-together, k as small as the budget allows, so that each group covers the whole frame (the authors' dense mode does the
-same with interleaved grids).
+attribute that says how the grid lies; `tapkit.load_dense` folds it back into pictures. Joint models track every k-th
+pixel together, k as small as the budget allows, so that each group covers the whole frame (the authors' dense mode does
+the same with interleaved grids).
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from tapkit.engine.control import Control, Progress
 from tapkit.engine.offline import Direction
 from tapkit.engine.tracker import Tracker
 from tapkit.errors import QueryError, StorageError, UsageError, require
+from tapkit.export.dense_files import load_dense
 from tapkit.types import Queries, VideoInfo
-from tapkit.types.storage import check_chunks
+from tapkit.types.dense import ARRAYS
 from tapkit.video.using import using
 
 DEFAULT_MEMORY = "2GB"
@@ -83,21 +84,15 @@ def dense_queries(info: VideoInfo, frame: int, step: int) -> tuple[Queries, int,
 
 
 def dense_grid(path: str | Path, name: str = "xy", start: int = 0, stop: int | None = None) -> np.ndarray:
-    """An array of a dense result as pictures, frames `start` to `stop` (excluded) only.
+    """An array of a dense result (see `tapkit.load_dense`) as pictures, frames `start` to `stop` (excluded) only.
 
     -> [T,rows,columns,2] for "xy", [T,rows,columns] for "visible", "confidence", "valid". Raises `StorageError` for
     a store that is none of `track_dense`, `UsageError` for an array it does not have.
     """
-    zarr = require("zarr", "zarr")
-    try:
-        group = zarr.open_group(str(path), mode="r")
-        layout = json.loads(group.attrs["dense"])
-        check_chunks(group, Path(path))
-    except StorageError:
-        raise
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise StorageError(f"{path} is not a result of dense tracking") from error
-    if name not in ("xy", "visible", "confidence", "valid"):
+    if not Path(path).exists():
+        raise StorageError(f"{path} is not a result of dense tracking: it does not exist")
+    dense = load_dense(path)
+    if name not in ARRAYS:
         raise UsageError(f'a dense result has "xy", "visible", "confidence" and "valid", not {name!r}')
-    values = np.asarray(group[name][:, start:stop]).swapaxes(0, 1)
-    return values.reshape(len(values), layout["rows"], layout["columns"], *values.shape[2:])
+    found: np.ndarray = getattr(dense, name)[start:stop]
+    return found

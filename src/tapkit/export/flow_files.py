@@ -117,6 +117,21 @@ def write_motion_exr(path: str | Path, xy: np.ndarray, occlusion: np.ndarray | N
     _write(Path(path), lambda part: exr.File(header, ready).write(str(part)))
 
 
+def read_motion_exr(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """What `write_motion_exr` wrote: [H,W,2] float32 (y down), and occlusion [H,W] where it is there. Raises
+    `StorageError` for another file, `MissingExtra` without OpenEXR."""
+    exr = require("OpenEXR", "exr")
+    try:
+        found = exr.File(str(path), separate_channels=True).channels()
+        right, up = (np.asarray(found[f"forward.{axis}"].pixels, np.float32) for axis in "uv")
+        occlusion = np.asarray(found["occlusion.Y"].pixels, np.float32) if "occlusion.Y" in found else None
+    except KeyError as error:
+        raise StorageError(f"{path} has no motion vectors (channels forward.u, forward.v)") from error
+    except Exception as error:  # OpenEXR raises RuntimeError, ValueError and its own
+        raise StorageError(f"{path} cannot be read as EXR") from error
+    return np.stack([right, -up], -1), occlusion
+
+
 def write_picture(path: str | Path, picture: np.ndarray) -> None:
     """A picture [H,W,3] uint8 as PNG. Raises `StorageError`."""
     _write(Path(path), lambda part: Image.fromarray(picture).save(part, "png"))

@@ -5,6 +5,7 @@ x right, y down, corner origin, pixels of the original video (see `tapkit.coords
 """
 
 from tapkit.types.card import BackboneFile, ModelCard, PublishedNumber
+from tapkit.types.dense import Dense, DenseField
 from tapkit.types.frame_result import FrameResult
 from tapkit.types.keyframes import Keyframes
 from tapkit.types.queries import Queries
@@ -13,6 +14,8 @@ from tapkit.types.video_info import VideoInfo
 
 __all__ = [
     "BackboneFile",
+    "Dense",
+    "DenseField",
     "FrameResult",
     "Keyframes",
     "ModelCard",

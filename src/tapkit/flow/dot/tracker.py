@@ -197,7 +197,8 @@ class Dot(TorchModel):
     def track_with(self, motion: ClipMotion, size: Size, queries: Tensor) -> Prediction:
         """The prediction for queries [N,3] (t, x, y) from motion that is known; pixels of frames of `size`."""
         found = self._room(Clip(motion.frames), len(queries))
-        first, sources = queries[:, 0].round().long(), queries[:, 0].round().long().unique().tolist()
+        first = queries[:, 0].round().long()
+        sources = sorted(set(first.tolist()))
         frames = len(motion.frames)
         done = 0
         # A group of first frames at a time, so that their features can be held while all others pass by.
