@@ -86,7 +86,7 @@ DAMAGED = {
     "cvat": "<annotations>", "coco": "{}", "csv": "a,b\n1,2\n", "csv-wide": "frame,p_x,p_y\n1,2\n",
     "dltdv": "x,y\n1,2\n",
     "blender": "{}", "tapvid": "no pickle", "dlc": "x,y\n1,2", "parquet": "PAR", "sleap": "nothing", "mocha": "",
-    "dlc-predictions": "scorer", "sleap-analysis": "nothing",
+    "dlc-predictions": "scorer", "sleap-analysis": "nothing", "fusion": "{ Tools = {", "fusion-comp": "Composition { }",
 }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from tapkit.export import ExportWarning
 GOLDEN = Path(__file__).parent / "golden"
 TEXT = (
     "nuke", "nuke-script", "ae", "ae-script", "mocha", "3de", "3de3", "syntheyes", "pftrack", "boujou", "shake",
-    "cvat", "coco", "dltdv", "csv", "csv-wide",
+    "cvat", "coco", "dltdv", "csv", "csv-wide", "fusion", "fusion-comp",
 )  # fmt: skip
 
 

@@ -31,6 +31,8 @@ FIRST_KEY = {
     "cvat": '<points frame="0" keyframe="1" outside="0" occluded="0" points="20.2500,150.0000"',
     "coco": '"keypoints": [19.7500, 149.5000, 2, ',
     "dltdv": "\n20.75000,150.50000,",
+    "fusion": "[0] = { 0.063281250, Flags",  # 20.25 / 320; y is (180 - 150) / 180
+    "fusion-comp": "[0] = { 0.166666667, Flags",
     "csv": "gap,0,0.000000,20.25000,150.00000,",
     "csv-wide": "\n0,0.000000,20.25,150,0.9",
 }
@@ -58,6 +60,9 @@ def test_nuke_rows_have_the_thirty_one_cells_of_the_header(tracks: Tracks, tmp_p
     rows = re.findall(r"^ \{ (\{curve K.*) \}$", text, re.M)
     assert [len(re.findall(r'\{[^{}]*\}|"[^"]*"|\S+', row)) for row in rows] == [31, 31, 31]
     assert "{curve K x1 1 x5 0 x8 1}" in rows[0]
+    cells = re.findall(r'\{[^{}]*\}|"[^"]*"|\S+', rows[0])
+    assert cells[12:20] == ["-16", "-16", "16", "16", "-24", "-24", "24", "24"]
+    assert cells[-2:] == ["{curve x1 15.50000}"] * 2, "key_centre_offset is half the pattern less half a pixel"
     assert rows[1].startswith("{curve K x1 0 x4 1}")
 
 

@@ -9,6 +9,7 @@ import pytest
 from example_clip import three_tracks
 from oracles import ORACLES, layers
 
+from tapkit.errors import UsageError
 from tapkit.export import ExportWarning
 from tapkit.export.library import formats
 from tapkit.types import Queries, Tracks, VideoInfo
@@ -105,9 +106,12 @@ def test_pycolmap_reads_the_model_with_its_poses_and_points(tracks: Tracks, tmp_
         assert np.allclose(model.images[t + 1].cam_from_world().matrix(), poses[t], atol=1e-9)
 
 
-def test_pycolmap_reads_the_database_and_its_matches_are_the_tracks(tracks: Tracks, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", ["", "3"])
+def test_pycolmap_reads_the_database_and_its_matches_are_the_tracks(
+    version: str, tracks: Tracks, tmp_path: Path
+) -> None:
     colmap = pytest.importorskip("pycolmap")
-    database = colmap.Database.open(str(tracks.to_colmap_database(tmp_path / "database.db")))
+    database = colmap.Database.open(str(tracks.to_colmap_database(tmp_path / "database.db", version=version)))
     images = sorted(database.read_all_images(), key=lambda image: image.name)
     keypoints = [database.read_keypoints(image.image_id)[:, :2] for image in images]
     shown = tracks.visible_at()
@@ -191,3 +195,23 @@ def test_nulls_are_invisible_where_the_point_is_not_known(tracks: Tracks, tmp_pa
     )
     assert opacity == {0: 100, 4: 0, 7: 100}
     assert gap["Opacity"]["holds"] == [1, 2, 3]
+
+
+def test_databases_say_which_colmap_reads_them(tracks: Tracks, tmp_path: Path) -> None:
+    """Those of version 3 need no pycolmap and have the tables that COLMAP's documentation describes."""
+    import sqlite3
+
+    path = tracks.to_colmap_database(tmp_path / "a.db", version="3")
+    with sqlite3.connect(path) as database:
+        names = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        rows, cols, data = database.execute("SELECT rows, cols, data FROM keypoints WHERE image_id = 1").fetchone()
+        pair = database.execute("SELECT rows, data FROM matches WHERE pair_id = ?", (2147483647 + 2,)).fetchone()
+    tables = {"cameras", "images", "keypoints", "descriptors", "matches", "two_view_geometries"}
+    assert names - {"sqlite_sequence"} == tables
+    assert np.frombuffer(data, "<f4").reshape(rows, cols) == pytest.approx(tracks.xy[[0, 2], 0])
+    assert np.frombuffer(pair[1], "<u4").reshape(pair[0], 2).tolist() == [[0, 0], [1, 1]]
+    pytest.importorskip("pycolmap")
+    with pytest.warns(ExportWarning, match="which versions before 4 do not read: version=3 writes one that all read"):
+        tracks.to_colmap_database(tmp_path / "b.db")
+    with pytest.raises(UsageError, match="version must be 3"):
+        formats()["colmap-database"].options["version"].kind("2")

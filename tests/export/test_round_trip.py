@@ -18,7 +18,8 @@ from tapkit.types import Tracks
 
 BOTH_WAYS = [
     "nuke", "nuke-script", "ae", "mocha", "3de", "3de3", "syntheyes", "pftrack", "boujou", "shake", "cvat", "coco",
-    "dlc", "dlc-predictions", "sleap", "dltdv", "csv", "csv-wide", "parquet",
+    "dlc", "dlc-predictions", "sleap", "dltdv", "csv", "csv-wide", "parquet", "fusion",
+    "fusion-comp",
 ]  # fmt: skip
 OPTIONS = {"dlc": {"frames": "all", "images": False}}
 pytestmark = pytest.mark.filterwarnings("ignore::tapkit.export.ExportWarning")

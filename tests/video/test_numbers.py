@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tapkit.video.numbers import frame_numbers
+from tapkit.video.numbers import frame_numbers, numbers_of
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,8 @@ from tapkit.video.numbers import frame_numbers
         (["000000391895.jpg"], (391895,)),
         (["frame7.png"], (7,)),
         (["f0003_1080p.png"], None),
+        (["clip-0001_jpg.rf.7.jpg", "clip-0002_jpg.rf.9.jpg"], (1, 2)),
+        (["clip-0007_jpg.rf.9f00e7.jpg"], (7,)),
         ([], None),
     ],
 )
@@ -48,3 +50,10 @@ def test_what_is_unsure_is_said(names, first, note):
 
     found = frame_numbers(names)
     assert found.first == first and re.search(note, found.note)
+
+
+def test_labelled_pictures_are_some_of_the_frames_in_any_order():
+    assert numbers_of(["img30_v2.png", "img4_v2.png", "img30_v2.png"]) == ([30, 4, 30], None)
+    assert numbers_of(["v1_0005.png", "v1_0009.png", "v2_0003.png"]).values is None
+    values, note = numbers_of(["a4_15.png", "a9_27.png", "a30_88.png"])
+    assert values is not None and "several numbers in the names count up (a4_15.png)" in str(note)

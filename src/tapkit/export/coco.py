@@ -123,7 +123,7 @@ def _one_video(document: dict[str, Any], wanted: list[Any], context: Context) ->
     chosen = context.one("video", names)
     images = [image for image in document["images"] if video[image["id"]] == chosen]
     wanted = [annotation for annotation in wanted if video[annotation["image_id"]] == chosen]
-    sizes = {(image.get("width"), image.get("height")) for image in images}
+    sizes = dict.fromkeys((image.get("width"), image.get("height")) for image in images)
     if len(sizes) > 1:
         shown = listed([f"{width}x{height}" for width, height in sizes])
         raise UsageError(f"{context.path.name} has images of several sizes ({shown}): they are not of one video")

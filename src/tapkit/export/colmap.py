@@ -6,6 +6,7 @@ geometrically here: the database says so by writing the same matches as inliers 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from tapkit.errors import StorageError, UsageError, require
-from tapkit.export.format import Format, Job, Option
+from tapkit.export import colmap_database
+from tapkit.export.format import ExportWarning, Format, Job, Option
 from tapkit.export.text import table, write_text
 
 EXTRA = "colmap"
@@ -96,38 +98,72 @@ def _pairs(frames: int, span: int) -> Iterator[tuple[int, int]]:
         step *= 2
 
 
-def _database(job: Job, target: Path, focal: float = 0.0, image: str = "{:06d}.png", span: int = 64) -> None:
-    """database.db with one camera, an image for each frame, keypoints and matches."""
+OLDER = "3"
+"""Value of the option `version` for databases that COLMAP 3 reads, and later ones too."""
+
+
+def _database(
+    job: Job, target: Path, focal: float = 0.0, image: str = "{:06d}.png", span: int = 64, version: str = ""
+) -> None:
+    """database.db with one camera, an image for each frame, keypoints and matches.
+
+    pycolmap writes the tables of its own COLMAP, which COLMAP 3 does not read; `version` "3" writes those of
+    `tapkit.export.colmap_database`, which all do.
+    """
+    length, known = _focal(job, focal), bool(focal)
+    if version == OLDER:
+        colmap_database.write(target, _content(job, image, span), (job.video.width, job.video.height), length, known)
+        return
     colmap = require("pycolmap", EXTRA)
     try:
-        _fill(job, colmap, target, _focal(job, focal), bool(focal), image, span)
+        _fill(job, colmap, target, length, known, image, span)
     except RuntimeError as error:  # SQLite's complaints, such as a full disk
         raise StorageError(f"cannot write {job.path}: {str(error).splitlines()[0][:100]}") from error
+    warnings.warn(
+        f"the database is that of COLMAP {colmap.__version__}, which versions before 4 do not read: "
+        f"version={OLDER} writes one that all read",
+        ExportWarning,
+    )
+
+
+def _version(text: str) -> str:
+    if text not in ("", OLDER):
+        raise UsageError(f"version must be {OLDER} (for COLMAP 3 and later) or be left out, got {text!r}")
+    return text
+
+
+def _content(job: Job, image: str, span: int) -> colmap_database.Content:
+    """Names and keypoints of the frames, and the matches between them."""
+    key = job.keys.key
+    order = np.cumsum(key, 0) - 1
+    keypoints = [job.keys.xy[key[:, t], t] for t in range(job.tracks.frames)]
+    matches = (
+        (a, b, np.stack([order[both, a], order[both, b]], 1))
+        for a, b in _pairs(job.tracks.frames, span)
+        if (both := key[:, a] & key[:, b]).any()
+    )
+    return colmap_database.Content(_image_names(job, image), keypoints, matches)
 
 
 def _fill(job: Job, colmap: Any, target: Path, focal: float, known: bool, image: str, span: int) -> None:
     """Write everything to a new database; RuntimeError if SQLite cannot."""
-    key = job.keys.key
     database = colmap.Database.open(str(target))
     try:
         camera = colmap.Camera.create_from_model_name(0, "SIMPLE_PINHOLE", focal, job.video.width, job.video.height)
         camera.has_prior_focal_length = known
         camera_id = database.write_camera(camera)
-        order = np.cumsum(key, 0) - 1
+        content = _content(job, image, span)
         numbers = []
-        for t, name in enumerate(_image_names(job, image)):
+        for name, xy in zip(content.names, content.keypoints, strict=True):
             numbers.append(database.write_image(colmap.Image(name=name, camera_id=camera_id)))
-            database.write_keypoints(numbers[t], np.ascontiguousarray(job.keys.xy[key[:, t], t], np.float32))
+            database.write_keypoints(numbers[-1], np.ascontiguousarray(xy, np.float32))
         geometry = colmap.TwoViewGeometry()
         geometry.config = colmap.TwoViewGeometryConfiguration.UNCALIBRATED
         with colmap.DatabaseTransaction(database):
-            for a, b in _pairs(job.tracks.frames, span):
-                both = key[:, a] & key[:, b]
-                if both.any():
-                    matches = np.stack([order[both, a], order[both, b]], 1).astype(np.uint32)
-                    geometry.inlier_matches = matches
-                    database.write_matches(numbers[a], numbers[b], matches)
-                    database.write_two_view_geometry(numbers[a], numbers[b], geometry)
+            for a, b, pairs in content.matches:
+                geometry.inlier_matches = matches = pairs.astype(np.uint32)
+                database.write_matches(numbers[a], numbers[b], matches)
+                database.write_two_view_geometry(numbers[a], numbers[b], geometry)
     finally:
         database.close()
 
@@ -158,5 +194,8 @@ COLMAP = Format(
 COLMAP_DATABASE = Format(
     "colmap-database", ".db", "COLMAP database with keypoints and matches", _database, timing="index",
     size=_database_size,
-    options={**_OPTIONS, "span": Option(int, "longest distance in frames that is matched directly")},
+    options={
+        **_OPTIONS, "span": Option(int, "longest distance in frames that is matched directly"),
+        "version": Option(_version, f"{OLDER}: for COLMAP 3 and later; otherwise for COLMAP 4 and later"),
+    },
 )  # fmt: skip

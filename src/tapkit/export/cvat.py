@@ -248,6 +248,7 @@ def _take(track: ElementTree.Element, content: _Content, context: Context) -> No
         for shape in skeleton.findall("points"):
             frame = skeleton.get("frame") or shape.get("frame", "")
             x, y = _corners(shape)[0]
+            context.left_out("further positions of a skeleton's point", len(_corners(shape)) - 1)
             outside = _is(shape, "outside") or _is(skeleton, "outside")
             points.setdefault(shape.get("label", ""), []).append(_shape(shape, frame, x, y, outside))
     if points:

@@ -22,6 +22,7 @@ from tapkit.export import (
     cvat,
     deeplabcut,
     exr,
+    fusion,
     matchmove,
     nuke,
     rerun,
@@ -38,6 +39,7 @@ FORMATS: Mapping[str, Format] = {
     entry.name: entry
     for entry in (
         nuke.NUKE, nuke.NUKE_SCRIPT, nuke.NUKE_CORNERPIN,
+        fusion.FUSION, fusion.FUSION_COMP,
         after_effects.AFTER_EFFECTS, after_effects.AFTER_EFFECTS_SCRIPT, after_effects.MOCHA,
         matchmove.EQUALIZER, matchmove.EQUALIZER3, matchmove.SYNTHEYES, matchmove.PFTRACK, matchmove.BOUJOU,
         matchmove.SHAKE, blender.BLENDER,

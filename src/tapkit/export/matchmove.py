@@ -185,7 +185,7 @@ def _pftrack_blocks(lines: list[str], context: Context) -> Iterator[tuple[str, s
         if len(line) > 1 and line[0] == line[-1] == '"':
             titles.append(line[1:-1])
         elif titles and line.isdecimal():
-            eye = titles.pop() if (titles[1:] or name) and _EYES.fullmatch(titles[-1]) else "Primary"
+            eye = titles.pop() if titles[1:] or (name and _EYES.fullmatch(titles[-1])) else "Primary"
             name = titles[-1] if titles else name
             rows = lines[at : at + int(line)]
             if sum(bool(row.strip()) for row in rows) < int(line):

@@ -87,7 +87,7 @@ def _read(path: Path, context: Context) -> Found:
     order: dict[str, int] = {}
     parts: list[tuple[np.ndarray, ...]] = []
     for frame in frames:
-        for key, instance in _instances(frame, len(animals) == 1, context):
+        for key, instance in _instances(frame, len(set(animals.values())) == 1, context):
             if animals[key] not in chosen:
                 continue
             prefix = f"{animals[key]}." if len(chosen) > 1 else ""
