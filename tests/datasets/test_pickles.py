@@ -167,7 +167,8 @@ def test_an_array_that_claims_more_than_its_bytes_is_refused(tmp_path):
 
 
 def test_the_machine_knows_or_forbids_every_instruction_of_the_language(tmp_path):
-    from tapkit.unpickle import ACTIONS as _ACTIONS, FORBIDDEN as _FORBIDDEN
+    from tapkit.unpickle import ACTIONS as _ACTIONS
+    from tapkit.unpickle import FORBIDDEN as _FORBIDDEN
 
     codes = {ord(opcode.code) for opcode in pickletools.opcodes}
     assert codes == _ACTIONS.keys() | _FORBIDDEN.keys() | {ord(".")}
