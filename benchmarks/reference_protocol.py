@@ -8,8 +8,8 @@ of one before and one after); peak = growth of the resident memory's high-water 
 --repeat the median ratio of that many processes is reported (other work on the machine disturbs even CPU time).
 The table is printed, and every measurement stored in benchmarks/results/reference_protocol/NAME[.OPTIONS].json; --docs
 copies the stored figures into the documentation, each with its processor.
-The original's figures are stored too, but never divided by: the workload's multiples differ between kinds of processors,
-and those were taken on another machine. What a network costs of the original's is only known where both ran in turn in
+The original's figures are stored too, but never divided by: the workload's multiples differ between kinds of
+processors, and those were taken on another machine. What a network costs of the original's is only known where both ran in turn in
 one run: benchmarks/results/paired.json, which --docs copies as well.
 Linux only (peak memory comes from /proc).
 """
@@ -183,10 +183,10 @@ def paired(names: list[str]) -> str:
     for name in names:
         whole = stored["whole_calls"].get(name)
         if whole:
+            call = f"A whole call of {name} ({stored['whole_calls']['case']}, same machine)"
             lines += [
                 "",
-                f"A whole call of {name} ({stored['whole_calls']['case']}, same machine): {whole['wall']:.2f} of the "
-                f"original's wall time, {whole['growth']:.2f} of its growth in memory.",
+                f"{call}: {whole['wall']:.2f} of the original's wall time, {whole['growth']:.2f} of its memory.",
             ]
     return "\n".join(lines)
 

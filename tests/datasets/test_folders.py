@@ -293,8 +293,30 @@ def replica(tmp_path):
 def test_frames_of_the_left_camera_are_put_in_order(replica):
     clip = DynamicReplica(replica).clip("seq")
     assert len(clip) == 2  # the third point is hidden on frame 0
-    assert clip.xy[0, :, 0].tolist() == [3.0, 4.0, 5.0]
-    assert clip.visible[1].tolist() == [True, False, False]  # leaves the frame
+    first = int(np.argmin(clip.xy[:, 0, 0]))  # points are in a random order
+    assert clip.xy[first, :, 0].tolist() == [3.0, 4.0, 5.0]
+    assert clip.visible[1 - first].tolist() == [True, False, False]  # leaves the frame
+
+
+def test_points_are_drawn_at_random_the_same_ones_every_time(tmp_path):
+    import torch
+
+    for folder in ("seq/images", "seq/trajectories"):
+        (tmp_path / folder).mkdir(parents=True)
+    Image.fromarray(np.zeros((200, 300, 3), np.uint8)).save(tmp_path / "seq/images/0.png")
+    rows = torch.arange(1000) % 250
+    xy = torch.stack([rows + 0.25, torch.arange(1000) / 10.0], 1)
+    torch.save({"traj_2d": xy, "verts_inds_vis": torch.arange(1000) % 2 == 0}, tmp_path / "seq/trajectories/0.pth")
+    entry = {"sequence_name": "seq", "frame_number": 0, "camera_name": "left"}
+    entry |= {"image": {"path": "seq/images/0.png"}, "trajectories": {"path": "seq/trajectories/0.pth"}}
+    with gzip.open(tmp_path / "frame_annotations_test.jgz", "wt") as file:
+        json.dump([entry], file)
+    drawn = DynamicReplica(tmp_path).clip("seq").xy[:, 0, 1] * 10
+    assert len(drawn) == 256 == len(set(drawn.round().tolist()))
+    assert (drawn.round() % 2 == 0).all()  # visible on frame 0
+    assert 0.4 < (drawn < 500).mean() < 0.6 and (np.diff(drawn) < 0).any()  # from everywhere, in no order
+    np.testing.assert_array_equal(DynamicReplica(tmp_path).clip("seq").xy[:, 0, 1] * 10, drawn)
+    assert (DynamicReplica(tmp_path, seed=1).clip("seq").xy[:, 0, 1] * 10 != drawn).any()
 
 
 def test_trajectory_files_that_are_not_tensors_are_refused(replica):
@@ -333,13 +355,82 @@ def test_joints_are_row_and_column_of_pixel_centres(badja):
     clip = Badja(badja).clip("bear")
     assert clip.frames == 5  # from the first annotated frame to the last
     assert clip.xy[0, 0].tolist() == [10.5, 6.5]
-    assert clip.queries[0].tolist() == [0, 1]  # the third joint is not visible at first
+    assert clip.queries[0].tolist() == [0]  # the others are not visible later
 
 
 def test_frames_between_annotations_do_not_count(badja):
     clip = Badja(badja).clip("bear")
     assert clip.counted.any(0).tolist() == [True, False, False, False, True]
     assert clip.mask_area[4] == 24 * 32
+
+
+# The released layout by hand: 37 joints, of which 20 are annotated; masks in colours, half the size of the picture.
+
+
+@pytest.fixture
+def released(tmp_path):
+    def entry(frame, joints):
+        rows, seen = [[0, 0]] * 37, [False] * 37
+        for joint, place in joints.items():
+            rows, seen = [*rows[:joint], place, *rows[joint + 1 :]], [*seen[:joint], True, *seen[joint + 1 :]]
+        folder = f"Full-Resolution/bear/{frame:05d}"
+        return {
+            "image_path": f"DAVIS/JPEGImages/{folder}.jpg",
+            "segmentation_path": f"DAVIS/Annotations/{folder}.png",
+            "joints": rows,
+            "visibility": seen,
+        }
+
+    images(tmp_path / "DAVIS/JPEGImages/Full-Resolution/bear", 6, ending="jpg")
+    masks = tmp_path / "DAVIS/Annotations/Full-Resolution/bear"
+    masks.mkdir(parents=True)
+    mask = np.zeros((12, 16), np.uint8)
+    mask[:5, :5], mask[8:, 8:] = 1, 2  # two objects: DAVIS paints the first red, the second green
+    for frame in (0, 5):
+        image = Image.fromarray(mask, "P")
+        image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+        image.save(masks / f"{frame:05d}.png")
+    shown = {8: [3, 4], 16: [9, 9], 36: [5, 6]}  # 16 is none of the twenty
+    entries = [entry(0, shown), entry(5, {8: [4, 5], 9: [7, 8], 16: [9, 9]})]
+    (tmp_path / "joint_annotations").mkdir()
+    (tmp_path / "joint_annotations" / "bear.json").write_text(json.dumps(entries))
+    extra = [{**e, "image_path": e["image_path"].replace("DAVIS", "extra_videos")} for e in entries]
+    images(tmp_path / "extra_videos/JPEGImages/Full-Resolution/bear", 6, ending="jpg")
+    (tmp_path / "joint_annotations" / "rs_dog.json").write_text(json.dumps(extra))
+    return tmp_path
+
+
+def test_twenty_joints_are_annotated_and_those_visible_later_are_asked_for(released):
+    clip = Badja(released).clip("bear")
+    assert len(clip) == 20
+    assert clip.queries[0].tolist() == [0, 1] and clip.queries[1].tolist() == [0, 0]  # joints 8 and 9
+    assert clip.xy[:2, 0].tolist() == [[4.5, 3.5], [0.5, 0.5]]  # joint 9 has no position on the first frame
+    assert clip.xy[:2, 5].tolist() == [[5.5, 4.5], [8.5, 7.5]]
+    assert clip.visible[:2, [0, 5]].tolist() == [[True, True], [False, True]]
+    assert clip.visible[19, 0] and not clip.visible[19, 1:].any()  # joint 36 is never visible again: not asked
+
+
+def test_the_area_is_that_of_the_red_channel_at_the_size_of_the_picture(released):
+    assert Badja(released).clip("bear").mask_area[[0, 5]].tolist() == [100.0, 100.0]  # 5x5 of a mask of half the size
+
+
+def test_pck_counts_every_joint_that_is_visible_later(released):
+    """0.2 sqrt(100) = 2 pixels."""
+    from tapkit.metrics.pck import pck
+
+    clip = Badja(released).clip("bear")
+    rows = clip.queries[0]
+    answer = clip.xy[rows].copy()
+    answer[:, 5] += [[2.0, 0.0], [2.1, 0.0]]
+    later = clip.counted[rows] & (np.arange(clip.frames) > 0)
+    assert pck(clip.xy[rows], clip.visible[rows], answer, clip.mask_area, later) == 0.5
+
+
+def test_animals_of_other_videos_are_no_part_of_the_benchmark(released):
+    dataset = Badja(released)
+    assert dataset.names() == ["bear"] and dataset.extra == ["rs_dog"]
+    assert dataset.clip("rs_dog").frames == 6
+    assert [f.where for f in dataset.check() if "figures of BADJA leave it out" in f.what] == ["rs_dog"]
 
 
 def test_an_animal_whose_images_are_gone_is_missing(badja):

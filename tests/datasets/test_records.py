@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tapkit.datasets.movi import Movi, read_scene, sample_tracks
+from tapkit.datasets.movi import Movi, MoviScene, _in_frame, read_scene, sample_tracks, shares, smooth
 from tapkit.datasets.tfrecord import (
     crc32c,
     encode_example,
@@ -201,11 +201,97 @@ def test_the_wall_is_hidden_behind_the_cube_and_the_cube_never(example):
     assert hidden_by_cube > 10
 
 
-def test_surfaces_that_face_away_are_hidden(example, made):
-    away = np.broadcast_to(np.array([32768, 32768, 0], np.uint16), (SIZE, SIZE, 3))
-    example["normal"] = [made.png16(away)] * FRAMES
+# A square turns its back: for two frames its front is seen, then, turned by half a turn about its own axis, the
+# other side. Depth never hides anything (the map says 100) and every pixel is of it, so that normals alone decide.
+
+
+def turning(segment=1, normal=(0.0, 0.0, 1.0), rough=False):
+    size, frames = 24, 4
+    cube = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
+    packed = np.round((np.array(normal) + 1) / 2 * 65535).astype(np.uint16)
+    normals = np.broadcast_to(packed, (frames, size, size, 3)).copy()
+    if rough:
+        normals[:, ::2, ::2, 0] += 3000
+        normals[:, 1::2, 1::2, 0] -= 3000
+        normals[:, ::2, 1::2, 0] += 3000
+        normals[:, 1::2, ::2, 0] -= 3000
+    return MoviScene(
+        depth=np.full((frames, size, size), 100.0, np.float32),
+        segments=np.full((frames, size, size), segment),
+        coordinates=np.broadcast_to(np.array([32768, 32768, 65535], np.uint16), (frames, size, size, 3)),
+        normals=normals,
+        focal=1.0,
+        position=np.tile([0.0, 0.0, 5.0], (frames, 1)),
+        rotation=np.tile(np.eye(3), (frames, 1, 1)),
+        boxes=np.stack([cube, cube, cube * [-1, 1, -1], cube * [-1, 1, -1]])[None],
+    )
+
+
+def all_points(scene):
+    """Points of every phase of the grid."""
+    return [sample_tracks(scene, 30, np.random.RandomState(seed)) for seed in range(20)]
+
+
+def test_a_surface_is_hidden_while_it_faces_away():
+    for tracks in all_points(turning()):
+        inner = np.abs(tracks.xy[np.arange(30), tracks.frame] - 12).min(1) < 11  # in no corner: those are not trusted
+        side = np.arange(4) // 2
+        assert (tracks.visible == (side == side[tracks.frame][:, None]))[inner].all()
+    assert inner.any()
+
+
+@pytest.mark.parametrize(
+    "scene",
+    [turning(normal=(0, 0, -1)), turning(rough=True), turning(segment=0)],
+    ids=["faces away on its own frame: the mesh is wrong", "rough: not trusted", "the background is never asked"],
+)
+def test_normals_are_not_asked_where_they_cannot_be_right(scene):
+    for tracks in all_points(scene):
+        assert tracks.visible.all()
+
+
+def test_a_normal_is_trusted_where_at_most_two_diagonal_neighbours_differ_by_the_euclidean_norm():
+    normals = np.broadcast_to(np.array([32768, 32768, 65535], np.uint16), (1, 3, 3, 3)).copy()
+    assert smooth(normals)[0].tolist() == [
+        [False, True, False],
+        [True, True, True],
+        [False, True, False],
+    ]  # zero outside
+    step = round(0.04 / 2 * 65535)  # in two components: 0.0566 of length, above 0.05; each alone is below
+    one, two = normals.copy(), normals.copy()
+    one[0, 1, 1, 0] += step
+    two[0, 1, 1, :2] += step
+    assert smooth(one)[0, 1, 1] and not smooth(two)[0, 1, 1]
+
+
+def test_shares_are_rounded_half_to_even():
+    # By hand: the tenth of 5, 15, 25, 35 and 45 is 0.5, 1.5, 2.5, 3.5, 4.5, rounded to 0, 2, 2, 4, 4; of 1000, 100.
+    assert shares(np.array([1000, 5, 15, 25, 35, 45]), 256).tolist() == [100, 0, 2, 2, 4, 4]
+    # Nothing limits: 10 for four are 2.5 -> 2, the other 8 for three 2.67 -> 3, 5 for two 2.5 -> 2, the last gets 3.
+    assert shares(np.array([500, 501, 502, 503]), 10).tolist() == [2, 3, 2, 3]
+
+
+def test_points_come_by_object_those_of_the_background_by_frame_and_are_filled_up(example):
+    scene = read_scene(example)
+    tracks = sample_tracks(scene, 64, np.random.RandomState(3))
+    assert len(tracks.xy) == 64
+    x, y = np.floor(tracks.xy[np.arange(64), tracks.frame]).astype(int).T
+    segment = scene.segments[tracks.frame, y, x]
+    grid = scene.segments.reshape(FRAMES, -1)
+    assert grid.shape[1] == SIZE * SIZE
+    repeats = next(n for n in range(64, 1, -1) if (tracks.xy[n - 1] != tracks.xy[-1]).any())
+    own = repeats  # what is behind is the second-to-last of what was sampled
+    np.testing.assert_array_equal(tracks.xy[own:], np.repeat(tracks.xy[own - 2 : own - 1], 64 - own, 0))
+    assert (tracks.frame[own:] == tracks.frame[own - 2]).all() and 2 < own < 64
+    assert (np.diff(segment[:own]) >= 0).all()
+    assert (np.diff(tracks.frame[:own][segment[:own] == 0]) >= 0).all()
+
+
+def test_a_point_is_asked_at_the_centre_of_its_pixel_and_the_far_border_is_inside(example):
     tracks = sample_tracks(read_scene(example), 64, np.random.RandomState(0))
-    assert tracks.visible.sum() == len(tracks.visible)  # only the pixel each was sampled on
+    assert (tracks.xy[np.arange(64), tracks.frame] % 1 == 0.5).all()
+    scene = turning()
+    assert _in_frame(np.array([[24.0, 0.0], [24.01, 1.0], [1.0, -0.01], [0.0, 24.0]]), scene).tolist() == [1, 0, 0, 1]
 
 
 def test_objects_get_equal_shares_of_at_most_a_tenth_of_their_pixels(example):

@@ -248,3 +248,35 @@ def test_chosen_frames_repeat_and_read_backwards():
     assert [int(f.image[0, 0, 0]) for f in source.frames()] == [0, 2, 2, 5]
     assert [(f.index, int(f.image[0, 0, 0])) for f in source.frames(3, None, -1)] == [(3, 5), (2, 2), (1, 2), (0, 0)]
     assert int(source.read(1).image[0, 0, 0]) == 2
+
+
+VARIANTS = {
+    "a bare clip": (lambda c: c, "one clip, not a table of clips"),
+    "frames as networks want them": (
+        lambda c: {"a": {**c, "video": (c["video"] / 127.5 - 1).astype(np.float32)}},
+        "neither uint8 .* but frames of float32",
+    ),
+    "a list of frames": (lambda c: {"a": {**c, "video": list(c["video"])}}, "but a list of arrays; stack them"),
+    "points in pixels": (lambda c: {"a": {**c, "points": c["points"] * [32, 24]}}, "points in pixels; expected 0..1"),
+    "time first": (
+        lambda c: {"a": {**c, "points": c["points"].swapaxes(0, 1), "occluded": c["occluded"].T}},
+        r"points \[T,N,2\] and occluded \[T,N\]; expected \[N,T,2\]",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_own_data_in_another_form_is_told_what_is_wrong(tmp_path, name):
+    make, message = VARIANTS[name]
+    random = np.random.default_rng(0)
+    clip = {
+        "video": random.integers(0, 255, (6, 24, 32, 3), dtype=np.uint8),
+        "points": random.random((3, 6, 2)).astype(np.float32),
+        "occluded": np.zeros((3, 6), bool),
+    }
+    path = tmp_path / "own.pkl"
+    path.write_bytes(pickle.dumps({"a": clip}))
+    assert TapVidPickles([path]).clip("a").frames == 6
+    path.write_bytes(pickle.dumps(make(clip)))
+    with pytest.raises(StorageError, match=message):
+        TapVidPickles([path]).clip("a")

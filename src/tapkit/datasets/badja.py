@@ -5,15 +5,19 @@
     images and masks below ROOT (DAVIS/JPEGImages/..., extra_videos/...), every frame of the video; only some
     frames are annotated.
 
-Joints are pixel indices as (row, column); half a pixel is added to make them corner-origin. All joints are asked
-for on the first annotated frame; only annotated frames count. The layout is written down from what is publicly
-known of the set; it could not be checked against a released copy here.
+Joints are pixel indices as (row, column); half a pixel is added to make them corner-origin. Of the 37 joints of an
+entry 20 are annotated (`joint_catalog.py` of the set). What is measured is PCK-T as Harley et al. report it ("Particle
+Video Revisited", ECCV 2022, table 3): on the seven animals whose videos are of DAVIS; every joint is asked for on the
+first annotated frame, also where it is hidden there or has no position ((0, 0) stands in the file then: nobody can
+find it), and counted on every later annotated frame on which it is visible. The object is what the mask's first
+channel (red) shows, at the size of the picture. Their script resizes pictures, joints and masks to 320x512, whose
+proportions are not those of DAVIS; here distances and areas are those of the pictures.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +25,24 @@ import numpy as np
 from PIL import Image
 
 from tapkit import coords
-from tapkit.datasets.base import Clip, Dataset
+from tapkit.coords import Size
+from tapkit.datasets.base import Clip, Dataset, Finding
 from tapkit.datasets.frames import image_files, image_size, open_images
 from tapkit.errors import StorageError, VideoError
 
+JOINTS = 37
+"""Of the body model; an entry that has as many is of the released set."""
+ANNOTATED = (8, 9, 10, 12, 13, 14, 15, 18, 19, 20, 22, 23, 24, 25, 28, 31, 32, 33, 35, 36)
+"""Legs (three joints each), neck, tail (three), jaw, nose, ears."""
+BENCHMARK = "DAVIS"
+"""Folder of the videos that figures are reported on; `extra_videos` are not among them."""
+
 
 class Badja(Dataset):
-    """Animals of which annotation and images are there."""
+    """Animals of which annotation and images are there.
+
+    `names` are those of the benchmark: videos of DAVIS. Others (`extra`) can be read, and count if there are no others.
+    """
 
     name = "BADJA"
     metrics = ("pck", "tapvid")
@@ -42,21 +57,33 @@ class Badja(Dataset):
             raise StorageError(f"{self.root} has no joint_annotations/*.json")
         self._files = {path.stem: path for path in files}
         self._missing: dict[str, str] = {}
+        davis: set[str] = set()
         for name, path in self._files.items():
             try:
-                gone = [e for e in _entries(path) if not (self.root / e["image_path"]).is_file()]
+                entries = _entries(path)
+                if BENCHMARK in Path(entries[0]["image_path"]).parts:
+                    davis.add(name)
+                gone = [e for e in entries if not (self.root / e["image_path"]).is_file()]
                 if gone:
                     self._missing[name] = f"lacks {len(gone)} annotated images, first {gone[0]['image_path']}"
             except StorageError as error:
                 self._missing[name] = str(error)
+        self.extra = [name for name in self._files if davis and name not in davis and name not in self._missing]
+        """Animals that no figure is reported on."""
 
     def names(self) -> Sequence[str]:
         """See `Dataset.names`."""
-        return [name for name in self._files if name not in self._missing]
+        return [name for name in self._files if name not in self._missing and name not in self.extra]
 
     def missing(self) -> Mapping[str, str]:
         """See `Dataset.missing`."""
         return dict(self._missing)
+
+    def check(self) -> Iterator[Finding]:
+        """See `Dataset.check`; also which animals are no part of the benchmark."""
+        yield from super().check()
+        for name in self.extra:
+            yield Finding("note", name, "is no video of DAVIS: figures of BADJA leave it out, so it is not evaluated")
 
     def clip(self, name: str) -> Clip:
         """See `Dataset.clip`: from the first annotated frame on."""
@@ -71,7 +98,9 @@ class Badja(Dataset):
         place = {path.name: index for index, path in enumerate(images)}
         last = max(place.get(Path(e["image_path"]).name, 0) for e in entries)
         images = images[: last + 1]
-        joints = len(entries[0]["joints"])
+        size = image_size(images[0])
+        chosen = list(ANNOTATED) if len(entries[0]["joints"]) == JOINTS else list(range(len(entries[0]["joints"])))
+        joints = len(chosen)
         xy = np.full((joints, len(images), 2), np.nan, np.float32)
         visible, counted = np.zeros((2, joints, len(images)), bool)
         area = np.zeros(len(images))
@@ -79,13 +108,12 @@ class Badja(Dataset):
             frame = place[Path(entry["image_path"]).name]
             row_column = np.asarray(entry["joints"], np.float32)
             seen = np.asarray(entry["visibility"]).astype(bool)
-            if row_column.shape != (joints, 2) or seen.shape != (joints,):
+            if row_column.shape != (len(entries[0]["joints"]), 2) or seen.shape != row_column.shape[:1]:
                 raise StorageError(f"{self._files[name]}: frame {entry['image_path']} has another number of joints")
-            xy[:, frame] = coords.from_centers(row_column[:, ::-1])
-            visible[:, frame], counted[:, frame] = seen, True
-            area[frame] = _mask_area(self.root / entry["segmentation_path"])
-        asked = np.flatnonzero(visible[:, 0])
-        size = image_size(images[0])
+            xy[:, frame] = coords.from_centers(row_column[chosen][:, ::-1])
+            visible[:, frame], counted[:, frame] = seen[chosen], True
+            area[frame] = _mask_area(self.root / entry["segmentation_path"], size)
+        asked = np.flatnonzero(visible[:, 1:].any(1))  # what is never visible later is never counted
         return Clip(
             name,
             xy,
@@ -115,11 +143,14 @@ def _entries(path: Path) -> list[dict[str, Any]]:
     return sorted(entries, key=lambda entry: entry["image_path"])
 
 
-def _mask_area(path: Path) -> float:
-    """Pixels of the object."""
+def _mask_area(path: Path, size: Size) -> float:
+    """Pixels of the object: those whose red is not 0, at the size of the picture."""
     try:
         with Image.open(path) as image:
-            mask = np.asarray(image)
+            coloured = image.convert("RGB")  # palettes give the objects of DAVIS their colours
+            if (coloured.height, coloured.width) != size:
+                coloured = coloured.resize((size[1], size[0]), Image.Resampling.NEAREST)
+            mask = np.asarray(coloured)[..., 0]
     except (OSError, ValueError, SyntaxError) as error:
         raise VideoError(f"the mask {path} cannot be read ({error})") from error
-    return float(((mask if mask.ndim == 2 else mask.max(-1)) > 0).sum())
+    return float((mask > 0).sum())

@@ -39,6 +39,10 @@ class Clip:
     """[N,T] bool: the position is known even if hidden (synthetic data); None: known exactly where visible."""
     mask_area: np.ndarray | None = None
     """[T] float64 area of the object in square pixels (BADJA); None: not part of the set."""
+    in_view: np.ndarray | None = None
+    """[N,T] bool: annotated as in the picture, seen or hidden (EgoPoints); None: not part of the set."""
+    out_of_view: np.ndarray | None = None
+    """[N,T] bool: annotated as outside the picture (EgoPoints); None: not part of the set."""
     queries: tuple[np.ndarray, np.ndarray] | None = None
     """(track [Q], frame [Q]) where the set itself says what is asked; None: the protocol decides."""
     stamp: str = ""
@@ -55,7 +59,7 @@ class Clip:
             track, frame = (int(i[0]) for i in np.nonzero(unknown))
             raise UsageError(f"clip {self.name!r}: track {track} is visible on frame {frame} but has no position there")
         arrays = {"xy": xy, "visible": visible}
-        for name in ("counted", "valid"):
+        for name in ("counted", "valid", "in_view", "out_of_view"):
             value = getattr(self, name)
             if value is not None:
                 arrays[name] = np.array(value, bool)
@@ -113,7 +117,7 @@ class Dataset(ABC):
     name: str
     """As printed in results, for instance "TAP-Vid DAVIS"."""
     metrics: tuple[str, ...] = ("tapvid",)
-    """Which families of figures the field reports on it: tapvid, pointodyssey, pck."""
+    """Which families of figures the field reports on it: tapvid, pointodyssey, pck, egopoints."""
     query_mode: str | None = None
     """Query mode of the papers where there is only one; None: any."""
     resolution: str = "256x256"

@@ -5,8 +5,10 @@
     trajectories: .pth with `traj_2d` (N,2 or 3) pixels and `verts_inds_vis` (N)
 
 Only the left camera is read. Each frame has a trajectory file of its own, so a clip is put together frame by
-frame and only the points that are asked (visible on frame 0, at most `max_points`) are kept. The layout is
-written down from what is publicly known of the set; it could not be checked against a released copy here.
+frame and only the points that are asked are kept: 256 drawn at random from those visible on frame 0, all asked
+there, as Karaev et al. evaluate ("CoTracker", ECCV 2024, section 4). The draw is fixed by the sequence's name and
+`seed`; theirs is not known. The layout is written down from what is publicly known of the set; it could not be checked
+against a released copy here. Licence: CC BY-NC 4.0.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import gzip
 import json
 import pickle
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,10 +48,15 @@ class DynamicReplica(Dataset):
     citation = "Karaev et al., DynamicStereo, CVPR 2023"
 
     def __init__(
-        self, root: str | Path, split: str | None = None, max_points: int = MAX_POINTS, frames: int = FRAMES
+        self,
+        root: str | Path,
+        split: str | None = None,
+        max_points: int = MAX_POINTS,
+        frames: int = FRAMES,
+        seed: int = 0,
     ) -> None:
         self.root = Path(root) / split if split else Path(root)
-        self.max_points, self.frames = max_points, frames
+        self.max_points, self.frames, self.seed = max_points, frames, seed
         found = sorted(self.root.glob("frame_annotations_*.jgz"))
         if not found:
             raise StorageError(f"{self.root} has no frame_annotations_*.jgz")
@@ -66,7 +74,7 @@ class DynamicReplica(Dataset):
         return dict(self._missing)
 
     def clip(self, name: str) -> Clip:
-        """See `Dataset.clip`: points visible on frame 0, asked for on frame 0, at most `frames` frames."""
+        """See `Dataset.clip`: random points of those visible on frame 0, asked there, at most `frames` frames."""
         if name not in self._sequences:
             raise self.unknown(name)
         if name in self._missing:
@@ -75,8 +83,8 @@ class DynamicReplica(Dataset):
         size = image_size(files[0].image)
         xy, seen = _frame_tracks(files[0].tracks)
         visible = np.flatnonzero(seen & _inside(xy, size))
-        count = min(len(visible), self.max_points)
-        rows = visible[np.linspace(0, len(visible) - 1, count).astype(np.int64)] if count else visible
+        random = np.random.RandomState(zlib.crc32(f"{name}/{self.seed}".encode()))
+        rows = random.permutation(visible)[: self.max_points]
         positions, states = [], []
         for file in files:
             xy, seen = _frame_tracks(file.tracks)

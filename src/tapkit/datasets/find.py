@@ -13,9 +13,12 @@ from pathlib import Path
 from tapkit import plugins, storage
 from tapkit.datasets.badja import Badja
 from tapkit.datasets.base import Dataset
+from tapkit.datasets.crohd import TRUTH, CroHD
 from tapkit.datasets.csv_tracks import CsvTracks
 from tapkit.datasets.dynamic_replica import DynamicReplica
+from tapkit.datasets.egopoints import ANNOTATION, EgoPoints
 from tapkit.datasets.folder import TRACKS, FolderDataset
+from tapkit.datasets.itto import Itto
 from tapkit.datasets.kubric_folders import KubricFolders
 from tapkit.datasets.movi import Movi
 from tapkit.datasets.pointodyssey import ANNOTATIONS, PointOdyssey
@@ -62,7 +65,8 @@ def open_dataset(where: str | Path) -> Dataset:
         raise StorageError(f"{path} is no benchmark file that tapkit knows (.pkl, .csv, .tfrecord){more}{hint}")
     raise StorageError(
         f"{path} holds no benchmark that tapkit knows: TAP-Vid or RoboTAP pickles, TAP-Vid CSV labels, MOVi .tfrecord "
-        f"files, Kubric folders, PointOdyssey, Dynamic Replica, BADJA, or folders with {TRACKS}{more}"
+        f"files, Kubric folders, PointOdyssey, Dynamic Replica, BADJA, EgoPoints, CroHD, ITTO, "
+        f"or folders with {TRACKS}{more}"
     )
 
 
@@ -128,6 +132,11 @@ _FOLDERS: tuple[Maker, ...] = (
     _if("frame_annotations_*.jgz", DynamicReplica),
     _if("joint_annotations/*.json", Badja),
     *(_if(f"*/{name}", PointOdyssey) for name in ANNOTATIONS),
+    _if(f"*/{ANNOTATION}", EgoPoints),
+    _if(f"*/{TRUTH}", CroHD),
+    _if(f"train/*/{TRUTH}", lambda folder: CroHD(folder / "train")),
+    _if("annotations/*/*_random.npy", Itto),
+    _if("*/annotations/*/*_random.npy", Itto),
     _kubric,
     _if("**/*.tfrecord*", Movi),
 )

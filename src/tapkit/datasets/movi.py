@@ -4,8 +4,10 @@
 
 A record holds the frames, depth, segment ids, object coordinates and normals as PNGs, and camera and boxes as
 numbers. Points are sampled on visible surfaces, carried by their object's box (or the static background) through
-the clip, projected, and tested for occlusion against depth and segment ids. The sampling is the official one with
-a random stream of its own, fixed by clip name and `seed`: the official one draws anew on every read.
+the clip, projected, and tested for occlusion against depth and segment ids, and points of objects against the normal
+of their surface. The rules are the official ones, whole frames without a crop
+(google-research/kubric, challenges/point_tracking: shares, what counts as rough, what is hidden, order, padding),
+with a random stream of its own, fixed by clip name and `seed`: the official one draws anew on every read.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ MOST_OF_OBJECT = 0.1
 """An object gives at most this share of its candidate pixels."""
 DEPTH_SLACK = 0.99
 FLAT = 0.05
-"""Normals of neighbours that differ by more than this are not trusted."""
+"""A neighbour whose normal differs by more than this (Euclidean) makes a surface rough."""
+ROUGH = 2
+"""More rough neighbours than this, of the four diagonal ones: the normal comes from a texture and is not trusted."""
 FPS = 12
 
 
@@ -162,30 +166,57 @@ def read_scene(example: Mapping[str, Feature]) -> MoviScene:
 
 
 def sample_tracks(scene: MoviScene, count: int, random: np.random.RandomState) -> SampledTracks:
-    """Up to `count` points on visible surfaces, shared between the objects, followed through the clip."""
+    """`count` points on visible surfaces, shared between the objects, followed through the clip.
+
+    Where the objects have not enough candidates, the second-to-last point is repeated until there are `count`. The
+    position on a point's own frame is the centre of the pixel it was sampled at.
+    """
     t, y, x = _choose(scene.segments, count, random)
     segment = scene.segments[t, y, x]
     world = _world(scene, t, y, x, segment)
     xy, distance, front = _project(scene, world)
-    normal = _normals(scene, t, y, x, segment)
-    visible = front & _in_frame(xy, scene) & ~_hidden(scene, xy, distance, segment) & ~_turned(scene, world, normal)
-    visible[np.arange(len(t)), t] = True  # it was sampled on a pixel that shows it
-    return SampledTracks(xy.astype(np.float32), visible, front, t)
+    hidden = ~front | ~_in_frame(xy, scene) | _hidden(scene, xy, distance, segment)
+    visible = ~hidden & ~_turned(scene, world, t, y, x, segment)
+    xy[np.arange(len(t)), t] = np.stack([x, y], 1) + 0.5
+    rows = np.arange(len(t))
+    if 1 < len(rows) < count:
+        rows = np.concatenate([rows, np.full(count - len(rows), len(rows) - 2)])
+    return SampledTracks(xy[rows].astype(np.float32), visible[rows], front[rows], t[rows])
+
+
+def shares(available: np.ndarray, count: int) -> np.ndarray:
+    """How many of `count` points each object gives, [K] from its candidates [K].
+
+    Objects with fewer candidates first, each gives an equal share of what is left, but no more than a tenth of its
+    candidates; both rounded half to even, in float32.
+
+    >>> shares(np.array([1000, 35, 5]), 256).tolist()
+    [100, 4, 0]
+    """
+    out = np.zeros(len(available), np.int64)
+    left = count
+    for rank, index in enumerate(np.argsort(available, kind="stable")):
+        wanted = np.round(np.float32(left) * np.float32(1 / (len(available) - rank)))
+        most = np.round(np.float32(available[index]) * np.float32(MOST_OF_OBJECT))
+        out[index] = int(min(wanted, most))
+        left -= int(out[index])
+    return out
 
 
 def _choose(segments: np.ndarray, count: int, random: np.random.RandomState) -> tuple[np.ndarray, ...]:
-    """Pixels (t, y, x) on a grid of random phase, shared evenly between the objects."""
+    """Pixels (t, y, x) on a grid of random phase: by object, those of the background by frame."""
     phase = random.randint(0, STRIDE, 3)
     axes = [np.arange(p, n, STRIDE) for p, n in zip(phase, segments.shape, strict=True)]
     grid = np.stack([g.ravel() for g in np.meshgrid(*axes, indexing="ij")], 1)
     ids = segments[tuple(grid.T)]
     objects, sizes = np.unique(ids, return_counts=True)
-    chosen, left = [], count
-    for rank, index in enumerate(np.argsort(sizes, kind="stable")):
-        share = min(left // (len(objects) - rank), int(sizes[index] * MOST_OF_OBJECT))
+    chosen = []
+    for index, share in enumerate(shares(sizes, count)):
         candidates = np.flatnonzero(ids == objects[index])
-        chosen.append(candidates[random.randint(0, len(candidates), share)])
-        left -= share
+        drawn = candidates[random.randint(0, len(candidates), share)]
+        if objects[index] == 0:
+            drawn = drawn[np.argsort(grid[drawn, 0], kind="stable")]
+        chosen.append(drawn)
     return tuple(grid[np.concatenate(chosen)].T)
 
 
@@ -240,7 +271,7 @@ def _project(scene: MoviScene, world: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _in_frame(xy: np.ndarray, scene: MoviScene) -> np.ndarray:
     height, width = scene.depth.shape[1:]
     x, y = xy[..., 0], xy[..., 1]
-    inside: np.ndarray = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    inside: np.ndarray = (x >= 0) & (x <= width) & (y >= 0) & (y <= height)  # the far border counts
     return inside
 
 
@@ -257,34 +288,43 @@ def _hidden(scene: MoviScene, xy: np.ndarray, distance: np.ndarray, segment: np.
     return (deepest < DEPTH_SLACK * distance) | ~same
 
 
-def _normals(scene: MoviScene, t: np.ndarray, y: np.ndarray, x: np.ndarray, segment: np.ndarray) -> np.ndarray:
-    """Normal of each point on each frame [N,T,3], NaN where the surface is not flat enough to trust it."""
-    height, width = scene.depth.shape[1:]
-    normal = _normal(scene.normals[t, y, x])
-    rough = np.zeros(len(t), np.int64)
-    for dx, dy in product((-1, 1), repeat=2):
-        beside = _normal(scene.normals[t, (y + dy).clip(0, height - 1), (x + dx).clip(0, width - 1)])
-        rough += np.abs(beside - normal).max(-1) > FLAT
-    out = np.repeat(normal[:, None], len(scene.depth), 1)
-    moving = segment > 0
-    if moving.any():
-        linear = _box_maps(scene.boxes)[segment[moving] - 1, :, :, :3]
-        at_query = linear[np.arange(int(moving.sum())), t[moving]]
-        turn = np.einsum("ntij,njk->ntik", linear, np.linalg.pinv(at_query))
-        out[moving] = np.einsum("ntij,nj->nti", turn, normal[moving])  # boxes move rigidly
-    out[rough > 2] = np.nan
+def _turned(
+    scene: MoviScene, world: np.ndarray, t: np.ndarray, y: np.ndarray, x: np.ndarray, segment: np.ndarray
+) -> np.ndarray:
+    """Whether the surface at each point faces away from the camera, [N,T].
+
+    Not asked of the background, which is convex, nor where the normal is not trusted, nor of a point whose surface
+    faces away on the very frame it was sampled on: there the mesh is wrong.
+    """
+    asked = (segment > 0) & smooth(scene.normals)[t, y, x]
+    out = np.zeros(world.shape[:2], bool)
+    if not asked.any():
+        return out
+    linear = _box_maps(scene.boxes)[segment[asked] - 1, :, :, :3]
+    rows = np.arange(int(asked.sum()))
+    turn = np.einsum("ntij,njk->ntik", linear, np.linalg.pinv(linear[rows, t[asked]]))  # boxes move rigidly
+    normal = np.einsum("ntij,nj->nti", turn, unpacked_normals(scene.normals[t, y, x])[asked])
+    away = np.einsum("nti,nti->nt", normal, world[asked] - scene.position) > 0
+    out[asked] = away & ~away[rows, t[asked]][:, None]
     return out
 
 
-def _normal(pixels: np.ndarray) -> np.ndarray:
+def smooth(normals: np.ndarray) -> np.ndarray:
+    """Where normals uint16 [T,H,W,3] are to be trusted, [T,H,W]: beyond the border they are zero."""
+    vectors = unpacked_normals(normals)
+    height, width = normals.shape[1:3]
+    padded = np.pad(vectors, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    rough = np.zeros(normals.shape[:3], np.int64)
+    for dy, dx in product((0, 2), repeat=2):
+        difference = padded[:, dy : dy + height, dx : dx + width] - vectors
+        rough += (difference**2).sum(-1) > FLAT * FLAT
+    trusted: np.ndarray = rough <= ROUGH
+    return trusted
+
+
+def unpacked_normals(pixels: np.ndarray) -> np.ndarray:
+    """uint16 [...,3] as vectors."""
     return pixels.astype(np.float64) / 65535.0 * 2.0 - 1.0
-
-
-def _turned(scene: MoviScene, world: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """Whether a trusted normal faces away from the camera, [N,T]."""
-    with np.errstate(invalid="ignore"):
-        away: np.ndarray = np.einsum("nti,nti->nt", normal, scene.position - world) < 0
-    return away
 
 
 def _rotations(quaternions: np.ndarray) -> np.ndarray:

@@ -31,6 +31,10 @@ EXPECTED_CLIPS = {"TAP-Vid DAVIS": 30, "TAP-Vid RGB-Stacking": 50, "RoboTAP": 26
 """What the papers count; Kinetics is never complete (videos are deleted), so there it is only reported."""
 
 
+LARGEST = 2.0
+"""Normalised positions of which the median is above this are in pixels."""
+
+
 class TapVidPickles(Dataset):
     """Clips of one or more pickles in the TAP-Vid layout."""
 
@@ -83,6 +87,8 @@ def _table(path: Path) -> dict[str, Any]:
     content = read_pickle(path)
     if isinstance(content, list):
         return {f"{i:04d}": clip for i, clip in enumerate(content)}
+    if isinstance(content, dict) and {"video", "points", "occluded"} <= content.keys():
+        raise StorageError(f"{path} is one clip, not a table of clips; write it as {{name: clip}}, or as [clip]")
     if isinstance(content, dict):
         return {str(key): clip for key, clip in content.items()}
     raise StorageError(f"{path} holds neither a list nor a dict of clips; is it a TAP-Vid pickle?")
@@ -100,8 +106,13 @@ def clip_of(entry: Any, name: str, path: Path) -> Clip:
             "expected [N,T,2] and [N,T]"
         )
     video = _Video(entry["video"], name, path)
+    if video.frames != points.shape[1] and video.frames == points.shape[0]:
+        raise StorageError(f"{path}: clip {name!r} has points [T,N,2] and occluded [T,N]; expected [N,T,2] and [N,T]")
     if video.frames != points.shape[1]:
         raise StorageError(f"{path}: clip {name!r} has {video.frames} frames but tracks of {points.shape[1]}")
+    shown = np.abs(points[~occluded.astype(bool)])
+    if shown.size and float(np.median(shown)) > LARGEST:
+        raise StorageError(f"{path}: clip {name!r} has points in pixels; expected 0..1, a share of width and height")
     xy = coords.from_normalized(points.astype(np.float64), video.size)
     return Clip(name, xy, ~occluded.astype(bool), video.size, video.open, stamp=video.stamp)
 
@@ -127,7 +138,8 @@ class _Video:
         encoded = isinstance(value, list) or (isinstance(value, LazyArray) and value.dtype.kind in "SO")
         self.images = (value if isinstance(value, list) else value.items()) if encoded else []
         if not self.images or not all(isinstance(image, (bytes, Blob)) for image in self.images):
-            raise StorageError(f"{path}: the video of clip {name!r} is neither uint8 [T,H,W,3] nor encoded images")
+            told = f"the video of clip {name!r} is neither uint8 [T,H,W,3] nor encoded images"
+            raise StorageError(f"{path}: {told}{_instead(value)}")
         self.frames = len(self.images)
         self.size = image_size(_bytes(self.images[0]), f"{path}: frame 0 of clip {name!r}")
         total = sum(image.length if isinstance(image, Blob) else len(image) for image in self.images)
@@ -139,6 +151,15 @@ class _Video:
         if self.array is not None:
             return ArrayFrames(self.array.open(), info)
         return EncodedFrames(_LazyImages(self.images), info)
+
+
+def _instead(value: Any) -> str:
+    """What a video is that cannot be used, where that is a common mistake."""
+    if isinstance(value, LazyArray) and value.dtype.kind == "f" and len(value.shape) == 4:
+        return f", but frames of {value.dtype}; store 0..255 as uint8"
+    if isinstance(value, list) and value and isinstance(value[0], LazyArray):
+        return ", but a list of arrays; stack them (np.stack)"
+    return ""
 
 
 class _LazyImages(Sequence[bytes]):

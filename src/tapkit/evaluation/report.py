@@ -17,7 +17,7 @@ from tapkit.evaluation.score import AGE_EDGES, HIDDEN_EDGES, SPEED_EDGES
 from tapkit.metrics.statistics import Difference, Mean
 from tapkit.metrics.tapvid import THRESHOLDS, Counts
 
-FAMILIES = ("pointodyssey/", "pck/")
+FAMILIES = ("pointodyssey/", "egopoints/", "pck/")
 DETAIL = (
     *(f"pts_within_{x}" for x in (1, 2, 4, 8, 16)),
     *(f"jaccard_{x}" for x in (1, 2, 4, 8, 16)),

@@ -39,6 +39,9 @@ TITLES = {
     "pointodyssey/survival_50": "PO survival (50 px)",
     "pointodyssey/mte": "PO MTE (px)",
     "pck/pck_0.2": "PCK 0.2",
+    "egopoints/delta_coarse": "EP δ avg*",
+    "egopoints/out_of_view": "EP OOVA",
+    "egopoints/in_view": "EP IVA",
 }
 """How figures are headed in reports."""
 PIXELS = ("robustness/jitter", "pointodyssey/mte")

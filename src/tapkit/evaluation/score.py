@@ -12,6 +12,7 @@ from tapkit.datasets.base import Clip
 from tapkit.evaluation.predict import Prediction
 from tapkit.evaluation.protocol import METRIC_SIZE
 from tapkit.metrics.calibration import Reliability, reliability
+from tapkit.metrics.egopoints import view_metrics
 from tapkit.metrics.pck import pck
 from tapkit.metrics.pointodyssey import trajectory_metrics
 from tapkit.metrics.redetection import RedetectionEvents, hidden_before, redetection_events, robustness
@@ -126,6 +127,11 @@ def _family_figures(
             "pointodyssey/survival_50": paper.survival,
             "pointodyssey/mte": ours.mte,
         }
+    if "egopoints" in families and clip.in_view is not None and clip.out_of_view is not None:
+        rows = prediction.track
+        known = clip.visible[rows] if clip.valid is None else clip.valid[rows]
+        view = view_metrics(clip.xy[rows], known, clip.in_view[rows], clip.out_of_view[rows], prediction.xy, clip.size)
+        out |= {f"egopoints/{key}": value for key, value in view._asdict().items()}
     if "pck" in families and clip.mask_area is not None:
         original = clip.xy[prediction.track]
         seen = clip.visible[prediction.track]
