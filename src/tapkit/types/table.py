@@ -2,6 +2,8 @@
 
     id, frame, time, x, y, visible, confidence, keyframe, query
 
+`id` has an apostrophe before it in CSV where a spreadsheet would take it for a formula (=, @, + or - and no number, a
+tab), and a second one where it begins with one; reading takes it away again.
 `frame` is counted from the number that the file names (0 unless asked otherwise); `time` is in seconds; x, y are pixels
 of the original video, corner origin; visible and confidence are probabilities; `keyframe` = 1: a human set this
 position; `query` = 1: the point was asked for here. Rows of a point follow each other, points in the order of the
@@ -146,7 +148,7 @@ class Table:
 def write_csv(path: Path, head: Head, names: Sequence[str], blocks: Iterable[Rows], comment: bool = True) -> None:
     """Write the table row by row to `path`; memory does not grow with it. `comment` False: without the lines on top."""
     times = _seconds(head.video)
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
+    with open(path, "w", encoding="utf-8", errors="replace", newline="\n") as file:
         file.write((comment_lines(head) if comment else "") + ",".join(COLUMNS) + "\n")
         for rows in blocks:
             for start in range(0, len(rows.point), _CHUNK):
@@ -196,12 +198,35 @@ def comment_lines(head: Head) -> str:
     )
 
 
-def quoted(cell: str) -> str:
-    """A cell as CSV wants it; "#" is quoted too, since many readers take it for the beginning of a comment.
+FORMULA = re.compile(r"[=@\t\r\uff1d\uff0b\uff0d\uff20]|[+-](?![\d.]+$)|'")
+"""How a cell begins that spreadsheets would compute, send or import instead of show; and our own mark against it."""
 
-    >>> quoted("left eye"), quoted('the "big" one'), quoted("#7")
-    ('left eye', '"the ""big"" one"', '"#7"')
+
+def shown(cell: str) -> str:
+    """A name that no spreadsheet takes for a formula: an apostrophe is put before what would be one. Not for numbers.
+
+    >>> shown("=1+1"), shown("nose"), shown("-3"), shown("'quoted'")
+    ("'=1+1", 'nose', '-3', "''quoted'")
     """
+    return "'" + cell if FORMULA.match(cell) else cell
+
+
+def meant(cell: str) -> str:
+    """The inverse of `shown`.
+
+    >>> meant("'=1+1"), meant("'tis"), meant(shown("'tis"))
+    ('=1+1', "'tis", "'tis")
+    """
+    return cell[1:] if cell[:1] == "'" and FORMULA.match(cell[1:]) else cell
+
+
+def quoted(cell: str) -> str:
+    """A name as CSV wants it; "#" is quoted too, since many readers take it for the beginning of a comment.
+
+    >>> quoted("left eye"), quoted('the "big" one'), quoted("#7"), quoted("=cmd()")
+    ('left eye', '"the ""big"" one"', '"#7"', "'=cmd()")
+    """
+    cell = shown(cell)
     return '"' + cell.replace('"', '""') + '"' if re.search('[,"#\r\n]', cell) else cell
 
 
@@ -322,7 +347,7 @@ def _long(columns: list[str], rows: Iterator[list[str]], head: Head | None) -> T
     parts: dict[str, list[np.ndarray]] = {name: [np.zeros(0)] for name in ("id", *columns)}
     while chunk := list(islice(rows, _CHUNK)):
         cells = dict(zip(columns, zip(*chunk, strict=True), strict=True))
-        ids = cells.get("id", ("0",) * len(chunk))
+        ids = [meant(name) for name in cells.get("id", ("0",) * len(chunk))]
         parts["id"].append(np.array([order.setdefault(name, len(order)) for name in ids]))
         for name in set(columns) & {*COLUMNS[1:], "t"}:
             parse = _flags if name in ("keyframe", "query") else _numbers
@@ -342,6 +367,7 @@ def _long(columns: list[str], rows: Iterator[list[str]], head: Head | None) -> T
 
 def _wide(columns: list[str], rows: Iterator[list[str]], head: Head | None) -> Table:
     values = np.array([[cell or "nan" for cell in row] for row in rows], float).reshape(-1, len(columns))
+    columns = [meant(name) for name in columns]
     where = {name: column for column, name in enumerate(columns)}
     names = [name[:-2] for name in columns if name.endswith("_x") and f"{name[:-2]}_y" in where]
     xy = np.stack([values[:, [where[f"{name}_{axis}"] for name in names]] for axis in "xy"], -1)
