@@ -65,6 +65,17 @@ class MemoryBudgetError(TapkitError):
     exit_code = 7
 
 
+def one_line(text: str) -> str:
+    """Text for a terminal: one line, in which names from files cannot move the cursor or change colours.
+
+    >>> one_line("a\\x1b[2Jb\\nc")
+    'a?[2Jb c'
+    """
+    import re
+
+    return re.sub("[\\x00-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]", "?", " ".join(text.split()))
+
+
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """The end of a sentence about an unknown name: the nearest of those known, or nothing.
 

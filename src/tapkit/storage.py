@@ -130,8 +130,25 @@ def write_text(path: str | Path, text: str, sync: bool = False) -> Path:
     """Write a whole text file (UTF-8) or nothing; returns the path. Raises `StorageError`."""
     path = Path(path)
     with atomic(path, sync) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="replace")
     return path
+
+
+def file_name(name: str) -> str:
+    """A name of any origin as that of a file or folder: itself where every system takes it, else one made of it.
+
+    Different names stay different; none leads out of the folder, is hidden, or is longer than systems take.
+
+    >>> file_name("bear"), file_name("../etc"), file_name("")
+    ('bear', '_etc-ccbad8f2', 'unnamed-e3b0c442')
+    """
+    import hashlib
+
+    fine = re.fullmatch(r"[^\x00-\x1f\x7f/\\:*?\"<>|\ud800-\udfff]+", name) and name[0] != "." and name[-1] not in ". "
+    if fine and len(name.encode()) <= 150 and not re.match(r"(?i:con|prn|aux|nul|com\d|lpt\d)(\.|$)", name):
+        return name
+    plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)[:40].lstrip(".")
+    return f"{plain or 'unnamed'}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def reason(error: OSError) -> str:

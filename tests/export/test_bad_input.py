@@ -192,7 +192,10 @@ def test_the_command_line_exports_imports_and_lists(tmp_path: Path, monkeypatch:
     assert "nuke" in tapkit("export", "--list")[0]
     assert tapkit("export", "clip.tracks.npz", "--to", "cvat", "--set", "label=ant")[0] == "clip.xml"
     assert 'label="ant"' in (tmp_path / "clip.xml").read_text()
-    assert "tolerance must be a float" in tapkit("export", "clip.tracks.npz", "--to", "cvat", "--set", "tolerance=x")[1]
+    assert (
+        "tolerance must be a float"
+        in tapkit("export", "clip.tracks.npz", "--to", "cvat", "--set", "tolerance=x", "--force")[1]
+    )
     said = tapkit("export", "clip.tracks.npz", "pasted.txt", "--to", "ae", "--points", "gap")[1]
     assert "moves straight through gaps" in said
     text = (tmp_path / "clip.xml").read_text().replace("20.2500,150.0000", "22.2500,150.0000")

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from tapkit import storage
 from tapkit.cli.options import say
 from tapkit.cli.outputs import Force, claim
+from tapkit.errors import one_line
 
 data_app = typer.Typer(
     add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="Check and convert datasets."
@@ -35,7 +37,7 @@ def check(
     for finding in check_clips(benchmark, frames=False) if quick else benchmark.check():
         counts[finding.level] = counts.get(finding.level, 0) + 1
         if verbose or finding.level != "ok":
-            print(f"  {finding.level:8} {finding.where}: {finding.what}", flush=True)
+            print(f"  {finding.level:8} {one_line(finding.where)}: {one_line(finding.what)}", flush=True)
     print(", ".join(f"{number} {level}" for level, number in sorted(counts.items())) or "nothing found")
     if counts.keys() & {"missing", "damaged"}:
         raise typer.Exit(1)
@@ -63,6 +65,6 @@ def convert(
     else:
         count = 0
         for each in clips:
-            write_clip(out / each.name.replace("/", "_"), each)
+            write_clip(out / storage.file_name(each.name), each)
             count += 1
     say(f"wrote {count} clips to {out}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -158,10 +160,10 @@ def _mode(benchmark: Dataset, mode: str) -> str:
 
 def _command(dataset: str, models: list[str], given: dict[str, str], options: list[str] | None) -> str:
     """What makes the result again, without the folders of this machine."""
-    where = Path(dataset).resolve().name if Path(dataset).exists() else dataset
+    where = shlex.quote(Path(dataset).resolve().name if os.path.exists(dataset) else dataset)
     parts = ["tapkit eval", where, *(f"--model {id}" for id in models)]
     parts += [f"{name} {value}" for name, value in given.items() if value]
-    return " ".join([*parts, *(f"--set {option}" for option in options or ())])
+    return " ".join([*parts, *(f"--set {shlex.quote(option)}" for option in options or ())])
 
 
 def _compare(first: str, second: str) -> None:

@@ -62,9 +62,9 @@ def import_tracks(
     named = video if video is not None and _is_name(video) else None
     video = None if named else video
     target = output or file.with_name(f"{file.stem}.tracks.npz")
+    info = None if original is not None else _info(video, size, fps, frames)
     claim(target, inputs=[file, original, video], force=force)
     exported = None if original is None else Tracks.load(original)
-    info = None if exported is not None else _info(video, size, fps, frames)
     with spoken(quiet):
         tracks = Tracks.read(
             file, form, original=exported, video=info, start_frame=start_frame, threshold=threshold, human=human,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tapkit.cli import footage as f
+from tapkit.errors import one_line
 
 if TYPE_CHECKING:
     from tapkit.video.base import Source
@@ -43,7 +44,7 @@ def info(
         return
     width = max(map(len, facts))
     for name, value in facts.items():
-        print(f"{name:{width}}  {value}")
+        print(f"{name:{width}}  {one_line(str(value))}")
 
 
 def _video(opened: Source, clip: str) -> dict[str, Any]:

@@ -148,7 +148,7 @@ def main() -> None:
     """Run the command line; errors are one sentence unless --debug is among the arguments."""
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    from tapkit.errors import TapkitError
+    from tapkit.errors import StorageError, TapkitError, one_line
 
     _show_warnings_plainly()
     try:
@@ -168,23 +168,33 @@ def main() -> None:
     except TapkitError as error:
         if debug:
             raise
-        print(f"tapkit: {error}", file=sys.stderr)
+        print(f"tapkit: {one_line(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        if debug:
+            raise
+        from tapkit.storage import reason
+
+        name = f"{str(error.filename)[:200]}: " if error.filename else ""
+        print(f"tapkit: {one_line(name + reason(error))}", file=sys.stderr)
+        sys.exit(StorageError.exit_code)
     except Exception as error:
         if debug:
             raise
-        text = str(error).splitlines()[0] if str(error) else ""
-        print(f"tapkit: {type(error).__name__}: {text} (tapkit --debug ... shows where)", file=sys.stderr)
+        text = one_line(f"{type(error).__name__}: {str(error)[:300]}")
+        print(f"tapkit: {text} (tapkit --debug ... shows where)", file=sys.stderr)
         sys.exit(1)
 
 
 def _show_warnings_plainly() -> None:
     import warnings
 
+    from tapkit.errors import one_line
+
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        print(f"tapkit: warning: {message}", file=sys.stderr)
+        print(f"tapkit: warning: {one_line(str(message))}", file=sys.stderr)
 
     warnings.showwarning = show
 

@@ -49,9 +49,10 @@ def open_dataset(where: str | Path) -> Dataset:
     if colon and name in _plugins():
         return _of_plugin(name, Path(rest))
     path = Path(where)
-    if not path.exists():
-        raise StorageError(f"{path} does not exist; a benchmark is a folder or file, or 'tiny'")
-    storage.check_file(path)
+    with storage.reading(str(path)[:200], "the name of a file"):
+        if not path.exists():
+            raise StorageError(f"{path} does not exist; a benchmark is a folder or file, or 'tiny'")
+        storage.check_file(path)
     theirs = tuple(_plugins().values())
     makers = (_file, *theirs) if path.is_file() else (*_FOLDERS, *theirs, _csv)  # any .csv would do for the last
     for make in makers:

@@ -80,11 +80,11 @@ def facts(result: Result) -> list[str]:
 def markdown(result: Result) -> str:
     """The table with intervals, the protocols, and what was undefined or missing."""
     keys = headline_keys(result)
-    lines = [f"# {result.dataset}, query {result.query_mode}", "", *facts(result), ""]
+    lines = [f"# {as_text(result.dataset)}, query {as_text(result.query_mode)}", "", *map(as_text, facts(result)), ""]
     heads = ["model", *(TITLES.get(k, k) for k in keys), "AJ_RD", "ECE visible", "seconds"]
     lines += ["| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
     for model in result.models:
-        cells = [model.id]
+        cells = [as_text(model.id)]
         for key in keys:
             mean = model.summary.get(key)
             span = "" if mean is None else interval(key, mean)
@@ -97,9 +97,10 @@ def markdown(result: Result) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "Percent, except where px is said; in brackets 95% intervals of the mean over clips (bootstrap).", ""]
     lines += [
-        f"- {model.id}: {model.protocol}; weights {model.weights_sha256[:12] or 'none'}" for model in result.models
+        f"- {as_text(model.id)}: {as_text(model.protocol)}; weights {model.weights_sha256[:12] or 'none'}"
+        for model in result.models
     ]
-    lines += [f"- {note}" for note in undefined_notes(result)]
+    lines += [f"- {as_text(note)}" for note in undefined_notes(result)]
     return "\n".join(lines) + "\n"
 
 
@@ -114,6 +115,15 @@ def comparison(first: str, second: str, differences: Mapping[str, Difference]) -
             f"p {d.p:.4f}  higher on {d.better}, lower on {d.worse}: {verdict}"
         )
     return "\n".join(lines)
+
+
+def as_text(text: str) -> str:
+    """Text of any origin within a line of Markdown: what could be markup, a table's cell or a line of its own is not.
+
+    >>> as_text("a|b <i>\\n# c")
+    'a\\\\|b &lt;i> # c'
+    """
+    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("](", "]\\(")
 
 
 def _ece(model: ModelResult, what: str) -> float | None:

@@ -49,7 +49,8 @@ def _write(job: Job, target: Path, clip: str = "") -> None:
 
     def parts() -> Iterator[str]:
         head, tail = template.split("#DATA#\n")
-        yield head.replace("#FACTS#", json.dumps(facts, indent=None))
+        # The facts stand in a raw string between ''\': an apostrophe within them would end it, as Python code.
+        yield head.replace("#FACTS#", json.dumps(facts, indent=None).replace("'", "\\u0027"))
         for name, array in data.items():
             text = _packed(array)
             lines = (text[at : at + _LINE] for at in range(0, len(text), _LINE))

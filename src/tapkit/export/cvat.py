@@ -19,7 +19,7 @@ import numpy as np
 from tapkit.export.context import Context
 from tapkit.export.format import Format, Job, Option, flag
 from tapkit.export.found import Found, unique
-from tapkit.export.text import NameRule, table, write_text
+from tapkit.export.text import NameRule, plain, table, write_text
 from tapkit.types.extent import check_extent
 
 _TEXT, _CHECKBOX = "text", "checkbox"
@@ -39,7 +39,7 @@ def _head(job: Job, label: str, attributes: bool, human: bool) -> str:
         spec = _attribute_spec("id", _TEXT, False, "") + (
             _attribute_spec("human", _CHECKBOX, True, "false") if human else ""
         )
-    name = escape(Path(video.path).name if video.path else job.path.stem)
+    name = escape(plain(Path(video.path).name if video.path else job.path.stem))
     return (
         f'<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta><task>'
         f"<name>{name}</name><size>{job.tracks.frames}</size><mode>interpolation</mode>\n"
@@ -90,7 +90,7 @@ def _kept(job: Job, row: int, frames: np.ndarray, xy: np.ndarray, tolerance: flo
 
 
 def _write(job: Job, target: Path, label: str = "point", attributes: bool = True, tolerance: float = 0.0) -> None:
-    human = attributes and bool(job.keyframe.any())
+    human, label = attributes and bool(job.keyframe.any()), plain(label)
 
     def parts() -> Iterator[str]:
         yield _head(job, label, attributes, human)

@@ -31,6 +31,8 @@ _TABLE_COLUMNS = 1200
 def _frame(job: Job, frames: np.ndarray, scorer: str, index: Any, likelihood: bool) -> Any:
     """The pandas frame: a row for each of `frames`, columns (scorer, bodypart, x | y | likelihood)."""
     pandas = require("pandas", EXTRA)
+    if not re.fullmatch(r"[^\W_][\w .-]{0,59}", scorer):
+        raise UsageError(f"the scorer becomes a part of file names: letters, digits, . _ - only, got {scorer[:60]!r}")
     xy = coords.to_centers(job.keys.xy[:, frames])
     parts, axes = [xy[..., 0], xy[..., 1]], ["x", "y"]
     if likelihood:

@@ -18,7 +18,7 @@ from tapkit.export.format import Format, Job
 from tapkit.export.found import Found
 from tapkit.export.text import NameRule, read_text, table, write_text
 
-_WORD = NameRule(r"[\x00-\x20#/]", 60)
+_WORD = NameRule(r"[\s#/]", 60)
 """One word; lines that begin with # or // are comments."""
 
 # -- 3DEqualizer --------------------------------------------------------------------------------------

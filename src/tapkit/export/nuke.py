@@ -117,12 +117,27 @@ def _script(job: Job, target: Path) -> None:
         f' last_frame {numbers[-1]}\n format "{shape}"\n fps {rate_text(video.fps)}\n}}\n'
     )
     if video.path:
-        footage = re.sub(r'(["\\$\[\]])', r"\\\1", str(Path(video.path).resolve().as_posix()))
+        footage = _quoted(_literal(Path(video.path).resolve().as_posix()))
         head += (
-            f'Read {{\n inputs 0\n file "{footage}"\n format "{shape}"\n first {numbers[0]}\n last {numbers[-1]}\n'
+            f'Read {{\n inputs 0\n file {footage}\n format "{shape}"\n first {numbers[0]}\n last {numbers[-1]}\n'
             f" origfirst {numbers[0]}\n origlast {numbers[-1]}\n origset true\n name Read1\n xpos 0\n ypos -100\n}}\n"
         )
     write_text(target, [head, *_tracker(job)])
+
+
+def _literal(text: str) -> str:
+    """Text as the value of a knob that Nuke evaluates (`file`): a bracket would begin an expression, that is, code."""
+    return re.sub(r"([\\\[\]$])", r"\\\1", text)
+
+
+def _quoted(text: str) -> str:
+    """Text as a Tcl word of the script. The braces around it are counted, so those within it must be escaped too.
+
+    >>> print(_quoted('a "[b]" {c'), _quoted("a\\nb"))
+    "a \\"\\[b\\]\\" \\{c" "a\\012b"
+    """
+    escaped = re.sub(r'(["\\$\[\]{}])', r"\\\1", text)
+    return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\{ord(match[0]):03o}", escaped) + '"'
 
 
 def _corner_pin(job: Job, target: Path, corners: str = "", reference: int | None = None) -> None:

@@ -19,7 +19,7 @@ from tapkit.errors import UsageError, require
 from tapkit.export.context import Context
 from tapkit.export.format import Format, Job
 from tapkit.export.found import Found, unique
-from tapkit.export.text import NameRule
+from tapkit.export.text import NameRule, plain
 
 EXTRA = "sleap"
 _SKELETON_BYTES, _NODE_BYTES = 60_000, 38
@@ -29,7 +29,7 @@ _SKELETON_BYTES, _NODE_BYTES = 60_000, 38
 def _labels(job: Job) -> Any:
     sleap = require("sleap_io", EXTRA)
     skeleton = sleap.Skeleton(nodes=[sleap.Node(name) for name in job.names], name="points")
-    video_file = str(Path(job.video.path).resolve()) if job.video.path else f"{job.path.stem}.mp4"
+    video_file = plain(str(Path(job.video.path).resolve()) if job.video.path else f"{job.path.stem}.mp4")
     video = sleap.Video(filename=video_file, open_backend=False, backend_metadata=_shape(job))
     track = sleap.Track("points")
     xy = coords.to_centers(job.keys.xy)

@@ -112,7 +112,7 @@ def _wide(job: Job, target: Path, comment: bool = True) -> None:
 
     def parts() -> Iterator[str]:
         out = io.StringIO()
-        names = [f"{name}_{part}" for name in job.names for part in ("x", "y", "visible")]
+        names = [table.shown(f"{name}_{part}") for name in job.names for part in ("x", "y", "visible")]
         csv.writer(out, lineterminator="\n").writerow(["frame", "time", *names])
         yield (table.comment_lines(_head(job)) if comment else "") + out.getvalue()
         lines = _cells(values, "%.8g", "")

@@ -13,7 +13,21 @@ from tapkit.errors import StorageError, UsageError
 from tapkit.types.sheet import encoding_of
 from tapkit.types.table import fill as table
 
-__all__ = ["NameRule", "parse_rate", "rate_text", "read_text", "table", "write_text"]
+__all__ = ["NameRule", "parse_rate", "plain", "rate_text", "read_text", "table", "write_text"]
+
+
+NEVER = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]"
+"""Characters that no program takes in a name: controls, line ends of any kind, marks that turn the reading direction
+of the text around them, and what UTF-8 or XML cannot hold."""
+
+
+def plain(text: str) -> str:
+    """Text of any origin (a path, a label) as one line that every file can hold; see `NEVER`.
+
+    >>> plain("a\\nb"), plain("né")
+    ('a_b', 'né')
+    """
+    return re.sub(NEVER, "_", text)
 
 
 @dataclass(frozen=True)
@@ -21,7 +35,7 @@ class NameRule:
     """What a program takes as the name of a point."""
 
     forbidden: str = r"[\x00-\x1f]"
-    """Regular expression of characters it does not take; they become "_"."""
+    """Regular expression of characters it does not take, besides `NEVER`; they become "_"."""
     longest: int = 200
     """Bytes of UTF-8."""
     letter_first: bool = False
@@ -37,7 +51,7 @@ class NameRule:
         next_number: dict[str, int] = {}
         names = []
         for identity in ids:
-            stem = re.sub(self.forbidden, "_", identity)
+            stem = re.sub(self.forbidden, "_", re.sub(NEVER, "_", identity))
             if not stem.strip() or (self.letter_first and not (stem[0].isalpha() or stem[0] == "_")):
                 stem = f"point{stem.strip()}"
             name, number = _cut(stem, self.longest), next_number.get(stem, 2)
@@ -98,5 +112,5 @@ def read_text(path: Path) -> str:
 
 def write_text(path: Path, parts: Iterable[str], newline: str = "\n") -> None:
     """Write pieces of text one after the other, as UTF-8, with the line end that the program expects."""
-    with open(path, "w", encoding="utf-8", newline=newline) as file:
+    with open(path, "w", encoding="utf-8", errors="replace", newline=newline) as file:
         file.writelines(parts)

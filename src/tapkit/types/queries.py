@@ -258,11 +258,26 @@ def _ids(rows: list[dict[str, str]], names: dict[str, str]) -> list[str] | None:
     return None
 
 
+_NO_TEXT = re.compile("[\\0\\ud800-\\udfff]")
+"""What arrays of text or UTF-8 cannot hold."""
+_MOST_NAME_BYTES = 1 << 30
+
+
 def _names(ids: Any) -> np.ndarray:
     """Ids as an array of str of our own."""
     if isinstance(ids, np.ndarray) and ids.dtype.kind == "U":
-        return ids.copy()
-    return np.array([str(name) for name in ids], dtype=np.str_) if len(ids) else np.zeros(0, np.str_)
+        found = ids.copy()
+        names = found.tolist() if found.ndim == 1 else []
+    else:
+        names = [str(name) for name in ids]
+        longest = max(map(len, names), default=0)
+        if 4 * longest * len(names) > _MOST_NAME_BYTES:  # an array has room for the longest name in each place
+            raise QueryError(f"the longest name of a point has {longest} characters: too many for {len(names)} points")
+        found = np.array(names, dtype=np.str_) if names else np.zeros(0, np.str_)
+    wrong = next((name for name in names if _NO_TEXT.search(name)), None)
+    if wrong is not None:
+        raise QueryError(f"the name {wrong[:40]!r} of a point holds a character that is no text (NUL or half a pair)")
+    return found
 
 
 def _frame_indices(t: Any, count: int) -> np.ndarray:

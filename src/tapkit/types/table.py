@@ -2,6 +2,8 @@
 
     id, frame, time, x, y, visible, confidence, keyframe, query
 
+`id` has an apostrophe before it in CSV where a spreadsheet would take it for a formula (=, @, + or - and no number, a
+tab), and a second one where it begins with one; reading takes it away again.
 `frame` is counted from the number that the file names (0 unless asked otherwise); `time` is in seconds; x, y are pixels
 of the original video, corner origin; visible and confidence are probabilities; `keyframe` = 1: a human set this
 position; `query` = 1: the point was asked for here. Rows of a point follow each other, points in the order of the
@@ -155,7 +157,7 @@ class Table:
 def write_csv(path: Path, head: Head, names: Sequence[str], blocks: Iterable[Rows], comment: bool = True) -> None:
     """Write the table row by row to `path`; memory does not grow with it. `comment` False: without the lines on top."""
     times = _seconds(head.video)
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
+    with open(path, "w", encoding="utf-8", errors="replace", newline="\n") as file:
         file.write((comment_lines(head) if comment else "") + ",".join(COLUMNS) + "\n")
         for rows in blocks:
             for start in range(0, len(rows.point), _CHUNK):
@@ -205,12 +207,35 @@ def comment_lines(head: Head) -> str:
     )
 
 
-def quoted(cell: str) -> str:
-    """A cell as CSV wants it; "#" is quoted too, since many readers take it for the beginning of a comment.
+FORMULA = re.compile(r"[=@\t\r\uff1d\uff0b\uff0d\uff20]|[+-](?![\d.]+$)|'")
+"""How a cell begins that spreadsheets would compute, send or import instead of show; and our own mark against it."""
 
-    >>> quoted("left eye"), quoted('the "big" one'), quoted("#7")
-    ('left eye', '"the ""big"" one"', '"#7"')
+
+def shown(cell: str) -> str:
+    """A name that no spreadsheet takes for a formula: an apostrophe is put before what would be one. Not for numbers.
+
+    >>> shown("=1+1"), shown("nose"), shown("-3"), shown("'quoted'")
+    ("'=1+1", 'nose', '-3', "''quoted'")
     """
+    return "'" + cell if FORMULA.match(cell) else cell
+
+
+def meant(cell: str) -> str:
+    """The inverse of `shown`.
+
+    >>> meant("'=1+1"), meant("'tis"), meant(shown("'tis"))
+    ('=1+1', "'tis", "'tis")
+    """
+    return cell[1:] if cell[:1] == "'" and FORMULA.match(cell[1:]) else cell
+
+
+def quoted(cell: str) -> str:
+    """A name as CSV wants it; "#" is quoted too, since many readers take it for the beginning of a comment.
+
+    >>> quoted("left eye"), quoted('the "big" one'), quoted("#7"), quoted("=cmd()")
+    ('left eye', '"the ""big"" one"', '"#7"', "'=cmd()")
+    """
+    cell = shown(cell)
     return '"' + cell.replace('"', '""') + '"' if re.search('[,"#\r\n]', cell) else cell
 
 
@@ -368,7 +393,7 @@ def _long(columns: list[str], rows: Iterator[list[str]], head: Head | None, comm
         cells = list(zip(*chunk, strict=True))
         for column, order in orders.items():
             texts = cells[columns.index(column)]
-            codes[column].append(np.array([order.setdefault(name, len(order)) for name in texts], np.int64))
+            codes[column].append(np.array([order.setdefault(meant(name), len(order)) for name in texts], np.int64))
         for name, index in place.items():
             values[name].append(_flags(cells[index]) if name in _FLAGS else numbers(cells[index], comma))
     keys = {column: Coded(list(order), np.concatenate(codes[column])) for column, order in orders.items()}
@@ -409,6 +434,7 @@ def _table(
 
 def _wide(columns: list[str], rows: Iterator[list[str]], head: Head | None, comma: bool) -> Table:
     values = np.array([numbers(row, comma) for row in rows], float).reshape(-1, len(columns))
+    columns = [meant(name) for name in columns]
     where = {name: column for column, name in enumerate(columns)}
     if len(where) < len([name for name in columns if name]):
         raise ValueError(f"it has two columns called {max(columns, key=columns.count)}")

@@ -48,6 +48,8 @@ class VideoInfo:
                 except (ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
                     raise UsageError(f"{name} must be a number or a fraction, got {value!r}") from error
                 object.__setattr__(self, name, exact.limit_denominator(1001) if isinstance(value, float) else exact)
+        if self.path is not None and "\0" in self.path:
+            raise UsageError(f"{self.path[:60]!r} is no path: it has a NUL in it")
         if self.fps <= 0:
             raise UsageError(f"fps must be positive, got {self.fps}")
         if self.times is not None:
