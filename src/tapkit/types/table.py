@@ -270,7 +270,8 @@ def read_csv(path: Path, pick: Pick | None = None) -> Table:
     """
     with _opened(path) as (head, columns, rows, comma):
         known = {plain(name) for name in columns}
-        if {"x", "y"} <= known and known & set(FRAME):
+        axes = {name.strip().lower() for name in columns}  # underscores count: "_x" is the x of a point without a name
+        if {"x", "y"} <= axes and known & set(FRAME):
             return _long(columns, rows, head, comma, pick)
         if "frame" in known:
             return _wide(columns, rows, head, comma)
