@@ -43,6 +43,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "tapir_causal": ("offline_forward", "online_bootstapir_stream", "online_tapir_insert"),
     "tapnet": ("odd_100x132", "wide_128x192"),
     "tapnext": ("tiny_chunks", "tiny_offline", "tiny_res128"),
+    "trackon2": ("memory_extended",),
     "tapvid_metrics": (
         "all_occluded_nan",
         "batch3",

@@ -16,6 +16,7 @@ from tapkit import coords
 from tapkit.models.trackon.backbone import map_sizes
 from tapkit.models.trackon.card import TRACK_ON2
 from tapkit.models.trackon.deformable import cells
+from tapkit.models.trackon.network import FrameMaps
 from tapkit.models.trackon.tracker import TrackOn, TrackOnOptions, build_track_on2
 
 TOLERANCE = 1e-3
@@ -37,6 +38,17 @@ ROWS = {"rope_cos": 37, "injector0": 41, "h4": 211, "h8": 61, "h16": 17, "h32": 
 COLUMNS = {"rope_cos": 1, "injector0": 8, "h4": 4, "h8": 4, "h16": 4, "h32": 4, "f_fused": 4}
 
 
+class Noting(TrackOn):
+    """A tracker that keeps the maps of the frame seen last."""
+
+    maps: FrameMaps
+
+    def encode(self, frame: Tensor) -> FrameMaps:
+        """See `TrackOn.encode`."""
+        self.maps = super().encode(frame)
+        return self.maps
+
+
 @lru_cache(maxsize=1)
 def _filled(parity: Parity) -> TrackOn:
     return build_track_on2(parity.weights("trackon2"))
@@ -47,7 +59,7 @@ def run(case: dict[str, np.ndarray], name: str, parity: Parity) -> list[Check]:
     del name
     frames, height, width = (int(case[key]) for key in ("frames", "height", "width"))
     options = TrackOnOptions(memory_frames=int(case["memory"]), support=int(case["support_grid"]))
-    model = TrackOn(_filled(parity).network, TRACK_ON2, options)
+    model = Noting(_filled(parity).network, TRACK_ON2, options)
     video = torch.from_numpy(parity.seeded.video(frames, height, width, int(case["video_seed"])))
     recorded = _track(model, video.permute(0, 3, 1, 2).contiguous(), torch.from_numpy(case["queries"]))
     return list(_checks(recorded, case))
@@ -104,7 +116,7 @@ def _modules(model: TrackOn) -> dict[str, nn.Module]:
 
 
 @torch.inference_mode()
-def _track(model: TrackOn, video: Tensor, queries: Tensor) -> dict[str, np.ndarray]:
+def _track(model: Noting, video: Tensor, queries: Tensor) -> dict[str, np.ndarray]:
     """Everything the case may hold: rows of points are the queries in their order, then 20 support points."""
     size, count, support = (video.shape[-2], video.shape[-1]), len(queries), model.supporting
     shown = count + min(support, 20)
@@ -117,10 +129,9 @@ def _track(model: TrackOn, video: Tensor, queries: Tensor) -> dict[str, np.ndarr
         into: dict[str, list[Any]] = {}
         with _outputs(_modules(model), into):
             state, prediction = model.step(state, frame, queries[starts, 1:])
-        maps = model.encode(frame)
         if t == 0:
-            first = _intermediates(model, maps, into)
-        ours = _of_points(model, maps, into, state.points.query)
+            first = _intermediates(model, model.maps, into)
+        ours = _of_points(model, model.maps, into, state.points.query)
         scale = torch.tensor([size[1] / model.resolution[1], size[0] / model.resolution[0]])
         ours["position"] = (ours["patch_xy"] + ours["offset_layers"][:, -1]) * scale
         through = torch.zeros(count, 2)

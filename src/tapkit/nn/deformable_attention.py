@@ -33,40 +33,43 @@ def deformable_attention(values: Sequence[Tensor], points: Tensor, weights: Tens
     batch, queries, heads = points.shape[:3]
     total: Tensor | None = None
     for level, maps in enumerate(values):
-        height, width = maps.shape[-2:]
         rows = maps.permute(0, 3, 4, 1, 2).reshape(-1, maps.shape[2])  # [B*h*w*H,D]
-        xy = points[:, :, :, level] * points.new_tensor([width, height]) - 0.5
-        cell, share = _corners(xy, (height, width))
-        share = share * weights[:, :, :, level, :, None, None]
-        first = torch.arange(batch, device=cell.device).view(-1, 1, 1, 1, 1, 1) * (height * width)
-        head = torch.arange(heads, device=cell.device).view(1, 1, -1, 1, 1, 1)
-        index = ((cell + first) * heads + head).flatten(3).flatten(0, 2)  # [B*Q*H,K*4]
+        index, share = _corners(points[:, :, :, level], weights[:, :, :, level], (maps.shape[-2], maps.shape[-1]))
         # A bag of rows, each with its weight, added up: nothing is kept of the single samples.
         part = F.embedding_bag(
-            index, rows, mode="sum", per_sample_weights=share.flatten(3).flatten(0, 2).to(rows.dtype)
+            index.view(batch * queries * heads, -1),
+            rows,
+            mode="sum",
+            per_sample_weights=share.view(batch * queries * heads, -1).to(rows.dtype),
         )
         total = part if total is None else total + part
     assert total is not None, "deformable attention needs at least one level"
     return total.view(batch, queries, -1)
 
 
-def _corners(xy: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The four cells around xy [...,2] (cell centres at integers), row-major, and their shares: both [...,2,2].
+def _corners(points: Tensor, weights: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Which values samples of a map are blends of: points [B,Q,H,K,2], weights [B,Q,H,K] -> both [B,Q,H,K,2,2].
 
-    Cells outside have a share of nothing (and the number of one inside).
+    The numbers of rows [B*h*w*H] of values, and their shares of the weights (nothing outside the map, where the number
+    is that of a row inside).
     """
-    height, width = size
-    low = xy.floor()
-    fraction = xy - low
-    step = torch.arange(2, device=xy.device, dtype=xy.dtype)
+    (height, width), (batch, _, heads) = size, points.shape[:3]
+    step = torch.arange(2, device=points.device)
+    head = torch.arange(heads, device=points.device).view(-1, 1, 1)
+    first = torch.arange(batch, device=points.device).view(-1, 1, 1, 1, 1) * (height * width * heads)
     numbers, shares = [], []
-    for axis, length in ((0, width), (1, height)):
-        at = low[..., axis, None] + step
-        share = torch.stack([1 - fraction[..., axis], fraction[..., axis]], -1)
+    for axis, length, stride in ((0, width, heads), (1, height, width * heads)):
+        position = points[..., axis] * length - 0.5
+        # Far outside is as good as just outside, and is a whole number that fits.
+        low = position.floor().clamp_(-2, length + 1)
+        fraction = position - low
+        at = low.long()[..., None] + step
+        share = torch.stack([1 - fraction, fraction], -1)
         shares.append(share * ((at >= 0) & (at < length)))
-        numbers.append(at.clamp(0, length - 1).long())
-    cell = numbers[1][..., :, None] * width + numbers[0][..., None, :]
-    return cell, shares[1][..., :, None] * shares[0][..., None, :]
+        numbers.append(at.clamp_(0, length - 1).mul_(stride))
+    rows = numbers[1] + (head + first)
+    weighted = shares[1] * weights[..., None]
+    return rows[..., :, None] + numbers[0][..., None, :], weighted[..., :, None] * shares[0][..., None, :]
 
 
 def by_grid_sample(values: Sequence[Tensor], points: Tensor, weights: Tensor) -> Tensor:

@@ -74,6 +74,7 @@ class RotaryAttention(nn.Module):
 
     def forward(self, x: Tensor, rotary: Rotary) -> Tensor:
         """x [B,S,C] -> [B,S,C]."""
+        x = x.to(self.q_proj.weight.dtype)  # once for all three
         q, k, v = (
             projection(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
@@ -92,6 +93,7 @@ class GatedMlp(nn.Module):
         self.down_proj = MixedLinear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.gate_proj.weight.dtype)
         out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
         return out
 

@@ -177,7 +177,7 @@ class Interaction(nn.Module):
 class VitAdapter(nn.Module):
     """The transformer and its adapter; names as in the published checkpoint."""
 
-    def __init__(self, config: VitConfig, interactions: int = 4) -> None:
+    def __init__(self, config: VitConfig, interactions: int) -> None:
         super().__init__()
         width = config.width
         self.dinov3 = Vit(config)
@@ -248,9 +248,9 @@ def _doubled(maps: Tensor) -> Tensor:
 class Backbone(nn.Module):
     """A frame's tokens at four strides, projected, with learned position codes."""
 
-    def __init__(self, config: VitConfig, width: int, grid: Size) -> None:
+    def __init__(self, config: VitConfig, interactions: int, width: int, grid: Size) -> None:
         super().__init__()
-        self.vit_encoder = VitAdapter(config)
+        self.vit_encoder = VitAdapter(config, interactions)
         self.projections = nn.ModuleList([nn.Sequential(MixedLinear(config.width, width)) for _ in STRIDES])
         self.pos_embedding = nn.Parameter(torch.randn(1, width, *grid) * 0.02)
 

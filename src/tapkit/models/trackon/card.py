@@ -49,7 +49,8 @@ TRACK_ON2 = ModelCard(
         PublishedNumber("PointOdyssey", "delta_avg", 45.1, _OTHERS, _README),
     ),
     notes="The checkpoint does not contain its DINOv3 backbone, which Meta gives out under its own licence: commercial "
-    "use is allowed under conditions (read it). Points influence each other, those of the support grid too. For Track-On-R, the same network fine-tuned on real videos, give the path of track_on_r.pt "
+    "use is allowed under conditions. Points influence each other, those of the support grid too. For Track-On-R, the "
+    "same network fine-tuned on real videos, give the path of track_on_r.pt "
     "(https://huggingface.co/gorkaydemir/track_on_r) as weights.",
 )
 

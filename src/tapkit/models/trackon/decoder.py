@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from tapkit.coords import Size
 from tapkit.models.trackon.deformable import HEAD, DeformableAttention
+from tapkit.nn.exporting import exporting
 from tapkit.nn.mixed import MixedLinear
 
-LAYERS = 3
-"""Blocks of every kind."""
 CHUNK = 256
 """Points that the widest layers work on at a time."""
 
@@ -101,6 +100,9 @@ def read_around(
     """Deformable blocks one after another, `chunk` queries at a time; what they read is projected once for each."""
     for block in blocks:
         values = block.mha.values(tokens, sizes)
+        if exporting():  # the number of queries is a symbol then
+            query = block(query, reference, values)
+            continue
         parts = zip(query.split(chunk), reference.split(chunk), strict=True)
         query = torch.cat([block(some, around, values) for some, around in parts])
     return query
@@ -109,9 +111,9 @@ def read_around(
 class Reranking(nn.Module):
     """The best candidates of a point look around themselves, and the point takes what it needs of them."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, layers: int) -> None:
         super().__init__()
-        self.local_decoder = nn.ModuleList([DeformableBlock(width, hidden) for _ in range(LAYERS)])
+        self.local_decoder = nn.ModuleList([DeformableBlock(width, hidden) for _ in range(layers)])
         self.fusion = AttentionBlock(width, hidden)
         self.fusion_layer, self.final_projection_layer = MixedLinear(2 * width, width), MixedLinear(2 * width, width)
         # Trained along, and not needed to track: is the right place among the candidates, and which one is nearest?
@@ -122,7 +124,7 @@ class Reranking(nn.Module):
         count = candidates.shape[1]
         repeated = query[:, None].expand(-1, count, -1).flatten(0, 1)
         seen = read_around(self.local_decoder, repeated, candidates.flatten(0, 1), tokens, sizes, CHUNK * count)
-        seen = self.fusion_layer(torch.cat([seen, repeated], -1)).float().view(len(query), count, -1)
+        seen = self.fusion_layer(torch.cat([seen, repeated], -1)).float().unflatten(0, (-1, count))
         taken = self.fusion(query[:, None], self.fusion.mha.keys_values(seen, seen))[:, 0]
         return self.final_projection_layer(torch.cat([taken, query], -1)).float()  # type: ignore[no-any-return]
 
@@ -141,10 +143,10 @@ class Heads(NamedTuple):
 class Prediction(nn.Module):
     """Position within the chosen patch, visibility, uncertainty."""
 
-    def __init__(self, width: int, hidden: int, reach: float) -> None:
+    def __init__(self, width: int, hidden: int, layers: int, reach: float) -> None:
         super().__init__()
         self.reach = reach
-        self.offset_transformer = nn.ModuleList([DeformableBlock(width, hidden) for _ in range(LAYERS)])
+        self.offset_transformer = nn.ModuleList([DeformableBlock(width, hidden) for _ in range(layers)])
         self.offset_layer = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2))
         self.vis_layer, self.unc_layer = (
             nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)) for _ in range(2)

@@ -65,7 +65,7 @@ class DeformableAttention(nn.Module):
 
     def forward(self, query: Tensor, reference: Tensor, values: Sequence[Tensor]) -> Tensor:
         """Queries float32 [Q,C] that read around `reference` [Q,2] (x, y in [0,1]) -> [Q,C], query + what was read."""
-        shape = (1, len(query), self.heads, self.levels, POINTS)
+        shape = (1, query.shape[0], self.heads, self.levels, POINTS)
         offsets = self.sampling_offsets(query).view(*shape, 2)
         weights = self.attention_weights(query).view(*shape[:3], -1).softmax(-1).view(shape)
         extent = query.new_tensor([[maps.shape[-1], maps.shape[-2]] for maps in values])  # of the levels

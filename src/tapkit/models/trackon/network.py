@@ -1,9 +1,9 @@
 """Track-On2: points as queries that find their patch in every frame anew and remember what they have found.
 
-Aydemir et al., "Track-On2: Enhancing Online Point Tracking with Memory" (arXiv:2509.19115). On each frame a point starts
-from the feature of its query and attends to the frame, to the other points, and to what it wrote on earlier frames (a
-first-in, first-out memory); it is compared with all patches, looks closer at the 16 best, is compared again, and the
-best patch with an offset inside it is the answer. Nothing else goes from frame to frame.
+Aydemir et al., "Track-On2: Enhancing Online Point Tracking with Memory" (arXiv:2509.19115). On each frame a point
+starts from the feature of its query and attends to the frame, to the other points, and to what it wrote on earlier
+frames (a first-in, first-out memory); it is compared with all patches, looks closer at the 16 best, is compared again,
+and the best patch with an offset inside it is the answer. Nothing else goes from frame to frame.
 
 What does not depend on points is worked out once for a frame: keys and values of its cells, and the sum of the four
 similarity maps' unit features, enlarged and weighted, so that a comparison is one product of matrices.
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from tapkit.coords import Size
 from tapkit.models.trackon.backbone import STRIDES, Backbone, Pyramid, map_sizes
-from tapkit.models.trackon.decoder import CHUNK, LAYERS, AttentionBlock, Prediction, Reranking
+from tapkit.models.trackon.decoder import CHUNK, AttentionBlock, Prediction, Reranking
 from tapkit.models.trackon.deformable import as_maps, as_tokens, cells
 from tapkit.nn.exporting import exporting
 from tapkit.nn.sampling import sample
@@ -40,9 +40,13 @@ class TrackOnConfig:
 
     width: int = 256
     hidden: int = 1024
+    layers: int = 3
+    """Blocks of every kind that points go through."""
     size: Size = (384, 512)
     """(height, width) of the images that the position codes were trained with."""
     vit: VitConfig = field(default_factory=VitConfig)
+    interactions: int = 4
+    """Of the image transformer with its adapter."""
 
 
 class FrameMaps(NamedTuple):
@@ -96,15 +100,15 @@ class TrackOnNetwork(nn.Module):
         self.config = config = config or TrackOnConfig()
         width, hidden = config.width, config.hidden
         grid = (config.size[0] // STRIDE, config.size[1] // STRIDE)
-        self.backbone, self.fpn = Backbone(config.vit, width, grid), Pyramid(width)
+        self.backbone, self.fpn = Backbone(config.vit, config.interactions, width, grid), Pyramid(width)
         self.feature_attention, self.query_attention, self.memory_attention = (
-            nn.ModuleList([AttentionBlock(width, hidden) for _ in range(LAYERS)]) for _ in range(3)
+            nn.ModuleList([AttentionBlock(width, hidden) for _ in range(config.layers)]) for _ in range(3)
         )
         self.t_embedding = nn.Parameter(torch.randn(1, TRAINED_MEMORY + 1, width) * 0.02)
         self.projection1, self.projection2 = nn.Linear(width, width), nn.Linear(width, width)
         self.ms_corr_proj = nn.Conv2d(len(STRIDES), 1, 1)
-        self.reranking_head = Reranking(width, hidden)
-        self.prediction_head = Prediction(width, hidden, float(STRIDE))
+        self.reranking_head = Reranking(width, hidden, config.layers)
+        self.prediction_head = Prediction(width, hidden, config.layers, float(STRIDE))
 
     # -- frames -----------------------------------------------------------------------------------
 
@@ -158,7 +162,7 @@ class TrackOnNetwork(nn.Module):
         filled = torch.arange(used + 1, device=codes.device) >= used - points.age[:, None]  # the present always is
         whole = not exporting() and bool(filled.all())
         query, fused = points.query, maps.fused[None]
-        for layer in range(LAYERS):
+        for layer in range(self.config.layers):
             block = self.feature_attention[layer]
             query = block(query[None], block.mha.keys_values(fused, fused))
             block = self.query_attention[layer]
@@ -170,15 +174,19 @@ class TrackOnNetwork(nn.Module):
     def _remember(self, layer: int, tokens: Tensor, codes: Tensor, filled: Tensor | None) -> Tensor:
         """Each point's memory and present [N,L,C] attend to one another; of the last layer only the present returns."""
         block = self.memory_attention[layer]
-        parts = []
-        for first in range(0, len(tokens), CHUNK) if not exporting() else [0]:
-            rows = slice(first, first + CHUNK) if not exporting() else slice(None)
-            some = tokens[rows]
-            coded = some + codes
-            mask = None if filled is None else filled[rows, None, None]
-            asked = coded[:, -1:] if layer == LAYERS - 1 else coded
-            parts.append(block(asked, block.mha.keys_values(coded, some), mask))
-        return torch.cat(parts)
+        last = layer == self.config.layers - 1
+
+        def some(tokens: Tensor, filled: Tensor | None) -> Tensor:
+            coded = tokens + codes  # the codes stay in what is added up
+            mask = None if filled is None else filled[:, None, None]
+            out: Tensor = block(coded[:, -1:] if last else coded, block.mha.keys_values(coded, tokens), mask)
+            return out
+
+        if exporting():  # the number of points is a symbol then
+            return some(tokens, filled)
+        parts = tokens.split(CHUNK)
+        masks = [None] * len(parts) if filled is None else filled.split(CHUNK)
+        return torch.cat([some(part, mask) for part, mask in zip(parts, masks, strict=True)])
 
     def similarity(self, query: Tensor, maps: FrameMaps) -> Tensor:
         """How similar points [N,C] are to each patch [N,P]: weighted cosines at four strides."""

@@ -35,11 +35,11 @@ LEAST = 64
 @dataclass(frozen=True)
 class TrackOnOptions(NetworkOptions):
     """What a user can choose. In bfloat16 are convolutions, linear layers and attention; norms, residual streams, the
-    comparison with patches, memory and heads stay float32."""
+    memory, heads, and the comparison with patches stay float32."""
 
     memory_frames: int = 72
-    """Frames that a point remembers. It was trained with 24, which the authors use on DAVIS; elsewhere they extend it to
-    72 by interpolating its codes."""
+    """Frames that a point remembers. It was trained with 24, which the authors use on DAVIS; elsewhere they extend it
+    to 72 by interpolating its codes."""
     support: int = 20
     """Side of a grid of support points that are tracked along from the first frame on and left out of the answer: 20 in
     the authors' evaluation, which doubles the cost of a frame; 0: none."""
