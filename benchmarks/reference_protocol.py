@@ -9,8 +9,8 @@ of one before and one after); peak = growth of the resident memory's high-water 
 The table is printed, and every measurement stored in benchmarks/results/reference_protocol/NAME[.OPTIONS].json; --docs
 copies the stored figures into the documentation, each with its processor.
 The original's figures are stored too, but never divided by: the workload's multiples differ between kinds of
-processors, and those were taken on another machine. What a network costs of the original's is only known where both ran in turn in
-one run: benchmarks/results/paired.json, which --docs copies as well.
+processors, and those were taken on another machine. What a network costs of the original's is only known where both
+ran in turn in one run: benchmarks/results/paired.json, which --docs copies as well.
 Linux only (peak memory comes from /proc).
 """
 
@@ -184,10 +184,8 @@ def paired(names: list[str]) -> str:
         whole = stored["whole_calls"].get(name)
         if whole:
             call = f"A whole call of {name} ({stored['whole_calls']['case']}, same machine)"
-            lines += [
-                "",
-                f"{call}: {whole['wall']:.2f} of the original's wall time, {whole['growth']:.2f} of its memory.",
-            ]
+            shares = f"{whole['wall']:.2f} of the original's wall time, {whole['growth']:.2f} of its growth in memory"
+            lines += ["", f"{call}: {shares}."]
     return "\n".join(lines)
 
 

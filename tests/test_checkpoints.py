@@ -217,7 +217,7 @@ state = {"w": torch.arange(6.0), "b": torch.ones(2, 3)}
 good = files.save(folder / "good.pth", state, "archive")
 weights.read(good)
 weights.read(files.save_jax(folder / "good.npy", {"m": {"w": np.ones(3)}}))      # what is imported for these is so now
-import tokenize; "a".encode("cp437")
+import tokenize; "a".encode("cp437"); b"a".decode("raw_unicode_escape")
 watched = ("os.", "subprocess.", "exec", "compile", "import", "pickle.", "ctypes.", "shutil.", "socket.", "object.__")
 allowed = ("os.scandir", "os.listdir", "object.__getattr__")
 harm = []
@@ -274,11 +274,11 @@ print(seen, kept)
 
 def test_no_file_runs_anything_or_takes_the_memory(tmp_path: Path) -> None:
     """In a process of its own, in which Python reports whatever imports, compiles, executes or starts something."""
-    command = [sys.executable, "-c", FUZZ, str(HERE / "checkpoint_files.py"), str(tmp_path), "60"]
+    command = [sys.executable, "-c", FUZZ, str(HERE / "checkpoint_files.py"), str(tmp_path), "150"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]
     seen, kept = map(int, ran.stdout.split())
-    assert seen == 4 * len(files.HARM) + 4 * 60
+    assert seen == 4 * len(files.HARM) + 4 * 150
     assert kept >= 15  # the parameters beside most of the harm are whole
 
 

@@ -125,7 +125,7 @@ def _flatten(content: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
             continue
         if depth > DEEPEST:
             raise WeightsError(f"its dictionaries are nested more than {DEEPEST} deep")
-        for name, item in reversed(inner.items()):
+        for name, item in reversed(list(inner.items())):
             outer = not prefix and name in ("params", "state")
             left.append(("" if outer else f"{prefix}/{name}" if prefix else str(name), item, depth + 1))
     raise WeightsError(f"it has more than {MOST_ARRAYS} entries")

@@ -104,7 +104,7 @@ class StorageView(NamedTuple):
 
     storage: Storage
     start: int
-    count: int
+    length: int
 
 
 class LazyTensor(NamedTuple):
@@ -127,7 +127,7 @@ class LazyTensor(NamedTuple):
         ):
             raise Refused("a tensor without a storage or a shape")
         dtype = dtype or view.storage.dtype
-        count = view.count * view.storage.dtype.itemsize // dtype.itemsize
+        count = view.length * view.storage.dtype.itemsize // dtype.itemsize
         number, last = 1, 0
         for size, step in zip(shape, stride, strict=True):
             number *= size
@@ -141,7 +141,7 @@ class LazyTensor(NamedTuple):
     def open(self) -> Tensor:
         """The tensor; tensors of one storage share it, as they did when they were saved."""
         storage = self.view.storage
-        own = storage.elements()[self.view.start : self.view.start + self.view.count]
+        own = storage.elements()[self.view.start : self.view.start + self.view.length]
         if self.dtype != own.dtype and len(own):
             own = own.view(self.dtype)
         return own.as_strided(self.shape, self.stride, own.storage_offset() + self.offset)
@@ -157,7 +157,7 @@ class _TorchMachine(Tolerant):
         self.storages: dict[str, Storage] = {}
         self.calls |= {
             "tensor": lambda a: LazyTensor.of(*a[:4]),
-            "typed tensor": lambda a: LazyTensor.of(*a[:4], dtype=_type(a[6])),
+            "typed tensor": lambda a: LazyTensor.of(a[0], a[1], a[2], a[3], _type(a[6])),
             "first": lambda a: a[0],
             "of type": lambda a: self.calls[a[0].name](a[2]),
             "size": lambda a: tuple(a[0]),
@@ -341,7 +341,7 @@ def _tar_storages(path: Path, content: mmap.mmap, at: int) -> dict[Any, StorageV
         machine.at = _counted(path, content, storage, machine.at)
         found[key] = StorageView(storage, 0, count)
     for key, root, start, count in machine.run():
-        if not 0 <= start <= start + count <= found[root].count:
+        if not 0 <= start <= start + count <= found[root].length:
             raise Refused("a view beyond its storage")
         found[key] = StorageView(found[root].storage, start, count)
     return found

@@ -393,7 +393,7 @@ def _quoted(machine: Machine) -> None:
     if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in (b"'", b'"'):
         raise ValueError("a text without quotes")
     # What Python's own unpickler decodes such a line with.
-    machine.push(codecs.escape_decode(text[1:-1])[0])  # type: ignore[attr-defined]
+    machine.push(codecs.escape_decode(text[1:-1])[0])
 
 
 def _memoize(machine: Machine, key: int) -> None:

@@ -21,9 +21,11 @@ import torch
 from torch import Tensor
 
 from tapkit import download, jax_weights, storage, torch_weights
-from tapkit.download import Report
 from tapkit.errors import WeightsError
 from tapkit.types import BackboneFile, ModelCard
+
+Report = download.Report
+"""Called with bytes so far and bytes in all (None if unknown)."""
 
 StateDict = dict[str, Tensor]
 

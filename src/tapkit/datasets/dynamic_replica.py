@@ -15,17 +15,17 @@ from __future__ import annotations
 
 import gzip
 import json
-import pickle
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from tapkit import weights
 from tapkit.datasets.base import Clip, Dataset
 from tapkit.datasets.frames import image_size, open_images
-from tapkit.errors import StorageError
+from tapkit.errors import StorageError, WeightsError
 
 MAX_POINTS = 256
 FRAMES = 300
@@ -127,25 +127,14 @@ def _read_index(path: Path, root: Path) -> dict[str, list[_FrameFiles]]:
 
 
 def _frame_tracks(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Positions [N,2] and visibility [N] of one frame; only tensors are unpickled."""
-    import torch
-
+    """Positions [N,2] and visibility [N] of one frame; only tensors are read."""
+    if not path.is_file():
+        raise StorageError(f"{path} does not exist")
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content = weights.read(path)
         xy, seen = content["traj_2d"], content["verts_inds_vis"]
         return np.asarray(xy, np.float32)[:, :2], np.asarray(seen).astype(bool)
-    except FileNotFoundError as error:
-        raise StorageError(f"{path} does not exist") from error
-    except (
-        OSError,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        IndexError,
-        ValueError,
-        EOFError,
-        pickle.UnpicklingError,
-    ) as error:
+    except (WeightsError, KeyError, TypeError, IndexError, ValueError) as error:
         raise StorageError(f"{path} is not a Dynamic Replica trajectory file, or it is damaged") from error
 
 

@@ -29,7 +29,10 @@ _COUNTED = (
     "tapkit.nn",
     "tapkit.per_video",
     "tapkit.sinks",
+    "tapkit.torch_weights",
     "tapkit.types",
+    "tapkit.unpickle",
+    "tapkit.unpickle_tolerant",
     "tapkit.video",
     "tapkit.weights",
 )

@@ -47,7 +47,7 @@ def view_metrics(
     with np.errstate(invalid="ignore"):
         distance = np.linalg.norm(coords.resize(xy - truth_xy, size, (256, 256)), axis=-1)[:, 1:]
         height, width = size
-        inside = ((xy >= 0) & (xy <= np.array([width, height]))).all(-1)[:, 1:]
+        inside = np.asarray(((xy >= 0) & (xy <= np.array([width, height]))).all(-1))[:, 1:]
     known, within, without = (mask[:, 1:] for mask in masks)
     near = [_share(distance < limit, known) for limit in COARSE]
     return ViewMetrics(float(np.mean(near)), _share(~inside, without), _share(inside, within))
