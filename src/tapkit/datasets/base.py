@@ -76,7 +76,9 @@ class Clip:
 
     def fingerprint(self) -> str:
         """Hash of the annotation, the size and the stamp: 16 hexadecimal digits, the same on every machine."""
-        digest = hashlib.sha256(f"{self.name}|{self.size}|{self.xy.shape}|{self.stamp}".encode("utf-8", "surrogatepass"))
+        digest = hashlib.sha256(
+            f"{self.name}|{self.size}|{self.xy.shape}|{self.stamp}".encode("utf-8", "surrogatepass")
+        )
         digest.update(np.ascontiguousarray(np.where(self.visible[..., None], self.xy, 0.0), "<f4").tobytes())
         digest.update(np.packbits(self.visible).tobytes())
         if self.counted is not None:

@@ -115,7 +115,8 @@ def _load(path: Path, context: Context) -> Any:
         path = files[0]
     if path.suffix.lower() in (".h5", ".hdf5"):
         require("tables", EXTRA)
-        return pandas.read_hdf(path)
+        with pandas.HDFStore(path, mode="r") as store:  # closed whatever happens, as read_hdf(path) does not
+            return pandas.read_hdf(store)
     lines = path.read_text("utf-8-sig").split("\n", 4)
     heads = 0
     while heads < 4 and lines[heads].split(",")[0] in ("scorer", "individuals", "bodyparts", "coords"):
