@@ -63,15 +63,25 @@ class Checkpoint:
         return self.folder / "frames.bin"
 
     def position(self) -> Position | None:
-        """Where the earlier run stopped; None if there was none."""
+        """Where the earlier run stopped; None if there was none, or if anything that it left is damaged or missing."""
         progress = self._read("progress.json")
-        return self.Position(progress["task"], progress.get("state") is not None) if progress else None
+        if not progress or progress.get("check") != self._check(progress):
+            return None
+        try:
+            if self.results.stat().st_size < progress["bytes"]:
+                return None
+            if progress["state"] is not None and _digest(self.folder / progress["state"]) != progress["sha256"]:
+                return None
+        except OSError:
+            return None
+        return self.Position(progress["task"], progress["state"] is not None)
 
     def state(self) -> dict[str, Tensor]:
-        """The session's state at that position."""
+        """The session's state at that position. Raises `StorageError`."""
         from safetensors.torch import load_file
 
-        return load_file(self.folder / self._read("progress.json")["state"])
+        with storage.reading(self.folder, "an interrupted run"):
+            return load_file(self.folder / self._read("progress.json")["state"])
 
     def save(self, task: int, state: Mapping[str, Tensor] | None) -> None:
         """Note that passes before `task` are done and this one is at `state` (None: at its beginning)."""
@@ -84,9 +94,20 @@ class Checkpoint:
                 # A new name each time: progress.json is what makes it count, in one atomic step.
                 name = "state-b.safetensors" if old == "state-a.safetensors" else "state-a.safetensors"
                 save_file({key: tensor.cpu() for key, tensor in state.items()}, self.folder / name)
-            self._write("progress.json", {"task": task, "state": name})
+            progress = {
+                "task": task,
+                "state": name,
+                "sha256": None if name is None else _digest(self.folder / name),
+                "bytes": self.results.stat().st_size if self.results.exists() else 0,
+            }
+            self._write("progress.json", {**progress, "check": self._check(progress)})
         except OSError as error:
             raise StorageError(f"cannot write {self.folder}: {error.strerror or error}") from error
+
+    def _check(self, progress: Mapping[str, Any]) -> str:
+        """What shows that the facts of progress.json are those that were written, for this job."""
+        facts = [progress.get(name) for name in ("task", "state", "sha256", "bytes")]
+        return hashlib.sha256(json.dumps([self._job, *facts], default=str).encode()).hexdigest()
 
     def remove(self) -> None:
         """The run is complete and its result stored."""
@@ -103,9 +124,10 @@ class Checkpoint:
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
-            return json.loads((self.folder / name).read_text())  # type: ignore[no-any-return]
-        except (OSError, ValueError):
+            content = json.loads((self.folder / name).read_text())
+        except (OSError, ValueError, RecursionError):
             return {}
+        return content if isinstance(content, dict) else {}
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
         file = storage.Replacement(self.folder / name)
@@ -114,3 +136,8 @@ class Checkpoint:
             file.commit()
         finally:
             file.discard()
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

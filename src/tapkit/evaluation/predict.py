@@ -101,11 +101,8 @@ class PredictionFolder:
         import hashlib
 
         plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in clip)[:80]
-        suffix = (
-            ""
-            if plain == clip and plain[:1] not in ("", ".")
-            else "-" + hashlib.sha256(clip.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-        )
+        known = plain == clip and plain[:1] not in ("", ".")
+        suffix = "" if known else "-" + hashlib.sha256(clip.encode("utf-8", "surrogatepass")).hexdigest()[:8]
         return self.path / f"{plain.lstrip('.')}{suffix}.npz"
 
 

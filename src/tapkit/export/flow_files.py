@@ -48,10 +48,8 @@ def write_flo(path: str | Path, xy: np.ndarray) -> None:
 
 def read_flo(path: str | Path) -> np.ndarray:
     """[H,W,2] float32; not-a-number where the file says "unknown". Raises `StorageError` for what is no .flo file."""
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror or error}") from error
+    with storage.reading(path, "a .flo file"):
+        content = storage.check_file(path).read_bytes()
     if content[:4] != _FLO_TAG or len(content) < 12:
         raise StorageError(f"{path} is no .flo file")
     width, height = struct.unpack("<ii", content[4:12])
@@ -90,16 +88,11 @@ def _png48(picture: np.ndarray) -> bytes:
 
 def read_kitti(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """[H,W,2] float32, and which vectors are valid [H,W] bool (the others are not-a-number). Raises `StorageError`."""
-    try:
-        with av.open(str(path)) as container:
-            frame = next(container.decode(video=0))
-            if not frame.format.name.startswith("rgb48"):
-                raise StorageError(f"{path} is no 16-bit RGB image ({frame.format.name})")
-            values = frame.to_ndarray().astype(np.float32)
-    except (av.error.FFmpegError, OSError, StopIteration) as error:
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(f"{path} cannot be read as an image") from error
+    with storage.reading(path, "a PNG file of flow"), av.open(str(storage.check_file(path))) as container:
+        frame = next(container.decode(video=0))
+        if not frame.format.name.startswith("rgb48"):
+            raise StorageError(f"{path} is no 16-bit RGB image ({frame.format.name})")
+        values = frame.to_ndarray().astype(np.float32)
     valid = values[..., 2] > 0
     return np.where(valid[..., None], (values[..., :2] - 32768) / 64, np.float32(np.nan)), valid
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from fractions import Fraction
@@ -16,8 +17,11 @@ from tapkit.errors import MissingExtra, VideoError
 from tapkit.video.layout import ValueRange
 from tapkit.video.numbers import FrameNumbers, frame_numbers
 
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, VideoError, Image.DecompressionBombError)
-"""What reading a damaged picture raises."""
+UNREADABLE = (
+    OSError, SyntaxError, ValueError, EOFError, VideoError, Image.DecompressionBombError, LookupError, TypeError,
+    AttributeError, ArithmeticError, RuntimeError, MemoryError, struct.error,
+)  # fmt: skip
+"""What the libraries raise that read pictures, where these are damaged."""
 DECODED = (".dpx", ".exr")
 """Kinds of pictures that FFmpeg decodes and Pillow does not know."""
 
