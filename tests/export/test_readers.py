@@ -88,6 +88,11 @@ def test_coco_videos_are_told_apart(tmp_path: Path) -> None:
     videos = [{"id": 0, "name": "left"}, {"id": 1, "name": "right"}]
     path = coco(tmp_path / "b.json", images, [fish(n, 10 * n) for n in (1, 2, 3, 4)], videos=videos)
     assert Tracks.read(path, "coco", video_name="right").xy[0, :, 0].tolist() == [30.5, 40.5]
+    flat = [{"file_name": f"{video}_mp4-{n:04d}_jpg.rf.{video}{n}c0.jpg"} for video in "ab" for n in range(2)]
+    path = coco(tmp_path / "d.json", flat, [fish(n, 10 * n) for n in (1, 2, 3, 4)])
+    with pytest.raises(UsageError, match=r"has 2 videos \(a_mp4, b_mp4\)"):
+        Tracks.read(path, "coco")
+    assert Tracks.read(path, "coco", video_name="b.mp4").xy[0, :, 0].tolist() == [30.5, 40.5]
     parts = [{"file_name": f"{part}/f{n:03d}.png"} for n, part in enumerate(("train", "val", "train"))]
     assert Tracks.read(coco(tmp_path / "c.json", parts, [fish(2, 20)]), "coco").xy[0, 1, 0] == 20.5
 
@@ -117,6 +122,12 @@ def test_coco_says_what_is_unsure_and_what_it_leaves_out(tmp_path: Path) -> None
     path = coco(tmp_path / "a.json", [{"file_name": "a.png"}, {"file_name": "b.png"}], [fish(2, 20)])
     with pytest.warns(ReadWarning, match="no frame numbers: they are numbered in their order"):
         assert frames_of(Tracks.read(path, "coco")) == [1]
+    stamps = [{"file_name": f"{1403636579763555584 + n * 50000128}.png"} for n in (2, 0, 1)]
+    with pytest.warns(ReadWarning, match="taken for time stamps"):
+        assert frames_of(Tracks.read(coco(tmp_path / "a.json", stamps, [fish(1, 20)]), "coco")) == [2]
+    odd = [{"file_name": name} for name in ("a1b2.png", "a1c1.png", "a1d3.png")]
+    with pytest.raises(UsageError, match="names of the images do not say which frames they are"):
+        Tracks.read(coco(tmp_path / "a.json", odd, [fish(1, 20)]), "coco")
     boxes = [fish(1, 20), {"image_id": 1, "bbox": [0, 0, 2, 2]}, {"image_id": 2, "bbox": [0, 0, 2, 2]}]
     with pytest.warns(ReadWarning, match=r"a\.json: not taken: 2 annotations without keypoints"):
         Tracks.read(coco(tmp_path / "a.json", THREE, boxes), "coco")

@@ -459,7 +459,10 @@ def tracks_of(table: Table, path: Path) -> Tracks:
     frame = table.frame - table.head.first
     if len(frame) and frame.min() < 0:
         raise damaged(path, f"it has frame {table.frame.min()}, but its first frame is {table.head.first}")
-    return scatter(table, frame, table.keyframe, video, table.head.source or Provenance())
+    try:
+        return scatter(table, frame, table.keyframe, video, table.head.source or Provenance())
+    except StorageError as error:
+        raise damaged(path, str(error)) from error
 
 
 class Positions(Protocol):
