@@ -115,7 +115,27 @@ DAMAGED = {
     ),
     "video of floats": (
         {"video": np.zeros((2, 4, 4, 3)), "points": np.zeros((1, 2, 2)), "occluded": np.zeros((1, 2), bool)},
-        "neither uint8",
+        r"is float64 frames \[2, 4, 4, 3\], neither uint8",
+    ),
+    "video as a list of arrays": (
+        {
+            "video": [np.zeros((4, 4, 3), np.uint8)] * 2,
+            "points": np.zeros((1, 2, 2)),
+            "occluded": np.zeros((1, 2), bool),
+        },
+        "is a list of 2 arrays",
+    ),
+    "frames before points": (
+        {"video": np.zeros((2, 4, 4, 3), np.uint8), "points": np.zeros((2, 3, 2)), "occluded": np.zeros((2, 3), bool)},
+        r"look like \[T,N,2\]; wanted \[N,T,2\]",
+    ),
+    "points in pixels": (
+        {
+            "video": np.zeros((2, 4, 4, 3), np.uint8),
+            "points": np.full((1, 2, 2), 3),
+            "occluded": np.zeros((1, 2), bool),
+        },
+        r"in pixels \(up to 3\); wanted 0\.\.1",
     ),
     "not a dict": ([1, 2], "has no video"),
 }
@@ -130,6 +150,12 @@ def test_a_damaged_clip_is_named_and_the_others_stay_readable(made, tmp_path, cl
     with pytest.raises(StorageError, match=message):
         dataset.clip("bad")
     made.same(dataset.clip("good"), clips[0])
+
+
+def test_a_file_that_is_a_clip_itself_says_so(made, tmp_path, clips):
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(released(made, clips[0])))
+    with pytest.raises(StorageError, match="one clip, not a table of clips"):
+        TapVidPickles([tmp_path / "a.pkl"]).names()
 
 
 def test_an_unknown_clip_is_a_usage_error_that_lists_some(made, tmp_path, clips):

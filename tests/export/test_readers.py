@@ -4,6 +4,7 @@ out. The files are small ones as the programs write them."""
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import warnings
 from collections.abc import Iterator
@@ -537,6 +538,38 @@ def test_a_key_outside_of_nukes_range_is_left_out_and_said(tmp_path: Path) -> No
         assert alone.frames == 12 and (alone.valid == tracks.visible_at()).all()
     with pytest.raises(UsageError, match="is it of another clip"):
         Tracks.read(tmp_path / "a.nk", "nuke-script", original=tracks, start_frame=2001)
+
+
+@pytest.mark.parametrize(
+    ("clip", "says"),
+    [
+        ({"points": np.zeros((4, 2, 2)), "occluded": np.zeros((4, 2), bool)}, r"look like \[T,N,2\]"),
+        ({"points": np.full((2, 4, 2), 9), "occluded": np.zeros((2, 4), bool)}, r"points in pixels \(up to 9\)"),
+        (None, "one clip, not a table of clips"),
+    ],
+)
+def test_tapvid_pickles_of_another_layout_are_named(clip: dict | None, says: str, tmp_path: Path) -> None:
+    good = {
+        "video": np.zeros((4, 8, 8, 3), np.uint8),
+        "points": np.zeros((2, 4, 2)),
+        "occluded": np.zeros((2, 4), bool),
+    }
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps(good if clip is None else {"a": {**good, **clip}}))
+    with pytest.raises(StorageError, match=says):
+        Tracks.read(path, "tapvid")
+
+
+def test_the_clips_of_a_tapvid_pickle_are_told_apart(tmp_path: Path) -> None:
+    clips = {
+        name: {"video": np.zeros((4, 8, 8, 3)), "points": np.full((1, 4, 2), x), "occluded": np.zeros((1, 4), bool)}
+        for name, x in (("a", 0.25), ("b", 0.5))
+    }
+    path = tmp_path / "set.pkl"
+    path.write_bytes(pickle.dumps(clips))
+    with pytest.raises(UsageError, match=r"has 2 videos \(a, b\)"):
+        Tracks.read(path, "tapvid")
+    assert Tracks.read(path, "tapvid", video_name="b").xy[0, 0].tolist() == [4, 4]
 
 
 # -- the command line ---------------------------------------------------------------------------------

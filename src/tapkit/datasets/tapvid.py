@@ -25,6 +25,7 @@ from tapkit.datasets.frames import ArrayFrames, EncodedFrames, image_size
 from tapkit.datasets.pickles import Blob, LazyArray, read_pickle
 from tapkit.errors import StorageError
 from tapkit.types import VideoInfo
+from tapkit.types.tapvid_clip import BARE, is_bare, wrong_arrays
 from tapkit.video.base import Source
 
 EXPECTED_CLIPS = {"TAP-Vid DAVIS": 30, "TAP-Vid RGB-Stacking": 50, "RoboTAP": 265, "TAP-Vid Kinetics": 1189}
@@ -84,6 +85,8 @@ def _table(path: Path) -> dict[str, Any]:
     if isinstance(content, list):
         return {f"{i:04d}": clip for i, clip in enumerate(content)}
     if isinstance(content, dict):
+        if is_bare(content):
+            raise StorageError(f"{path}: {BARE}")
         return {str(key): clip for key, clip in content.items()}
     raise StorageError(f"{path} holds neither a list nor a dict of clips; is it a TAP-Vid pickle?")
 
@@ -94,14 +97,9 @@ def clip_of(entry: Any, name: str, path: Path) -> Clip:
     if lacking:
         raise StorageError(f"{path}: clip {name!r} has no {' and no '.join(lacking)}")
     points, occluded = (_numbers(entry[key], f"{path}: {key} of clip {name!r}") for key in ("points", "occluded"))
-    if points.ndim != 3 or points.shape[2] != 2 or occluded.shape != points.shape[:2]:
-        raise StorageError(
-            f"{path}: clip {name!r} has points {list(points.shape)} and occluded {list(occluded.shape)}; "
-            "expected [N,T,2] and [N,T]"
-        )
     video = _Video(entry["video"], name, path)
-    if video.frames != points.shape[1]:
-        raise StorageError(f"{path}: clip {name!r} has {video.frames} frames but tracks of {points.shape[1]}")
+    if why := wrong_arrays(points, occluded, video.frames):
+        raise StorageError(f"{path}: clip {name!r} {why}")
     xy = coords.from_normalized(points.astype(np.float64), video.size)
     return Clip(name, xy, ~occluded.astype(bool), video.size, video.open, stamp=video.stamp)
 
@@ -127,7 +125,9 @@ class _Video:
         encoded = isinstance(value, list) or (isinstance(value, LazyArray) and value.dtype.kind in "SO")
         self.images = (value if isinstance(value, list) else value.items()) if encoded else []
         if not self.images or not all(isinstance(image, (bytes, Blob)) for image in self.images):
-            raise StorageError(f"{path}: the video of clip {name!r} is neither uint8 [T,H,W,3] nor encoded images")
+            raise StorageError(
+                f"{path}: the video of clip {name!r} is {_what(value)}neither uint8 [T,H,W,3] nor encoded images"
+            )
         self.frames = len(self.images)
         self.size = image_size(_bytes(self.images[0]), f"{path}: frame 0 of clip {name!r}")
         total = sum(image.length if isinstance(image, Blob) else len(image) for image in self.images)
@@ -139,6 +139,15 @@ class _Video:
         if self.array is not None:
             return ArrayFrames(self.array.open(), info)
         return EncodedFrames(_LazyImages(self.images), info)
+
+
+def _what(value: Any) -> str:
+    """What a video is that cannot be taken, as the beginning of a sentence."""
+    if isinstance(value, LazyArray) and value.dtype.kind == "f":
+        return f"{value.dtype} frames {list(value.shape)}, "
+    if isinstance(value, list) and value and all(isinstance(frame, LazyArray) for frame in value):
+        return f"a list of {len(value)} arrays (numpy.stack makes one of them), "
+    return ""
 
 
 class _LazyImages(Sequence[bytes]):
