@@ -115,7 +115,27 @@ DAMAGED = {
     ),
     "video of floats": (
         {"video": np.zeros((2, 4, 4, 3)), "points": np.zeros((1, 2, 2)), "occluded": np.zeros((1, 2), bool)},
-        "neither uint8",
+        r"is float64 frames \[2, 4, 4, 3\], neither uint8",
+    ),
+    "video as a list of arrays": (
+        {
+            "video": [np.zeros((4, 4, 3), np.uint8)] * 2,
+            "points": np.zeros((1, 2, 2)),
+            "occluded": np.zeros((1, 2), bool),
+        },
+        "is a list of 2 arrays",
+    ),
+    "frames before points": (
+        {"video": np.zeros((2, 4, 4, 3), np.uint8), "points": np.zeros((2, 3, 2)), "occluded": np.zeros((2, 3), bool)},
+        r"look like \[T,N,2\]; wanted \[N,T,2\]",
+    ),
+    "points in pixels": (
+        {
+            "video": np.zeros((2, 4, 4, 3), np.uint8),
+            "points": np.full((1, 2, 2), 3),
+            "occluded": np.zeros((1, 2), bool),
+        },
+        r"in pixels \(up to 3\); wanted 0\.\.1",
     ),
     "not a dict": ([1, 2], "has no video"),
 }
@@ -130,6 +150,12 @@ def test_a_damaged_clip_is_named_and_the_others_stay_readable(made, tmp_path, cl
     with pytest.raises(StorageError, match=message):
         dataset.clip("bad")
     made.same(dataset.clip("good"), clips[0])
+
+
+def test_a_file_that_is_a_clip_itself_says_so(made, tmp_path, clips):
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(released(made, clips[0])))
+    with pytest.raises(StorageError, match="one clip, not a table of clips"):
+        TapVidPickles([tmp_path / "a.pkl"]).names()
 
 
 def test_an_unknown_clip_is_a_usage_error_that_lists_some(made, tmp_path, clips):
@@ -248,35 +274,3 @@ def test_chosen_frames_repeat_and_read_backwards():
     assert [int(f.image[0, 0, 0]) for f in source.frames()] == [0, 2, 2, 5]
     assert [(f.index, int(f.image[0, 0, 0])) for f in source.frames(3, None, -1)] == [(3, 5), (2, 2), (1, 2), (0, 0)]
     assert int(source.read(1).image[0, 0, 0]) == 2
-
-
-VARIANTS = {
-    "a bare clip": (lambda c: c, "one clip, not a table of clips"),
-    "frames as networks want them": (
-        lambda c: {"a": {**c, "video": (c["video"] / 127.5 - 1).astype(np.float32)}},
-        "neither uint8 .* but frames of float32",
-    ),
-    "a list of frames": (lambda c: {"a": {**c, "video": list(c["video"])}}, "but a list of arrays; stack them"),
-    "points in pixels": (lambda c: {"a": {**c, "points": c["points"] * [32, 24]}}, "points in pixels; expected 0..1"),
-    "time first": (
-        lambda c: {"a": {**c, "points": c["points"].swapaxes(0, 1), "occluded": c["occluded"].T}},
-        r"points \[T,N,2\] and occluded \[T,N\]; expected \[N,T,2\]",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_own_data_in_another_form_is_told_what_is_wrong(tmp_path, name):
-    make, message = VARIANTS[name]
-    random = np.random.default_rng(0)
-    clip = {
-        "video": random.integers(0, 255, (6, 24, 32, 3), dtype=np.uint8),
-        "points": random.random((3, 6, 2)).astype(np.float32),
-        "occluded": np.zeros((3, 6), bool),
-    }
-    path = tmp_path / "own.pkl"
-    path.write_bytes(pickle.dumps({"a": clip}))
-    assert TapVidPickles([path]).clip("a").frames == 6
-    path.write_bytes(pickle.dumps(make(clip)))
-    with pytest.raises(StorageError, match=message):
-        TapVidPickles([path]).clip("a")

@@ -4,6 +4,7 @@ out. The files are small ones as the programs write them."""
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import warnings
 from collections.abc import Iterator
@@ -88,6 +89,11 @@ def test_coco_videos_are_told_apart(tmp_path: Path) -> None:
     videos = [{"id": 0, "name": "left"}, {"id": 1, "name": "right"}]
     path = coco(tmp_path / "b.json", images, [fish(n, 10 * n) for n in (1, 2, 3, 4)], videos=videos)
     assert Tracks.read(path, "coco", video_name="right").xy[0, :, 0].tolist() == [30.5, 40.5]
+    flat = [{"file_name": f"{video}_mp4-{n:04d}_jpg.rf.{video}{n}c0.jpg"} for video in "ab" for n in range(2)]
+    path = coco(tmp_path / "d.json", flat, [fish(n, 10 * n) for n in (1, 2, 3, 4)])
+    with pytest.raises(UsageError, match=r"has 2 videos \(a_mp4, b_mp4\)"):
+        Tracks.read(path, "coco")
+    assert Tracks.read(path, "coco", video_name="b.mp4").xy[0, :, 0].tolist() == [30.5, 40.5]
     parts = [{"file_name": f"{part}/f{n:03d}.png"} for n, part in enumerate(("train", "val", "train"))]
     assert Tracks.read(coco(tmp_path / "c.json", parts, [fish(2, 20)]), "coco").xy[0, 1, 0] == 20.5
 
@@ -117,6 +123,12 @@ def test_coco_says_what_is_unsure_and_what_it_leaves_out(tmp_path: Path) -> None
     path = coco(tmp_path / "a.json", [{"file_name": "a.png"}, {"file_name": "b.png"}], [fish(2, 20)])
     with pytest.warns(ReadWarning, match="no frame numbers: they are numbered in their order"):
         assert frames_of(Tracks.read(path, "coco")) == [1]
+    stamps = [{"file_name": f"{1403636579763555584 + n * 50000128}.png"} for n in (2, 0, 1)]
+    with pytest.warns(ReadWarning, match="taken for time stamps"):
+        assert frames_of(Tracks.read(coco(tmp_path / "a.json", stamps, [fish(1, 20)]), "coco")) == [2]
+    odd = [{"file_name": name} for name in ("a1b2.png", "a1c1.png", "a1d3.png")]
+    with pytest.raises(UsageError, match="names of the images do not say which frames they are"):
+        Tracks.read(coco(tmp_path / "a.json", odd, [fish(1, 20)]), "coco")
     boxes = [fish(1, 20), {"image_id": 1, "bbox": [0, 0, 2, 2]}, {"image_id": 2, "bbox": [0, 0, 2, 2]}]
     with pytest.warns(ReadWarning, match=r"a\.json: not taken: 2 annotations without keypoints"):
         Tracks.read(coco(tmp_path / "a.json", THREE, boxes), "coco")
@@ -526,6 +538,38 @@ def test_a_key_outside_of_nukes_range_is_left_out_and_said(tmp_path: Path) -> No
         assert alone.frames == 12 and (alone.valid == tracks.visible_at()).all()
     with pytest.raises(UsageError, match="is it of another clip"):
         Tracks.read(tmp_path / "a.nk", "nuke-script", original=tracks, start_frame=2001)
+
+
+@pytest.mark.parametrize(
+    ("clip", "says"),
+    [
+        ({"points": np.zeros((4, 2, 2)), "occluded": np.zeros((4, 2), bool)}, r"look like \[T,N,2\]"),
+        ({"points": np.full((2, 4, 2), 9), "occluded": np.zeros((2, 4), bool)}, r"points in pixels \(up to 9\)"),
+        (None, "one clip, not a table of clips"),
+    ],
+)
+def test_tapvid_pickles_of_another_layout_are_named(clip: dict | None, says: str, tmp_path: Path) -> None:
+    good = {
+        "video": np.zeros((4, 8, 8, 3), np.uint8),
+        "points": np.zeros((2, 4, 2)),
+        "occluded": np.zeros((2, 4), bool),
+    }
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps(good if clip is None else {"a": {**good, **clip}}))
+    with pytest.raises(StorageError, match=says):
+        Tracks.read(path, "tapvid")
+
+
+def test_the_clips_of_a_tapvid_pickle_are_told_apart(tmp_path: Path) -> None:
+    clips = {
+        name: {"video": np.zeros((4, 8, 8, 3)), "points": np.full((1, 4, 2), x), "occluded": np.zeros((1, 4), bool)}
+        for name, x in (("a", 0.25), ("b", 0.5))
+    }
+    path = tmp_path / "set.pkl"
+    path.write_bytes(pickle.dumps(clips))
+    with pytest.raises(UsageError, match=r"has 2 videos \(a, b\)"):
+        Tracks.read(path, "tapvid")
+    assert Tracks.read(path, "tapvid", video_name="b").xy[0, 0].tolist() == [4, 4]
 
 
 # -- the command line ---------------------------------------------------------------------------------

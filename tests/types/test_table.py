@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -291,3 +292,20 @@ def test_the_rows_can_be_read_by_anything_that_reads_csv(tmp_path: Path) -> None
 def test_a_table_without_facts_has_no_video() -> None:
     table = Table(["a"], np.zeros(1, int), np.zeros(1, int), np.zeros((1, 2)))
     assert table.video() is None
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_two_positions_of_a_point_on_a_frame_are_refused(ending: str, tmp_path: Path) -> None:
+    if ending == ".parquet":
+        parquet = pytest.importorskip("pyarrow.parquet")
+    path = make().save(tmp_path / f"a{ending}")
+    if ending == ".csv":
+        lines = path.read_text().split("\n")
+        path.write_text("\n".join([*lines[:4], re.sub(r"^(plain,\d+,[^,]*,)[^,]*", r"\g<1>77", lines[3]), *lines[4:]]))
+    else:
+        table = parquet.read_table(path)
+        moved = table.slice(0, 1).set_column(3, "x", [[77.0]])
+        whole = __import__("pyarrow").concat_tables([table, moved.cast(table.schema)])
+        parquet.write_table(whole, path)
+    with pytest.raises(StorageError, match=rf"a{ending}: there are two positions for the point 'plain' on frame"):
+        Tracks.load(path)

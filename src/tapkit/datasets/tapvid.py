@@ -25,14 +25,11 @@ from tapkit.datasets.frames import ArrayFrames, EncodedFrames, image_size
 from tapkit.datasets.pickles import Blob, LazyArray, read_pickle
 from tapkit.errors import StorageError
 from tapkit.types import VideoInfo
+from tapkit.types.tapvid_clip import BARE, is_bare, wrong_arrays
 from tapkit.video.base import Source
 
 EXPECTED_CLIPS = {"TAP-Vid DAVIS": 30, "TAP-Vid RGB-Stacking": 50, "RoboTAP": 265, "TAP-Vid Kinetics": 1189}
 """What the papers count; Kinetics is never complete (videos are deleted), so there it is only reported."""
-
-
-LARGEST = 2.0
-"""Normalised positions of which the median is above this are in pixels."""
 
 
 class TapVidPickles(Dataset):
@@ -87,9 +84,9 @@ def _table(path: Path) -> dict[str, Any]:
     content = read_pickle(path)
     if isinstance(content, list):
         return {f"{i:04d}": clip for i, clip in enumerate(content)}
-    if isinstance(content, dict) and {"video", "points", "occluded"} <= content.keys():
-        raise StorageError(f"{path} is one clip, not a table of clips; write it as {{name: clip}}, or as [clip]")
     if isinstance(content, dict):
+        if is_bare(content):
+            raise StorageError(f"{path}: {BARE}")
         return {str(key): clip for key, clip in content.items()}
     raise StorageError(f"{path} holds neither a list nor a dict of clips; is it a TAP-Vid pickle?")
 
@@ -100,19 +97,9 @@ def clip_of(entry: Any, name: str, path: Path) -> Clip:
     if lacking:
         raise StorageError(f"{path}: clip {name!r} has no {' and no '.join(lacking)}")
     points, occluded = (_numbers(entry[key], f"{path}: {key} of clip {name!r}") for key in ("points", "occluded"))
-    if points.ndim != 3 or points.shape[2] != 2 or occluded.shape != points.shape[:2]:
-        raise StorageError(
-            f"{path}: clip {name!r} has points {list(points.shape)} and occluded {list(occluded.shape)}; "
-            "expected [N,T,2] and [N,T]"
-        )
     video = _Video(entry["video"], name, path)
-    if video.frames != points.shape[1] and video.frames == points.shape[0]:
-        raise StorageError(f"{path}: clip {name!r} has points [T,N,2] and occluded [T,N]; expected [N,T,2] and [N,T]")
-    if video.frames != points.shape[1]:
-        raise StorageError(f"{path}: clip {name!r} has {video.frames} frames but tracks of {points.shape[1]}")
-    shown = np.abs(points[~occluded.astype(bool)])
-    if shown.size and float(np.median(shown)) > LARGEST:
-        raise StorageError(f"{path}: clip {name!r} has points in pixels; expected 0..1, a share of width and height")
+    if why := wrong_arrays(points, occluded, video.frames):
+        raise StorageError(f"{path}: clip {name!r} {why}")
     xy = coords.from_normalized(points.astype(np.float64), video.size)
     return Clip(name, xy, ~occluded.astype(bool), video.size, video.open, stamp=video.stamp)
 
@@ -138,8 +125,9 @@ class _Video:
         encoded = isinstance(value, list) or (isinstance(value, LazyArray) and value.dtype.kind in "SO")
         self.images = (value if isinstance(value, list) else value.items()) if encoded else []
         if not self.images or not all(isinstance(image, (bytes, Blob)) for image in self.images):
-            told = f"the video of clip {name!r} is neither uint8 [T,H,W,3] nor encoded images"
-            raise StorageError(f"{path}: {told}{_instead(value)}")
+            raise StorageError(
+                f"{path}: the video of clip {name!r} is {_what(value)}neither uint8 [T,H,W,3] nor encoded images"
+            )
         self.frames = len(self.images)
         self.size = image_size(_bytes(self.images[0]), f"{path}: frame 0 of clip {name!r}")
         total = sum(image.length if isinstance(image, Blob) else len(image) for image in self.images)
@@ -153,12 +141,12 @@ class _Video:
         return EncodedFrames(_LazyImages(self.images), info)
 
 
-def _instead(value: Any) -> str:
-    """What a video is that cannot be used, where that is a common mistake."""
-    if isinstance(value, LazyArray) and value.dtype.kind == "f" and len(value.shape) == 4:
-        return f", but frames of {value.dtype}; store 0..255 as uint8"
-    if isinstance(value, list) and value and isinstance(value[0], LazyArray):
-        return ", but a list of arrays; stack them (np.stack)"
+def _what(value: Any) -> str:
+    """What a video is that cannot be taken, as the beginning of a sentence."""
+    if isinstance(value, LazyArray) and value.dtype.kind == "f":
+        return f"{value.dtype} frames {list(value.shape)}, "
+    if isinstance(value, list) and value and all(isinstance(frame, LazyArray) for frame in value):
+        return f"a list of {len(value)} arrays (numpy.stack makes one of them), "
     return ""
 
 

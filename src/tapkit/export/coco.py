@@ -19,7 +19,7 @@ from tapkit.export.context import Context, listed
 from tapkit.export.format import Format, Job, Option
 from tapkit.export.found import Found, unique
 from tapkit.export.text import NameRule, read_text, table, write_text
-from tapkit.video.numbers import numbers_of
+from tapkit.video.numbers import numbers_of, sequences_of
 
 
 def _write(job: Job, target: Path, category: str = "points", image: str = "{:06d}.png") -> None:
@@ -113,7 +113,7 @@ def _read(path: Path, context: Context) -> Found:
 def _one_video(document: dict[str, Any], wanted: list[Any], context: Context) -> tuple[list[Any], list[Any]]:
     """The images and annotations of the video that is meant. Raises UsageError for pictures of several sizes."""
     titles = {v["id"]: str(v.get("name") or v.get("file_name") or v["id"]) for v in document.get("videos", [])}
-    video = {image["id"]: _video_of(image, titles) for image in document["images"]}
+    video = _videos(document["images"], titles)
     if any(annotation["image_id"] not in video for annotation in wanted):
         raise context.damaged("it has an annotation of an image that it does not list")
     labelled = {annotation["image_id"] for annotation in wanted}
@@ -130,12 +130,15 @@ def _one_video(document: dict[str, Any], wanted: list[Any], context: Context) ->
     return images, wanted
 
 
-def _video_of(image: dict[str, Any], titles: dict[Any, str]) -> str:
-    """The video that an image is said to be of, else its folder."""
-    if image.get("video_id") is not None:
-        return titles.get(image["video_id"], str(image["video_id"]))
-    parts = [part for part in _name(image).parts[:-1] if part.lower() not in _SETS]
-    return "/".join(parts)
+def _videos(images: list[dict[str, Any]], titles: dict[Any, str]) -> dict[Any, str]:
+    """The video that each image (by its id) is said to be of, else its folder and the sequence that its name shows."""
+    if all(image.get("video_id") is not None for image in images):
+        return {image["id"]: titles.get(image["video_id"], str(image["video_id"])) for image in images}
+    names = [_name(image) for image in images]
+    folders = ["/".join(part for part in name.parts[:-1] if part.lower() not in _SETS) for name in names]
+    parts = sequences_of([name.name for name in names])
+    joined = ["/".join(filter(None, pair)) for pair in zip(folders, parts, strict=True)]
+    return dict(zip((image["id"] for image in images), joined, strict=True))
 
 
 def _name(image: dict[str, Any]) -> PurePosixPath:
@@ -151,10 +154,15 @@ def _frames(images: list[dict[str, Any]], context: Context) -> list[int]:
         if all(isinstance(image.get(key), int) for image in images):
             return [image[key] for image in images]
     numbers = numbers_of([_name(image).name for image in images])
-    if numbers.note:
+    if numbers.note and (numbers.values or numbers.order) is not None:
         context.say(numbers.note)
     if numbers.values is not None and len(set(numbers.values)) == len(images):
         return numbers.values
+    if numbers.order is not None:
+        return numbers.order
+    if numbers.note or numbers.values is not None:
+        raise UsageError(f"{context.path.name}: the names of the images do not say which frames they are "
+                         f"({numbers.note or 'several have the same number'})")  # fmt: skip
     context.say("its images have no frame numbers: they are numbered in their order, from 0")
     return list(range(len(images)))
 

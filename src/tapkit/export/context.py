@@ -140,6 +140,7 @@ def _matching(name: str, names: Sequence[str]) -> list[str]:
         str.lower,
         lambda text: _file(text).name.lower(),
         lambda text: _file(text).stem.lower(),
+        lambda text: re.sub(r"[\W_]", "", _file(text).name.lower()),  # Roboflow calls clip.mp4 clip_mp4
         lambda text: found[1] if (found := re.fullmatch(r"\D*?0*(\d+)", text)) else None,
     )
     for view in views:

@@ -246,7 +246,7 @@ def _take(track: ElementTree.Element, content: _Content, context: Context) -> No
             points.setdefault(part, []).append(_shape(shape, shape.get("frame", ""), x, y, outside))
     for skeleton in track.findall("skeleton"):
         for shape in skeleton.findall("points"):
-            frame = skeleton.get("frame") or shape.get("frame", "")
+            frame = skeleton.get("frame", shape.get("frame", ""))
             x, y = _corners(shape)[0]
             context.left_out("further positions of a skeleton's point", len(_corners(shape)) - 1)
             outside = _is(shape, "outside") or _is(skeleton, "outside")

@@ -52,13 +52,15 @@ def parse(text: str) -> dict[Any, Any]:
                 raise ValueError("a brace too many")
             inner = table
             table, key = stack.pop()
-            key = _put(table, key, inner)
+            _put(table, key, inner)
+            key = None
         elif kind == "name" and following in ("{", "("):
             at += 3 if following == "(" else 1  # ordered() {
             stack.append((table, key))
             table, key = {KIND: token}, None
         elif kind in ("text", "number", "name"):
-            key = _put(table, key, _WORDS.get(token, token) if kind == "name" else token)
+            _put(table, key, _WORDS.get(token, token) if kind == "name" else token)
+            key = None
     if stack:
         raise ValueError("a brace is never closed")
     if len(table) != 1 or not isinstance(table.get(1), dict):
@@ -67,7 +69,7 @@ def parse(text: str) -> dict[Any, Any]:
 
 
 def _put(table: dict[Any, Any], key: Any, value: Any) -> None:
-    """Put a value under its key, or at the next free place; None, as the key is used up."""
+    """Put a value under its key, without one at the next free place."""
     if key is None:
         key = 1 + sum(isinstance(name, int) for name in table)
     elif isinstance(key, float) and key == int(key):

@@ -18,6 +18,7 @@ from tapkit.errors import StorageError, UsageError
 from tapkit.export.format import Format, Job, Option, flag
 from tapkit.export.found import Context, Found
 from tapkit.export.select import select
+from tapkit.types.tapvid_clip import BARE, is_bare, wrong_arrays
 
 
 def _write(job: Job, target: Path, jpeg: bool = False, video: str = "") -> None:
@@ -90,9 +91,13 @@ def _read(path: Path, context: Context) -> Found:
             content = _ArraysOnly(file).load()
     except (pickle.UnpicklingError, EOFError, UnicodeDecodeError, AttributeError) as error:
         raise context.damaged(f"it is no pickle ({error})") from error
+    if is_bare(content):
+        raise context.damaged(BARE)
     clips = dict(enumerate(content)) if isinstance(content, list) else content
     clip = clips[_choose(list(clips), context)]
     points, occluded = np.asarray(clip["points"], float), np.asarray(clip["occluded"], bool)
+    if why := wrong_arrays(points, occluded, len(clip["video"])):
+        raise context.damaged(f"its clip {why}")
     height, width = context.size(*_extent(clip["video"]))
     point, frame = np.nonzero(np.isfinite(points).all(-1))
     xy = coords.from_normalized(points[point, frame], (height, width))
@@ -115,6 +120,8 @@ def _extent(video: Any) -> tuple[int, int]:
     """(width, height)."""
     from PIL import Image
 
+    if isinstance(video, (list, tuple)) and isinstance(video[0], np.ndarray) and video[0].ndim == 3:
+        return int(video[0].shape[1]), int(video[0].shape[0])
     if isinstance(video, (list, tuple)) or np.ndim(video) == 1:
         return Image.open(io.BytesIO(bytes(video[0]))).size
     return int(video.shape[2]), int(video.shape[1])

@@ -492,7 +492,10 @@ def tracks_of(table: Table, path: Path) -> Tracks:
     check_extent(len(table.names), video.frames or 1)
     if len(frame) and frame.min() < 0:
         raise damaged(path, f"it has frame {table.frame.min()}, but its first frame is {table.head.first}")
-    return scatter(table, frame, table.keyframe, video, table.head.source or Provenance())
+    try:
+        return scatter(table, frame, table.keyframe, video, table.head.source or Provenance())
+    except StorageError as error:
+        raise damaged(path, str(error)) from error
 
 
 class Positions(Protocol):

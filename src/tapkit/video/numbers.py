@@ -80,6 +80,8 @@ class LabelNumbers(NamedTuple):
     """The frame number of each; None if the names do not say."""
     note: str | None = None
     """What is unsure about them, in a sentence."""
+    order: list[int] | None = None
+    """Without values, the place of each among time stamps; None: the names have none either."""
 
 
 def numbers_of(names: Sequence[str | PurePath]) -> LabelNumbers:
@@ -91,9 +93,23 @@ def numbers_of(names: Sequence[str | PurePath]) -> LabelNumbers:
     ordered = sorted(set(names), key=natural_key)
     found = frame_numbers(ordered)
     if found.values is None:
-        return LabelNumbers(None, found.note)
+        stamps = all(re.search(rf"\d{{{len(str(TIME_STAMP))},}}", _stem(PurePath(name))) for name in ordered)
+        return LabelNumbers(None, found.note, [ordered.index(name) for name in names] if stamps else None)
     known = dict(zip(ordered, found.values, strict=True))
     return LabelNumbers([known[name] for name in names], _rivals([PurePath(name) for name in ordered], found.values))
+
+
+def sequences_of(names: Sequence[str | PurePath]) -> list[str]:
+    """Of which sequence each picture is, where those of several lie together: what stands before the number that ends
+    its name. All are "" if there is but one, or if no such part occurs twice, as with hashes.
+
+    >>> sequences_of(["a_01.png", "a_02.png", "b_01.png"]), sequences_of(["f0c_01.png", "9e_02.png"])
+    (['a', 'a', 'b'], ['', ''])
+    """
+    found = [re.fullmatch(r"(.*?)[-_. ]*\d+", _stem(PurePath(name))) for name in names]
+    parts = [match[1] for match in found if match]
+    several = len(parts) == len(names) and 1 < len(set(parts)) < len(set(names))
+    return parts if several else [""] * len(names)
 
 
 def _rivals(files: list[PurePath], chosen: tuple[int, ...]) -> str | None:
