@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from tapkit.errors import ShapeError, UsageError
+from tapkit.types import smoothing
 from tapkit.types.card import ModelCard, VisibleRule
 from tapkit.types.keyframes import Keyframes
 from tapkit.types.queries import Queries
@@ -202,6 +203,63 @@ class Tracks:
     def with_(self, **changes: Any) -> Tracks:
         """A copy with some fields changed."""
         return replace(self, **changes)
+
+    # -- changed positions ------------------------------------------------------------------------
+
+    def smooth(
+        self, window: int = 9, order: int = 2, method: Literal["savgol", "median"] = "savgol", **use: Any
+    ) -> Tracks:
+        """Positions smoothed over time; what a human set stays where it is.
+
+        Args:
+            window: frames around each frame, odd.
+            order: of the polynomial that "savgol" (Savitzky and Golay) fits to them, in the frames' own times.
+            method: "savgol", or "median" against single outliers.
+            use: `threshold`: as in `visible_at`. Only visible positions are smoothed, each unbroken run for itself.
+
+        The change is noted in `source.options["edits"]`, which files keep. Raises `UsageError`.
+        """
+        if window < 1 or window % 2 == 0:
+            raise UsageError(f"a window has an odd number of frames, got {window}")
+        if not 0 <= order < window:
+            raise UsageError(f"a polynomial over {window} frames has an order of 0 to {window - 1}, got {order}")
+        mask = self.visible_at(use.pop("threshold", None))
+        if use:
+            raise UsageError(f"smooth has no option {next(iter(use))!r}")
+        if method == "savgol":
+            xy = smoothing.polynomial(self.xy, mask, self.times(), window, order)
+        elif method == "median":
+            xy = smoothing.median(self.xy, mask, window)
+        else:
+            raise UsageError(f'positions are smoothed by "savgol" or "median", not by {method!r}')
+        xy[self._keyframe] = self.xy[self._keyframe]
+        return self._edited({"smooth": method, "window": window, "order": order}, xy=xy)
+
+    def filter(self, least: float) -> Tracks:
+        """Without the positions whose confidence is below `least`: they become not valid. Human keyframes stay."""
+        if not 0 <= least <= 1:
+            raise UsageError(f"a confidence lies within 0..1, got {least}")
+        return self._edited({"filter": least}, valid=self.valid & ((self.confidence >= least) | self._keyframe))
+
+    def fill_gaps(self, longest: int, threshold: float | None = None) -> Tracks:
+        """Straight lines through gaps of at most `longest` frames, in which a point was not visible.
+
+        Filled positions are valid and can be told from measured ones: they are not visible, with a confidence of 0.
+        """
+        if longest < 1:
+            raise UsageError(f"gaps have at least one frame, got {longest}")
+        xy, new = smoothing.filled(self.xy, self.visible_at(threshold), self.times(), longest)
+        new &= ~self._keyframe
+        xy[~new] = self.xy[~new]
+        zero = np.where(new, 0, 1).astype(np.float32)
+        return self._edited(
+            {"fill_gaps": longest},
+            xy=xy, valid=self.valid | new, visible=self.visible * zero, confidence=self.confidence * zero,
+        )  # fmt: skip
+
+    def _edited(self, edit: dict[str, Any], **changes: Any) -> Tracks:
+        options = {**self.source.options, "edits": [*self.source.options.get("edits", []), edit]}
+        return self.with_(source=replace(self.source, options=options), **changes)
 
     @staticmethod
     def join(parts: Iterable[Tracks]) -> Tracks:

@@ -1,0 +1,7 @@
+"""What tracks say about motion: distances, speeds, jumps; per point, with units."""
+
+from tapkit.motion.jumps import Jump, jumps
+from tapkit.motion.kinematics import Scale, Steps, speeds, steps
+from tapkit.motion.stats import COLUMNS, stats, write_stats
+
+__all__ = ["COLUMNS", "Jump", "Scale", "Steps", "jumps", "speeds", "stats", "steps", "write_stats"]
