@@ -572,6 +572,22 @@ def test_the_clips_of_a_tapvid_pickle_are_told_apart(tmp_path: Path) -> None:
     assert Tracks.read(path, "tapvid", video_name="b").xy[0, 0].tolist() == [4, 4]
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("coco", '{"images": [], "annotations": [], "categories": [7]}'),
+        ("coco", '{"images": ' + "[" * 100_000),
+        ("fusion", "{ Tools = 5 }"),
+        ("fusion", '{ Tools = { A = Tracker { Inputs = "x" } } }'),
+    ],
+)
+def test_parts_of_another_kind_than_expected_are_damage(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(StorageError, match=r"a\.txt") as error:
+        Tracks.read(tmp_path / "a.txt", name, video=SMALL)
+    assert "\n" not in str(error.value)
+
+
 # -- the command line ---------------------------------------------------------------------------------
 
 

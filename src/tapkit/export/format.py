@@ -264,7 +264,7 @@ class Format:
             found = self.reader(path, context)
         except (StorageError, UsageError):
             raise
-        except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, OSError) as error:
             cause = str(error).split("\n")[0].replace(str(path), path.name)[:100]
             raise context.damaged(f"it is not {self.description}, or damaged ({cause})") from error
         if start_frame is not None:

@@ -166,7 +166,7 @@ def _poly_path(path: dict[Any, Any], tools: dict[str, Any], context: Context) ->
 
 _NAMES = NameRule(r"[\x00-\x1f]", 100)
 FUSION = Format(
-    "fusion", ".setting", "Fusion Tracker node as text to paste", _setting, _read, _NAMES, keeps_start=True,
+    "fusion", ".setting", "Fusion Tracker node as text to paste", _setting, _read, _NAMES,
     holds_gaps=False, most_points=500, bytes_per_key=110,
 )  # fmt: skip
 FUSION_COMP = Format(
