@@ -16,7 +16,7 @@ from example_clip import three_tracks
 from typer.testing import CliRunner
 
 from tapkit.errors import StorageError, UsageError
-from tapkit.export import ReadWarning
+from tapkit.export import ExportWarning, ReadWarning
 from tapkit.types import Queries, Tracks, VideoInfo
 
 SMALL = VideoInfo(200, 100)
@@ -586,6 +586,24 @@ def test_parts_of_another_kind_than_expected_are_damage(name: str, text: str, tm
     with pytest.raises(StorageError, match=r"a\.txt") as error:
         Tracks.read(tmp_path / "a.txt", name, video=SMALL)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["nuke-script", "3de3", "fusion-comp", "ae", "cvat", "coco"])
+def test_a_file_made_for_pictures_of_another_size_is_said(name: str, tracks: Tracks, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExportWarning)
+        path = tracks.write(tmp_path / "a.txt", name)
+    with pytest.warns(ReadWarning, match="it is of pictures of 320x180, the video has 640x360"):
+        Tracks.read(path, name, video=VideoInfo(640, 360))
+
+
+def test_blenders_tracks_of_other_objects_are_counted(tmp_path: Path) -> None:
+    track = {"name": "a", "frames": [0], "positions": [[0.5, 0.5]], "keyed": [True], "muted": [False]}
+    facts = {"width": 200, "height": 100, "fps": [25, 1], "frames": 3, "pixel_aspect": [1, 1]}
+    document = {"format": "tapkit-blender", "tracks": [track, {**track, "frames": [1]}], "others": 3, **facts}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    with pytest.warns(ReadWarning, match="not taken: 3 tracks of other objects than the camera"):
+        assert Tracks.read(tmp_path / "a.json", "blender").ids.tolist() == ["a", "a_2"]
 
 
 # -- the command line ---------------------------------------------------------------------------------
