@@ -31,7 +31,18 @@ Report = Callable[[int, int | None], None]
 StateDict = dict[str, Tensor]
 
 # Containers that training scripts wrap a state dict in, in the order in which they are tried.
-_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "ema", "net", "network", "params", "module")
+_WRAPPERS = (
+    "ema_model",
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "ema",
+    "net",
+    "network",
+    "params",
+    "module",
+)
 
 
 def cache_folder() -> Path:

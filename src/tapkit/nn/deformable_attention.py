@@ -2,8 +2,8 @@
 
 X. Zhu et al., Deformable DETR, ICLR 2021 (arXiv:2010.04159), section 4.1. A pyramid is kept as one list of tokens,
 level after level, each row by row. A bilinear sample is a sum of four tokens, and the sum of all samples of a head one
-of some sixty: `torch.nn.functional.embedding_bag` is that sum, so that no sample is ever stored and no compiled operator
-is needed. On a CPU that takes a twentieth of the time of `grid_sample`.
+of some sixty: `torch.nn.functional.embedding_bag` is that sum, so no sample is ever stored and no compiled operator is
+needed. On a CPU that takes a twentieth of the time of `grid_sample`.
 
 Positions are in pixels of a level, pixel centres at integers; outside a level there is nothing ("zeros").
 """
