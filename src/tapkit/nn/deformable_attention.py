@@ -115,7 +115,7 @@ def attend_sampled(values: Tensor, pyramid: Pyramid, xy: Tensor, weight: Tensor)
     return gather_sum(values.flatten(0, 1), index.flatten(-3), share.flatten(-3)).flatten(-2)
 
 
-def attend_sampled_tokens(tokens: Tensor, index: Tensor, weight: Tensor, project: nn.Linear, heads: int) -> Tensor:
+def attend_sampled_tokens(tokens: Tensor, found: Corners, matrix: Tensor, bias: Tensor) -> Tensor:
     """The same sums, where the tokens are projected after sampling: cheaper, as long as few places are read.
 
     Sampling and projection are linear, so their order does not matter. The bias of the projection counts with the
@@ -123,24 +123,15 @@ def attend_sampled_tokens(tokens: Tensor, index: Tensor, weight: Tensor, project
 
     Args:
         tokens: [V,C], contiguous, not projected.
-        index: int64 [Q,H,K]; weight: [Q,H,K].
-        project: Linear(C, H*c), which gives the values.
-        heads: H.
+        found: index and weight [Q,H,K] of the tokens that a head reads; weights include those of the attention.
+        matrix: [H,c,C], which projects tokens to the values of each head; bias: [H,c].
 
     Returns:
         [Q,H*c].
     """
-    sums = gather_sum(tokens, index, weight)
-    matrix = plain_weight(project).view(heads, -1, tokens.shape[-1])
-    out = torch.einsum("qhc,hdc->qhd", sums.to(matrix.dtype), matrix)
-    total = weight.sum(-1, keepdim=True).to(matrix.dtype)
-    return (out + total * project.bias.view(heads, -1)).flatten(1)
-
-
-def plain_weight(layer: nn.Linear) -> Tensor:
-    """The weight [out,in] of a linear layer, even if it has been packed for the CPU."""
-    packed: Tensor | None = getattr(layer, "packed", None)
-    return layer.weight if packed is None else packed.to_dense()
+    sums = gather_sum(tokens, found.index, found.weight)
+    total = found.weight.sum(-1, keepdim=True)
+    return (torch.einsum("qhc,hdc->qhd", sums, matrix) + total * bias).flatten(1)
 
 
 class DeformableAttention(nn.Module):
