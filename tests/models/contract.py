@@ -51,7 +51,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "tapnext": {"resolution": (64, 64)},
     "tapnext-pp": {"resolution": (64, 64)},
     "taptr": {"input_size": (64, 96), "support": "none"},
-    "taptrv2": {"input_size": (64, 96), "support": "random:8"},
+    "taptrv2": {"input_size": (64, 96), "support": "grid:2"},
     "taptrv3": {"backbone": "resnet18", "input_size": (64, 96), "support": "local:2+grid:2"},
 }
 """Options that make the published sizes cheap; a tracker that is not here is taken as its card has it."""

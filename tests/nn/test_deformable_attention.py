@@ -16,6 +16,7 @@ from tapkit.nn.deformable_attention import (
     attend_sampled_tokens,
     corners,
     gather_sum,
+    weighted_corners,
 )
 from tapkit.nn.packed import pack
 
@@ -66,6 +67,8 @@ def test_samples_are_those_of_the_formula() -> None:
     xy[0, 0, 0, 0] = torch.tensor([6.0, 4.0])
     xy[0, 0, 0, 1] = torch.tensor([-0.5, 4.75])
     xy[0, 0, 0, 2] = torch.tensor([-1e9, 1e9])
+    xy[1, 0, 0, 0] = torch.tensor([6.25, -0.75])
+    xy[1, 0, 2, 0] = torch.tensor([0.5, 0.25])
     weight = seeded(6, 2, 3, 4, seed=2)
     torch.testing.assert_close(attend_sampled(values, PYRAMID, xy, weight), by_loops(values, xy, weight))
 
@@ -96,9 +99,10 @@ def test_projecting_after_sampling_is_the_same() -> None:
     xy, weight = seeded(5, 2, 3, 4, 2, seed=1) * 5, seeded(5, 2, 3, 4, seed=2)
     expected = attend_sampled((tokens @ matrix.T + bias).view(49, 2, 3), PYRAMID, xy, weight)
     found = corners(xy, PYRAMID)
-    read = Corners(found.index.flatten(-3), (found.weight * weight[..., None]).flatten(-3))
-    ours = attend_sampled_tokens(tokens, read, matrix.view(2, 3, 16), bias.view(2, 3))
-    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)
+    one_by_one = Corners(found.index.flatten(-3), (found.weight * weight[..., None]).flatten(-3))
+    for read in (one_by_one, weighted_corners(xy, PYRAMID, weight)):
+        ours = attend_sampled_tokens(tokens, read, matrix.view(2, 3, 16), bias.view(2, 3))
+        torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_gradients_reach_values_positions_and_weights() -> None:
@@ -108,6 +112,21 @@ def test_gradients_reach_values_positions_and_weights() -> None:
     xy.requires_grad_()
     weight = seeded(1, 1, 3, 2, seed=4).double().requires_grad_()
     assert torch.autograd.gradcheck(lambda *a: attend_sampled(a[0], PYRAMID, a[1], a[2]), (values, xy, weight))
+
+
+def test_a_level_of_one_pixel_has_that_pixel_only() -> None:
+    one = Pyramid(((1, 1), (1, 3)))
+    values = seeded(4, 1, 2)
+    xy = torch.tensor([[[0.25, -0.5]], [[1.5, 0.5]]]).view(1, 1, 2, 1, 2)
+    expected = 0.75 * 0.5 * values[0, 0] + 0.5 * 0.5 * (values[2, 0] + values[3, 0])
+    torch.testing.assert_close(attend_sampled(values, one, xy, torch.ones(1, 1, 2, 1))[0], expected)
+
+
+def test_what_is_not_a_number_stays_with_its_query() -> None:
+    xy = seeded(2, 1, 3, 1, 2) + 1
+    xy[0, 0, 0, 0, 0] = torch.nan
+    out = attend_sampled(seeded(49, 1, 2), PYRAMID, xy, torch.ones(2, 1, 3, 1))
+    assert out[0].isnan().all() and out[1].isfinite().all()
 
 
 def test_no_queries_are_no_rows() -> None:

@@ -56,9 +56,53 @@ class Corners(NamedTuple):
     """The four tokens around positions, and the share of each in the bilinear sample."""
 
     index: Tensor
-    """int64 [...,4]"""
+    """int32 [...,4]"""
     weight: Tensor
     """[...,4]; 0 for a corner outside the level."""
+
+
+class _Cells(NamedTuple):
+    """The cell of four tokens in which (or beside which) positions lie, and the shares of its sides."""
+
+    first: Tensor
+    """int32 [...]: the token at its upper left."""
+    left: Tensor
+    right: Tensor
+    upper: Tensor
+    lower: Tensor
+    """[...]: 1 minus the distance from each column and row, but not less than 0."""
+
+
+def _cells(xy: Tensor, pyramid: Pyramid, level_axis: int) -> _Cells:
+    """Cells of positions xy [...,2].
+
+    Cells are kept inside the level, so that all four tokens exist; from outside their columns and rows are a pixel or
+    more away, which makes their shares 0 without any masks.
+    """
+    shape = [1] * (-level_axis - 1)
+    shape[0] = len(pyramid.sizes)
+    width, height = (xy.new_tensor([size[axis] for size in pyramid.sizes]).view(shape) for axis in (1, 0))
+    start = xy.new_tensor(pyramid.starts).view(shape)
+    sides = []
+    for axis, extent in enumerate((width, height)):
+        place = xy[..., axis]
+        base = torch.minimum(place.floor().clamp_(min=0), (extent - 2).clamp_(min=0))
+        inner = place - base
+        near = (1 - inner.abs()).clamp_(min=0)
+        far = (1 - (inner - 1).abs()).clamp_(min=0)
+        if any(size[1 - axis] == 1 for size in pyramid.sizes):
+            far = far * (extent > 1)  # there is no second column or row
+        sides.append((base, near, far))
+    (column, left, right), (row, upper, lower) = sides
+    # Exact in float32 up to 16 million tokens. What is not a number reads token 0, with a share that is none either.
+    first = torch.nan_to_num_(row.mul_(width).add_(column).add_(start)).to(torch.int32)
+    return _Cells(first, left, right, upper, lower)
+
+
+def _steps(pyramid: Pyramid, device: torch.device) -> Tensor:
+    """From the first token of a cell to all four, int32 [L,4]; none beyond a level that is one pixel wide or high."""
+    rows = [(0, min(w - 1, 1), w * (h > 1), w * (h > 1) + min(w - 1, 1)) for h, w in pyramid.sizes]
+    return torch.tensor(rows, dtype=torch.int32, device=device)
 
 
 def corners(xy: Tensor, pyramid: Pyramid, level_axis: int = -3) -> Corners:
@@ -66,23 +110,26 @@ def corners(xy: Tensor, pyramid: Pyramid, level_axis: int = -3) -> Corners:
 
     `level_axis` says which, counted from the end of xy; -3 is that of [...,L,P,2].
     """
-    shape = [1] * (-level_axis)
-    shape[0] = len(pyramid.sizes)
-    sizes = torch.tensor([(w, h) for h, w in pyramid.sizes], device=xy.device).view(*shape[:-1], 2)
-    starts = torch.tensor(pyramid.starts, device=xy.device).view(*shape[:-1], 1)
-    xy = torch.minimum(xy.clamp(min=-2.0), (sizes + 1).to(xy.dtype))  # all that is farther out is nothing, too
-    base = xy.floor()
-    fraction = xy - base
-    last = sizes - 1
-    near = base.to(torch.int64)
-    far = near + 1
-    # One row for the left (upper) neighbours, one for the right (lower) ones: [...,2 (which),2 (x, y)].
-    share = torch.stack([(1 - fraction) * ((near >= 0) & (near <= last)), fraction * ((far >= 0) & (far <= last))], -2)
-    place = torch.stack([torch.minimum(near.clamp(min=0), last), torch.minimum(far.clamp(min=0), last)], -2)
-    weight = (share[..., :, None, 1] * share[..., None, :, 0]).flatten(-2)
-    rows = place[..., 1] * sizes[..., :1] + starts
-    index = (rows[..., :, None] + place[..., None, :, 0]).flatten(-2)
+    cells = _cells(xy, pyramid, level_axis)
+    steps = _steps(pyramid, xy.device).view(-1, *[1] * (-level_axis - 2), 4)
+    index = cells.first[..., None] + steps
+    weight = torch.stack(_shares(cells, None), -1)
     return Corners(index, weight)
+
+
+def _shares(cells: _Cells, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The shares of the four corners, times a weight."""
+    upper, lower = (cells.upper, cells.lower) if weight is None else (cells.upper * weight, cells.lower * weight)
+    return upper * cells.left, upper * cells.right, lower * cells.left, lower * cells.right
+
+
+def weighted_corners(xy: Tensor, pyramid: Pyramid, weight: Tensor) -> Corners:
+    """All tokens that a query's head reads: xy [Q,H,L,P,2], weight [Q,H,L,P] -> index and weight [Q,H,4*L*P]."""
+    cells = _cells(xy, pyramid, -3)
+    steps = _steps(pyramid, xy.device).repeat_interleave(xy.shape[-2], 0).T  # [4,L*P]
+    index = cells.first.flatten(2)[:, :, None] + steps
+    shares = torch.stack([part.flatten(2) for part in _shares(cells, weight)], 2)
+    return Corners(index.flatten(2), shares.flatten(2))
 
 
 def gather_sum(table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
@@ -108,11 +155,9 @@ def attend_sampled(values: Tensor, pyramid: Pyramid, xy: Tensor, weight: Tensor)
         [Q,H*c].
     """
     heads = values.shape[1]
-    found = corners(xy, pyramid)
-    shift = torch.arange(heads, device=xy.device).view(-1, 1, 1, 1)
-    index = found.index.mul_(heads).add_(shift)
-    share = found.weight * weight[..., None]
-    return gather_sum(values.flatten(0, 1), index.flatten(-3), share.flatten(-3)).flatten(-2)
+    found = weighted_corners(xy, pyramid, weight)
+    index = found.index.mul_(heads).add_(torch.arange(heads, dtype=torch.int32, device=xy.device).view(-1, 1))
+    return gather_sum(values.flatten(0, 1), index, found.weight).flatten(-2)
 
 
 def attend_sampled_tokens(tokens: Tensor, found: Corners, matrix: Tensor, bias: Tensor) -> Tensor:

@@ -62,8 +62,7 @@ class FrameAttention(nn.Module):
     def _read(self, query: Tensor, base: Tensor, frame: Tensor, window: Window, values: Tensor | None) -> Tensor:
         offsets = run(self.sampling_offsets, query).float().view(-1, HEADS, LEVELS, POINTS, 2)
         weights = run(self.attention_weights, query).float().view(-1, HEADS, LEVELS * POINTS).softmax(-1)
-        found = window.corners(base, offsets, frame)
-        read = Corners(found.index.flatten(2), (found.weight * weights[..., None]).flatten(2))
+        read = window.read(base, offsets, weights.unflatten(-1, (LEVELS, POINTS)), frame)
         return read_values(read, window.table, values, self.value_proj)
 
 
@@ -72,7 +71,7 @@ def read_values(read: Corners, table: Tensor, values: Tensor | None, project: nn
     if values is None:
         matrix = project.weight.view(HEADS, -1, WIDTH)
         return attend_sampled_tokens(table, read, matrix, project.bias.view(HEADS, -1))
-    heads = torch.arange(HEADS, device=read.index.device).view(-1, 1)
+    heads = torch.arange(HEADS, dtype=torch.int32, device=read.index.device).view(-1, 1)
     return gather_sum(values, read.index * HEADS + heads, read.weight).flatten(1)
 
 

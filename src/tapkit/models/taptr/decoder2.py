@@ -76,7 +76,7 @@ class KeyAwareAttention(nn.Module):
 
     def _read(self, query: Tensor, base: Tensor, frame: Tensor, window: Window, tables: list[Tensor] | None) -> Read:
         offsets = run(self.sampling_offsets, query).float().view(-1, HEADS, LEVELS, POINTS, 2)
-        found = window.corners(base, offsets, frame)
+        found = window.samples(base, offsets, frame)
         asked = run(self.query_proj, query).float().view(-1, HEADS, CHANNELS)
         if tables is None:
             content, logits = self._at_samples(asked, found, window.table)
@@ -86,7 +86,7 @@ class KeyAwareAttention(nn.Module):
 
     def _of_projected(self, asked: Tensor, found: Corners, tables: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Keys and values of all tokens are there: tables [V*H,c]."""
-        heads = torch.arange(HEADS, device=asked.device).view(-1, 1, 1)
+        heads = torch.arange(HEADS, dtype=torch.int32, device=asked.device).view(-1, 1, 1)
         keys = gather_sum(tables[0], found.index * HEADS + heads, found.weight)
         logits = (keys @ asked[..., None])[..., 0] / CHANNELS**0.5
         share = (found.weight * logits.softmax(-1)[..., None]).flatten(2)

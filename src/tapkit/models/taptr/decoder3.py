@@ -117,7 +117,7 @@ class ContextAttention(nn.Module):
         seen = self._patches(base, offsets, window, keys)
         products = seen.flatten(2, 3) @ patches.transpose(-1, -2)
         similar = self.mlp_calulate_similarity(products.view(*products.shape[:2], -1, PATCH**2))[..., 0]
-        found = window.corners(base, offsets, torch.zeros(len(base), dtype=torch.long, device=base.device))
+        found = window.samples(base, offsets, torch.zeros(len(base), dtype=torch.int32, device=base.device))
         share = (found.weight * similar.softmax(-1)[..., None]).flatten(2)
         content = read_values(Corners(found.index.flatten(2), share), window.table, values, self.value_proj)
         return Read(content, similar.flatten(1), offsets.flatten(1, 3))
@@ -134,7 +134,7 @@ class ContextAttention(nn.Module):
         places = base[:, None, :, None] + offsets
         around = neighbours(base)[:, None] * step  # [9,L,2]
         found = corners(places[..., None, :] + around.transpose(0, 1)[:, None], window.pyramid, level_axis=-4)
-        heads = torch.arange(HEADS, device=base.device).view(-1, 1, 1, 1, 1)
+        heads = torch.arange(HEADS, dtype=torch.int32, device=base.device).view(-1, 1, 1, 1, 1)
         return gather_sum(keys, found.index * HEADS + heads, found.weight).flatten(2, 3)
 
 

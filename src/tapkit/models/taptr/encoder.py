@@ -150,7 +150,7 @@ class Features(nn.Module):
     def sampled(self, tokens: Tensor, pyramid: Pyramid, index: Tensor, places: Tensor) -> Tensor:
         """What `read` reads, level after level: [N,K,4 C]."""
         found = border_corners(places, pyramid)
-        rows = found.index + (index * pyramid.tokens).view(-1, 1, 1, 1)
+        rows = found.index + (index.int() * pyramid.tokens).view(-1, 1, 1, 1)
         return gather_sum(tokens.flatten(0, 1), rows, found.weight).flatten(-2)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tapkit.models.taptr.parts import together
-from tapkit.nn.deformable_attention import Corners, Pyramid, corners
+from tapkit.nn.deformable_attention import Corners, Pyramid, corners, weighted_corners
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,22 @@ class Window:
         """Normalised positions [...,2] in pixels of the levels [...,L,2]: 1 is the outer border of a level."""
         return xy[..., None, :] * self.pyramid.extents(xy) - 0.5
 
-    def corners(self, base: Tensor, offsets: Tensor, frame: Tensor) -> Corners:
-        """The tokens around samples: base [P,L,2], offsets [P,H,L,K,2], frame int64 [P] -> [P,H,L*K,4] in `table`."""
+    def samples(self, base: Tensor, offsets: Tensor, frame: Tensor) -> Corners:
+        """The tokens around samples: base [P,L,2], offsets [P,H,L,K,2], frame int32 [P] -> [P,H,L*K,4] in `table`."""
         found = corners(base[:, None, :, None] + offsets, self.pyramid)
-        index = found.index + (frame * self.pyramid.tokens).view(-1, 1, 1, 1, 1)
+        index = found.index.add_((frame * self.pyramid.tokens).view(-1, 1, 1, 1, 1))
         return Corners(index.flatten(2, 3), found.weight.flatten(2, 3))
+
+    def read(self, base: Tensor, offsets: Tensor, weights: Tensor, frame: Tensor) -> Corners:
+        """All that is read of `table` with these weights [P,H,L,K]; the other arguments as above -> [P,H,4*L*K]."""
+        found = weighted_corners(base[:, None, :, None] + offsets, self.pyramid, weights)
+        return Corners(found.index.add_((frame * self.pyramid.tokens).view(-1, 1, 1)), found.weight)
 
     @cached_property
     def frame_of(self) -> Tensor:
-        """The frame of each of the F*N queries, int64 [F*N]."""
+        """The frame of each of the F*N queries, int32 [F*N]."""
         frames, count = self.shape
-        return torch.arange(frames, device=self.tracked.device).repeat_interleave(count)
+        return torch.arange(frames, dtype=torch.int32, device=self.tracked.device).repeat_interleave(count)
 
 
 class LayerResult(NamedTuple):
