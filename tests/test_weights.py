@@ -127,7 +127,14 @@ def test_the_offline_folder_comes_first_and_safetensors_will_do(
     assert same(weights.read(tmp_path / "made.safetensors")) and same(weights.read(tmp_path / "made.pth"))
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict", "model", "ema"])
+def test_averaged_weights_are_preferred_to_those_of_the_last_step() -> None:
+    """TAPTR's files hold both, "model" and "ema_model"; the authors evaluate the average."""
+    last = {name: tensor + 1 for name, tensor in STATE.items()}
+    found = weights.unwrap({"model": last, "ema_model": STATE, "epoch": 3})
+    assert all(torch.equal(found[name], tensor) for name, tensor in STATE.items())
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model", "ema", "ema_model"])
 def test_the_containers_of_training_scripts_are_removed(tmp_path: Path, wrapper: str) -> None:
     torch.save({wrapper: STATE, "epoch": 3, "optimizer": {"state": {}}}, tmp_path / "a.pth")
     assert same(weights.read(tmp_path / "a.pth"))

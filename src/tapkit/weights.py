@@ -30,7 +30,9 @@ Report = download.Report
 StateDict = dict[str, Tensor]
 
 # Containers that training scripts wrap a state dict in, in the order in which they are tried.
-_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "ema", "net", "network", "params", "module")
+_WRAPPERS = (
+    "ema_model", "state_dict", "model_state_dict", "model_state", "model", "ema", "net", "network", "params", "module",
+)  # fmt: skip
 _DEEPEST = 8
 """Wrappers within wrappers: a file may contain itself."""
 

@@ -426,6 +426,21 @@ def test_pck_counts_every_joint_that_is_visible_later(released):
     assert pck(clip.xy[rows], clip.visible[rows], answer, clip.mask_area, later) == 0.5
 
 
+def test_pck_t_is_measured_at_the_size_of_the_published_script(released):
+    """24 x 32 to 320 x 512: 2 px are 32 along x and 26.7 along y; 0.2 sqrt(100 * 320 * 512 / (24 * 32)) = 29.2."""
+    from tapkit.evaluation.predict import Prediction
+    from tapkit.evaluation.score import score_clip
+
+    clip = Badja(released).clip("bear")
+    rows, frame = clip.queries
+    answer = clip.xy[rows].copy()
+    answer[:, 5] += [[2.0, 0.0], [0.0, 2.0]]
+    sure = np.ones(answer.shape[:2], np.float32)
+    prediction = Prediction(rows, frame, answer, sure, sure, sure > 0, 0.0)
+    figures = score_clip(clip, prediction, "first", families=("pck",)).figures
+    assert figures["pck/pck_0.2"] == 1.0 and figures["pck/pck_t"] == 0.5
+
+
 def test_animals_of_other_videos_are_no_part_of_the_benchmark(released):
     dataset = Badja(released)
     assert dataset.names() == ["bear"] and dataset.extra == ["rs_dog"]

@@ -250,6 +250,12 @@ def test_normals_are_not_asked_where_they_cannot_be_right(scene):
         assert tracks.visible.all()
 
 
+def test_a_scene_too_small_for_the_grid_is_told_so():
+    scene = turning()
+    with pytest.raises(StorageError, match=r"every 4 frames and pixels; it is \[3, 24, 24\]"):
+        sample_tracks(scene._replace(segments=scene.segments[:3]), 8, np.random.RandomState(0))
+
+
 def test_a_normal_is_trusted_where_at_most_two_diagonal_neighbours_differ_by_the_euclidean_norm():
     normals = np.broadcast_to(np.array([32768, 32768, 65535], np.uint16), (1, 3, 3, 3)).copy()
     assert smooth(normals)[0].tolist() == [

@@ -180,3 +180,61 @@ def test_a_restored_driver_goes_on_as_the_first_would_have(stop: int) -> None:
     second.restore({name: part.clone() for name, part in first.snapshot().items()})
     results += run(second, stop, 10) + second.finish()
     assert answers(results) == answers(expected)
+
+
+class MovedBack(Windowed):
+    """The same, whose last window ends with the clip; it notes how long the clip was said to be."""
+
+    told: int | None = None
+
+    def expect_frames(self, state: State, frames: int) -> State:
+        self.told = frames
+        return state
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 6, 7, 8, 9, 10, 14])
+def test_a_last_window_that_is_moved_back_ends_with_the_clip(frames: int) -> None:
+    """Each frame is final once, answered by the last window that sees it; none is final too early to be so."""
+    model = MovedBack()
+    driver = WindowDriver(model, (4, 4), frames=frames)
+    driver.add(torch.tensor([5]), rows(0))
+    found = answers(run(driver, 0, frames) + driver.finish())
+    starts = [first for first in range(0, frames, 3) if first + 6 <= frames] or [0]
+    if frames > starts[-1] + 6:
+        starts.append(frames - 6)
+    assert model.told == frames and model.encoded == list(range(frames))
+    assert [window[0] for window in model.windows] == starts
+    last = {index: max(first for first in starts if first <= index) for index in range(frames)}
+    assert found == {(5, index): (float(index), float(last[index])) for index in range(frames)}
+
+
+def test_a_frame_is_final_when_no_window_can_be_moved_onto_it() -> None:
+    """Window 0..5: frame 0 is final with frame 5, frame 1 with frame 7 (the clip might have ended with frame 6)."""
+    driver = WindowDriver(MovedBack(), (4, 4))
+    driver.add(torch.tensor([0]), rows(0))
+    final = [[r.frame for r in driver.step(index, frame(index)) if r.final] for index in range(10)]
+    assert final == [[], [], [], [], [], [0], [], [1], [2, 3], []]
+
+
+@pytest.mark.parametrize("cut", [3, 6, 7, 8, 10])
+def test_a_driver_that_moves_back_goes_on_from_a_snapshot(cut: int) -> None:
+    """Also with a point that joined after the last window."""
+    whole = WindowDriver(MovedBack(), (4, 4))
+    whole.add(torch.tensor([0]), rows(0))
+    run(whole, 0, cut)
+    late = rows(max(whole.earliest, cut - 1))
+    whole.add(torch.tensor([1]), late)
+    restored = WindowDriver(MovedBack(), (4, 4))
+    restored.restore({name: part.clone() for name, part in whole.snapshot().items()})
+    theirs, ours = (answers(run(one, cut, 11) + one.finish()) for one in (whole, restored))
+    assert ours == theirs
+    assert sorted(index for key, index in theirs if key == 1) == list(range(int(late[0, 0]), 11))
+
+
+def test_a_point_added_after_the_last_window_is_answered_by_one_that_is_moved_back() -> None:
+    driver = WindowDriver(MovedBack(), (4, 4))
+    driver.add(torch.tensor([0]), rows(0))
+    run(driver, 0, 6)
+    driver.add(torch.tensor([1]), rows(4))
+    found = answers(driver.finish())
+    assert sorted(found) == [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (1, 4), (1, 5)]

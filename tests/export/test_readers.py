@@ -16,8 +16,8 @@ from example_clip import three_tracks
 from typer.testing import CliRunner
 
 from tapkit.errors import StorageError, UsageError
-from tapkit.export import ReadWarning
-from tapkit.types import Queries, Tracks, VideoInfo
+from tapkit.export import ExportWarning, ReadWarning
+from tapkit.types import Tracks, VideoInfo
 
 SMALL = VideoInfo(200, 100)
 
@@ -322,116 +322,6 @@ def test_a_folder_with_the_tables_of_two_scorers(tmp_path: Path) -> None:
     assert Tracks.read(tmp_path, "dlc", video=SMALL, scorer="ben").xy[0, 4].tolist() == [1, 3.5]
 
 
-# -- tables -------------------------------------------------------------------------------------------
-
-
-def table(path: Path, text: str | bytes, **options: object) -> Tracks:
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return Tracks.read(path, "csv", video=SMALL, **options)
-
-
-PLAIN = "id,frame,x,y\n0,0,10.5,20.5\n0,1,11.5,21.5\n"
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        PLAIN.encode("utf-8-sig"),
-        PLAIN.encode("utf-16"),
-        PLAIN.replace("\n", "\r\n").encode("utf-16"),
-        PLAIN.replace(",", "\t").encode(),
-        PLAIN.replace(",", ";").replace(".", ",").encode("utf-8-sig"),
-        PLAIN.replace(",", "\t").replace(".", ",").encode("utf-16"),
-        ("sep=;\n" + PLAIN.replace(",", ";")).encode(),
-        PLAIN.replace("\n", ",,\n").encode() + b",,,,,\n",
-        PLAIN.replace("id,frame", "Track ID, Frame Number").encode(),
-        (PLAIN + "0,2,,\n0,3,NaN,nan\n0,4,NA,\n").encode(),
-        (PLAIN + "0,0,10.5,20.5\n").encode(),
-    ],
-)
-def test_tables_of_spreadsheets(content: bytes, tmp_path: Path) -> None:
-    tracks = table(tmp_path / "a.csv", content)
-    assert tracks.ids.tolist() == ["0"] and frames_of(tracks) == [0, 1]
-    assert tracks.xy[0].tolist() == [[10.5, 20.5], [11.5, 21.5]]
-
-
-@pytest.mark.parametrize(
-    ("columns", "rows", "ids"),
-    [
-        ("name,frame,x,y", "nose,0,1,2\ntail,0,3,4", ["nose", "tail"]),
-        ("frame,track_id,x,y", "0,5,1,2\n0,6,3,4", ["5", "6"]),
-        ("point_id,t,x,y", "a,0,1,2\nb,0,3,4", ["a", "b"]),
-        ("frame,individual,bodypart,x,y", "0,m1,nose,1,2\n0,m2,nose,3,4", ["m1.nose", "m2.nose"]),
-        ("frame,individual,bodypart,x,y", "0,m1,nose,1,2\n0,m1,tail,3,4", ["nose", "tail"]),
-        ("id,track_id,frame,x,y", "0,5,0,1,2\n1,6,0,3,4\n2,5,1,1,2", ["5", "6"]),
-        ("label,id,frame,x,y", "fish,0,0,1,2\nfish,1,0,3,4\nfish,0,1,1,2", ["0", "1"]),
-        ("frame,animal,x,y", "0,m1,1,2\n0,m2,3,4", ["m1", "m2"]),
-    ],
-)
-def test_the_usual_columns_tell_points_apart(columns: str, rows: str, ids: list[str], tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ReadWarning)
-        tracks = table(tmp_path / "a.csv", f"{columns}\n{rows}\n")
-    assert tracks.ids.tolist() == ids and tracks.xy[:, 0].tolist() == [[1, 2], [3, 4]]
-
-
-def test_columns_that_are_not_understood_are_said_and_never_overwrite(tmp_path: Path) -> None:
-    text = "frame,bee,x,y\n0,a,1,2\n0,b,3,4\n"
-    with pytest.raises(StorageError, match=r"two positions for the point '0' on frame 0"):
-        table(tmp_path / "a.csv", text)
-    with pytest.warns(ReadWarning, match=r"not taken: 2 columns \(z, area\)"):
-        table(tmp_path / "b.csv", "id,frame,x,y,z,area\n0,0,1,2,3,4\n")
-    with pytest.raises(StorageError, match="two columns called a_x"):
-        table(tmp_path / "c.csv", "frame,a_x,a_y,a_x,a_y\n0,1,2,3,4\n")
-    with pytest.raises(StorageError, match="two positions for the point 'a' on frame 0"):
-        table(tmp_path / "d.csv", "frame,a_x,a_y\n0,1,2\n0,3,4\n")
-
-
-def test_one_video_camera_scorer_or_animal_of_a_table(tmp_path: Path) -> None:
-    text = "video,id,frame,x,y\na.mp4,0,0,1,2\nb.mp4,0,0,3,4\n"
-    with pytest.raises(UsageError, match=r"has 2 videos \(a\.mp4, b\.mp4\)"):
-        table(tmp_path / "a.csv", text)
-    assert table(tmp_path / "a.csv", text, video_name="b").xy[0, 0].tolist() == [3, 4]
-    text = "cam,id,frame,x,y\n1,0,0,1,2\n2,0,0,3,4\n"
-    with pytest.warns(ReadWarning, match="camera 1 was taken, not 2"):
-        assert table(tmp_path / "b.csv", text).xy[0, 0].tolist() == [1, 2]
-    assert table(tmp_path / "b.csv", text, camera="2").xy[0, 0].tolist() == [3, 4]
-    text = "animal,name,frame,x,y\nm1,nose,0,1,2\nm2,nose,0,3,4\n"
-    chosen = table(tmp_path / "c.csv", text, animal="m2")
-    assert chosen.ids.tolist() == ["nose"] and chosen.xy[0, 0].tolist() == [3, 4]
-
-
-def test_a_likelihood_is_a_confidence_and_its_rows_are_no_human_work(tmp_path: Path) -> None:
-    tracks = table(tmp_path / "a.csv", "id,frame,x,y,likelihood,occluded\n0,0,1,2,0.5,1\n0,1,1,2,,0\n")
-    assert tracks.confidence[0].tolist() == [0.5, 1] and not tracks.keyframe.any()
-    assert tracks.visible[0].tolist() == [0, 1]
-
-
-def test_parquet_tables_of_others(tmp_path: Path) -> None:
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    columns = {"frame": [0, 0, 1], "track_id": [5, 6, 5], "x": [1.0, 3.0, None], "y": [2.0, 4.0, None]}
-    parquet.write_table(arrow.table(columns), tmp_path / "a.parquet")
-    tracks = Tracks.read(tmp_path / "a.parquet", video=SMALL)
-    assert tracks.ids.tolist() == ["5", "6"] and tracks.xy[:, 0].tolist() == [[1, 2], [3, 4]]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("\ufefft;x;y\n0;60,5;50,5\n;;\n", [(0, 60.5, 50.5)]),
-        ("frame\tx\ty\n3\t60.5\t50\n", [(3, 60.5, 50)]),
-        ("t,x,y,name\n0,1,2,nose\n0,3,4,tail\n", [(0, 1, 2), (0, 3, 4)]),
-    ],
-)
-def test_points_of_spreadsheets(text: str, expected: list, tmp_path: Path) -> None:
-    (tmp_path / "q.csv").write_text(text)
-    queries = Queries.read_csv(tmp_path / "q.csv")
-    assert list(queries) == expected
-    assert queries.ids.tolist() == (["nose", "tail"] if "name" in text else ["0"])
-    (tmp_path / "q.csv").write_bytes(text.lstrip("\ufeff").encode("utf-16"))
-    assert list(Queries.read_csv(tmp_path / "q.csv")) == expected
-
-
 # -- DLTdv, PFTrack, CVAT, Nuke -----------------------------------------------------------------------
 
 
@@ -570,6 +460,40 @@ def test_the_clips_of_a_tapvid_pickle_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"has 2 videos \(a, b\)"):
         Tracks.read(path, "tapvid")
     assert Tracks.read(path, "tapvid", video_name="b").xy[0, 0].tolist() == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("coco", '{"images": [], "annotations": [], "categories": [7]}'),
+        ("coco", '{"images": ' + "[" * 100_000),
+        ("fusion", "{ Tools = 5 }"),
+        ("fusion", '{ Tools = { A = Tracker { Inputs = "x" } } }'),
+    ],
+)
+def test_parts_of_another_kind_than_expected_are_damage(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(StorageError, match=r"a\.txt") as error:
+        Tracks.read(tmp_path / "a.txt", name, video=SMALL)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["nuke-script", "3de3", "fusion-comp", "ae", "cvat", "coco"])
+def test_a_file_made_for_pictures_of_another_size_is_said(name: str, tracks: Tracks, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExportWarning)
+        path = tracks.write(tmp_path / "a.txt", name)
+    with pytest.warns(ReadWarning, match="it is of pictures of 320x180, the video has 640x360"):
+        Tracks.read(path, name, video=VideoInfo(640, 360))
+
+
+def test_blenders_tracks_of_other_objects_are_counted(tmp_path: Path) -> None:
+    track = {"name": "a", "frames": [0], "positions": [[0.5, 0.5]], "keyed": [True], "muted": [False]}
+    facts = {"width": 200, "height": 100, "fps": [25, 1], "frames": 3, "pixel_aspect": [1, 1]}
+    document = {"format": "tapkit-blender", "tracks": [track, {**track, "frames": [1]}], "others": 3, **facts}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    with pytest.warns(ReadWarning, match="not taken: 3 tracks of other objects than the camera"):
+        assert Tracks.read(tmp_path / "a.json", "blender").ids.tolist() == ["a", "a_2"]
 
 
 # -- the command line ---------------------------------------------------------------------------------

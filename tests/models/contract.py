@@ -55,6 +55,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "tapnext": {"resolution": (64, 64)},
     "tapnext-pp": {"resolution": (64, 64)},
     "track-on2": {"resolution": (64, 96), "support": 2, "memory_frames": 3},
+    "taptr": {"input_size": (64, 96), "support": "none"},
+    "taptrv2": {"input_size": (64, 96), "support": "grid:2"},
+    "taptrv3": {"backbone": "resnet18", "input_size": (64, 96), "support": "local:2+grid:2"},
 }
 """Options that make the published sizes cheap; a tracker that is not here is taken as its card has it."""
 TINY = dict.fromkeys(("tapnext", "tapnext-pp"), "tapnext_tiny")

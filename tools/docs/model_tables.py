@@ -157,7 +157,8 @@ def _weights(card: ModelCard) -> str:
     if not card.needs_weights:
         return "none needed"
     address = f" from <{card.weights_url}>" if card.weights_url else ""
-    return f"`{card.weights_file}`{address}"
+    sums = ", ".join(f"MD5 of `{name}` {md5}" for name, md5 in card.weights_md5.items())
+    return f"`{card.weights_file}`{address}" + (f"; {sums}" if sums else "")
 
 
 def published_table(card: ModelCard) -> str:

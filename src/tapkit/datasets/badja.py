@@ -7,11 +7,11 @@
 
 Joints are pixel indices as (row, column); half a pixel is added to make them corner-origin. Of the 37 joints of an
 entry 20 are annotated (`joint_catalog.py` of the set). What is measured is PCK-T as Harley et al. report it ("Particle
-Video Revisited", ECCV 2022, table 3): on the seven animals whose videos are of DAVIS; every joint is asked for on the
+Video Revisited", ECCV 2022): on the seven animals whose videos are of DAVIS; every joint is asked for on the
 first annotated frame, also where it is hidden there or has no position ((0, 0) stands in the file then: nobody can
 find it), and counted on every later annotated frame on which it is visible. The object is what the mask's first
-channel (red) shows, at the size of the picture. Their script resizes pictures, joints and masks to 320x512, whose
-proportions are not those of DAVIS; here distances and areas are those of the pictures.
+channel (red) shows, at the size of the picture. Their script resizes pictures, joints and masks to 320x512 before
+it measures, whose proportions are not those of DAVIS: the figure is given so (PCK-T), and in the pictures' own pixels.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 
 Only the left camera is read. Each frame has a trajectory file of its own, so a clip is put together frame by
 frame and only the points that are asked are kept: 256 drawn at random from those visible on frame 0, all asked
-there, as Karaev et al. evaluate ("CoTracker", ECCV 2024, section 4). The draw is fixed by the sequence's name and
+there, as Karaev et al. evaluate ("CoTracker", ECCV 2024). The draw is fixed by the sequence's name and
 `seed`; theirs is not known. The layout is written down from what is publicly known of the set; it could not be checked
 against a released copy here. Licence: CC BY-NC 4.0.
 """

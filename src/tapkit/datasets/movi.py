@@ -171,6 +171,8 @@ def sample_tracks(scene: MoviScene, count: int, random: np.random.RandomState) -
     Where the objects have not enough candidates, the second-to-last point is repeated until there are `count`. The
     position on a point's own frame is the centre of the pixel it was sampled at.
     """
+    if min(scene.segments.shape) < STRIDE:
+        raise StorageError(f"points are sampled every {STRIDE} frames and pixels; it is {list(scene.segments.shape)}")
     t, y, x = _choose(scene.segments, count, random)
     segment = scene.segments[t, y, x]
     world = _world(scene, t, y, x, segment)

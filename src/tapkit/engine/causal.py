@@ -21,7 +21,7 @@ class CausalDriver:
     immutable, so that costs one step and nothing else.
     """
 
-    def __init__(self, model: CausalModel, size: Size, budget: int | None = None) -> None:
+    def __init__(self, model: CausalModel, size: Size, budget: int | None = None, frames: int | None = None) -> None:
         # The budget was kept already, by `points_at_once`.
         self.model = model
         self.size = size

@@ -26,7 +26,7 @@ class ClipDriver:
     every k-th point, so that each is spread over the frame as the whole is.
     """
 
-    def __init__(self, model: ClipModel, size: Size, budget: int | None = None) -> None:
+    def __init__(self, model: ClipModel, size: Size, budget: int | None = None, frames: int | None = None) -> None:
         self.model = model
         self.size = size
         self.budget = budget

@@ -53,8 +53,8 @@ class DriverResult(NamedTuple):
 class Driver(Protocol):
     """Runs one model over frames that arrive one by one."""
 
-    def __init__(self, model: Any, size: Size, budget: int | None = None) -> None:
-        """For frames of `size`; `budget` bytes for what it can bound while it runs."""
+    def __init__(self, model: Any, size: Size, budget: int | None = None, frames: int | None = None) -> None:
+        """For `frames` frames (None: as many as come) of `size`; `budget` bytes for what it can bound while it runs."""
 
     @staticmethod
     def points_at_once(model: Any, size: Size, budget: int | None, count: int) -> int:

@@ -63,7 +63,7 @@ class GroupDriver:
     added on any frame that is still held and not answered for good.
     """
 
-    def __init__(self, model: WindowModel, size: Size, budget: int | None = None) -> None:
+    def __init__(self, model: WindowModel, size: Size, budget: int | None = None, frames: int | None = None) -> None:
         # The budget was kept already, by `points_at_once`.
         self.model = model
         self.size = size

@@ -59,14 +59,14 @@ class Tracker:
         if not isinstance(info, VideoInfo):
             raise UsageError(f"a session needs the video's VideoInfo (open_video(...).info), got {type(info).__name__}")
         size = self.model.frame_size(info.size) or info.size
-        session = Session(self.model, info, self._driver(size, parse_bytes(memory)))
+        session = Session(self.model, info, self._driver(size, parse_bytes(memory), info.frames))
         if len(queries):
             session.add(queries)
         return session
 
-    def _driver(self, size: Size, budget: int | None) -> Driver:
+    def _driver(self, size: Size, budget: int | None, frames: int | None) -> Driver:
         with torch.inference_mode():
-            return driver_of(self.model)(self.model, size, budget)
+            return driver_of(self.model)(self.model, size, budget, frames)
 
     # -- whole clips ------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ TITLES = {
     "pointodyssey/survival_50": "PO survival (50 px)",
     "pointodyssey/mte": "PO MTE (px)",
     "pck/pck_0.2": "PCK 0.2",
+    "pck/pck_t": "PCK-T (320x512)",
     "egopoints/delta_coarse": "EP δ avg*",
     "egopoints/out_of_view": "EP OOVA",
     "egopoints/in_view": "EP IVA",

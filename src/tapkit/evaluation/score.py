@@ -13,7 +13,7 @@ from tapkit.evaluation.predict import Prediction
 from tapkit.evaluation.protocol import METRIC_SIZE
 from tapkit.metrics.calibration import Reliability, reliability
 from tapkit.metrics.egopoints import view_metrics
-from tapkit.metrics.pck import pck
+from tapkit.metrics.pck import PCK_T_SIZE, pck
 from tapkit.metrics.pointodyssey import trajectory_metrics
 from tapkit.metrics.redetection import RedetectionEvents, hidden_before, redetection_events, robustness
 from tapkit.metrics.tapvid import THRESHOLDS, Counts, QueryMode, compare, evaluated_entries
@@ -136,6 +136,10 @@ def _family_figures(
         original = clip.xy[prediction.track]
         seen = clip.visible[prediction.track]
         out["pck/pck_0.2"] = pck(original, seen, prediction.xy, clip.mask_area, evaluated)
+        both = np.stack([original, prediction.xy]).astype(np.float64)
+        theirs, ours = coords.resize(both, clip.size, PCK_T_SIZE)
+        area = clip.mask_area * (PCK_T_SIZE[0] * PCK_T_SIZE[1] / (clip.size[0] * clip.size[1]))
+        out["pck/pck_t"] = pck(theirs, seen, ours, area, evaluated)
     return out
 
 

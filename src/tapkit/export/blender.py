@@ -69,6 +69,7 @@ def _read(path: Path, context: Context) -> Found:
         raise context.damaged("it was not saved by the panel of a tapkit script in Blender")
     height, width = context.size(document["width"], document["height"])
     tracks = document["tracks"]
+    context.left_out("tracks of other objects than the camera", document.get("others", 0))
     counts = [len(t["frames"]) for t in tracks]
     unit = np.array([pair for t in tracks for pair in t["positions"]], float).reshape(-1, 2)
     muted = np.array([flag for t in tracks for flag in t["muted"]], bool)
@@ -76,7 +77,8 @@ def _read(path: Path, context: Context) -> Found:
         unique([t["name"] for t in tracks]), np.repeat(np.arange(len(tracks)), counts),
         np.array([frame for t in tracks for frame in t["frames"]], int),
         coords.flip_y(coords.from_normalized(unit, (height, width)), height), visible=1.0 - muted,
-        human=np.array([flag for t in tracks for flag in t["keyed"]], bool), width=width, height=height,
+        human=np.array([flag for t in tracks for flag in t["keyed"]], bool),
+        width=document["width"], height=document["height"],
         fps=Fraction(*document["fps"]), pixel_aspect=Fraction(*document["pixel_aspect"]),
         frames=document["frames"], first=0,
     )  # fmt: skip

@@ -168,7 +168,7 @@ def _compare(found: Found, given: VideoInfo, context: Context) -> None:
     theirs = (found.height, found.width) if found.video is None else found.video.size
     if None not in theirs and theirs != given.size:
         context.say(
-            f"it is of pictures of {theirs[1]}x{theirs[0]}, the video has {given.width}x{given.height}: "
+            f"it is of pictures of {theirs[1]:g}x{theirs[0]:g}, the video has {given.width}x{given.height}: "
             "positions were taken as pixels of the video"
         )
 

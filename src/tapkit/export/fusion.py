@@ -83,17 +83,17 @@ def _read(path: Path, context: Context) -> Found:
     content = parse(text.removeprefix("Composition").strip() if text.startswith("Composition") else text)
     tools = content.get("Tools", {})
     shape = content.get("Prefs", {}).get("Comp", {}).get("FrameFormat", {})
-    height, width = context.size(shape.get("Width"), shape.get("Height"))
+    size = context.size(shape.get("Width"), shape.get("Height"))
     scope, tracks = _flat(tools), []
     for tool in scope.values():
         if tool.get(KIND) == "Tracker":
-            tracks += _points(tool.get("Inputs", {}), scope, (height, width), context)
+            tracks += _points(tool.get("Inputs", {}), scope, size, context)
     context.left_out("planar trackers", sum(tool.get(KIND) == "PlanarTracker" for tool in scope.values()))
     if not tracks:
         raise context.damaged("it has no Tracker whose points have a path")
     span = content.get("GlobalRange", {})
     return Found.of(
-        tracks, beyond=True, width=shape.get("Width") and width, height=shape.get("Height") and height,
+        tracks, beyond=True, width=shape.get("Width"), height=shape.get("Height"),
         fps=parse_rate(f"{shape['Rate']:g}") if "Rate" in shape else None,
         first=int(span[1]) if 1 in span else None, frames=int(span[2] - span[1]) + 1 if 2 in span else None,
     )  # fmt: skip
@@ -166,7 +166,7 @@ def _poly_path(path: dict[Any, Any], tools: dict[str, Any], context: Context) ->
 
 _NAMES = NameRule(r"[\x00-\x1f]", 100)
 FUSION = Format(
-    "fusion", ".setting", "Fusion Tracker node as text to paste", _setting, _read, _NAMES, keeps_start=True,
+    "fusion", ".setting", "Fusion Tracker node as text to paste", _setting, _read, _NAMES,
     holds_gaps=False, most_points=500, bytes_per_key=110,
 )  # fmt: skip
 FUSION_COMP = Format(

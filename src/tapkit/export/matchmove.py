@@ -56,12 +56,12 @@ def _read_equalizer(path: Path, context: Context) -> Found:
         height, _ = context.size()
         tracks = _equalizer4_points(text, height, context)
         return Found.of(tracks)
-    height, width = context.size(int(head[1]), int(head[2]))
+    height, _ = context.size(int(head[1]), int(head[2]))
     tracks = []
     for name, lines in _named_blocks(text.split("\n")[1:]):
         frame, x, y = _columns(lines, 3)
         tracks.append((name, frame.astype(int), x, height - y))
-    return Found.of(tracks, width=width, height=height, frames=int(head[3]))
+    return Found.of(tracks, width=int(head[1]), height=int(head[2]), frames=int(head[3]))
 
 
 def _equalizer4_points(

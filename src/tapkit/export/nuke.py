@@ -177,16 +177,19 @@ def _read(path: Path, context: Context) -> Found:
         width, height = int(shape[1]), int(shape[2])
     elif center:
         width, height = round(2 * float(center[1])), round(2 * float(center[2]))
-    height, width = context.size(width, height)
+    tall, _ = context.size(width, height)
+    if shape is None and context.video is not None:  # the pivot may have been moved
+        width = height = None
     tracks, human = [], []
     for start in starts:
         for name, frames, x, y, keys in _rows_of(text, start, context):
-            tracks.append((name, frames, x, height - y))
+            tracks.append((name, frames, x, tall - y))
             human.append(np.isin(frames, keys))
     older = re.findall(r"^\s*Tracker[123]\s*\{", text, re.M)
     context.left_out("Tracker nodes of before Nuke 7", len(older))
     return Found.of(
-        tracks, beyond=True, human=np.concatenate(human) if human else None, width=width, height=height,
+        tracks, beyond=True, human=np.concatenate(human) if human else None,
+        width=width, height=height,
         fps=parse_rate(rate[1]) if rate else None,
         pixel_aspect=Fraction(shape[3]).limit_denominator(10_000) if shape else None,
         first=int(first[1]) if first else None,

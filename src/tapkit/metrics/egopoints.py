@@ -1,7 +1,7 @@
 """EgoPoints: coarse distances, and whether points are followed out of the picture.
 
-Source: Darkhalil et al., "EgoPoints: Advancing Point Tracking for Egocentric Videos", WACV 2025, section 4. Their
-accuracy of re-identification is not computed.
+Source: Darkhalil et al., "EgoPoints: Advancing Point Tracking for Egocentric Videos", WACV 2025, as their evaluation
+script computes them. Their accuracy of re-identification is not computed.
 """
 
 from __future__ import annotations

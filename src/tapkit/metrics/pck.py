@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from tapkit.coords import Size
 from tapkit.errors import ShapeError
+
+PCK_T_SIZE: Size = (320, 512)
+"""(height, width) that the script of PIPs resizes pictures, joints and masks to before it measures PCK-T."""
 
 
 def pck(

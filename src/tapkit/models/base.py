@@ -194,6 +194,21 @@ class BeginsOnQueries(Protocol):
 
 
 @runtime_checkable
+class EndsWithClip(Protocol):
+    """A window model whose last window is moved back, to end with the clip, rather than continued with the features of
+    its last frame (TAPTR). Only clips shorter than one window are continued.
+
+    The moved window may begin on any frame after the first of the window before, and answers its frames anew; so they
+    are final only when no window can begin on or before them any more. `step` is then handed a `first` that is less
+    than `stride` beyond the one before."""
+
+    def expect_frames(self, state: Any, frames: int) -> Any:
+        """The state, knowing that the clip has so many frames: what its windows hand on may depend on that. Called
+        before the first step, where the length is known (not for a live source)."""
+        ...
+
+
+@runtime_checkable
 class HasGraphs(Protocol):
     """A model whose network can be written as graphs that run without Python."""
 

@@ -327,7 +327,7 @@ def _opened(path: Path) -> Iterator[tuple[Head | None, list[str], Iterator[list[
             yield _from_comments(path, "".join(comments)), columns, cells, mark != ","
     except UnicodeError as error:
         place = f"byte {error.start} is" if isinstance(error, UnicodeDecodeError) else "it is"
-        raise StorageError(f"{path} is not a text file ({place} not UTF-8)") from error
+        raise StorageError(f"{path} is not a text file ({place} not UTF-8): save it as UTF-8") from error
     except csv.Error as error:
         raise damaged(path, f"it is not CSV ({error})") from error
 

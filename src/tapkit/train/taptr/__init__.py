@@ -1,0 +1,1 @@
+"""What TAPTR and TAPTRv2 are trained by."""
