@@ -36,6 +36,10 @@ class Scale:
         return cls(value, found[2] or "units")
 
 
+PIXELS = Scale()
+"""Lengths in pixels."""
+
+
 class Steps(NamedTuple):
     """From each frame to the next, for N points over T frames."""
 
@@ -47,7 +51,7 @@ class Steps(NamedTuple):
     """[T-1] float64."""
 
 
-def steps(tracks: Tracks, scale: Scale = Scale(), *, threshold: float | None = None, hidden: bool = False) -> Steps:
+def steps(tracks: Tracks, scale: Scale = PIXELS, *, threshold: float | None = None, hidden: bool = False) -> Steps:
     """How far points moved between neighbouring frames.
 
     Args:

@@ -13,7 +13,7 @@ import numpy as np
 from tapkit import storage
 from tapkit.errors import UsageError
 from tapkit.motion.jumps import jumps
-from tapkit.motion.kinematics import Scale, speeds, steps
+from tapkit.motion.kinematics import PIXELS, Scale, speeds, steps
 from tapkit.types import Tracks
 from tapkit.types.table import shown
 
@@ -41,7 +41,7 @@ _SPEEDS = ("mean_speed", "median_speed", "max_speed")
 
 
 def stats(
-    tracks: Tracks, scale: Scale = Scale(), *, threshold: float | None = None, hidden: bool = False
+    tracks: Tracks, scale: Scale = PIXELS, *, threshold: float | None = None, hidden: bool = False
 ) -> list[dict[str, Any]]:
     """A dictionary for each point, keys as `COLUMNS` names them with units: "path_length_px", "mean_speed_mm_per_s".
 

@@ -26,7 +26,7 @@ class Runs(NamedTuple):
 
 def runs_of(mask: np.ndarray) -> Runs:
     """The run of each cell of mask [N,T] bool; cells outside of all runs hold rubbish."""
-    count, frames = mask.shape
+    frames = mask.shape[1]
     t = np.broadcast_to(np.arange(frames), mask.shape)
     first = mask & ~np.pad(mask, ((0, 0), (1, 0)))[:, :-1]
     last = mask & ~np.pad(mask, ((0, 0), (0, 1)))[:, 1:]
@@ -63,11 +63,16 @@ def _fit(out: np.ndarray, xy: np.ndarray, mask: np.ndarray, times: np.ndarray, w
     for width in np.unique(length).tolist():
         here = np.flatnonzero(length == width)
         # What a window makes of its frames depends on the frame and where the window begins, not on the point.
-        pairs, which = np.unique(np.stack([t[here], low[here]], 1), axis=0, return_inverse=True)
-        factors = _factors(times, pairs[:, 0], pairs[:, 1], width, min(order, width - 1))
+        shift = t[here] - low[here]
+        key = t[here] * width + shift
+        used = np.zeros(len(times) * width, bool)
+        used[key] = True
+        own = np.flatnonzero(used)
+        factors = _factors(times, own // width, own // width - own % width, width, min(order, width - 1))
+        which = (np.cumsum(used) - 1)[key]
         frames = low[here][:, None] + np.arange(width)
         values = xy[row[here][:, None], frames]
-        out[row[here], t[here]] = np.einsum("mw,mwc->mc", factors[which.ravel()], values)
+        out[row[here], t[here]] = np.einsum("mw,mwc->mc", factors[which], values)
 
 
 def _factors(times: np.ndarray, t: np.ndarray, low: np.ndarray, width: int, order: int) -> np.ndarray:
@@ -89,7 +94,9 @@ def median(xy: np.ndarray, mask: np.ndarray, window: int) -> np.ndarray:
     for start in range(0, len(xy), at_once):
         part = slice(start, start + at_once)
         own = np.where(mask[part][..., None], xy[part], np.nan).astype(np.float64)
-        around = sliding_window_view(np.pad(own, ((0, 0), (half, half), (0, 0)), constant_values=np.nan), window, axis=1)
+        around = sliding_window_view(
+            np.pad(own, ((0, 0), (half, half), (0, 0)), constant_values=np.nan), window, axis=1
+        )
         t = np.arange(xy.shape[1])[:, None] + offsets
         inside = (t >= runs.begin[part][..., None]) & (t < runs.end[part][..., None])
         values = np.where(inside[:, :, None], around, np.nan)
@@ -107,13 +114,12 @@ def filled(xy: np.ndarray, mask: np.ndarray, times: np.ndarray, longest: int) ->
         xy [N,T,2] float64 and which cells were filled [N,T] bool.
     """
     out = np.array(xy, np.float64)
-    new = np.zeros(mask.shape, bool)
-    for row in range(len(xy)):
-        known = np.flatnonzero(mask[row])
-        for before, after in zip(known[:-1], known[1:], strict=True):
-            if 1 < after - before <= longest + 1:
-                between = np.arange(before + 1, after)
-                share = (times[between] - times[before]) / (times[after] - times[before])
-                out[row, between] = out[row, before] + share[:, None] * (out[row, after] - out[row, before])
-                new[row, between] = True
+    t = np.broadcast_to(np.arange(mask.shape[1]), mask.shape)
+    before = np.maximum.accumulate(np.where(mask, t, -1), axis=1)
+    after = np.minimum.accumulate(np.where(mask, t, mask.shape[1])[:, ::-1], axis=1)[:, ::-1]
+    new = ~mask & (before >= 0) & (after < mask.shape[1]) & (after - before - 1 <= longest)
+    row, frame = np.nonzero(new)
+    start, end = before[row, frame], after[row, frame]
+    share = (times[frame] - times[start]) / (times[end] - times[start])
+    out[row, frame] = out[row, start] + share[:, None] * (out[row, end] - out[row, start])
     return out, new
