@@ -1,11 +1,12 @@
-"""By how much bfloat16 changes LocoTrack, TAPNext and the TAPIR family against float32.
+"""By how much bfloat16 changes LocoTrack, TAPNext, the TAPIR family and AllTracker against float32.
 
     python benchmarks/half_precision.py [ID ...]
 
-Seeded weights under the published names, the protocol's clip (256x256) and its 64 points: offline models on all 24
-frames, causal ones streamed over the first four, all points asked on frame 0. Distances in pixels over all points and
-frames. All read positions off a discrete best cell or bin; random weights leave many nearly tied, and such a point
-jumps, hence the large maxima: trained heat maps have clear peaks. Written to benchmarks/results/half_precision/ID.json.
+Seeded weights under the published names, the protocol's clip (256x256) and its 64 points: offline and window models on
+all 24 frames, causal ones streamed over the first four, all points asked on frame 0. Distances in pixels over all
+points and frames. All but AllTracker read positions off a discrete best cell or bin; random weights leave many nearly
+tied, and such a point jumps, hence the large maxima: trained heat maps have clear peaks. Written to
+benchmarks/results/half_precision/ID.json.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ def tracked(model: str, parity: Any, precision: str) -> Any:
     points = queries(parity)
     points[:, 1:] = coords.from_centers(points[:, 1:])
     built = registry.build(model, parity.weights(model.replace("-", "_")), precision=precision)
+    if built.card.streaming == "window":
+        return in_windows(built, parity, points)
     if built.card.streaming == "offline":
         return built.track(built.encode(frames(parity)), (HEIGHT, WIDTH), points)
     state, answers, new = built.start((HEIGHT, WIDTH)), [], points[:, 1:]
@@ -41,6 +44,23 @@ def tracked(model: str, parity: Any, precision: str) -> Any:
         state, answer = built.step(state, frame, new)
         answers.append(answer)
         new = new[:0]
+    return Prediction(*(torch.stack(parts, 1) for parts in zip(*answers, strict=True)))
+
+
+def in_windows(model: Any, parity: Any, points: Any) -> Any:
+    """The final answers of a window model, frames as the engine hands them over."""
+    import torch
+    from calls import HEIGHT, WIDTH, frames
+
+    from tapkit.engine.driver import driver_of
+    from tapkit.models.base import Prediction
+
+    with torch.inference_mode():
+        driver = driver_of(model)(model, (HEIGHT, WIDTH))
+        points[:, 0] = 0
+        driver.add(torch.arange(len(points)), points)
+        results = [one for index, frame in enumerate(frames(parity)) for one in driver.step(index, frame)]
+        answers = [result.prediction for result in results + driver.finish() if result.final]
     return Prediction(*(torch.stack(parts, 1) for parts in zip(*answers, strict=True)))
 
 
@@ -69,8 +89,17 @@ def measure(model: str) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    known = ["locotrack-small", "locotrack-base", "tapnext", "tapir", "bootstapir", "tapir-causal"]
-    parser.add_argument("models", nargs="*", default=known, help=f"of {', '.join(known)}")
+    known = [
+        "locotrack-small",
+        "locotrack-base",
+        "tapnext",
+        "tapir",
+        "bootstapir",
+        "tapir-causal",
+        "alltracker",
+        "alltracker-tiny",
+    ]
+    parser.add_argument("models", nargs="*", default=known, help="of " + ", ".join(known))
     folder = HERE / "results" / "half_precision"
     folder.mkdir(parents=True, exist_ok=True)
     for model in parser.parse_args().models:

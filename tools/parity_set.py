@@ -28,6 +28,8 @@ import check_parity  # noqa: E402
 from parity import Parity  # noqa: E402
 
 CASES: dict[str, tuple[str, ...]] = {
+    "alltracker": ("pair",),
+    "alltracker_tiny": ("pair",),
     "bootstapir": ("init128_temp10",),
     "gmrw": ("direct",),
     "dot": ("every_cell", "tracks_for_queries"),

@@ -18,7 +18,7 @@ from tapkit.nn.packed import Activation, Conv2d, activate, can_pack
 
 _POINTS = {1: [], 3: [0.0, 0.75, -0.75, 1.5, -1.5], 5: [0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0]}
 """Where the polynomials of a kernel of that length are evaluated, besides infinity."""
-_CHUNK = 3 << 20
+_CHUNK = 3 << 19
 """Numbers of transformed input at a time: enough tiles for the products to be fast, and few enough for the cache."""
 
 

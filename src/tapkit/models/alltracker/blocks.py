@@ -22,15 +22,14 @@ STRIDE = 8
 
 def convolve(conv: Conv2d, x: Tensor, activation: Activation = "none") -> Tensor:
     """activation(conv(x)) of float32 x [B,h,w,C] -> [B,h',w',C'], in the precision of the convolution's weights."""
-    return conv(x.permute(0, 3, 1, 2).to(conv.weight.dtype), activation=activation).permute(0, 2, 3, 1)
+    y: Tensor = conv(x.permute(0, 3, 1, 2).to(conv.weight.dtype), activation=activation)
+    return y.permute(0, 2, 3, 1)
 
 
 def added(layer: Linear, x: Tensor, residual: Tensor) -> Tensor:
     """residual + layer(x), float32."""
-    if x.dtype == torch.float32:
-        return layer(x, residual=residual)
-    y: Tensor = layer(x)
-    return residual + y
+    y: Tensor = layer(x, residual=residual) if x.dtype == torch.float32 else residual + layer(x)
+    return y
 
 
 class ConvNextBlock(nn.Module):
@@ -75,11 +74,21 @@ class Trunk(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         stem, first, to_second, second, to_third, third = self.features
-        (conv, norm), (norm2, conv2), (norm3, conv3) = stem, to_second, to_third  # type: ignore[misc]
-        x = first(norm(convolve(conv, x).float()))
-        x = second(convolve(conv2, norm2(x)).float())
-        out: Tensor = third(convolve(conv3, norm3(x)).float())
+        x = first(_one(stem, 1)(convolve(_conv(stem, 0), x).float()))
+        x = second(convolve(_conv(to_second, 1), _one(to_second, 0)(x)).float())
+        out: Tensor = third(convolve(_conv(to_third, 1), _one(to_third, 0)(x)).float())
         return out
+
+
+def _one(layers: nn.Module, index: int) -> nn.Module:
+    assert isinstance(layers, nn.ModuleList)
+    return layers[index]
+
+
+def _conv(layers: nn.Module, index: int) -> Conv2d:
+    layer = _one(layers, index)
+    assert isinstance(layer, Conv2d)
+    return layer
 
 
 class Attention(nn.Module):
@@ -101,7 +110,7 @@ class Attention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """[S,n,heads*c] -> [n,heads,S,c]."""
-        return x.unflatten(-1, (self.heads, -1)).permute(1, 2, 0, 3)
+        return x.view(*x.shape[:2], self.heads, -1).permute(1, 2, 0, 3)
 
 
 class Transformer(nn.Module):
@@ -115,10 +124,10 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [S,n,C] float32 -> the same."""
         widen, narrow = self.mlp.values()
+        assert isinstance(widen, Linear) and isinstance(narrow, Linear)
         dtype = widen.weight.dtype
         z = self.attn(F.layer_norm(x, x.shape[-1:], eps=EPSILON).to(dtype), x)
         y = widen(F.layer_norm(z, z.shape[-1:], eps=EPSILON).to(dtype), activation="gelu_tanh")
-        assert isinstance(narrow, Linear)
         return added(narrow, y, z)
 
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapkit.nn.exporting import exporting
 from tapkit.nn.sampling import blend
 
 LEVELS = 5
@@ -56,7 +57,8 @@ class Correlation:
         self._scales = 2.0 ** torch.arange(LEVELS, device=anchor.device)[:, None]
         self._steps = torch.arange(-RADIUS, RADIUS + 2, device=anchor.device)
         self._table: list[Tensor] | None = None
-        if count * len(self.queries) * total * self.queries.element_size() <= HELD_BYTES:
+        held = count * len(self.queries) * total * self.queries.element_size() <= HELD_BYTES
+        if held and not exporting():
             self._table = [torch.mm(self.queries, cells.T) for cells in self.cells]
         room = _BLOCK_BYTES * (1 if anchor.device.type == "cpu" else 64)
         at_once = max(room // (total * self.queries.element_size()), 16)
@@ -72,12 +74,19 @@ class Correlation:
         out = positions.new_empty(len(positions), CHANNELS)
         for begin in range(0, len(positions), self._block):
             rows = slice(begin, begin + self._block)
-            table = self._products(frame, rows)
-            index, fraction = self._window(positions[rows])
-            cells = torch.gather(table, 1, index.flatten(1)).float()
-            windows = blend(cells.view(-1, SIDE + 1, SIDE + 1), fraction.flatten(0, 1))
-            out[rows] = windows.reshape(-1, CHANNELS)
+            out[rows] = self._read(self._products(frame, rows), positions[rows])
         return out.view(*target.shape[:2], CHANNELS)
+
+    def everywhere(self, targets: Tensor) -> Tensor:
+        """`at` in all frames [S,h,w,2] -> [S,h,w,405], in one piece: for graphs that are exported."""
+        table = torch.matmul(self.queries, self.cells.transpose(1, 2)).flatten(0, 1)
+        return self._read(table, targets.reshape(-1, 2)).view(*targets.shape[:3], CHANNELS)
+
+    def _read(self, table: Tensor, xy: Tensor) -> Tensor:
+        """What is around xy [M,2] in rows of the table [M,L] -> float32 [M,405]."""
+        index, fraction = self._window(xy)
+        cells = torch.gather(table, 1, index.flatten(1)).float()
+        return blend(cells.view(-1, SIDE + 1, SIDE + 1), fraction.flatten(0, 1)).reshape(-1, CHANNELS)
 
     def _products(self, frame: int, rows: slice) -> Tensor:
         """Of some of the anchor's cells with all cells of a frame at all levels [M,L]."""

@@ -39,7 +39,7 @@ LEAST = 128
 """And at least so many: the coarsest level then has a cell."""
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
-_TOKENS = 4096
+TOKENS = 4096
 """Cells times frames that are worked on at a time on a CPU: enough for full speed, and little memory between layers."""
 
 
@@ -183,7 +183,7 @@ class Update(nn.Module):
         if x.device.type != "cpu" or exporting():
             out: Tensor = block(x.flatten(1, 2)).view(x.shape)
             return out
-        for cells in torch.split(x.view(len(x), -1, x.shape[-1]), max(_TOKENS // len(x), 1), 1):
+        for cells in torch.split(x.view(len(x), -1, x.shape[-1]), max(TOKENS // len(x), 1), 1):
             cells.copy_(block(cells.contiguous()))
         return x
 
@@ -245,7 +245,11 @@ class AllTracker(nn.Module):
         self, correlation: Correlation, hidden: Tensor, estimate: Estimate, fixed: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Estimate]:
         """The next state [S,h,w,128] and estimate; memory for the maps between is that of one frame, on a CPU."""
-        cells = cell_grid(*hidden.shape[1:3], hidden.device)
+        cells = cell_grid(hidden.shape[1], hidden.shape[2], hidden.device)
+        if exporting():
+            looked_up = correlation.everywhere(cells + estimate.flow)
+            hidden = self.update_block.refined(self.compressed(looked_up, hidden, estimate, slice(None), fixed))
+            return hidden, self.moved(hidden, estimate)
         x = torch.empty(hidden.shape, device=hidden.device)
         at_once = frames_at_once(hidden)
         for begin in range(0, len(hidden), at_once):
@@ -308,7 +312,7 @@ def within_frames(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 def frames_at_once(x: Tensor) -> int:
     """How many frames of x [S,h,w,C] are worked on at a time: on a CPU few, elsewhere all."""
     cells = x.shape[1] * x.shape[2]
-    return max(_TOKENS // cells, 1) if x.device.type == "cpu" else max(len(x), 1)
+    return max(TOKENS // cells, 1) if x.device.type == "cpu" else max(len(x), 1)
 
 
 def cell_grid(height: int, width: int, device: torch.device) -> Tensor:

@@ -19,12 +19,15 @@ from tapkit import coords
 from tapkit.errors import UsageError
 from tapkit.models.alltracker.blocks import STRIDE
 from tapkit.models.alltracker.card import ALLTRACKER, ALLTRACKER_TINY
+from tapkit.models.alltracker.correlation import HELD_BYTES
+from tapkit.models.alltracker.graphs import graphs
 from tapkit.models.alltracker.network import (
     FULL,
     HIDDEN,
     LEAST,
     MULTIPLE,
     TINY,
+    TOKENS,
     WINDOW,
     AllTracker,
     AllTrackerConfig,
@@ -35,11 +38,15 @@ from tapkit.models.alltracker.network import (
 )
 from tapkit.models.alltracker.weights import load_weights
 from tapkit.models.base import Prediction, Size
+from tapkit.models.graphs import Graph
 from tapkit.models.options import NetworkOptions, require_least, require_size
 from tapkit.models.torch_model import TorchModel, check_frames, check_queries
 from tapkit.nn.packed import Packable
 from tapkit.nn.sampling import sample
 from tapkit.types import ModelCard
+
+LAYERS_BYTES = 20_000
+"""What is between the layers for one cell, while it is worked on (measured)."""
 
 
 @dataclass(frozen=True)
@@ -158,11 +165,13 @@ class AllTrackerModel(TorchModel):
         return torch.zeros(0, *self.map_size(size), self.network.config.channels, device=self.device, dtype=self._dtype)
 
     def frame_bytes(self, size: Size) -> int:
-        """See `WindowModel.frame_bytes`: the map, and a frame's share of what `step` holds: the map once more, two
-        states, four estimates."""
+        """See `WindowModel.frame_bytes`: the map (held, handed over, and once more at all scales), four states, four
+        estimates; and a frame's share of the table of products and of what is between the layers."""
         height, width = self.map_size(size)
-        own = 2 * self.network.config.channels * self._dtype.itemsize + 4 * (3 * HIDDEN + 4 * 4)
-        return height * width * own
+        cells, itemsize = height * width, self._dtype.itemsize
+        own = int(3.4 * self.network.config.channels * itemsize) + 4 * (4 * HIDDEN + 4 * 4)
+        table = min(self.window * cells**2 * 4 // 3 * itemsize, HELD_BYTES)
+        return cells * own + (table + max(cells, TOKENS) * LAYERS_BYTES) // self.window
 
     def point_bytes(self, size: Size) -> int:
         """See `WindowModel.point_bytes`: the answers of two windows, and of half a one as they are handed on."""
@@ -260,11 +269,23 @@ class AllTrackerModel(TorchModel):
         waiting = int((used < 0).sum())  # comes first, and stays -1
         kept = used[waiting:]
         return AllTrackerState(
-            *(part[kept] for part in state[:4]),
-            renumbered - waiting,
-            *(part[rows] for part in state[5:8]),
-            state.size,
+            t=state.t[kept],
+            anchors=state.anchors[kept],
+            flow=state.flow[kept],
+            score=state.score[kept],
+            owner=renumbered - waiting,
+            xy=state.xy[rows],
+            visible=state.visible[rows],
+            confidence=state.confidence[rows],
+            size=state.size,
         )
+
+    def graphs(self) -> list[Graph]:
+        """See `HasGraphs`: a frame's map, one update of a window, the enlargement of one frame; at one input size."""
+        if self.chosen.input_size is None:
+            raise UsageError(f"graphs of {self.card.id} are of one size: choose input_size")
+        size = self.chosen.input_size
+        return graphs(self.network, size, self.padding(size), self.window)
 
     # -- readings ---------------------------------------------------------------------------------
 
