@@ -1,4 +1,4 @@
-"""By how much bfloat16 changes LocoTrack, TAPNext, the TAPIR family and AllTracker against float32.
+"""By how much bfloat16 changes LocoTrack, TAPNext, the TAPIR family, AllTracker and Track-On2 against float32.
 
     python benchmarks/half_precision.py [ID ...]
 
@@ -22,6 +22,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tools")]
 
 STREAMED = 4
 """Frames for causal models (every one costs the same)."""
+MANIFESTS = {"track-on2": "trackon2"}
+"""Names of manifests that are not the id with _ for -."""
 
 
 def tracked(model: str, parity: Any, precision: str) -> Any:
@@ -34,7 +36,7 @@ def tracked(model: str, parity: Any, precision: str) -> Any:
 
     points = queries(parity)
     points[:, 1:] = coords.from_centers(points[:, 1:])
-    built = registry.build(model, parity.weights(model.replace("-", "_")), precision=precision)
+    built = registry.build(model, parity.weights(MANIFESTS.get(model, model.replace("-", "_"))), precision=precision)
     if built.card.streaming == "window":
         return in_windows(built, parity, points)
     if built.card.streaming == "offline":
@@ -90,15 +92,9 @@ def measure(model: str) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = [
-        "locotrack-small",
-        "locotrack-base",
-        "tapnext",
-        "tapir",
-        "bootstapir",
-        "tapir-causal",
-        "alltracker",
+        "locotrack-small", "locotrack-base", "tapnext", "tapir", "bootstapir", "tapir-causal", "track-on2", "alltracker",
         "alltracker-tiny",
-    ]
+    ]  # fmt: skip
     parser.add_argument("models", nargs="*", default=known, help="of " + ", ".join(known))
     folder = HERE / "results" / "half_precision"
     folder.mkdir(parents=True, exist_ok=True)

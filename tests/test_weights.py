@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from tapkit import weights
 from tapkit.errors import WeightsError
-from tapkit.types import ModelCard
+from tapkit.types import BackboneFile, ModelCard
 
 CARD = ModelCard(
     id="made",
@@ -190,3 +190,26 @@ def test_built_in_weights_of_a_package_that_is_not_there_are_one_sentence() -> N
     card = replace(registry.card("strand"), factory="no_such_package.tracker:build", weights_built_in=True)
     with pytest.raises(WeightsError, match="'no_such_package', which is not installed"):
         weights.find(card)
+
+
+def test_a_backbone_of_others_is_added_or_asked_for_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = BackboneFile("Their ViT", "vit.", "vit.safetensors", "model.safetensors of them", "Their License")
+    card = replace(CARD, backbone=part)
+    torch.save(STATE, tmp_path / "made.pth")
+    sentence = (
+        r"of made do not contain its backbone, Their ViT: fetch model\.safetensors of them \(Their License\), and"
+    )
+    for given in (tmp_path / "made.pth", STATE):
+        with pytest.raises(WeightsError, match=sentence):
+            weights.given_or_official(card, given)
+    monkeypatch.setenv("TAPKIT_WEIGHTS", str(tmp_path))
+    save_file({"c": torch.ones(2)}, tmp_path / part.file)
+    state, path = weights.given_or_official(card, tmp_path / "made.pth")
+    assert state is not None and state.keys() == {*STATE, "vit.c"}
+    assert path is None, "the hash of one file would not tell which backbone was used"
+    complete = {**STATE, "vit.c": torch.zeros(2)}
+    state, _ = weights.given_or_official(card, complete)
+    assert state is not None and not state["vit.c"].any()
+    assert weights.given_or_official(CARD, tmp_path / "made.pth")[1] == tmp_path / "made.pth"

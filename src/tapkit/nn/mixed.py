@@ -24,5 +24,5 @@ class MixedLinear(Linear):
 
 def in_weights_type(layer: nn.Module, x: Tensor) -> Tensor:
     """`layer(x)` with x brought to the type of the layer's weights first, and the result in float32."""
-    out: Tensor = layer(x.to(layer.weight.dtype))  # type: ignore[arg-type, call-overload]
+    out: Tensor = layer(x.to(layer.weight.dtype))  # type: ignore[arg-type]
     return out.float()

@@ -145,7 +145,8 @@ class Extractor(_Exchange):
     def forward(self, spatial: Tensor, sizes: list[Size], patches: Tensor, grid: Size) -> Tensor:
         """spatial tokens [S,C], patches [P,C] -> spatial tokens."""
         spatial = spatial + self.read(spatial, sizes, patches, [grid])
-        return spatial + self.ffn(self.ffn_norm(spatial), sizes)
+        out: Tensor = spatial + self.ffn(self.ffn_norm(spatial), sizes)
+        return out
 
 
 class Interaction(nn.Module):
@@ -203,7 +204,7 @@ class VitAdapter(nn.Module):
         for number, interaction in enumerate(self.interactions):
             blocks = self.dinov3.layer[number * each : (number + 1) * each]
             x, spatial = interaction(x, spatial, blocks, rotary, grid, sizes)
-        coarser = list(spatial.split(cells(sizes)))
+        coarser = list(torch.split(spatial, cells(sizes)))
         finest = finest + self._enlarged(coarser[0], sizes[0])
         norms = (self.norm1, self.norm2, self.norm3, self.norm4)
         return torch.cat([normalise(tokens, norm) for tokens, norm in zip([finest, *coarser], norms, strict=True)])
@@ -214,6 +215,7 @@ class VitAdapter(nn.Module):
         height, width = size
         product = tokens.to(weight.dtype) @ weight.permute(0, 2, 3, 1).flatten(1)
         parts = product.view(height, width, 2, 2, -1).transpose(1, 2).reshape(4 * height * width, -1)
+        assert self.up.bias is not None
         return parts.float() + self.up.bias
 
 
@@ -257,7 +259,7 @@ class Backbone(nn.Module):
     def positions(self, size: Size) -> Tensor:
         """Position codes [S,C] of the maps of an image of `size` (those stored are of stride 4 of the trained size)."""
         finest, *coarser = map_sizes(size)
-        stored = self.pos_embedding
+        stored: Tensor = self.pos_embedding
         if stored.shape[-2:] != finest:
             stored = F.interpolate(stored, finest, mode="bilinear", align_corners=False)
         maps = [stored, *(F.interpolate(stored, s, mode="bilinear", align_corners=False) for s in coarser)]
@@ -266,6 +268,6 @@ class Backbone(nn.Module):
     def forward(self, image: Tensor, positions: Tensor) -> Tensor:
         """image [1,3,H,W], normalised -> float32 tokens [S,width]."""
         sizes = map_sizes((image.shape[-2], image.shape[-1]))
-        parts = self.vit_encoder(image).split(cells(sizes))
-        projected = [project[0](part) for project, part in zip(self.projections, parts, strict=True)]
+        parts = torch.split(self.vit_encoder(image), cells(sizes))
+        projected = [project(part) for project, part in zip(self.projections, parts, strict=True)]
         return torch.cat(projected).float() + positions

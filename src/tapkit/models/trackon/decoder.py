@@ -99,11 +99,12 @@ def read_around(
 ) -> Tensor:
     """Deformable blocks one after another, `chunk` queries at a time; what they read is projected once for each."""
     for block in blocks:
+        assert isinstance(block, DeformableBlock)
         values = block.mha.values(tokens, sizes)
         if exporting():  # the number of queries is a symbol then
             query = block(query, reference, values)
             continue
-        parts = zip(query.split(chunk), reference.split(chunk), strict=True)
+        parts = zip(torch.split(query, chunk), torch.split(reference, chunk), strict=True)
         query = torch.cat([block(some, around, values) for some, around in parts])
     return query
 

@@ -24,7 +24,7 @@ def cells(sizes: Sequence[Size]) -> list[int]:
 
 def as_maps(tokens: Tensor, sizes: Sequence[Size]) -> list[Tensor]:
     """Tokens [S,C] of maps laid one after another, row by row -> views [1,C,h,w]."""
-    parts = tokens.split(cells(sizes))
+    parts = torch.split(tokens, cells(sizes))
     return [part.view(1, *size, -1).permute(0, 3, 1, 2) for part, size in zip(parts, sizes, strict=True)]
 
 
@@ -61,7 +61,7 @@ class DeformableAttention(nn.Module):
     def values(self, tokens: Tensor, sizes: Sequence[Size]) -> list[Tensor]:
         """What queries read, from tokens [S,C] of maps of `sizes`: for each level float32 [1,heads,64,h,w]."""
         projected = self.value_proj(tokens).float()
-        return [maps.unflatten(1, (self.heads, HEAD)) for maps in as_maps(projected, sizes)]
+        return [maps.view(1, self.heads, HEAD, *maps.shape[2:]) for maps in as_maps(projected, sizes)]
 
     def forward(self, query: Tensor, reference: Tensor, values: Sequence[Tensor]) -> Tensor:
         """Queries float32 [Q,C] that read around `reference` [Q,2] (x, y in [0,1]) -> [Q,C], query + what was read."""
@@ -71,4 +71,5 @@ class DeformableAttention(nn.Module):
         extent = query.new_tensor([[maps.shape[-1], maps.shape[-2]] for maps in values])  # of the levels
         points = reference[None, :, None, None, None] + offsets / extent[:, None]
         read = deformable_attention(values, points, weights)[0]
-        return query + self.output_proj(read)
+        out: Tensor = query + self.output_proj(read)
+        return out

@@ -22,6 +22,10 @@ DEVIATION = (0.229, 0.224, 0.225)
 class EncodeFrame(nn.Module):
     """A frame's maps, and the features of points that begin on it."""
 
+    positions: Tensor
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, network: TrackOnNetwork, size: Size) -> None:
         super().__init__()
         self.network, self.size = network, size
@@ -37,6 +41,8 @@ class EncodeFrame(nn.Module):
 
 class UpdatePoints(nn.Module):
     """Positions of N points on a frame, and their memory after it."""
+
+    codes: Tensor
 
     def __init__(self, network: TrackOnNetwork, size: Size, memory: int) -> None:
         super().__init__()

@@ -163,9 +163,9 @@ class TrackOnNetwork(nn.Module):
         whole = not exporting() and bool(filled.all())
         query, fused = points.query, maps.fused[None]
         for layer in range(self.config.layers):
-            block = self.feature_attention[layer]
+            block = _block(self.feature_attention, layer)
             query = block(query[None], block.mha.keys_values(fused, fused))
-            block = self.query_attention[layer]
+            block = _block(self.query_attention, layer)
             query = block(query, block.mha.keys_values(query, query))[0]
             tokens = self._remember(layer, torch.cat([memory, query[:, None]], 1), codes, None if whole else filled)
             memory, query = tokens[:, :-1], tokens[:, -1]
@@ -173,7 +173,7 @@ class TrackOnNetwork(nn.Module):
 
     def _remember(self, layer: int, tokens: Tensor, codes: Tensor, filled: Tensor | None) -> Tensor:
         """Each point's memory and present [N,L,C] attend to one another; of the last layer only the present returns."""
-        block = self.memory_attention[layer]
+        block = _block(self.memory_attention, layer)
         last = layer == self.config.layers - 1
 
         def some(tokens: Tensor, filled: Tensor | None) -> Tensor:
@@ -184,16 +184,24 @@ class TrackOnNetwork(nn.Module):
 
         if exporting():  # the number of points is a symbol then
             return some(tokens, filled)
-        parts = tokens.split(CHUNK)
-        masks = [None] * len(parts) if filled is None else filled.split(CHUNK)
+        parts = torch.split(tokens, CHUNK)
+        masks = [None] * len(parts) if filled is None else torch.split(filled, CHUNK)
         return torch.cat([some(part, mask) for part, mask in zip(parts, masks, strict=True)])
 
     def similarity(self, query: Tensor, maps: FrameMaps) -> Tensor:
         """How similar points [N,C] are to each patch [N,P]: weighted cosines at four strides."""
-        return F.normalize(query, dim=-1, eps=1e-12) @ maps.match.T + self.ms_corr_proj.bias
+        bias = self.ms_corr_proj.bias
+        assert bias is not None
+        return F.normalize(query, dim=-1, eps=1e-12) @ maps.match.T + bias
 
     def _centres(self, patch: Tensor, size: Size) -> Tensor:
         """Centres (x, y) in [0,1] of patches [...] by their numbers -> [...,2]."""
         height, width = size[0] // STRIDE, size[1] // STRIDE
         column, row = patch % width, patch.div(width, rounding_mode="floor")
         return torch.stack([(column + 0.5) / width, (row + 0.5) / height], -1)
+
+
+def _block(blocks: nn.ModuleList, layer: int) -> AttentionBlock:
+    block = blocks[layer]
+    assert isinstance(block, AttentionBlock)
+    return block
