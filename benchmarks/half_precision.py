@@ -1,9 +1,10 @@
-"""By how much bfloat16 changes LocoTrack, TAPNext and the TAPIR family against float32.
+"""By how much bfloat16 changes LocoTrack, TAPNext, the TAPIR and the TAPTR families against float32.
 
     python benchmarks/half_precision.py [ID ...]
 
 Seeded weights under the published names, the protocol's clip (256x256) and its 64 points: offline models on all 24
-frames, causal ones streamed over the first four, all points asked on frame 0. Distances in pixels over all points and
+frames, causal ones streamed over the first four, window ones on their first window, all points asked on frame 0 (and
+no support points). Distances in pixels over all points and
 frames. All read positions off a discrete best cell or bin; random weights leave many nearly tied, and such a point
 jumps, hence the large maxima: trained heat maps have clear peaks. Written to benchmarks/results/half_precision/ID.json.
 """
@@ -33,9 +34,14 @@ def tracked(model: str, parity: Any, precision: str) -> Any:
 
     points = queries(parity)
     points[:, 1:] = coords.from_centers(points[:, 1:])
-    built = registry.build(model, parity.weights(model.replace("-", "_")), precision=precision)
+    options = {"support": "none"} if model.startswith("taptr") else {}
+    built = registry.build(model, parity.weights(model.replace("-", "_")), precision=precision, **options)
     if built.card.streaming == "offline":
         return built.track(built.encode(frames(parity)), (HEIGHT, WIDTH), points)
+    if built.card.streaming == "window":
+        points[:, 0] = 0
+        features = built.encode(frames(parity, built.window))
+        return built.step(built.start((HEIGHT, WIDTH)), features, 0, points)[1]
     state, answers, new = built.start((HEIGHT, WIDTH)), [], points[:, 1:]
     for frame in frames(parity, STREAMED):
         state, answer = built.step(state, frame, new)
@@ -70,6 +76,7 @@ def measure(model: str) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = ["locotrack-small", "locotrack-base", "tapnext", "tapir", "bootstapir", "tapir-causal"]
+    known += ["taptr", "taptrv2", "taptrv3"]
     parser.add_argument("models", nargs="*", default=known, help=f"of {', '.join(known)}")
     folder = HERE / "results" / "half_precision"
     folder.mkdir(parents=True, exist_ok=True)

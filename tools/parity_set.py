@@ -42,6 +42,10 @@ CASES: dict[str, tuple[str, ...]] = {
     "tapir_causal": ("offline_forward", "online_bootstapir_stream", "online_tapir_insert"),
     "tapnet": ("odd_100x132", "wide_128x192"),
     "tapnext": ("tiny_chunks", "tiny_offline", "tiny_res128"),
+    "taptr": ("bidir12", "losses", "support_points"),
+    "taptrv2": ("bidir12", "losses"),
+    "taptrv3": ("t6",),
+    "taptrv3_r18": ("rect_t9",),
     "tapvid_metrics": (
         "all_occluded_nan",
         "batch3",

@@ -192,18 +192,16 @@ class DeformableAttention(nn.Module):
 
     def offsets(self, query: Tensor) -> Tensor:
         """Offsets of the samples of query [Q,C] from its reference: float32 [Q,H,L,P,2], pixels of the level."""
-        out: Tensor = self.sampling_offsets(query).float().view(-1, *self.shape, 2)
-        return out
+        return _through(self.sampling_offsets, query).view(-1, *self.shape, 2)
 
     def weights(self, query: Tensor) -> Tensor:
         """Attention weights [Q,H,L,P]: they sum to 1 over levels and points."""
-        logits: Tensor = self.attention_weights(query).float().view(-1, self.shape[0], self.shape[1] * self.shape[2])
+        logits = _through(self.attention_weights, query).view(-1, self.shape[0], self.shape[1] * self.shape[2])
         return logits.softmax(-1).view(-1, *self.shape)
 
     def values(self, tokens: Tensor) -> Tensor:
-        """The tokens [S,C] of one pyramid as values [S,H,C/H] for `attend`."""
-        out: Tensor = self.value_proj(tokens).view(len(tokens), self.shape[0], -1)
-        return out
+        """The tokens [S,C] of one pyramid as values float32 [S,H,C/H] for `attend`."""
+        return _through(self.value_proj, tokens).view(len(tokens), self.shape[0], -1)
 
     def attend(self, query: Tensor, values: Tensor, pyramid: Pyramid, base: Tensor) -> Tensor:
         """Attention of query [Q,C], before the output projection -> [Q,C].
@@ -220,5 +218,10 @@ class DeformableAttention(nn.Module):
             self.attend(some, values, pyramid, at)
             for some, at in zip(query.split(CHUNK), base.split(CHUNK), strict=True)
         ]
-        out: Tensor = self.output_proj(torch.cat(parts) if len(parts) > 1 else parts[0])
-        return out
+        return _through(self.output_proj, torch.cat(parts) if len(parts) > 1 else parts[0])
+
+
+def _through(layer: Linear, x: Tensor) -> Tensor:
+    """The layer's output in float32, its input in the precision that the layer has."""
+    out: Tensor = layer(x.to(layer.weight.dtype))
+    return out.float()

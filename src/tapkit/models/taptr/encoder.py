@@ -66,11 +66,10 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tensor, position: Tensor, pyramid: Pyramid, places: Tensor) -> Tensor:
         """x, position [S,C], places [S,L,2] -> [S,C]; a part of the tokens at a time."""
         attention = self.self_attn
-        kind = attention.value_proj.weight.dtype
-        values = attention.values(x.to(kind)).float()
+        values = attention.values(x)
         done = []
         for some, code, base in zip(x.split(CHUNK), position.split(CHUNK), places.split(CHUNK), strict=True):
-            read = attention.attend((some + code).to(kind), values, pyramid, base)
+            read = attention.attend(some + code, values, pyramid, base)
             y = self.norm1(some + run(attention.output_proj, read))
             done.append(self.norm2(y + run(self.linear2, run(self.linear1, y, "relu"))))
         return torch.cat(done)
