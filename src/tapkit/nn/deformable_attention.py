@@ -44,8 +44,8 @@ class Pyramid:
 
     def split(self, tokens: Tensor) -> list[Tensor]:
         """Tokens [...,S,C] as maps [...,h,w,C], without a copy."""
-        parts = tokens.split([h * w for h, w in self.sizes], -2)
-        return [part.unflatten(-2, size) for part, size in zip(parts, self.sizes, strict=True)]
+        parts = torch.split(tokens, [h * w for h, w in self.sizes], -2)
+        return [part.view(*part.shape[:-2], *size, -1) for part, size in zip(parts, self.sizes, strict=True)]
 
     def extents(self, like: Tensor) -> Tensor:
         """(width, height) of the levels [L,2], in the dtype and place of `like`."""
@@ -55,8 +55,8 @@ class Pyramid:
 class Corners(NamedTuple):
     """The four tokens around positions, and the share of each in the bilinear sample."""
 
-    index: Tensor
-    """int32 [...,4]"""
+    token: Tensor
+    """int32 [...,4]: which ones."""
     weight: Tensor
     """[...,4]; 0 for a corner outside the level."""
 
@@ -156,7 +156,7 @@ def attend_sampled(values: Tensor, pyramid: Pyramid, xy: Tensor, weight: Tensor)
     """
     heads = values.shape[1]
     found = weighted_corners(xy, pyramid, weight)
-    index = found.index.mul_(heads).add_(torch.arange(heads, dtype=torch.int32, device=xy.device).view(-1, 1))
+    index = found.token.mul_(heads).add_(torch.arange(heads, dtype=torch.int32, device=xy.device).view(-1, 1))
     return gather_sum(values.flatten(0, 1), index, found.weight).flatten(-2)
 
 
@@ -168,13 +168,13 @@ def attend_sampled_tokens(tokens: Tensor, found: Corners, matrix: Tensor, bias: 
 
     Args:
         tokens: [V,C], contiguous, not projected.
-        found: index and weight [Q,H,K] of the tokens that a head reads; weights include those of the attention.
+        found: the tokens [Q,H,K] that a head reads; weights include those of the attention.
         matrix: [H,c,C], which projects tokens to the values of each head; bias: [H,c].
 
     Returns:
         [Q,H*c].
     """
-    sums = gather_sum(tokens, found.index, found.weight)
+    sums = gather_sum(tokens, found.token, found.weight)
     total = found.weight.sum(-1, keepdim=True)
     return (torch.einsum("qhc,hdc->qhd", sums, matrix) + total * bias).flatten(1)
 
@@ -216,7 +216,7 @@ class DeformableAttention(nn.Module):
         values = self.values(tokens)
         parts = [
             self.attend(some, values, pyramid, at)
-            for some, at in zip(query.split(CHUNK), base.split(CHUNK), strict=True)
+            for some, at in zip(torch.split(query, CHUNK), torch.split(base, CHUNK), strict=True)
         ]
         return _through(self.output_proj, torch.cat(parts) if len(parts) > 1 else parts[0])
 
