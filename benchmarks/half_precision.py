@@ -1,12 +1,12 @@
-"""By how much bfloat16 changes LocoTrack, TAPNext, the TAPIR family, AllTracker and Track-On2 against float32.
+"""By how much bfloat16 changes LocoTrack, TAPNext, the TAPIR and TAPTR families, AllTracker and Track-On2.
 
     python benchmarks/half_precision.py [ID ...]
 
-Seeded weights under the published names, the protocol's clip (256x256) and its 64 points: offline and window models on
-all 24 frames, causal ones streamed over the first four, all points asked on frame 0. Distances in pixels over all
-points and frames. All but AllTracker read positions off a discrete best cell or bin; random weights leave many nearly
-tied, and such a point jumps, hence the large maxima: trained heat maps have clear peaks. Written to
-benchmarks/results/half_precision/ID.json.
+Seeded weights under the published names, the protocol's clip (256x256) and its 64 points: offline models and AllTracker
+on all 24 frames, causal ones streamed over the first four, the TAPTRs on their first window, all points asked on frame
+0 (and no support points). Distances in pixels over all points and frames, against float32. All but AllTracker read
+positions off a discrete best cell or bin; random weights leave many nearly tied, and such a point jumps, hence the
+large maxima: trained heat maps have clear peaks. Written to benchmarks/results/half_precision/ID.json.
 """
 
 from __future__ import annotations
@@ -36,11 +36,17 @@ def tracked(model: str, parity: Any, precision: str) -> Any:
 
     points = queries(parity)
     points[:, 1:] = coords.from_centers(points[:, 1:])
-    built = registry.build(model, parity.weights(MANIFESTS.get(model, model.replace("-", "_"))), precision=precision)
-    if built.card.streaming == "window":
+    options = {"support": "none"} if model.startswith("taptr") else {}
+    manifest = MANIFESTS.get(model, model.replace("-", "_"))
+    built = registry.build(model, parity.weights(manifest), precision=precision, **options)
+    if model.startswith("alltracker"):
         return in_windows(built, parity, points)
     if built.card.streaming == "offline":
         return built.track(built.encode(frames(parity)), (HEIGHT, WIDTH), points)
+    if built.card.streaming == "window":
+        points[:, 0] = 0
+        features = built.encode(frames(parity, built.window))
+        return built.step(built.start((HEIGHT, WIDTH)), features, 0, points)[1]
     state, answers, new = built.start((HEIGHT, WIDTH)), [], points[:, 1:]
     for frame in frames(parity, STREAMED):
         state, answer = built.step(state, frame, new)
@@ -93,7 +99,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = [
         "locotrack-small", "locotrack-base", "tapnext", "tapir", "bootstapir", "tapir-causal", "track-on2", "alltracker",
-        "alltracker-tiny",
+        "alltracker-tiny", "taptr", "taptrv2", "taptrv3",
     ]  # fmt: skip
     parser.add_argument("models", nargs="*", default=known, help="of " + ", ".join(known))
     folder = HERE / "results" / "half_precision"

@@ -46,6 +46,10 @@ CASES: dict[str, tuple[str, ...]] = {
     "tapnet": ("odd_100x132", "wide_128x192"),
     "tapnext": ("tiny_chunks", "tiny_offline", "tiny_res128"),
     "trackon2": ("memory_extended",),
+    "taptr": ("bidir12", "losses", "support_points"),
+    "taptrv2": ("bidir12", "losses"),
+    "taptrv3": ("t6",),
+    "taptrv3_r18": ("rect_t9",),
     "tapvid_metrics": (
         "all_occluded_nan",
         "batch3",

@@ -99,7 +99,7 @@ def test_projecting_after_sampling_is_the_same() -> None:
     xy, weight = seeded(5, 2, 3, 4, 2, seed=1) * 5, seeded(5, 2, 3, 4, seed=2)
     expected = attend_sampled((tokens @ matrix.T + bias).view(49, 2, 3), PYRAMID, xy, weight)
     found = corners(xy, PYRAMID)
-    one_by_one = Corners(found.index.flatten(-3), (found.weight * weight[..., None]).flatten(-3))
+    one_by_one = Corners(found.token.flatten(-3), (found.weight * weight[..., None]).flatten(-3))
     for read in (one_by_one, weighted_corners(xy, PYRAMID, weight)):
         ours = attend_sampled_tokens(tokens, read, matrix.view(2, 3, 16), bias.view(2, 3))
         torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)

@@ -46,8 +46,8 @@ class Pyramid:
 
     def split(self, tokens: Tensor) -> list[Tensor]:
         """Tokens [...,S,C] as maps [...,h,w,C], without a copy."""
-        parts = tokens.split([h * w for h, w in self.sizes], -2)
-        return [part.unflatten(-2, size) for part, size in zip(parts, self.sizes, strict=True)]
+        parts = torch.split(tokens, [h * w for h, w in self.sizes], -2)
+        return [part.view(*part.shape[:-2], *size, -1) for part, size in zip(parts, self.sizes, strict=True)]
 
     def extents(self, like: Tensor) -> Tensor:
         """(width, height) of the levels [L,2], in the dtype and place of `like`."""
@@ -57,8 +57,8 @@ class Pyramid:
 class Corners(NamedTuple):
     """The four tokens around positions, and the share of each in the bilinear sample."""
 
-    index: Tensor
-    """int32 [...,4]"""
+    token: Tensor
+    """int32 [...,4]: which ones."""
     weight: Tensor
     """[...,4]; 0 for a corner outside the level."""
 
@@ -158,7 +158,7 @@ def attend_sampled(values: Tensor, pyramid: Pyramid, xy: Tensor, weight: Tensor)
     """
     heads = values.shape[1]
     found = weighted_corners(xy, pyramid, weight)
-    index = found.index.mul_(heads).add_(torch.arange(heads, dtype=torch.int32, device=xy.device).view(-1, 1))
+    index = found.token.mul_(heads).add_(torch.arange(heads, dtype=torch.int32, device=xy.device).view(-1, 1))
     return gather_sum(values.flatten(0, 1), index, found.weight).flatten(-2)
 
 
@@ -170,13 +170,13 @@ def attend_sampled_tokens(tokens: Tensor, found: Corners, matrix: Tensor, bias: 
 
     Args:
         tokens: [V,C], contiguous, not projected.
-        found: index and weight [Q,H,K] of the tokens that a head reads; weights include those of the attention.
+        found: the tokens [Q,H,K] that a head reads; weights include those of the attention.
         matrix: [H,c,C], which projects tokens to the values of each head; bias: [H,c].
 
     Returns:
         [Q,H*c].
     """
-    sums = gather_sum(tokens, found.index, found.weight)
+    sums = gather_sum(tokens, found.token, found.weight)
     total = found.weight.sum(-1, keepdim=True)
     return (torch.einsum("qhc,hdc->qhd", sums, matrix) + total * bias).flatten(1)
 
@@ -194,18 +194,16 @@ class DeformableAttention(nn.Module):
 
     def offsets(self, query: Tensor) -> Tensor:
         """Offsets of the samples of query [Q,C] from its reference: float32 [Q,H,L,P,2], pixels of the level."""
-        out: Tensor = self.sampling_offsets(query).float().view(-1, *self.shape, 2)
-        return out
+        return _through(self.sampling_offsets, query).view(-1, *self.shape, 2)
 
     def weights(self, query: Tensor) -> Tensor:
         """Attention weights [Q,H,L,P]: they sum to 1 over levels and points."""
-        logits: Tensor = self.attention_weights(query).float().view(-1, self.shape[0], self.shape[1] * self.shape[2])
+        logits = _through(self.attention_weights, query).view(-1, self.shape[0], self.shape[1] * self.shape[2])
         return logits.softmax(-1).view(-1, *self.shape)
 
     def values(self, tokens: Tensor) -> Tensor:
-        """The tokens [S,C] of one pyramid as values [S,H,C/H] for `attend`."""
-        out: Tensor = self.value_proj(tokens).view(len(tokens), self.shape[0], -1)
-        return out
+        """The tokens [S,C] of one pyramid as values float32 [S,H,C/H] for `attend`."""
+        return _through(self.value_proj, tokens).view(len(tokens), self.shape[0], -1)
 
     def attend(self, query: Tensor, values: Tensor, pyramid: Pyramid, base: Tensor) -> Tensor:
         """Attention of query [Q,C], before the output projection -> [Q,C].
@@ -220,10 +218,15 @@ class DeformableAttention(nn.Module):
         values = self.values(tokens)
         parts = [
             self.attend(some, values, pyramid, at)
-            for some, at in zip(query.split(CHUNK), base.split(CHUNK), strict=True)
+            for some, at in zip(torch.split(query, CHUNK), torch.split(base, CHUNK), strict=True)
         ]
-        out: Tensor = self.output_proj(torch.cat(parts) if len(parts) > 1 else parts[0])
-        return out
+        return _through(self.output_proj, torch.cat(parts) if len(parts) > 1 else parts[0])
+
+
+def _through(layer: Linear, x: Tensor) -> Tensor:
+    """The layer's output in float32, its input in the precision that the layer has."""
+    out: Tensor = layer(x.to(layer.weight.dtype))
+    return out.float()
 
 
 def deformable_attention(values: Sequence[Tensor], points: Tensor, weights: Tensor) -> Tensor:

@@ -54,15 +54,15 @@ class FrameAttention(nn.Module):
         if window.many(4 * LEVELS * POINTS):
             values = self.value_proj(window.table).view(-1, WIDTH // HEADS)
         read = [
-            self._read(*some, window, values)
-            for some in zip(*(part.split(AT_ONCE) for part in (rows, base, window.frame_of)), strict=True)
+            self._read(some, at, frame, window, values)
+            for some, at, frame in zip(*(torch.split(p, AT_ONCE) for p in (rows, base, window.frame_of)), strict=True)
         ]
         return run(self.output_proj, torch.cat(read)).view_as(query)
 
     def _read(self, query: Tensor, base: Tensor, frame: Tensor, window: Window, values: Tensor | None) -> Tensor:
         offsets = run(self.sampling_offsets, query).float().view(-1, HEADS, LEVELS, POINTS, 2)
         weights = run(self.attention_weights, query).float().view(-1, HEADS, LEVELS * POINTS).softmax(-1)
-        read = window.read(base, offsets, weights.unflatten(-1, (LEVELS, POINTS)), frame)
+        read = window.read(base, offsets, weights.view(-1, HEADS, LEVELS, POINTS), frame)
         return read_values(read, window.table, values, self.value_proj)
 
 
@@ -71,8 +71,8 @@ def read_values(read: Corners, table: Tensor, values: Tensor | None, project: nn
     if values is None:
         matrix = project.weight.view(HEADS, -1, WIDTH)
         return attend_sampled_tokens(table, read, matrix, project.bias.view(HEADS, -1))
-    heads = torch.arange(HEADS, dtype=torch.int32, device=read.index.device).view(-1, 1)
-    return gather_sum(values, read.index * HEADS + heads, read.weight).flatten(1)
+    heads = torch.arange(HEADS, dtype=torch.int32, device=read.token.device).view(-1, 1)
+    return gather_sum(values, read.token * HEADS + heads, read.weight).flatten(1)
 
 
 class Layer1(Layer):

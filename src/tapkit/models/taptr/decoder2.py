@@ -68,10 +68,12 @@ class KeyAwareAttention(nn.Module):
         if window.many(4 * LEVELS * POINTS):
             tables = [part(window.table).view(-1, CHANNELS) for part in (self.key_proj, self.value_proj)]
         read = [
-            self._read(*some, window, tables)
-            for some in zip(*(part.split(AT_ONCE) for part in (rows, base, window.frame_of)), strict=True)
+            self._read(some, at, frame, window, tables)
+            for some, at, frame in zip(*(torch.split(p, AT_ONCE) for p in (rows, base, window.frame_of)), strict=True)
         ]
-        content, logits, offsets = (torch.cat(parts).unflatten(0, window.shape) for parts in zip(*read, strict=True))
+        content, logits, offsets = (
+            torch.cat(parts).view(*window.shape, *parts[0].shape[1:]) for parts in zip(*read, strict=True)
+        )
         return Read(run(self.output_proj, content).float(), logits, offsets)
 
     def _read(self, query: Tensor, base: Tensor, frame: Tensor, window: Window, tables: list[Tensor] | None) -> Read:
@@ -87,16 +89,16 @@ class KeyAwareAttention(nn.Module):
     def _of_projected(self, asked: Tensor, found: Corners, tables: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Keys and values of all tokens are there: tables [V*H,c]."""
         heads = torch.arange(HEADS, dtype=torch.int32, device=asked.device).view(-1, 1, 1)
-        keys = gather_sum(tables[0], found.index * HEADS + heads, found.weight)
+        keys = gather_sum(tables[0], found.token * HEADS + heads, found.weight)
         logits = (keys @ asked[..., None])[..., 0] / CHANNELS**0.5
         share = (found.weight * logits.softmax(-1)[..., None]).flatten(2)
-        return read_values(Corners(found.index.flatten(2), share), tables[1], tables[1], self.value_proj), logits
+        return read_values(Corners(found.token.flatten(2), share), tables[1], tables[1], self.value_proj), logits
 
     def _at_samples(self, asked: Tensor, found: Corners, table: Tensor) -> tuple[Tensor, Tensor]:
         """The tokens are sampled as they are: <q, W m + b> = <W'q, m> + <q, b>, and values are projected last."""
         turned = torch.einsum("phd,hdc->phc", asked, self.key_proj.weight.view(HEADS, CHANNELS, WIDTH))
         shift = (asked * self.key_proj.bias.view(HEADS, CHANNELS)).sum(-1, keepdim=True)
-        samples = gather_sum(table, found.index, found.weight)  # [P,H,K,C]
+        samples = gather_sum(table, found.token, found.weight)  # [P,H,K,C]
         inside = found.weight.sum(-1)
         logits = ((samples @ turned[..., None])[..., 0] + inside * shift) / CHANNELS**0.5
         share = logits.softmax(-1)

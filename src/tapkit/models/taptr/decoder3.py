@@ -71,7 +71,7 @@ class LongAttention(nn.Module):
 
     def forward(self, x: Tensor, past: Past, turned: Tensor) -> Tensor:
         """x [N,C]; turned [N,M,C] is `past.turned()` -> [N,C]."""
-        matrix, keys = self.query_key.weight.split(WIDTH)
+        matrix, keys = torch.split(self.query_key.weight, WIDTH)
         query = torch.nn.functional.linear(x, matrix, self.query_key.bias[:WIDTH]).view(-1, HEADS, CHANNELS)
         query = torch.einsum("nhd,hdc->nhc", query, keys.view(HEADS, CHANNELS, WIDTH))
         logits = query @ turned.transpose(1, 2) / CHANNELS**0.5
@@ -103,8 +103,8 @@ class ContextAttention(nn.Module):
         if window.many(4 * LEVELS * POINTS):
             values = self.value_proj(window.table).view(-1, CHANNELS)
         read = [
-            self._read(*some, window, keys, values)
-            for some in zip(*(part.split(AT_ONCE) for part in (rows, patches, base)), strict=True)
+            self._read(some, patch, at, window, keys, values)
+            for some, patch, at in zip(*(torch.split(p, AT_ONCE) for p in (rows, patches, base)), strict=True)
         ]
         content, logits, offsets = (torch.cat(parts)[None] for parts in zip(*read, strict=True))
         return Read(run(self.output_proj, content).float(), logits, offsets)
@@ -119,7 +119,7 @@ class ContextAttention(nn.Module):
         similar = self.mlp_calulate_similarity(products.view(*products.shape[:2], -1, PATCH**2))[..., 0]
         found = window.samples(base, offsets, torch.zeros(len(base), dtype=torch.int32, device=base.device))
         share = (found.weight * similar.softmax(-1)[..., None]).flatten(2)
-        content = read_values(Corners(found.index.flatten(2), share), window.table, values, self.value_proj)
+        content = read_values(Corners(found.token.flatten(2), share), window.table, values, self.value_proj)
         return Read(content, similar.flatten(1), offsets.flatten(1, 3))
 
     @staticmethod
@@ -135,7 +135,7 @@ class ContextAttention(nn.Module):
         around = neighbours(base)[:, None] * step  # [9,L,2]
         found = corners(places[..., None, :] + around.transpose(0, 1)[:, None], window.pyramid, level_axis=-4)
         heads = torch.arange(HEADS, dtype=torch.int32, device=base.device).view(-1, 1, 1, 1, 1)
-        return gather_sum(keys, found.index * HEADS + heads, found.weight).flatten(2, 3)
+        return gather_sum(keys, found.token * HEADS + heads, found.weight).flatten(2, 3)
 
 
 def neighbours(like: Tensor) -> Tensor:

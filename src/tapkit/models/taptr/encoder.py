@@ -66,11 +66,10 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tensor, position: Tensor, pyramid: Pyramid, places: Tensor) -> Tensor:
         """x, position [S,C], places [S,L,2] -> [S,C]; a part of the tokens at a time."""
         attention = self.self_attn
-        kind = attention.value_proj.weight.dtype
-        values = attention.values(x.to(kind)).float()
+        values = attention.values(x)
         done = []
-        for some, code, base in zip(x.split(CHUNK), position.split(CHUNK), places.split(CHUNK), strict=True):
-            read = attention.attend((some + code).to(kind), values, pyramid, base)
+        for some, code, base in zip(*(torch.split(part, CHUNK) for part in (x, position, places)), strict=True):
+            read = attention.attend(some + code, values, pyramid, base)
             y = self.norm1(some + run(attention.output_proj, read))
             done.append(self.norm2(y + run(self.linear2, run(self.linear1, y, "relu"))))
         return torch.cat(done)
@@ -82,6 +81,17 @@ class Encoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.ModuleList([EncoderLayer() for _ in range(2)])
+
+
+class Transformer(nn.Module):
+    """Encoder, decoder, and what lies between them (names as in the checkpoints)."""
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.level_embed = nn.Parameter(torch.randn(LEVELS, WIDTH))
+        self.encoder = Encoder()
+        self.query_feature_initializer = Linear(LEVELS * WIDTH, WIDTH)
+        self.decoder = decoder
 
 
 class Features(nn.Module):
@@ -97,18 +107,14 @@ class Features(nn.Module):
         self.input_proj = nn.ModuleList(
             [nn.ModuleList([Conv2d(inputs, WIDTH, 1), nn.GroupNorm(32, WIDTH)]) for inputs in channels(depth)]
         )
-        self.transformer = nn.Module()
-        self.transformer.level_embed = nn.Parameter(torch.randn(LEVELS, WIDTH))
-        self.transformer.encoder = Encoder()
-        self.transformer.query_feature_initializer = Linear(LEVELS * WIDTH, WIDTH)
-        self.transformer.decoder = decoder
+        self.transformer = Transformer(decoder)
         self._tables: tuple[Pyramid, Tensor, Tensor] | None = None
         """Codes and places of the tokens, for the size of frame that came last."""
 
     def encode(self, frames: Tensor) -> Tensor:
         """Tokens [B,S,256] of normalised frames [B,3,H,W], one frame after the other."""
         pyramid = pyramid_of((int(frames.shape[-2]), int(frames.shape[-1])))
-        return torch.stack([self._tokens(frame, pyramid) for frame in frames.split(1)])
+        return torch.stack([self._tokens(frame, pyramid) for frame in torch.split(frames, 1)])
 
     def levels(self, frame: Tensor) -> list[Tensor]:
         """The four maps of a frame [1,3,H,W], projected to 256 channels: float32 [1,256,h,w]."""
@@ -116,8 +122,8 @@ class Features(nn.Module):
         maps = []
         image = frame.to(kind).contiguous(memory_format=torch.channels_last)
         for level, parts in zip(self.backbone(image), self.input_proj, strict=True):
-            project, norm = parts  # type: ignore[misc]
-            maps.append(norm(project(level).float()))
+            assert isinstance(parts, nn.ModuleList)
+            maps.append(parts[1](parts[0](level).float()))
         return maps
 
     def _tokens(self, frame: Tensor, pyramid: Pyramid) -> Tensor:
@@ -150,7 +156,7 @@ class Features(nn.Module):
     def sampled(self, tokens: Tensor, pyramid: Pyramid, index: Tensor, places: Tensor) -> Tensor:
         """What `read` reads, level after level: [N,K,4 C]."""
         found = border_corners(places, pyramid)
-        rows = found.index + (index.int() * pyramid.tokens).view(-1, 1, 1, 1)
+        rows = found.token + (index.int() * pyramid.tokens).view(-1, 1, 1, 1)
         return gather_sum(tokens.flatten(0, 1), rows, found.weight).flatten(-2)
 
 

@@ -134,5 +134,7 @@ class Layer(nn.Module):
     def feed_forward(self, x: Tensor) -> Tensor:
         """x [...,C], a part of the rows at a time: the hidden layer is eight times as wide."""
         rows = x.flatten(0, -2)
-        done = [self.norm3(some + run(self.linear2, run(self.linear1, some, "relu"))) for some in rows.split(1024)]
+        done = [
+            self.norm3(some + run(self.linear2, run(self.linear1, some, "relu"))) for some in torch.split(rows, 1024)
+        ]
         return torch.cat(done).view_as(x) if done else x

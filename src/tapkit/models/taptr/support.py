@@ -97,12 +97,14 @@ def random_points(xy: Tensor, total: int, draws: np.random.RandomState) -> Tenso
     missing = total - len(xy)
     if missing <= 0:
         return torch.zeros(0, 3)
-    found = [np.asarray(row, np.float64) for row in xy.double().cpu().numpy()]
-    while len(found) < missing:
-        candidate = draws.randint(MARGIN, SIDE - MARGIN, 2).astype(np.float64)
-        if not found or float(np.linalg.norm(np.stack(found) - candidate, axis=1).min()) >= 1:
-            found.append(candidate)
-    places = torch.from_numpy(np.stack(found[-missing:])).float()
+    count, found = len(xy), np.zeros((max(len(xy), missing), 2))
+    found[:count] = xy.double().cpu().numpy()
+    while count < missing:
+        candidate = draws.randint(MARGIN, SIDE - MARGIN, 2)
+        if not count or float(np.linalg.norm(found[:count] - candidate, axis=1).min()) >= 1:
+            found[count] = candidate
+            count += 1
+    places = torch.from_numpy(found[-missing:]).float()
     return torch.cat([_starts(missing, draws), places], 1)
 
 

@@ -66,7 +66,7 @@ def _folded(name: str, ours: Tensor) -> Made:
     else:
         conv, norm = place, re.sub(r"conv(\d)$", r"bn\1", place)
     count = (len(ours),)
-    parts = {f"{norm}.{part}": count for part in _NORM}
+    parts: dict[str, tuple[int, ...]] = {f"{norm}.{part}": count for part in _NORM}
 
     def scale(state: Mapping[str, Tensor]) -> Tensor:
         weight, variance = (state[f"{norm}.{part}"].double() for part in ("weight", "running_var"))

@@ -56,13 +56,13 @@ class Window:
     def samples(self, base: Tensor, offsets: Tensor, frame: Tensor) -> Corners:
         """The tokens around samples: base [P,L,2], offsets [P,H,L,K,2], frame int32 [P] -> [P,H,L*K,4] in `table`."""
         found = corners(base[:, None, :, None] + offsets, self.pyramid)
-        index = found.index.add_((frame * self.pyramid.tokens).view(-1, 1, 1, 1, 1))
+        index = found.token.add_((frame * self.pyramid.tokens).view(-1, 1, 1, 1, 1))
         return Corners(index.flatten(2, 3), found.weight.flatten(2, 3))
 
     def read(self, base: Tensor, offsets: Tensor, weights: Tensor, frame: Tensor) -> Corners:
         """All that is read of `table` with these weights [P,H,L,K]; the other arguments as above -> [P,H,4*L*K]."""
         found = weighted_corners(base[:, None, :, None] + offsets, self.pyramid, weights)
-        return Corners(found.index.add_((frame * self.pyramid.tokens).view(-1, 1, 1)), found.weight)
+        return Corners(found.token.add_((frame * self.pyramid.tokens).view(-1, 1, 1)), found.weight)
 
     @cached_property
     def frame_of(self) -> Tensor:
