@@ -1,11 +1,12 @@
-"""By how much bfloat16 changes LocoTrack, TAPNext and the TAPIR family against float32.
+"""By how much bfloat16 changes LocoTrack, TAPNext, the TAPIR family and DOT against float32.
 
     python benchmarks/half_precision.py [ID ...]
 
 Seeded weights under the published names, the protocol's clip (256x256) and its 64 points: offline models on all 24
-frames, causal ones streamed over the first four, all points asked on frame 0. Distances in pixels over all points and
-frames. All read positions off a discrete best cell or bin; random weights leave many nearly tied, and such a point
-jumps, hence the large maxima: trained heat maps have clear peaks. Written to benchmarks/results/half_precision/ID.json.
+frames, causal ones streamed over the first four (and DOT, whose sparse tracks are given, on these), all points asked on
+frame 0. Distances in pixels over all points and frames. The others read positions off a discrete best cell or bin;
+random weights leave many nearly tied, and such a point jumps, hence the large maxima: trained heat maps have clear
+peaks. Written to benchmarks/results/half_precision/ID.json.
 """
 
 from __future__ import annotations
@@ -33,6 +34,12 @@ def tracked(model: str, parity: Any, precision: str) -> Any:
 
     points = queries(parity)
     points[:, 1:] = coords.from_centers(points[:, 1:])
+    if model == "dot":
+        from calls.dot import motion
+
+        dot, clip = motion(parity, STREAMED, precision=precision)
+        points[:, 0] = 0
+        return dot.track_with(clip, (HEIGHT, WIDTH), points)
     built = registry.build(model, parity.weights(model.replace("-", "_")), precision=precision)
     if built.card.streaming == "offline":
         return built.track(built.encode(frames(parity)), (HEIGHT, WIDTH), points)
@@ -69,7 +76,7 @@ def measure(model: str) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    known = ["locotrack-small", "locotrack-base", "tapnext", "tapir", "bootstapir", "tapir-causal"]
+    known = ["locotrack-small", "locotrack-base", "tapnext", "tapir", "bootstapir", "tapir-causal", "dot"]
     parser.add_argument("models", nargs="*", default=known, help=f"of {', '.join(known)}")
     folder = HERE / "results" / "half_precision"
     folder.mkdir(parents=True, exist_ok=True)
