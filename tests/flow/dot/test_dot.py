@@ -293,10 +293,6 @@ def test_the_provenance_names_the_tracker_and_its_options(panning: np.ndarray) -
     options = tracks.source.options
     assert (options["tracker"], options["flow"]) == ("lucas-kanade", "dis")
     assert options["flow_options"] == {"preset": "medium"}
-        "lucas-kanade",
-        "dis",
-        {"preset": "medium"},
-    )
     assert (options["tracker_options"]["levels"], options["tracker_options"]["window"]) == (2, 15)
 
 
