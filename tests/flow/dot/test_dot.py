@@ -21,7 +21,7 @@ from tapkit.errors import UsageError, WeightsError
 from tapkit.flow.dot.boundaries import THRESHOLD, boundary_strength, draw, draw_batches, share_among_frames
 from tapkit.flow.dot.coarse import SparseTracks, coarse_motion, nearest, unit, unit_grid
 from tapkit.flow.dot.everywhere import tracks_everywhere
-from tapkit.flow.dot.motion import Dense, read_points, whole_field
+from tapkit.flow.dot.motion import ClipMotion, Dense, read_points, whole_field
 from tapkit.flow.dot.tracker import Dot, build
 from tapkit.flow.stream import Pairs
 from tapkit.models.base import Prediction
@@ -239,6 +239,24 @@ def test_flow_of_all_pairs_encodes_each_frame_once(panning: np.ndarray) -> None:
     pairs = list(ClipFlow(dot).flows(tapkit.open_video(panning[:4]), Pairs.of("all:3"), lambda first, second: True))
     assert [(pair.first, pair.second) for pair in pairs] == [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
     assert sum(encoded) == 4 + 3, "matching maps of 4 frames, context maps of the 3 that come first in a pair"
+
+
+def test_tracks_of_one_frame_encode_each_frame_once_and_hold_few(panning: np.ndarray) -> None:
+    dot = tracker()
+    encoded: list[int] = []
+    dot.model.network.matching.register_forward_hook(lambda module, given, result: encoded.append(len(given[0])))
+    held: list[int] = []
+    dense = ClipMotion.dense
+
+    def spy(self: ClipMotion, first: int, second: int) -> Dense:
+        result = dense(self, first, second)
+        held.append(len(self._matching))
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClipMotion, "dense", spy)
+        dot.track(panning[:6, :64, :80], [(2, 30.0, 30.0), (2, 40.0, 20.0)])
+    assert sum(encoded) == 6 and max(held) <= 3
 
 
 def test_groups_of_points_and_other_points_change_nothing(panning: np.ndarray) -> None:
