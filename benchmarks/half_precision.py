@@ -1,12 +1,13 @@
-"""By how much bfloat16 changes LocoTrack, TAPNext, the TAPIR and TAPTR families, AllTracker and Track-On2.
+"""By how much bfloat16 changes LocoTrack, TAPNext, the TAPIR and TAPTR families, AllTracker, Track-On2 and DOT.
 
     python benchmarks/half_precision.py [ID ...]
 
 Seeded weights under the published names, the protocol's clip (256x256) and its 64 points: offline models and AllTracker
-on all 24 frames, causal ones streamed over the first four, the TAPTRs on their first window, all points asked on frame
-0 (and no support points). Distances in pixels over all points and frames, against float32. All but AllTracker read
-positions off a discrete best cell or bin; random weights leave many nearly tied, and such a point jumps, hence the
-large maxima: trained heat maps have clear peaks. Written to benchmarks/results/half_precision/ID.json.
+on all 24 frames, causal ones streamed over the first four (and DOT, whose sparse tracks are given, on these), the TAPTRs
+on their first window, all points asked on frame 0 (and no support points). Distances in pixels over all points and
+frames, against float32. Those that read positions off a discrete best cell or bin have large maxima: random weights
+leave many nearly tied, and such a point jumps; trained heat maps have clear peaks. Written to
+benchmarks/results/half_precision/ID.json.
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ def tracked(model: str, parity: Any, precision: str) -> Any:
 
     points = queries(parity)
     points[:, 1:] = coords.from_centers(points[:, 1:])
+    if model == "dot":
+        from calls.dot import motion
+
+        dot, clip = motion(parity, STREAMED, precision=precision)
+        points[:, 0] = 0
+        return dot.track_with(clip, (HEIGHT, WIDTH), points)
     options = {"support": "none"} if model.startswith("taptr") else {}
     manifest = MANIFESTS.get(model, model.replace("-", "_"))
     built = registry.build(model, parity.weights(manifest), precision=precision, **options)
@@ -98,9 +105,20 @@ def measure(model: str) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = [
-        "locotrack-small", "locotrack-base", "tapnext", "tapir", "bootstapir", "tapir-causal", "track-on2", "alltracker",
-        "alltracker-tiny", "taptr", "taptrv2", "taptrv3",
-    ]  # fmt: skip
+        "locotrack-small",
+        "locotrack-base",
+        "tapnext",
+        "tapir",
+        "bootstapir",
+        "tapir-causal",
+        "track-on2",
+        "alltracker",
+        "alltracker-tiny",
+        "taptr",
+        "taptrv2",
+        "taptrv3",
+        "dot",
+    ]
     parser.add_argument("models", nargs="*", default=known, help="of " + ", ".join(known))
     folder = HERE / "results" / "half_precision"
     folder.mkdir(parents=True, exist_ok=True)

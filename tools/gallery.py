@@ -78,6 +78,28 @@ PICTURES = (
         50,
     ),
     Picture(
+        "dense-grid",
+        "Every second pixel of the first frame by flow-chain, drawn as a grid that was straight there.",
+        (
+            "tapkit dense rabbit.mp4 --model flow-chain --step 2 --end 41 -o rabbit.dense.zarr",
+            "tapkit draw rabbit.mp4 rabbit.dense.zarr grid.mp4 --style grid --end 41",
+        ),
+        "grid.mp4",
+        40,
+        320,
+    ),
+    Picture(
+        "dense-flow",
+        "The same, in the flow wheel's colours of how far each pixel has come; what has not moved shows the footage.",
+        (
+            "tapkit dense rabbit.mp4 --model flow-chain --step 2 --end 41 -o rabbit.dense.zarr",
+            "tapkit draw rabbit.mp4 rabbit.dense.zarr flow.mp4 --style flow --end 41",
+        ),
+        "flow.mp4",
+        40,
+        320,
+    ),
+    Picture(
         "synthetic",
         "Synthetic clips for training and tests, with exact tracks, rendered from procedural textures alone (with "
         "photographs they look far more like videos).",

@@ -123,3 +123,17 @@ def test_imports_are_read_as_python_reads_them(path: Path) -> None:
 def test_a_factory_that_is_not_there_has_no_digest() -> None:
     assert source_digest("no_such_package.at_all:build") == ""
     assert source_digest("") == ""
+
+
+def test_predictions_go_with_the_models_that_a_tracker_builds_on() -> None:
+    def digest(model: str) -> str:
+        return source_digest(registry.card(model).factory)
+
+    def parts(model: str, **options: str) -> dict[str, str]:
+        return Contestant(registry.card(model), options=options).identity().get("parts", {})
+
+    assert parts("flow-chain") == {"flow": digest("dis")}
+    assert parts("flow-chain", flow="raft-small") == {"flow": digest("raft-small")}
+    assert parts("dot", tracker="lucas-kanade") == {"tracker": digest("lucas-kanade"), "flow": digest("dot-estimator")}
+    assert parts("dot", tracker="nothing") == {"flow": digest("dot-estimator")}
+    assert parts("lucas-kanade") == {} and digest("lucas-kanade")

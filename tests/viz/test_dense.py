@@ -77,6 +77,14 @@ def test_stretched_cells_leave_no_colour_of_their_own_in_the_gaps() -> None:
     assert (alpha[2:4, 2:4] == 1).all() and alpha.sum() == 4
 
 
+def test_single_pixels_that_stretching_leaves_out_are_filled() -> None:
+    dense = dense_of(1, (0.0, 0.0))
+    stretched = fields(dense)[1]
+    stretched.xy[..., 0] = 8 + 1.15 * (dense.start[..., 0] - 8)
+    picture = DenseDrawer(dense, DenseStyle("flow", scale=1.0, opacity=1.0)).draw(grey(), stretched)
+    assert (picture[2:-2, 16:-2] != 100).any(-1).all()
+
+
 def test_the_grid_is_carried_along_and_torn_where_motion_changes() -> None:
     dense = dense_of(1, (6.0, 2.0))
     style = DenseStyle("grid", spacing=16, opacity=1.0)

@@ -80,9 +80,9 @@ def draw(
         with f.open_footage(video, start, end, step, value_range, stream) as source:
             draw_dense(source, dense, output, look)
     else:
+        stored = Tracks.load(tracks)
         if kind != "dots" or scale is not None or spacing is not None:
             raise UsageError("--style, --scale and --spacing are for dense results, which tapkit dense or flow writes")
-        stored = Tracks.load(tracks)
         with f.open_footage(video, start, end, step, value_range, stream) as source:
             draw_video(source, stored, output, style=style)
     if not quiet:

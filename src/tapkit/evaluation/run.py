@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -60,7 +61,9 @@ class Contestant:
             except OSError as error:
                 raise StorageError(f"the weights {self.weights} cannot be read: {error.strerror}") from error
             weights = f"{self.weights.name} {status.st_size} {int(status.st_mtime)}"
+        parts = _parts(self.card, self.options)
         return {
+            **({"parts": parts} if parts else {}),
             "model": self.card.id,
             "weights": weights,
             "options": dict(self.options),
@@ -68,6 +71,23 @@ class Contestant:
             "rule": f"{self.card.visible_rule} > {self.card.visible_threshold:g}",
             "code": source_digest(self.card.factory),
         }
+
+
+_MODELS = ("flow", "tracker")
+"""Options whose value is the id of another model."""
+
+
+def _parts(card: ModelCard, options: Mapping[str, Any]) -> dict[str, str]:
+    """Digests of the source of the models that a tracker is told to build on (flow-chain, dot), by option."""
+    if card.id not in registry.cards():
+        return {}
+    chosen = {field.name: field.default for field in registry.options(card.id) if field.name in _MODELS}
+    chosen |= {name: options[name] for name in chosen if name in options}
+    found = {}
+    for name, model in chosen.items():
+        with contextlib.suppress(UsageError):  # a model that there is not is told when it is loaded
+            found[name] = source_digest(registry.card(str(model)).factory)
+    return found
 
 
 def _built_in_weights(card: ModelCard) -> str:

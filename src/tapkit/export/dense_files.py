@@ -119,7 +119,7 @@ def _array(name: str, file: Path, form: str, centers: np.ndarray) -> np.ndarray:
         raise StorageError(
             f"{file} is damaged: it is {width}x{height}, its folder's video {wanted_width}x{wanted_height}"
         )
-    valid = np.isfinite(xy).all(-1)
+    valid: np.ndarray = np.isfinite(xy).all(-1)
     if name == "xy":
         return np.asarray(centers + xy, np.float32)
     if name == "valid":

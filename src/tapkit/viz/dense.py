@@ -162,7 +162,7 @@ def splat(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Squares of `side` pixels around xy [M,2] with colours [M,3] and opacities [M], averaged where they overlap.
 
-    -> colours [H,W,3] and opacity [H,W] float32; where they leave gaps, opacity falls off.
+    -> colours [H,W,3] and opacity [H,W] float32; where they leave gaps of more than a pixel, opacity falls off.
     """
     height, width = size
     sums = np.zeros((5, height * width))
@@ -180,9 +180,22 @@ def splat(
                     index, weight = (y * width + x)[keep], weight[keep]
                     for total, plane in zip(sums, planes, strict=True):
                         total += np.bincount(index, weight * plane[keep], height * width)
-    cover, red, green, blue, opaque = sums.reshape(5, height, width)
+    cover, red, green, blue, opaque = _filled(sums.reshape(5, height, width))
     colours = np.stack([red, green, blue], -1) / np.maximum(opaque, 1e-6)[..., None]
     return colours.astype(np.float32), (opaque / np.maximum(cover, 0.5)).astype(np.float32)
+
+
+def _filled(sums: np.ndarray) -> np.ndarray:
+    """Sums [5,H,W] (cover first) in which single pixels without cover, amid others that have it, are filled by these:
+    where a scene is stretched by a tenth, every tenth pixel is left out."""
+    padded = np.pad(sums, ((0, 0), (1, 1), (1, 1)))
+    height, width = sums.shape[1:]
+    around = np.zeros_like(sums)
+    for dy in range(3):
+        for dx in range(3):
+            around += padded[:, dy : dy + height, dx : dx + width]
+    hole = (sums[0] < 0.5) & (around[0] >= 4.5)
+    return np.where(hole, around / np.maximum(around[0], 1e-6), sums)
 
 
 def draw_dense(

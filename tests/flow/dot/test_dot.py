@@ -15,12 +15,13 @@ from torch import Tensor
 import tapkit
 from tapkit import registry
 from tapkit.engine.clip_flow import ClipFlow
+from tapkit.engine.control import Cancelled, Control, Progress
 from tapkit.engine.tracker import Tracker
 from tapkit.errors import UsageError, WeightsError
 from tapkit.flow.dot.boundaries import THRESHOLD, boundary_strength, draw, draw_batches, share_among_frames
 from tapkit.flow.dot.coarse import SparseTracks, coarse_motion, nearest, unit, unit_grid
 from tapkit.flow.dot.everywhere import tracks_everywhere
-from tapkit.flow.dot.motion import Dense, read_points, whole_field
+from tapkit.flow.dot.motion import ClipMotion, Dense, read_points, whole_field
 from tapkit.flow.dot.tracker import Dot, build
 from tapkit.flow.stream import Pairs
 from tapkit.models.base import Prediction
@@ -240,6 +241,24 @@ def test_flow_of_all_pairs_encodes_each_frame_once(panning: np.ndarray) -> None:
     assert sum(encoded) == 4 + 3, "matching maps of 4 frames, context maps of the 3 that come first in a pair"
 
 
+def test_tracks_of_one_frame_encode_each_frame_once_and_hold_few(panning: np.ndarray) -> None:
+    dot = tracker()
+    encoded: list[int] = []
+    dot.model.network.matching.register_forward_hook(lambda module, given, result: encoded.append(len(given[0])))
+    held: list[int] = []
+    dense = ClipMotion.dense
+
+    def spy(self: ClipMotion, first: int, second: int) -> Dense:
+        result = dense(self, first, second)
+        held.append(len(self._matching))
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClipMotion, "dense", spy)
+        dot.track(panning[:6, :64, :80], [(2, 30.0, 30.0), (2, 40.0, 20.0)])
+    assert sum(encoded) == 6 and max(held) <= 3
+
+
 def test_groups_of_points_and_other_points_change_nothing(panning: np.ndarray) -> None:
     dot = tracker()
     clip = panning[:2, :64, :80]
@@ -270,24 +289,29 @@ def test_progress_is_told_and_ends_with_all_pairs(panning: np.ndarray) -> None:
     tracker().track(
         panning[:3], [(0, 9.0, 9.0), (1, 50.0, 50.0)], progress=lambda p: told.append((p.stage, p.done, p.total))
     )
-    assert told[-1] == ("finish", 6, 6) or told[-1][0] == "finish"
+    assert told[-6:] == [("finish", done, 6) for done in range(1, 7)], "two first frames, three second ones"
+    before = [stage for stage, *_ in told[:-6]]
+    assert before.count("finish") > 3, "the frames of the tracker of sparse points are told as well"
+
+
+def test_a_run_can_be_cancelled_while_points_are_tracked_for_it(panning: np.ndarray) -> None:
+    control = Control()
+
+    def cancel(progress: Progress) -> None:
+        if progress.stage == "finish":
+            control.cancel()
+
+    control.progress = cancel
+    with pytest.raises(Cancelled):
+        tracker().track(panning[:3], [(0, 9.0, 9.0)], control=control)
 
 
 def test_the_provenance_names_the_tracker_and_its_options(panning: np.ndarray) -> None:
-    options = (
-        tracker(tracker_options={"levels": 2} if _has("lucas-kanade", "levels") else {})
-        .track(panning[:2], [(0, 50.0, 50.0)])
-        .source.options
-    )
-    assert options["tracker"] == "lucas-kanade" and options["flow"] == "dis"
-    assert options["tracker_options"].keys() >= {field.name for field in registry.options("lucas-kanade")} - {
-        "precision"
-    }
+    tracks = tracker(tracker_options={"levels": 2}).track(panning[:2], [(0, 50.0, 50.0)])
+    options = tracks.source.options
+    assert (options["tracker"], options["flow"]) == ("lucas-kanade", "dis")
     assert options["flow_options"] == {"preset": "medium"}
-
-
-def _has(model: str, name: str) -> bool:
-    return name in {field.name for field in registry.options(model)}
+    assert (options["tracker_options"]["levels"], options["tracker_options"]["window"]) == (2, 15)
 
 
 def test_every_cell_of_the_chosen_frames_is_visited(panning: np.ndarray) -> None:
@@ -381,3 +405,22 @@ def test_other_models_give_no_flow_between_any_frames() -> None:
         ClipFlow(Tracker(registry.build("lucas-kanade")))
     with pytest.raises(UsageError, match="no flow model 'lucas-kanade'"):
         tapkit.api.load_flow("lucas-kanade")
+
+
+def test_dense_tracks_and_flow_through_the_package_s_front_door(panning: np.ndarray, tmp_path: Path) -> None:
+    """`track_dense` and `flow` from a checkpoint file: the same motion, once as a store and once as fields."""
+    pytest.importorskip("zarr")
+    torch.save(published(), tmp_path / "dot.pth")
+    given: dict[str, Any] = {"model": "dot", "weights": tmp_path / "dot.pth", "device": "cpu", **SMALL}
+    clip = panning[:3, :64, :80]
+    path = tapkit.track_dense(clip, 1, tmp_path / "clip.dense.zarr", step=8, **given)
+    dense = tapkit.load_dense(path)
+    assert (dense.frame, dense.xy.shape, dense.source.model) == (1, (3, 8, 10, 2), "dot")
+    pairs = {(pair.first, pair.second): pair for pair in tapkit.flow(clip, pairs="previous", **given)}
+    assert list(pairs) == [(1, 0), (2, 1)]
+    # Cells of eight pixels have their centres where four pixels meet; between pixels motion is read bilinearly.
+    field = pairs[1, 0].xy
+    corners = [field[3 + y :: 8, 3 + x :: 8][:8, :10] for y in (0, 1) for x in (0, 1)]
+    np.testing.assert_allclose(dense.xy[0] - dense.start, np.mean(corners, 0), atol=0.25)
+    (one,) = tapkit.flow(clip, pairs="step:2", **given)
+    assert (one.first, one.second) == (0, 2)

@@ -114,7 +114,8 @@ def test_features_serve_any_pair_and_batches_change_nothing() -> None:
     assert (together[1] - run(model, frames[[2, 0]])[0]).abs().max() < 1e-3
 
 
-def test_correlations_on_the_fly_equal_those_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tiled", [True, False])
+def test_correlations_on_the_fly_equal_those_of_the_table(monkeypatch: pytest.MonkeyPatch, tiled: bool) -> None:
     draw = torch.Generator().manual_seed(0)
     first, second = torch.randn(2, 2, 16, 17, 21, generator=draw)
     target = torch.rand(2, 2, 17, 21, generator=draw) * 40 - 10
@@ -123,7 +124,8 @@ def test_correlations_on_the_fly_equal_those_of_the_table(monkeypatch: pytest.Mo
     monkeypatch.setattr(correlation, "TABLE_BYTES", 0)
     monkeypatch.setattr(correlation, "_CHUNK", 100)
     flying = correlation.Correlation(first, second, 3, 4)
-    assert held.held and not flying.held
+    assert held.held and not flying.held and flying.tiled
+    flying.tiled = tiled  # else as on a GPU
     expected_values = held.at(target)
     assert expected_values.isfinite().all() and expected_values.abs().max() > 1
     assert (flying.at(target) - expected_values).abs().max() < 1e-5

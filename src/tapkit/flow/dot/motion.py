@@ -18,7 +18,7 @@ from tapkit.flow.fields import pixel_centers
 from tapkit.nn.sampling import sample
 
 HELD = 16
-"""Frames whose features are held at a time (33 MB each at 512x512)."""
+"""First frames whose features are held at a time (33 MB each at 512x512)."""
 
 
 class Dense(NamedTuple):
@@ -44,6 +44,8 @@ class ClipMotion:
     def __init__(self, network: Refiner, frames: Tensor, tracks: SparseTracks, size: Size, iterations: int) -> None:
         self.network, self.frames, self.tracks = network, frames, tracks
         self.size, self.iterations = size, iterations
+        self.held = HELD
+        """How many first frames are asked for in turn; features of two frames more are held."""
         self.cells: Size = (size[0] // REFINER.stride, size[1] // REFINER.stride)
         self._matching: OrderedDict[int, Tensor] = OrderedDict()
         self._context: OrderedDict[int, Tensor] = OrderedDict()
@@ -83,7 +85,7 @@ class ClipMotion:
         if frame not in store:
             store[frame] = make()
         store.move_to_end(frame)
-        while len(store) > HELD + 2:
+        while len(store) > self.held + 2:
             store.popitem(last=False)
         return store[frame]
 

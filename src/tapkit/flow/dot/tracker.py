@@ -187,7 +187,11 @@ class Dot(TorchModel):
     def track(self, features: Clip, size: Size, queries: Tensor) -> Prediction:
         """See `ClipModel.track`."""
         check_queries(queries, len(features.rgb))
-        return self.track_with(self.motion(features.rgb), size, queries) if len(queries) else self._room(features, 0)
+        if not len(queries):
+            return self._room(features, 0)
+        motion = self.motion(features.rgb)
+        motion.held = min(HELD, len(queries[:, 0].round().unique()))  # type: ignore[no-untyped-call]
+        return self.track_with(motion, size, queries)
 
     def _room(self, features: Clip, count: int) -> Prediction:
         shape, device = (count, len(features.rgb)), features.rgb.device

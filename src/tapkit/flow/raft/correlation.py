@@ -2,9 +2,14 @@
 
 Averaging correlations over 2x2 cells of the second map is the same as averaging that map, so where the whole table
 would be large, the products are taken on the fly with the pooled maps: the same numbers up to rounding, in flat memory.
+On a CPU they are taken tile by tile of the first map with the smallest box of the second that all windows of the tile
+lie in: neighbours look at nearly the same place, so that is little more than what is asked for, as one product of
+matrices instead of a gathered copy of every window.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +20,9 @@ from tapkit.nn.sampling import blend
 TABLE_BYTES = 512 << 20
 """Largest table of correlations that is held; beyond it products are taken on the fly."""
 _CHUNK = 2048
-"""Cells whose windows are gathered at a time when products are taken on the fly."""
+"""Cells whose windows are gathered at a time when products are taken on the fly on a GPU."""
+_TILE = 16
+"""Cells a side of a tile on a CPU."""
 
 
 class Correlation:
@@ -29,6 +36,7 @@ class Correlation:
         self.queries = first.float().permute(0, 2, 3, 1).reshape(count, -1, channels) * channels**-0.5
         maps = second.float()
         self.held = 4 * count * (height * width) ** 2 <= TABLE_BYTES
+        self.tiled = first.device.type == "cpu"
         self.levels: list[Tensor] = []
         self.sides: list[tuple[int, int]] = []
         for level in range(levels):
@@ -74,6 +82,11 @@ class Correlation:
         if self.held:
             return torch.gather(self.levels[level], 2, index)
         out: Tensor = self.queries.new_empty(index.shape)
+        if self.tiled:
+            for pair in range(len(index)):
+                for cells in self._tiles():
+                    out[pair, cells] = self._within_box(level, pair, cells, index[pair, cells])
+            return out
         for pair in range(len(index)):
             for begin in range(0, index.shape[1], _CHUNK):
                 rows = index[pair, begin : begin + _CHUNK]
@@ -81,3 +94,22 @@ class Correlation:
                 queries = self.queries[pair, begin : begin + _CHUNK, :, None]
                 out[pair, begin : begin + _CHUNK] = torch.bmm(cells, queries)[..., 0]
         return out
+
+    def _tiles(self) -> Iterator[Tensor]:
+        """Flat indices of the cells of each tile of the first map."""
+        height, width = self.size
+        numbers = torch.arange(height * width).view(height, width)
+        for rows in torch.split(numbers, _TILE):
+            for tile in torch.split(rows, _TILE, 1):
+                yield tile.reshape(-1)
+
+    def _within_box(self, level: int, pair: int, cells: Tensor, index: Tensor) -> Tensor:
+        """Correlations of `cells` [n] of the first map with K cells each of the second, index [n,K]: [n,K]. The first
+        entry of a row is the window's corner with the least x and y, the last one that with the greatest."""
+        height, width = self.sides[level]
+        left, top = int((index[:, 0] % width).min()), int((index[:, 0] // width).min())
+        right, bottom = int((index[:, -1] % width).max()) + 1, int((index[:, -1] // width).max()) + 1
+        maps = self.levels[level][pair].view(height, width, -1)
+        box = maps[top:bottom, left:right].reshape(-1, maps.shape[-1])
+        local = (index // width - top) * (right - left) + index % width - left
+        return torch.gather(self.queries[pair, cells] @ box.T, 1, local)
