@@ -196,7 +196,8 @@ def cause(error: BaseException) -> str:
         return reason(error)[:120]
     if isinstance(error, KeyError):
         return f"it has no {error.args[0]!r}"[:120] if error.args else "something is missing in it"
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    said = str(getattr(error, "strerror", None) or error)  # FFmpeg's errors have the one without being OSErrors
+    text = next((line.strip() for line in said.splitlines() if line.strip()), "")
     return text[:120] or "its content makes no sense"
 
 

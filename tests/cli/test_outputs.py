@@ -79,6 +79,8 @@ READ = [
     "track shot --grid 1 -m lucas-kanade -o new.npz --overlay shot/%04d.png --force",
     "track shot --points t.npz -m lucas-kanade -o t.npz --force",
     "draw shot t.npz shot/0001.png --force",
+    "draw shot/*.png t.npz shot/####.png --force",
+    "draw shot/%04d.png t.npz shot/%04d.png --force",
     "export t.csv t.csv --to csv --force",
     "export t.csv ./t.csv --to csv-wide --force",
     "import t.csv t.csv --force",

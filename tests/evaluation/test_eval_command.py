@@ -124,7 +124,7 @@ def test_data_convert_makes_a_pickle_and_folders_that_are_read_alike(clips, tmp_
     assert (tmp_path / "again" / "b" / "tracks.npz").is_file()
     ours, theirs = (np.load(root / "b" / "tracks.npz")["xy"] for root in (tmp_path / "again", clips))
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
-    with pytest.raises(TapkitError, match="exists already"):
+    with pytest.raises(TapkitError, match="--force replaces it"):
         run(data_app, "convert", clips, tmp_path / "all.pkl")
 
 

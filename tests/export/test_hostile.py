@@ -263,13 +263,25 @@ def lines_of(path: Path, tracks: Tracks, name: str) -> list[str]:
     return [line.removeprefix("TrackName ") for line in own]
 
 
+def balanced(path: Path, tracks: Tracks, name: str) -> list[str]:
+    """As Lua takes a table apart: strings first, then braces, which must close one another outside of them."""
+    text = path.read_text()
+    literals = re.findall(r'"(?:[^"\\\n]|\\.)*"', text)
+    rest = re.sub(r'"(?:[^"\\\n]|\\.)*"', "", text)
+    assert '"' not in rest and rest.count("{") == rest.count("}") and hostile.MARK not in rest
+    own = re.findall(r'Name\d+ = Input { Value = ("(?:[^"\\]|\\.)*"),', text)
+    assert set(own) <= set(literals)
+    return [re.sub(r"\\(.)", r"\1", literal[1:-1]) for literal in own]
+
+
 Reader = Callable[[Path, Tracks, str], list[str]]
 READERS: dict[str, tuple[Reader, ...]] = {
     "nuke": (ours, tcl), "nuke-script": (ours, tcl), "ae-script": (quickjs,),
     "3de": (ours, lines_of), "3de3": (ours, lines_of), "syntheyes": (ours, words), "pftrack": (ours, lines_of),
     "boujou": (ours, words), "shake": (ours, lines_of), "blender": (blender,), "cvat": (ours, expat, dom),
     "coco": (ours, coco), "dlc": (ours, pandas_h5, pandas_table), "dlc-predictions": (ours, pandas_h5, pandas_table),
-    "sleap": (ours, sleap), "sleap-analysis": (hdf5,), "csv": (ours, spreadsheet, pandas_csv),
+    "fusion": (ours, balanced), "fusion-comp": (ours, balanced),
+    "sleap": (ours, sleap), "sleap-analysis": (ours, hdf5), "csv": (ours, spreadsheet, pandas_csv),
     "csv-wide": (ours, spreadsheet, pandas_csv), "parquet": (ours, arrow), "rerun": (rrd,),
 }  # fmt: skip
 

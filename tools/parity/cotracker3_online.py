@@ -17,11 +17,10 @@ from parity.cotracker_recorder import (
     Recorder,
     corner,
     encoder,
-    has_support,
+    grid_queries,
     inputs,
     intermediates,
     padded,
-    unsized,
     visible_check,
     window_starts,
 )
@@ -127,9 +126,8 @@ def online_predictor(
     probability: float = PROBABILITY,
 ) -> list[Check]:
     """The online predictor of both windowed models: resizing, support points, every call's answer."""
-    if not len(queries):  # a grid
-        asked = torch.from_numpy(case["model_queries"])
-        queries = unsized(asked[: -36 if has_support(asked) else None], frames)
+    if not len(queries):
+        queries = grid_queries(case, frames)
     size = (int(frames.shape[-2]), int(frames.shape[-1]))
     state = model._join(model.start(size), corner(queries), 0)
     asked = torch.cat([state.t[:, None].float(), state.xy * STRIDE], 1)

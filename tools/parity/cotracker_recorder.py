@@ -26,11 +26,11 @@ STRIDE = 4
 
 
 def inputs(case: dict[str, Any], parity: Parity) -> tuple[Tensor, Tensor]:
-    """The case's frames uint8 [T,3,H,W] and queries [N,3] (pixel centres at integers)."""
+    """The case's frames uint8 [T,3,H,W] and queries [N,3] (pixel centres at integers); none where a grid is asked."""
     frames, height, width = (int(case[name]) for name in ("frames", "height", "width"))
     clip = parity.seeded.video(frames, height, width, int(case["video_seed"]))
     queries = np.zeros((0, 3), np.float32)
-    if int(case.get("count", 0)):
+    if int(case.get("count", 0)) and ("queries" in case or not int(case.get("grid_size", 0))):
         queries = parity.seeded.queries(int(case["count"]), frames, height, width, int(case["query_seed"]))
     if "queries" in case:
         np.testing.assert_array_equal(queries, case["queries"])
@@ -43,6 +43,13 @@ def has_support(asked: Tensor) -> bool:
     return len(asked) > len(grid) and bool(
         (asked[-len(grid) :, 0] == 0).all() and torch.allclose(asked[-len(grid) :, 1:], grid, atol=1e-2)
     )
+
+
+def grid_queries(case: dict[str, Any], frames: Tensor) -> Tensor:
+    """The grid that a predictor asks for by itself (`grid_size`, `grid_query_frame`), in pixels of the clip [N,3]."""
+    grid = grid_points(int(case["grid_size"]), (384, 512))
+    asked = torch.cat([torch.full((len(grid), 1), float(int(case.get("grid_query_frame", 0)))), grid], 1)
+    return unsized(asked, frames)
 
 
 def corner(queries: Tensor) -> Tensor:

@@ -110,7 +110,7 @@ def _print(rows: list[Speed]) -> None:
             f"{r.median_ms:.1f}",
             f"{r.p95_ms:.1f}",
             f"{r.multiples:.3f}",
-            f"{r.peak_mib:.0f}",
+            "-" if r.peak_mib is None else f"{r.peak_mib:.1f}",
         )
         table.add_row(r.model, r.precision, str(r.points), f"{r.width}x{r.height}", *figures)
     Console(width=None if sys.stdout.isatty() else 160).print(table)

@@ -9,6 +9,7 @@ import typer
 
 from tapkit.cli import options as o
 from tapkit.cli.outputs import Force, claim
+from tapkit.errors import UsageError
 
 if TYPE_CHECKING:
     from tapkit.types import VideoInfo
@@ -37,7 +38,10 @@ def import_tracks(
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="Size of the video in pixels, instead of --video.")
     ] = None,
-    fps: Annotated[str | None, typer.Option(help="Frames per second, with --size: 25, 23.976, 24000/1001.")] = None,
+    fps: Annotated[
+        str | None,
+        typer.Option(help="Frames per second, with --size or --video: 25, 23.976, 24000/1001. [what the video says]"),
+    ] = None,
     frames: Annotated[
         int | None, typer.Option(min=1, help="Length of the video, with --size. [to the last key]")
     ] = None,
@@ -62,13 +66,15 @@ def import_tracks(
     named = video if video is not None and _is_name(video) else None
     video = None if named else video
     target = output or file.with_name(f"{file.stem}.tracks.npz")
-    info = None if original is not None else _info(video, size, fps, frames)
+    info, rate_known = (None, True) if original is not None else _info(video, size, fps, frames)
+    if original is not None and (size, fps, frames) != (None, None, None):
+        raise UsageError("--original says what --size, --fps and --frames would: leave them out")
     claim(target, inputs=[file, original, video], force=force)
     exported = None if original is None else Tracks.load(original)
     with spoken(quiet):
         tracks = Tracks.read(
-            file, form, original=exported, video=info, start_frame=start_frame, threshold=threshold, human=human,
-            animal=animal, video_name=named, camera=camera, scorer=scorer,
+            file, form, original=exported, video=info, rate_known=rate_known, start_frame=start_frame,
+            threshold=threshold, human=human, animal=animal, video_name=named, camera=camera, scorer=scorer,
         )  # fmt: skip
     tracks.save(target)
     if not quiet:
@@ -82,23 +88,25 @@ def _is_name(video: str) -> bool:
     return not any(mark in video for mark in "*?[%:") and not Path(video).expanduser().exists()
 
 
-def _info(video: str | None, size: str | None, fps: str | None, frames: int | None) -> VideoInfo | None:
-    """Facts of the video that the options give; None if they give none."""
+def _info(video: str | None, size: str | None, fps: str | None, frames: int | None) -> tuple[VideoInfo | None, bool]:
+    """Facts of the video that the options give, None if they give none; and whether the rate is one of them."""
     from fractions import Fraction
 
-    from tapkit.errors import UsageError
     from tapkit.export.text import parse_rate
     from tapkit.parsing import parse_size
     from tapkit.types import VideoInfo
 
+    rate = None if fps is None else parse_rate(fps)
     if video is not None:
         from tapkit.video import open_video
 
-        with open_video(video) as source:
-            return source.info
+        if size is not None or frames is not None:
+            raise UsageError("--size and --frames go without --video, which says both")
+        with open_video(video, fps=rate) as source:
+            return source.info, source.rate_known
     if size is None:
         if fps is not None or frames is not None:
             raise UsageError("--fps and --frames go with --size")
-        return None
+        return None, True
     height, width = parse_size(size)
-    return VideoInfo(width, height, Fraction(25) if fps is None else parse_rate(fps), frames)
+    return VideoInfo(width, height, rate or Fraction(25), frames), rate is not None

@@ -52,7 +52,7 @@ def _claim(
         *((Path(name), _video_there(Path(name))) for name in videos if name is not None),
         *((Path(name), _folder_there(Path(name))) for name in folders if name is not None),
     ]
-    sources = [Path(name) for name in inputs if name is not None and "://" not in str(name) and Path(name).exists()]
+    sources = [source for name in inputs if name is not None and (source := _source(str(name))) is not None]
     taken: dict[Path, Path] = {}
     for path, there in outputs:
         if _is_device(path):
@@ -65,6 +65,14 @@ def _claim(
             _keep(source, path, there)
         if there is not None and not force:
             raise UsageError(f"{there} is there already: --force replaces it, or name another place than {path}")
+
+
+def _source(name: str) -> Path | None:
+    """The file or folder that is read; of a pattern of images the folder that they are in; None for an address."""
+    path = Path(name)
+    if "://" in name or path.exists():
+        return None if "://" in name else path
+    return path.parent if any(c in path.name for c in "*?%[") and path.parent.is_dir() else None
 
 
 def _keep(source: Path, path: Path, there: Path | None) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import resource
+import contextlib
+import ctypes
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,9 @@ class Speed:
     p95_ms: float
     multiples: float
     """Seconds a frame, in multiples of the fixed workload timed right before and after."""
-    peak_mib: float
-    """Growth of the process's peak resident memory (0 where an earlier measurement had a higher peak)."""
+    peak_mib: float | None
+    """Memory taken while the clip was tracked, beside the program and the weights: growth of resident memory to its
+    peak, on a GPU of what is allocated. None where the system cannot tell."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -69,9 +71,10 @@ def measure(tracker: Tracker, points: int, height: int, width: int, frames: int 
     device = tracker.model.device
     queries = Queries.random((height, width), points, np.random.default_rng(0))
     _drive(tracker, clip[: max(frames // 4, 2)], queries)
-    before, peak = calibrate(device), _peak_mib(device)
+    before = calibrate(device)
+    memory = Memory(device)
     marks = _drive(tracker, clip, queries)
-    growth, after = _peak_mib(device) - peak, calibrate(device)
+    growth, after = memory.growth_mib(), calibrate(device)
     steps = np.diff(marks)
     each = (marks[-1] - marks[0]) / frames
     spread = steps if tracker.card.streaming != "offline" else np.array([each])
@@ -103,11 +106,37 @@ def _drive(tracker: Tracker, clip: list[np.ndarray], queries: Queries) -> list[f
     return [*marks, time.perf_counter()]
 
 
-def _peak_mib(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+class Memory:
+    """How far memory grows from here on.
+
+    The peak of a process (`ru_maxrss`) never falls, so that it says nothing after a warm-up; Linux lets it be reset.
+    What was freed is given back to the system first, or it would be used again unseen.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._known = device, False
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self._before = torch.cuda.memory_allocated(device) / 2**20
+            return
+        with contextlib.suppress(OSError, AttributeError):  # another system, or another C library
+            ctypes.CDLL(None).malloc_trim(0)
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+            self._known = True
+        self._before = _status("VmRSS") if self._known else 0.0
+
+    def growth_mib(self) -> float | None:
+        """MiB from then to the peak since; None where that cannot be known."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device) / 2**20 - self._before
+        return max(_status("VmHWM") - self._before, 0.0) if self._known else None
+
+
+def _status(name: str) -> float:
+    """A line of /proc/self/status, which is in KiB, as MiB."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:"))
+    return float(line.split()[1]) / 1024
 
 
 def device_name(device: torch.device) -> str:

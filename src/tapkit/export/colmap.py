@@ -6,6 +6,7 @@ geometrically here: the database says so by writing the same matches as inliers 
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,8 @@ import numpy as np
 from tapkit.errors import StorageError, UsageError, require
 from tapkit.export import colmap_database
 from tapkit.export.format import ExportWarning, Format, Job, Option
-from tapkit.export.text import table, write_text
+from tapkit.export.text import plain, table, write_text
+from tapkit.video.span import file_names
 
 EXTRA = "colmap"
 
@@ -27,7 +29,11 @@ def _focal(job: Job, focal: float) -> float:
 
 
 def _image_names(job: Job, image: str) -> list[str]:
-    return [image.format(number) for number in job.numbers.tolist()]
+    """File names of the frames: as `image` says, else those of the sequence that was tracked, else numbers."""
+    own = None if image else file_names(job.video)
+    if own is not None and len(set(own)) == len(own) == job.tracks.frames:
+        return [plain(name) for name in own]
+    return [(image or "{:06d}.png").format(number) for number in job.numbers.tolist()]
 
 
 def _rotation_quaternion(rotation: np.ndarray) -> np.ndarray:
@@ -46,9 +52,7 @@ def _rotation_quaternion(rotation: np.ndarray) -> np.ndarray:
     return quaternion if quaternion[0] >= 0 else -quaternion
 
 
-def _text(
-    job: Job, target: Path, focal: float = 0.0, image: str = "{:06d}.png", poses: Any = None, points: Any = None
-) -> None:
+def _text(job: Job, target: Path, focal: float = 0.0, image: str = "", poses: Any = None, points: Any = None) -> None:
     """cameras.txt, images.txt and points3D.txt in a folder.
 
     `poses` [T,3,4] world to camera and `points` [N,3] (NaN: unknown, N as in the tracks) are what odometry found;
@@ -73,7 +77,14 @@ def _text(
 
 def _images(job: Job, poses: np.ndarray, known: np.ndarray, image: str) -> Iterator[str]:
     yield "# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME\n# POINTS2D[] as (X, Y, POINT3D_ID)\n"
-    for t, name in enumerate(_image_names(job, image)):
+    names = _image_names(job, image)
+    if any(re.search(r"\s", name) for name in names):
+        warnings.warn(
+            "COLMAP's text model holds no blanks in names of images: they became _, in the database they stay",
+            ExportWarning,
+        )
+        names = [re.sub(r"\s", "_", name) for name in names]
+    for t, name in enumerate(names):
         here = np.flatnonzero(job.keys.key[:, t])
         x, y = job.keys.xy[here, t].T
         pose = " ".join(f"{v:.12g}" for v in (*_rotation_quaternion(poses[t, :, :3]), *poses[t, :, 3]))
@@ -102,9 +113,7 @@ OLDER = "3"
 """Value of the option `version` for databases that COLMAP 3 reads, and later ones too."""
 
 
-def _database(
-    job: Job, target: Path, focal: float = 0.0, image: str = "{:06d}.png", span: int = 64, version: str = ""
-) -> None:
+def _database(job: Job, target: Path, focal: float = 0.0, image: str = "", span: int = 64, version: str = "") -> None:
     """database.db with one camera, an image for each frame, keypoints and matches.
 
     pycolmap writes the tables of its own COLMAP, which COLMAP 3 does not read; `version` "3" writes those of
@@ -182,7 +191,7 @@ def _python_only(text: str) -> Any:
 
 _OPTIONS = {
     "focal": Option(float, "focal length in pixels, where it is known"),
-    "image": Option(str, "file names of the frames, with {:06d} for the number"),
+    "image": Option(str, "file names of the frames, with {:06d} for the number (else those of the sequence)"),
 }
 COLMAP = Format(
     "colmap", "/", "COLMAP text model (a folder)", _text, timing="index", keeps_empty=True, bytes_per_key=22,

@@ -34,6 +34,8 @@ class Context:
     video: VideoInfo | None = None
     wanted: Mapping[Kind, str] = field(default_factory=dict)
     """Which one the caller asked for, of things of which a file may have several."""
+    rate_known: bool = True
+    """Whether the rate of `video` was stated; False: it was assumed, and what the file says counts."""
     _asked: set[str] = field(default_factory=set)
     _left: dict[str, int] = field(default_factory=dict)
     _said: dict[str, None] = field(default_factory=dict)

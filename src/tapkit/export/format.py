@@ -234,6 +234,7 @@ class Format:
         video_name: str | None = None,
         camera: str | None = None,
         scorer: str | None = None,
+        rate_known: bool = True,
     ) -> Tracks:
         """Read what a program wrote.
 
@@ -257,7 +258,9 @@ class Format:
         if original is not None:
             video = original.video if original.video.frames else _with_frames(original)
         asked: dict[Kind, str | None] = {"animal": animal, "video": video_name, "camera": camera, "scorer": scorer}
-        context = Context(path, video, {kind: str(name) for kind, name in asked.items() if name is not None})
+        context = Context(
+            path, video, {kind: str(name) for kind, name in asked.items() if name is not None}, rate_known
+        )
         try:
             found = self.reader(path, context)
             if start_frame is not None:

@@ -18,6 +18,8 @@ from tapkit.types.table import scatter
 __all__ = ["MOVED", "Context", "Found", "Human", "assemble", "unique"]
 
 Human = Literal["auto", "marks", "changed", "all", "none"]
+FILM, HANDLES = 1001, 100
+"""The number that film gives to the first frame of a shot, and how far its first key may be from that."""
 MOVED = 0.01
 """Pixels by which a position must differ from the original to count as set by a human: well above what formats
 round away, well below what a hand can do."""
@@ -135,15 +137,19 @@ def _check_finite(found: Found, context: Context) -> None:
 
 def _video(found: Found, context: Context, first: int) -> VideoInfo:
     """Facts of the video: the caller's where given, else the file's. Its `start_frame` says what frame 0 is called."""
-    start = first if found.first is None else found.first
+    given, start = context.video, first if found.first is None else found.first
+    unsaid = found.first is None and found.video is None and (given is None or given.frames is None)
+    start = _first_of(found, context, start) if unsaid else start
     last = int(found.frame.max()) - start + 1 if len(found.frame) else 0
-    given = context.video
     if given is not None:
         frames = given.frames if given.frames is not None else max(last, found.frames or 0)
-        video = replace(given, frames=frames)
+        fps = found.fps if found.fps and not context.rate_known else given.fps
+        video = replace(given, frames=frames, fps=fps)
         _compare(found, given, context)
     else:
         video = found.video or _facts(found, context, last)
+    if unsaid and start != first:
+        video = replace(video, start_frame=start)
     check_extent(len(found.names), max(video.frames or 0, found.frames or 0))
     index = found.frame - start
     outside = (index < 0) | (index >= (video.frames or 0))
@@ -161,6 +167,25 @@ def _video(found: Found, context: Context, first: int) -> VideoInfo:
         )
     found.frame = index
     return video
+
+
+def _first_of(found: Found, context: Context, usual: int) -> int:
+    """The number of frame 0 where nobody says it: that of the format, or 1001, from which shots are numbered in film.
+
+    Frames before a shot ("handles") may have lower numbers, points that appear later begin with higher ones.
+    """
+    lowest = int(found.frame.min()) if len(found.frame) else usual
+    if lowest - usual < FILM - HANDLES:
+        return usual
+    start = min(lowest, FILM) if lowest < FILM + HANDLES else usual
+    if start != usual:
+        context.say(
+            f"its keys begin at {lowest} and nothing says what the first frame is called: {start} was taken "
+            f"(--start-frame {usual} counts from there)"
+        )
+    else:
+        context.say(f"its keys begin at {lowest}: if that is where the clip begins, give --start-frame")
+    return start
 
 
 def _compare(found: Found, given: VideoInfo, context: Context) -> None:

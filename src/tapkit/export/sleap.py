@@ -26,7 +26,8 @@ _SKELETON_BYTES, _NODE_BYTES = 60_000, 38
 """What HDF5 lets an attribute have, where SLEAP keeps its skeleton as JSON; what a node takes besides its name."""
 
 
-def _labels(job: Job) -> Any:
+def _labels(job: Job, flags: bool = True) -> Any:
+    """Every position; `flags` False: all as visible, for a file that has no place for flags and drops the others."""
     sleap = require("sleap_io", EXTRA)
     skeleton = sleap.Skeleton(nodes=[sleap.Node(name) for name in job.names], name="points")
     video_file = plain(str(Path(job.video.path).resolve()) if job.video.path else f"{job.path.stem}.mp4")
@@ -41,11 +42,12 @@ def _labels(job: Job) -> Any:
         instance = sleap.PredictedInstance.from_numpy(
             predicted, skeleton, point_scores=scores, score=float(scores.mean()), track=track, tracking_score=1.0
         )
-        instance.points["visible"] = np.isfinite(predicted[:, 0]) & job.keys.shown[:, t]
+        shown = job.keys.shown[:, t] if flags else job.keys.key[:, t]
+        instance.points["visible"] = np.isfinite(predicted[:, 0]) & shown
         instances = [instance]
         if job.keyframe[:, t].any():
             user = sleap.Instance.from_numpy(xy[:, t], skeleton, track=track, from_predicted=instance)
-            user.points["visible"] = np.isfinite(xy[:, t, 0]) & job.keys.shown[:, t]
+            user.points["visible"] = np.isfinite(xy[:, t, 0]) & shown
             user.points["complete"] = job.keyframe[:, t]
             instances.append(user)
         frames.append(sleap.LabeledFrame(video=video, frame_idx=t + job.first, instances=instances))
@@ -69,7 +71,7 @@ def _write(job: Job, target: Path) -> None:
 
 def _analysis(job: Job, target: Path) -> None:
     sleap = require("sleap_io", EXTRA)
-    sleap.save_analysis_h5(_labels(job), str(target))
+    sleap.save_analysis_h5(_labels(job, flags=False), str(target))
 
 
 # -- reading ------------------------------------------------------------------------------------------
@@ -235,6 +237,6 @@ SLEAP = Format(
     most_points=200, bytes_per_key=40,
 )  # fmt: skip
 SLEAP_ANALYSIS = Format(
-    "sleap-analysis", ".analysis.h5", "SLEAP analysis HDF5", _analysis, _read_analysis, _NODES, occlusion=True,
+    "sleap-analysis", ".analysis.h5", "SLEAP analysis HDF5", _analysis, _read_analysis, _NODES,
     timing="index", keeps_empty=True, bytes_per_key=30,
 )  # fmt: skip

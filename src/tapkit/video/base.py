@@ -31,6 +31,8 @@ class Source(ABC):
     info: VideoInfo
     live: bool = False
     """Whether frames arrive only once, in order (cameras, streams, iterators)."""
+    rate_known: bool = True
+    """Whether `info.fps` was stated by the video or the caller; False: it is the 25 that is taken for want of it."""
 
     @abstractmethod
     def frames(

@@ -71,6 +71,7 @@ class FolderSource(Source):
             start_frame=start_frame if start_frame is not None else pictures.numbers.first,
             path=path,
         )
+        self.rate_known = bool(fps or pictures.fps)
         self._first = first
 
     def frames(

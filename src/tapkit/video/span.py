@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tapkit.coords import Size
-from tapkit.errors import UsageError
+from tapkit.errors import MissingExtra, UsageError, VideoError, VideoWarning
 from tapkit.types import VideoInfo
 from tapkit.video.base import Frame, Source, check_index, frame_range
 
@@ -28,7 +29,7 @@ class Span(Source):
         Raises UsageError for a part with no frame in it.
         """
         self._source, self._start, self._step = source, start, step
-        self.live = source.live
+        self.live, self.rate_known = source.live, source.rate_known
         whole = source.info
         if step < 1:
             raise UsageError(f"step must be 1 or more, got {step}: reading backwards is up to the tracker's direction")
@@ -138,6 +139,25 @@ def footage_of(info: VideoInfo, **options: Any) -> Source:
             f"{info.path} has {whole.frames} frames now, which cannot be those of the tracks ({info.frames} frames)"
         )
     return Span(source, start, start + (info.frames - 1) * step + 1, step)
+
+
+def file_names(info: VideoInfo) -> list[str] | None:
+    """The names of the files of the frames, without folders; None unless the video is a sequence of images."""
+    from tapkit.video.folder import find_images
+
+    if info.path is None or not info.frames:
+        return None
+    try:
+        files = find_images(info.path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VideoWarning)  # they were given when the video was tracked
+            with footage_of(info) as source:
+                part = source.identity()
+    except (VideoError, UsageError, MissingExtra, OSError):
+        return None
+    start, step = part.get("start", 0), part.get("step", 1)
+    chosen = files[start : start + (info.frames - 1) * step + 1 : step]
+    return [file.name for file in chosen] if len(chosen) == info.frames else None
 
 
 def _times(whole: VideoInfo, start: int, end: int | None, step: int) -> np.ndarray | None:
