@@ -30,6 +30,7 @@ from parity import Parity  # noqa: E402
 CASES: dict[str, tuple[str, ...]] = {
     "bootstapir": ("init128_temp10",),
     "gmrw": ("direct",),
+    "mft": ("forward_backward",),
     "raft": ("large_pair", "small_padded"),
     "cotracker2": ("online_predictor", "three_windows", "units"),
     "cotracker3_offline": ("eval_single_point", "short", "units"),
