@@ -33,6 +33,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "bootstapir": ("init128_temp10",),
     "gmrw": ("direct",),
     "dot": ("every_cell", "tracks_for_queries"),
+    "mft": ("forward_backward",),
     "raft": ("large_pair", "small_padded"),
     "cotracker2": ("online_predictor", "three_windows", "units"),
     "cotracker3_offline": ("eval_single_point", "short", "units"),

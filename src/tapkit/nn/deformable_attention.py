@@ -252,7 +252,7 @@ def deformable_attention(values: Sequence[Tensor], points: Tensor, weights: Tens
         own = slice(level, level + 1)
         found = corners(points[:, :, :, own] * points.new_tensor([width, height]) - 0.5, Pyramid(((height, width),)))
         first = torch.arange(batch, device=points.device).view(-1, 1, 1, 1, 1, 1) * (height * width)
-        index = (found.index + first) * heads + head
+        index = (found.token + first) * heads + head
         share = found.weight * weights[:, :, :, own, :, None]
         part = gather_sum(rows, index.flatten(-3), share.flatten(-3))
         total = part if total is None else total + part

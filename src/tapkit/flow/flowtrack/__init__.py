@@ -1,0 +1,1 @@
+"""FlowTrack: confident flow is chained; where it is not, the point is found by its appearance."""
