@@ -65,7 +65,7 @@ def test_nothing_changed_nothing_computed() -> None:
     again, seen = corrected(tracks, Keyframes.of([]))
     assert seen == 0 and plan_retrack(tracks).stretches == ()
     same(again, tracks, slice(None), slice(None))
-    twice, seen = corrected(corrected(tracks, NEW)[0], Keyframes.of([]))
+    _, seen = corrected(corrected(tracks, NEW)[0], Keyframes.of([]))
     assert seen == 0
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -127,9 +128,9 @@ def plan_retrack(tracks: Tracks) -> Plan:
 def _touched(
     anchors: Sequence[int], new: set[int], gone: set[int], frames: int
 ) -> Iterator[tuple[int, int, bool, bool]]:
-    """(start, stop, left, right) of the stretches between `anchors` next to `new` ones or around those that are `gone`."""
+    """(start, stop, left, right) of the stretches next to `new` anchors or around those that are `gone`."""
     edges = [(0, False), *((t, True) for t in anchors), (frames - 1, False)]
-    for (start, left), (stop, right) in zip(edges, edges[1:], strict=False):
+    for (start, left), (stop, right) in pairwise(edges):
         near = (left and start in new) or (right and stop in new)
         if near or any(start <= t <= stop for t in gone):
             yield start, stop, left, right
@@ -200,12 +201,13 @@ def _check(source: Source, tracks: Tracks) -> None:
         raise ShapeError(f"the video is {width}x{height}, the tracks are of one of {w}x{h}: is it the same clip?")
     if info.frames is not None and info.frames < tracks.frames:
         raise UsageError(
-            f"the video has {info.frames} frames, the tracks have {tracks.frames}: is it the same clip, and the same part?"
+            f"the video has {info.frames} frames, the tracks have {tracks.frames}: is it the same clip, and the same part "
+            "of it?"
         )
     if tracks.source.model and info.start_frame != tracks.video.start_frame:
         raise UsageError(
-            f"the video begins with frame {info.start_frame} of the footage, the tracks with {tracks.video.start_frame}: "
-            "name the part of the video that was tracked"
+            f"the video begins with frame {info.start_frame} of the footage, the tracks with "
+            f"{tracks.video.start_frame}: name the part of the video that was tracked"
         )
 
 
@@ -247,7 +249,7 @@ def _queries(tracks: Tracks, plan: Plan) -> Queries:
 
 
 def _source(tracker: Tracker, direction: str, memory: str | int | None, tracks: Tracks, plan: Plan) -> Provenance:
-    """Of the tracker, with what was done to the tracks before; raises `UsageError` where it would change what is kept."""
+    """Of the tracker, with what was done to the tracks before; `UsageError` where it would change what is kept."""
     old, keyframes = tracks.source, tracks.keyframes()
     new = tracker.provenance(direction, memory, keyframes)
     options = dict(new.options)
