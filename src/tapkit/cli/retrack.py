@@ -53,6 +53,7 @@ def retrack(
       tapkit retrack clip.mp4 corrected.npz -o better.npz
     """
     from tapkit.engine.retrack import plan_retrack, retrack, with_keyframes
+    from tapkit.motion import doubt
     from tapkit.types import Tracks
 
     target = output or tracks.with_name(f"{tracks.stem.removesuffix('.tracks')}.retracked{tracks.suffix}")
@@ -79,12 +80,14 @@ def retrack(
         "of": len(better) * better.frames,
         "seconds": round(seconds, 3),
         "model": better.source.model,
+        "doubts": doubt.sentence(better),
     }
     if as_json:
         print(json.dumps(summary))
     elif not quiet:
         done = f"{summary['positions']} of {summary['of']} positions tracked again in {seconds:.1f} s"
         print(f"{target}: " + (done if plan.changed or plan.stretches else "no keyframe has changed, all is kept"))
+        print(summary["doubts"])
 
 
 def _given(key: list[str] | None, keys: Path | None) -> Keyframes | None:

@@ -201,8 +201,8 @@ def _check(source: Source, tracks: Tracks) -> None:
         raise ShapeError(f"the video is {width}x{height}, the tracks are of one of {w}x{h}: is it the same clip?")
     if info.frames is not None and info.frames < tracks.frames:
         raise UsageError(
-            f"the video has {info.frames} frames, the tracks have {tracks.frames}: is it the same clip, and the same part "
-            "of it?"
+            f"the video has {info.frames} frames, the tracks have {tracks.frames}: is it the same clip, and the same "
+            "part of it?"
         )
     if tracks.source.model and info.start_frame != tracks.video.start_frame:
         raise UsageError(
