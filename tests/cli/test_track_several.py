@@ -97,3 +97,18 @@ def test_after_tracking_doubts_are_told_and_info_lists_them(short: Path, tmp_pat
     assert [(each["id"], each["frame"]) for each in said["jumps"]] == [("4", 2)]
     printed = run("info", target).stdout
     assert "1 point jumped (4 at frame 2)" in printed and "\njumps      4 at frame 2, by 16" in printed
+
+
+def test_the_overlay_drawn_while_tracking_is_that_of_the_finished_tracks(short: Path, tmp_path: Path) -> None:
+    """Rings around points in doubt included: which they are is known some frames later only."""
+    import numpy as np
+    from PIL import Image
+
+    target = tmp_path / "a.npz"
+    run("track", sample("blocks"), *LK, "--end", 30, "-o", target, "--overlay", tmp_path / "one" / "%03d.png", "-q")
+    assert Tracks.load(target).frames == 30
+    run("draw", sample("blocks"), target, tmp_path / "two" / "%03d.png", "--end", 30, "-q")
+    one, two = (sorted((tmp_path / name).iterdir()) for name in ("one", "two"))
+    assert len(one) == len(two) == 30
+    for first, second in zip(one, two, strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(first)), np.asarray(Image.open(second)))

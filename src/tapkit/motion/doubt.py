@@ -12,7 +12,7 @@ from tapkit.types import Tracks
 SURE = 0.5
 """Confidence below which a position is more likely wrong than right (to within the radius on the model's card)."""
 SHORTEST = 5
-"""Frames that a stretch has at least, unless the clip ends there."""
+"""Unsure frames that a stretch has at least."""
 BREAK = 2
 """Sure frames within a stretch that do not end it."""
 _CELLS = 1 << 20
@@ -58,7 +58,7 @@ def _unsure(tracks: Tracks) -> list[Unsure]:
     for row in np.flatnonzero(doubtful.any(1)).tolist():
         frames = np.flatnonzero(doubtful[row])
         for run in np.split(frames, np.flatnonzero(np.diff(frames) > BREAK + 1) + 1):
-            if len(run) >= SHORTEST or run[-1] == tracks.frames - 1:
+            if len(run) >= SHORTEST:
                 found.append(Unsure(row, int(run[0]), int(run[-1])))
     return found
 
