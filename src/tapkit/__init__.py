@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tapkit._version import __version__
 
 if TYPE_CHECKING:
-    from tapkit.api import draw, flow, load, load_dense, open_video, track, track_dense
+    from tapkit.api import draw, flow, load, load_dense, open_video, retrack, track, track_dense
     from tapkit.engine.control import Control
     from tapkit.engine.run import run
     from tapkit.engine.session import Session
@@ -29,6 +29,7 @@ _HOME = {
     "load": "tapkit.api",
     "load_dense": "tapkit.api",
     "open_video": "tapkit.api",
+    "retrack": "tapkit.api",
     "track": "tapkit.api",
     "track_dense": "tapkit.api",
     "Control": "tapkit.engine.control",
@@ -67,6 +68,7 @@ __all__ = [
     "load",
     "load_dense",
     "open_video",
+    "retrack",
     "run",
     "track",
     "track_dense",

@@ -31,8 +31,10 @@ __all__ = [
     "flow",
     "load",
     "load_dense",
+    "load_for",
     "make_queries",
     "open_video",
+    "retrack",
     "track",
     "track_dense",
 ]
@@ -105,6 +107,8 @@ def make_queries(
     """
     if isinstance(queries, Tracks):
         queries = queries.queries
+    elif isinstance(queries, Keyframes):
+        queries = queries.queries()
     parts = [] if queries is None else [Queries.of(queries)]
     size = source.info.size
     if grid is not None:
@@ -162,7 +166,7 @@ def track(
     Args:
         video: a file, a folder or pattern of images, an array or tensor, an iterator of frames, a `Source`.
         queries: rows (t, x, y) or `Queries`: frame, and position in pixels, corner origin. Or `Tracks`: their points
-            are tracked again, through the keyframes that a human set.
+            are tracked again, through the keyframes that a human set. Or `Keyframes`: the points that they are of.
         grid, mask, corners, random: points of `frame` instead, or as well: a regular grid of that many points a
             side, the inside of a mask [H,W], that many corners, that many random points.
         direction: "both" (from each query's frame to both ends), "forward", "backward".
@@ -175,12 +179,76 @@ def track(
         raise UsageError("say which points: queries=[(t, x, y), ...], grid=, mask=, corners= or random=")
     if keyframes is None and isinstance(queries, Tracks):
         keyframes = queries.keyframes()
+    elif keyframes is None and isinstance(queries, Keyframes):
+        keyframes = queries
     with using(video) as source:  # first of all: a name mistyped must not cost a download of weights
         tracker = load(model, weights, device, **options)
         points = make_queries(source, queries, grid=grid, mask=mask, corners=corners, random=random, frame=frame)
         return tracker.track(
             source, points, direction, memory, progress, keyframes=keyframes, sinks=sinks, control=control
         )
+
+
+def retrack(
+    video: Any,
+    tracks: Tracks,
+    keyframes: Keyframes | None = None,
+    *,
+    model: str | None = None,
+    memory: str | int | None = None,
+    device: str | torch.device = "auto",
+    weights: str | Path | Mapping[str, Any] | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    **options: Any,
+) -> Tracks:
+    """Corrected tracks: only what lies next to new keyframes is tracked again, all else is kept bit for bit.
+
+        better = tapkit.retrack("clip.mp4", tracks, tapkit.Keyframes.of([("nose", 40, 310.5, 122.0)]))
+
+    Args:
+        video: the one that was tracked.
+        tracks: the result to correct. Keyframes in it that it does not pass through yet (moved in another program,
+            say, and imported) are taken up too.
+        keyframes: where points really are. One on the frame of another keyframe of its point takes its place.
+        model: None: the tracker that made the tracks, with its options, or the built-in one if none is known.
+        memory, device, weights, options: as for `track`.
+        progress: called after every frame that is tracked again.
+
+    Returns tracks that pass through all keyframes. Raises `QueryError` for a keyframe of an unknown point, `UsageError`
+    for tracks of another video; else as `track`.
+    """
+    from tapkit.engine.retrack import plan_retrack, with_keyframes
+    from tapkit.engine.retrack import retrack as again
+
+    with using(video) as source:
+        corrected = tracks if keyframes is None else with_keyframes(tracks, keyframes)
+        plan = plan_retrack(corrected)
+        tracker = load_for(corrected, model, weights, device, **options)
+        return again(tracker, source, corrected, memory=memory, progress=progress, plan=plan)
+
+
+def load_for(
+    tracks: Tracks,
+    model: str | None = None,
+    weights: str | Path | Mapping[str, Any] | None = None,
+    device: str | torch.device = "auto",
+    report: stored.Report | None = None,
+    **options: Any,
+) -> Tracker:
+    """The tracker that made `tracks`, with its options; `options` given here go before them.
+
+    With `model`, that one instead (with its own options if it made the tracks). Arguments and errors as for `load`.
+    """
+    made = tracks.source
+    chosen = model or (made.model if made.model in registry.cards() else registry.DEFAULT)
+    if chosen != made.model:
+        return load(chosen, weights, device, report, **options)
+    same = {name: value for name, value in made.options.items() if name not in OF_THE_CALL}
+    return load(chosen, weights, device, report, **{**same, **options})
+
+
+OF_THE_CALL = frozenset({"direction", "memory", "keyframes", "through", "edits", "kept_from", "live"})
+"""Options in a result's provenance that are those of a call or of what was done later, not of the model."""
 
 
 def track_dense(

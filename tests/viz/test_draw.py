@@ -260,3 +260,25 @@ def test_every_colour_mode_has_a_legend(color: str) -> None:
     picture = legend(Style(color=color), width=300)
     assert picture.shape[1] == 300
     assert (np.ptp(picture.astype(int), axis=-1) > 60).mean() > 0.2
+
+
+def test_points_in_doubt_have_a_ring_in_the_video(tmp_path: Path) -> None:
+    made = tracks(frames=30)
+    xy, confidence = made.xy.copy(), made.confidence.copy()
+    xy[..., 0] = xy[:, :1, 0] + np.arange(30) * 0.5
+    xy[0, 15:, 0] += 50
+    confidence[2, 20:] = 0.3
+    doubtful = made.with_(xy=xy, confidence=confidence)
+
+    def drawn(**style: bool) -> np.ndarray:
+        file = draw_video(Greys(30), doubtful, tmp_path / f"{len(style)}" / "%03d.png", Style(trail=0, **style))
+        from PIL import Image
+
+        return np.stack([np.asarray(Image.open(each)) for each in sorted(file.parent.glob("*.png"))]).astype(int)
+
+    plain, marked = drawn(marks=False), drawn()
+    changed = (plain != marked).any((1, 2, 3))
+    assert np.flatnonzero(changed).tolist() == list(range(15, 30))
+    red = marked[16][(plain[16] != marked[16]).any(-1)].mean(0)
+    amber = marked[28][(plain[28] != marked[28]).any(-1)].mean(0)
+    assert red[0] > red[1] + 40 and amber[0] > amber[1] > amber[2] + 20

@@ -34,6 +34,9 @@ def draw(
         int | None, typer.Option("--grid-lines", help="Spacing of faint coordinate lines in pixels.")
     ] = None,
     labels: Annotated[bool, typer.Option("--labels", help="Write the ids beside the points.")] = False,
+    marks: Annotated[
+        bool, typer.Option("--marks/--no-marks", help="Rings around points that jumped (red) or are unsure (amber).")
+    ] = True,
     dim: Annotated[float, typer.Option(min=0, max=1, help="Darken the footage by this much.")] = 0.0,
     kind: Annotated[
         Literal["dots", "flow", "grid"],
@@ -71,6 +74,7 @@ def draw(
         threshold=threshold,
         grid=lines,
         labels=labels,
+        marks=marks,
         dim=dim,
     )
     claim(videos=[output], inputs=[video, tracks], force=force)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,7 +45,32 @@ def info(
         return
     width = max(map(len, facts))
     for name, value in facts.items():
+        if name in _LISTS:
+            for line in _LISTS[name](value):
+                print(f"{name:{width}}  {one_line(line)}")
+            continue
         print(f"{name:{width}}  {one_line(str(value))}")
+
+
+MOST_LINES = 20
+"""Jumps, and stretches of doubt, that are printed; --json has all."""
+
+
+def _listed(lines: list[str]) -> list[str]:
+    left = len(lines) - MOST_LINES
+    return lines if left <= 0 else [*lines[:MOST_LINES], f"and {left} more (--json lists all)"]
+
+
+def _jumps(found: list[dict[str, Any]]) -> list[str]:
+    return _listed([f"{each['id']} at frame {each['frame']}, by {each['pixels']:.1f} px" for each in found])
+
+
+def _unsure(found: list[dict[str, Any]]) -> list[str]:
+    return _listed([f"{each['id']} in frames {each['first']} to {each['last']}" for each in found])
+
+
+_LISTS: dict[str, Callable[[list[dict[str, Any]]], list[str]]] = {"jumps": _jumps, "unsure": _unsure}
+"""How facts that are lists are printed: a line each."""
 
 
 def _video(opened: Source, clip: str) -> dict[str, Any]:
@@ -91,6 +117,7 @@ def _dense(path: Path) -> dict[str, Any]:
 
 
 def _tracks(path: Path) -> dict[str, Any]:
+    from tapkit.motion import doubt
     from tapkit.types import Tracks
 
     tracks = Tracks.load(path)
@@ -104,8 +131,9 @@ def _tracks(path: Path) -> dict[str, Any]:
         "fps": str(video.fps),
         "model": tracks.source.model,
         "version": tracks.source.version,
-        "options": dict(tracks.source.options),
+        "options": {name: value for name, value in tracks.source.options.items() if name != "through"},
         "asked": int(tracks.valid.sum()),
         "visible": int(shown.sum()),
         "keyframes": 0 if tracks.keyframe is None else int(tracks.keyframe.sum()),
+        **doubt.facts(tracks),
     }

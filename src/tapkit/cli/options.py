@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
     from tapkit.engine.control import Progress
     from tapkit.engine.tracker import Tracker
-    from tapkit.types import Keyframes, Queries
+    from tapkit.types import Keyframes, Queries, Tracks
     from tapkit.video.base import Source
 
 Grid = Annotated[int | None, typer.Option("--grid", min=1, help="A regular grid of N x N points.")]
 Points = Annotated[
     Path | None,
-    typer.Option("--points", help="CSV file with columns t,x,y (and id), or tracks (.npz, .zarr) to track again."),
+    typer.Option(
+        "--points",
+        help="CSV file with columns t,x,y (and id: more lines of one are keyframes of it), or tracks to track again.",
+    ),
 ]
 At = Annotated[list[str] | None, typer.Option("--at", metavar="T,X,Y", help="One point: frame,x,y. Repeatable.")]
 Mask = Annotated[Path | None, typer.Option("--mask", help="Image whose non-black pixels are to be tracked.")]
@@ -70,18 +73,19 @@ def _is_tracks(path: Path) -> bool:
 
 
 def _points_of(path: Path) -> Queries:
-    from tapkit.types import Queries, Tracks
+    from tapkit.types import Keyframes, Tracks
 
-    return Tracks.load(path).queries if _is_tracks(path) else Queries.read_csv(path)
+    return Tracks.load(path).queries if _is_tracks(path) else Keyframes.read_csv(path)[0]
 
 
 def read_keyframes(points: Path | None) -> Keyframes | None:
-    """The positions that a human set in the tracks of --points; None if it names none."""
-    from tapkit.types import Tracks
+    """The positions of --points that a human set in tracks, or that a table gives for a point it names more than once;
+    None if there are none."""
+    from tapkit.types import Keyframes, Tracks
 
-    if points is None or not _is_tracks(points):
+    if points is None:
         return None
-    return Tracks.load(points).keyframes()
+    return Tracks.load(points).keyframes() if _is_tracks(points) else Keyframes.read_csv(points)[1]
 
 
 def _triple(text: str) -> tuple[float, float, float]:
@@ -115,6 +119,24 @@ def load_tracker(
     if not card.commercial and not quiet:
         say(f"note: the weights of {card.id} are {card.weights_licence}: not for commercial use")
     return api.load(model, weights, device, report=None if quiet else Download(card.id), **read_options(options))
+
+
+def load_tracker_of(
+    tracks: Tracks,
+    model: str | None,
+    weights: Path | None,
+    device: str,
+    options: list[str] | None,
+    quiet: bool = False,
+) -> Tracker:
+    """The tracker that made these tracks, or `model`, as `load_tracker` does."""
+    from tapkit import api, registry
+
+    name = model or tracks.source.model
+    if name in registry.cards() and not (card := registry.card(name)).commercial and not quiet:
+        say(f"note: the weights of {card.id} are {card.weights_licence}: not for commercial use")
+    report = None if quiet else Download(name or registry.DEFAULT)
+    return api.load_for(tracks, model, weights, device, report, **read_options(options))
 
 
 class Download:

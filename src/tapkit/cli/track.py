@@ -3,34 +3,44 @@
 from __future__ import annotations
 
 import json
-import time
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from tapkit.cli import footage as f
 from tapkit.cli import options as o
-from tapkit.cli.outputs import Force, beside, claim
-from tapkit.errors import UsageError
+from tapkit.cli.clips import clips_of
+from tapkit.cli.outputs import Force, beside
+from tapkit.cli.tracking import Asked, Batch, claim_results, show
 from tapkit.registry import DEFAULT
-
-if TYPE_CHECKING:
-    from tapkit.engine.tracker import Tracker
-    from tapkit.sinks import Sink
-    from tapkit.types import Queries
-    from tapkit.video.base import Source
 
 
 def track(
-    video: Annotated[str, typer.Argument(help="Video file, folder or pattern of images ('frames/*.jpg'), URL.")],
+    videos: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="VIDEO...",
+            help="Video file, folder or pattern of images ('frames/*.jpg'), URL; or several, or a folder of videos.",
+        ),
+    ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Where the tracks go: .npz, .zarr, .csv, .parquet. [VIDEO.tracks.npz]"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where the tracks go: .npz, .zarr, .csv, .parquet; a folder if there are several videos. "
+            "[VIDEO.tracks.npz]",
+        ),
     ] = None,
     overlay: Annotated[
         Path | None,
-        typer.Option("--overlay", help="Also draw them: .mp4, .webm, .gif, or a pattern such as out/%05d.png."),
+        typer.Option(
+            "--overlay",
+            help="Also draw them: .mp4, .webm, .gif, or a pattern such as out/%05d.png; a folder if there are several "
+            "videos.",
+        ),
     ] = None,
     grid: o.Grid = None,
     points: o.Points = None,
@@ -63,59 +73,29 @@ def track(
 
       tapkit track clip.mp4 --grid 20 --overlay clip.overlay.mp4
       tapkit track clip.mp4 --at 0,310.5,122 --at 30,20,40 -o two.csv
-    """
 
-    target = output or beside(video, ".tracks.npz")
-    read = [video, points, mask, weights]
-    # A run that was interrupted has left its overlay as far as it came: the same command makes it anew.
-    resumed = target.with_name(target.name + ".partial").exists()
-    claim(target, inputs=read, force=force)
-    claim(target, videos=[overlay], inputs=read, force=force or resumed)
-    with f.open_footage(
-        video, start, end, step, value_range, stream
-    ) as source:  # first of all: a name mistyped must not cost a download of weights
-        tracker = o.load_tracker(model, weights, device, option, quiet)
-        queries = o.read_points(source, grid=grid, points=points, at=at, mask=mask, corners=corners, frame=frame)
-        started = time.perf_counter()
-        with o.progress_of("tracking", quiet) as progress:
-            try:
-                tracker.track_to(
-                    target,
-                    source,
-                    queries,
-                    direction=direction,
-                    memory=memory,
-                    progress=progress,
-                    keyframes=o.read_keyframes(points),
-                    sinks=_sinks(overlay, source, tracker, queries),
-                )
-            except KeyboardInterrupt:
-                o.say(f"interrupted; what is done is kept in {target}.partial: the same command continues from there")
-                raise
-    seconds = time.perf_counter() - started
-    summary = {
-        "tracks": str(target),
-        "overlay": str(overlay) if overlay else None,
-        "points": len(queries),
-        "frames": source.info.frames,
-        "seconds": round(seconds, 3),
-        "model": model,
-    }
+    Of several videos each is tracked by itself; one that fails is reported and passed over (exit code 1), one whose
+    tracks are there already is left alone.
+
+      tapkit track takes/ --grid 10 --overlay takes
+    """
+    clips, several = clips_of(videos)
+    asked = Asked(
+        grid, points, at, mask, corners, frame, direction, memory, start, end, step, value_range, stream, quiet
+    )
+    load = cache(lambda: o.load_tracker(model, weights, device, option, quiet))
+    if several:
+        batch = Batch(asked, load, [points, mask, weights], force)
+        summaries = batch.run(clips, output, overlay)
+        if as_json:
+            print(json.dumps(summaries))
+        if any("error" in each for each in summaries):
+            raise typer.Exit(1)
+        return
+    target = output or beside(clips[0], ".tracks.npz")
+    claim_results(target, overlay, [clips[0], points, mask, weights], force)
+    summary = asked.track(clips[0], target, overlay, load)
     if as_json:
         print(json.dumps(summary))
     elif not quiet:
-        print(f"{target}: {len(queries)} points in {seconds:.1f} s" + (f"; overlay {overlay}" if overlay else ""))
-
-
-def _sinks(path: Path | None, source: Source, tracker: Tracker, queries: Queries) -> list[Sink]:
-    """The overlay, where one is wanted. Its frames are decoded a second time, at their full size."""
-    if path is None:
-        return []
-    if source.live:
-        raise UsageError(
-            "the overlay of a stream cannot be drawn afterwards; `tapkit live --record` draws while it plays"
-        )
-    from tapkit.sinks import Overlay
-
-    said = tracker.provenance()
-    return [Overlay(path, source.info, pictures=source.frames(), queries=queries, source=said, sound=True)]
+        show(summary)

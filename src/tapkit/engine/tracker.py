@@ -20,6 +20,7 @@ from tapkit.engine.driver import Driver, driver_of
 from tapkit.engine.memory import parse_bytes
 from tapkit.engine.offline import Direction, plan
 from tapkit.engine.passes import ClipRun
+from tapkit.engine.retrack import through
 from tapkit.engine.run import finishing
 from tapkit.engine.session import Session
 from tapkit.engine.sparse import connect
@@ -87,7 +88,8 @@ class Tracker:
         Args:
             video: anything `tapkit.open_video` takes.
             queries: `Queries` or rows (t, x, y), pixels of the video, corner origin; any frame, any order. Or
-                `Tracks`: their queries and the keyframes that a human set.
+                `Tracks`: their queries and the keyframes that a human set. Or `Keyframes` alone: each point is asked
+                for on the first of its frames.
             direction: "both" from each query's frame (the default), "forward" or "backward" only.
             memory: a budget such as "2GB", kept by splitting the points.
             progress: called after every frame; for more, see `control`.
@@ -149,6 +151,9 @@ class Tracker:
         if isinstance(queries, Tracks):
             keyframes = queries.keyframes() if keyframes is None else keyframes
             queries = queries.queries
+        elif isinstance(queries, Keyframes):
+            keyframes = queries if keyframes is None else keyframes
+            queries = queries.queries()
         asked = Queries.of(queries).check(info.size, info.frames)
         return Anchors(asked, None if keyframes is None else keyframes.check(info.size, info.frames))
 
@@ -182,6 +187,7 @@ class Tracker:
             options["memory"] = memory  # splitting the points of a joint model changes its results
         if keyframes is not None and len(keyframes):
             options["keyframes"] = len(keyframes)
+            options["through"] = through(keyframes)
         return Provenance.of(self.card, __version__, self.weights_sha256, **options)
 
 

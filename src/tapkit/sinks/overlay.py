@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tapkit.motion.watch import Watch
 from tapkit.types import FrameResult, Provenance, Queries, VideoInfo
 from tapkit.video.base import Frame
 from tapkit.video.writer import VideoWriter
@@ -49,6 +50,11 @@ class Overlay:
         self._pictures = pictures
         self._waiting: deque[Frame] = deque()
         self._known: dict[int, list[FrameResult]] = {}
+        # Over a whole clip pictures are read when they are drawn, so that they can wait until it is known what is in
+        # doubt; on a live picture there is no time for it.
+        self._watch: Watch | None = None
+        if pictures is not None and queries is not None and self._drawer.style.marks:
+            self._watch = Watch(len(queries), info, source or Provenance())
 
     def frame(self, frame: Frame) -> None:
         """See `Sink`."""
@@ -66,19 +72,31 @@ class Overlay:
         if self._pictures is None:
             self._known.setdefault(result.frame, []).append(result)
             return
+        if self._watch is None:
+            self._onto_picture(result, None)
+            return
+        for known, doubt in self._watch.take(result):
+            self._onto_picture(known, doubt)
+
+    def _onto_picture(self, result: FrameResult, doubt: np.ndarray | None) -> None:
+        """Draw the pictures up to that of the result."""
+        assert self._pictures is not None
         for picture in self._pictures:
-            self._known[picture.index] = [result] if picture.index == result.frame else []
-            self._draw(picture)
+            own = picture.index == result.frame
+            self._known[picture.index] = [result] if own else []
+            self._draw(picture, doubt if own else None)
             if picture.index >= result.frame:
                 break
 
-    def _draw(self, picture: Frame) -> None:
+    def _draw(self, picture: Frame, doubt: np.ndarray | None = None) -> None:
         known = merged(picture.index, self._known.pop(picture.index, []))
-        self._writer.write(self._drawer.draw(picture.image, known), picture.time)
+        self._writer.write(self._drawer.draw(picture.image, known, doubt), picture.time)
 
     def finish(self) -> None:
         """Draw the frames that still wait, and close the video."""
         try:
+            for known, doubt in self._watch.finish() if self._watch is not None else ():
+                self._onto_picture(known, doubt)
             while self._waiting:
                 self._draw(self._waiting.popleft())
         finally:

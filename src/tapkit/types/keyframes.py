@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tapkit.errors import QueryError
-from tapkit.types.queries import Queries
+from tapkit.types.queries import Queries, csv_points
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,33 @@ class Keyframes:
         rows = list(rows)
         xy = np.array([row[2:] for row in rows], np.float32)
         return cls(np.array([str(row[0]) for row in rows]), np.array([row[1] for row in rows]), xy)
+
+    @classmethod
+    def read_csv(cls, path: str | Path) -> tuple[Queries, Keyframes | None]:
+        """Points of a CSV file as `Queries.read_csv` reads it, in which an id may stand in several lines.
+
+        Such a point is asked for on the first of its frames, and all its lines are keyframes of it; None if there are
+        no such points. Raises `QueryError` for two lines of a point on one frame.
+        """
+        points, ids = csv_points(path)
+        names = [str(name) for name in (range(len(points)) if ids is None else ids)]
+        counts = Counter(names)
+        several = [(name, *point) for name, point in zip(names, points, strict=True) if counts[name] > 1]
+        if not several:
+            return Queries.of(points, ids), None
+        first: dict[str, tuple[float, float, float]] = {}
+        for name, point in zip(names, points, strict=True):
+            if name not in first or point[0] < first[name][0]:
+                first[name] = point
+        return Queries.of(list(first.values()), list(first)), cls.of(several)
+
+    def queries(self) -> Queries:
+        """Each point on the first of its frames, in the order in which points occur first."""
+        order = list(dict.fromkeys(self.ids.tolist()))
+        by_time = np.argsort(self.t, kind="stable")
+        first = {str(self.ids[row]): int(row) for row in by_time[::-1]}
+        rows = np.array([first[name] for name in order], np.int64)
+        return Queries(self.t[rows], self.xy[rows], self.ids[rows])
 
     def __len__(self) -> int:
         return len(self.t)

@@ -45,7 +45,10 @@ class Queries:
             raise ShapeError(f"ids must be [N] with N={len(xy)}, got {len(ids)} of them")
         if len(set(ids.tolist())) != len(ids):
             names, counts = np.unique(ids, return_counts=True)
-            raise QueryError(f"ids must be unique, but {str(names[counts > 1][0])!r} occurs more than once")
+            raise QueryError(
+                f"ids must be unique, but {str(names[counts > 1][0])!r} occurs more than once; "
+                "to track a point through several positions, give tapkit.Keyframes"
+            )
         for name, array in (("t", t), ("xy", xy), ("ids", ids)):
             array.setflags(write=False)
             object.__setattr__(self, name, array)
@@ -159,29 +162,7 @@ class Queries:
         """From a CSV file with a header naming the columns t (or frame), x, y and optionally id (or another usual name
         of the column that tells points apart). Spreadsheets' separators, decimal commas and encodings are understood.
         """
-        with (
-            storage.reading(path, "a CSV file of points"),
-            open(storage.check_file(path), newline="", encoding=encoding_of_file(Path(path))) as file,
-        ):
-            lines = [line for line in file if not re.match(r"#|sep=.\s*$", line)]
-        mark = delimiter_of(lines[0]) if lines else ","
-        rows = [row for row in csv.DictReader(lines, delimiter=mark) if any(row.values())]
-        if not rows:
-            raise QueryError(f"{path} has no points: expected a header line t,x,y and one line for each point")
-        names = {str(name).strip().lower(): name for name in rows[0] if name is not None}
-        frame = names.get("t", names.get("frame"))
-        if frame is None or "x" not in names or "y" not in names:
-            raise QueryError(f"{path} needs the columns t, x, y in its first line, got {', '.join(names)}")
-        points = []
-        for number, row in enumerate(rows, 2):
-            cells = [row[frame], row[names["x"]], row[names["y"]]]
-            try:
-                points.append(tuple(numbers(cells, mark != ",").tolist()))
-            except (TypeError, ValueError, AttributeError) as error:
-                raise QueryError(
-                    f"{path} line {number}: t, x and y must be numbers, got {list(row.values())}"
-                ) from error
-        return cls.of(points, _ids(rows, names))
+        return cls.of(*csv_points(path))
 
     # -- using them -------------------------------------------------------------------------------
 
@@ -245,6 +226,32 @@ class Queries:
                 f"query {self.ids[row]!s} is at ({x:g}, {y:g}), outside the {width}x{height} frame{swapped}"
             )
         return self
+
+
+def csv_points(path: str | Path) -> tuple[list[tuple[float, float, float]], list[str] | None]:
+    """Rows (t, x, y) of a CSV file as `Queries.read_csv` takes it, and their ids if it has such a column, which may
+    occur more than once."""
+    with (
+        storage.reading(path, "a CSV file of points"),
+        open(storage.check_file(path), newline="", encoding=encoding_of_file(Path(path))) as file,
+    ):
+        lines = [line for line in file if not re.match(r"#|sep=.\s*$", line)]
+    mark = delimiter_of(lines[0]) if lines else ","
+    rows = [row for row in csv.DictReader(lines, delimiter=mark) if any(row.values())]
+    if not rows:
+        raise QueryError(f"{path} has no points: expected a header line t,x,y and one line for each point")
+    names = {str(name).strip().lower(): name for name in rows[0] if name is not None}
+    frame = names.get("t", names.get("frame"))
+    if frame is None or "x" not in names or "y" not in names:
+        raise QueryError(f"{path} needs the columns t, x, y in its first line, got {', '.join(names)}")
+    points = []
+    for number, row in enumerate(rows, 2):
+        cells = [row[frame], row[names["x"]], row[names["y"]]]
+        try:
+            points.append(tuple(numbers(cells, mark != ",").tolist()))
+        except (TypeError, ValueError, AttributeError) as error:
+            raise QueryError(f"{path} line {number}: t, x and y must be numbers, got {list(row.values())}") from error
+    return points, _ids(rows, names)
 
 
 def _ids(rows: list[dict[str, str]], names: dict[str, str]) -> list[str] | None:

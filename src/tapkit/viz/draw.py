@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from tapkit.errors import ShapeError, UsageError
+from tapkit.motion.watch import codes
 from tapkit.types import FrameResult, Provenance, Queries, Tracks, VideoInfo
 from tapkit.video.base import Source
 from tapkit.video.writer import Quality, VideoWriter
@@ -29,6 +30,10 @@ _SHORT_SIDE_PER_RADIUS = 165.0
 _RADIUS_PER_SPACING = 0.13
 _LEAST_OPACITY = 0.2
 _CROWD = 400
+_RING = 2.2
+"""Radius of the ring around a point in doubt, in radii of the dot."""
+_MARKS = np.array([[0, 0, 0], [1.0, 0.72, 0.1], [1.0, 0.2, 0.2]], np.float32)
+"""Its colour by the code of `tapkit.motion.watch`: amber unsure, red jumped."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,9 @@ class Style:
     """Spacing in pixels of faint coordinate lines; None: none."""
     labels: bool = False
     """Whether ids are written beside their points."""
+    marks: bool = True
+    """Whether points in doubt have a ring around them: red for some frames after a jump, amber where the tracker is
+    unsure of what it says it sees (see `tapkit.motion.doubt`). Over whole clips, where all that follows is known."""
 
     def __post_init__(self) -> None:
         for name in ("trail_opacity", "shade", "dim"):
@@ -134,8 +142,10 @@ class Drawer:
         rows = self._rows(result)
         self._trails.advance(int(result.frame), rows.rows, rows.xy, rows.visible, self._rgb(rows))
 
-    def draw(self, image: np.ndarray, result: FrameResult) -> np.ndarray:
+    def draw(self, image: np.ndarray, result: FrameResult, doubt: np.ndarray | None = None) -> np.ndarray:
         """A copy of the frame [H,W,3] uint8 RGB with the points and trails of `result` on it.
+
+        `doubt` [M]: codes of the rows of `result`, as `tapkit.motion.watch` gives them.
 
         Frames are given in order; going back, or leaving out more than a trail's length, begins the trails anew.
         A second result for the same frame (a final one after a provisional one) replaces the first.
@@ -161,6 +171,8 @@ class Drawer:
             if self.style.occluded != "hide":
                 canvas.reshape(-1, 3)[hollow] = behind
         self._draw_dots(canvas, rows, rgb)
+        if doubt is not None and self.style.marks:
+            self._draw_marks(canvas, np.asarray(result.xy, np.float32), doubt)
         if self.style.labels:
             self._labels = self._labels or Labels(max(10.0, min(self.info.size) / 42))
             shown = rows.visible if self.style.occluded == "hide" else np.ones(len(rows), bool)
@@ -253,6 +265,16 @@ class Drawer:
         rim = max(1.0, 0.3 * self._radius)
         self._canvas.discs(canvas, discs, self._radius, rim, 0.6 + 0.12 * self._radius, self.style.shade)
 
+    def _draw_marks(self, canvas: np.ndarray, xy: np.ndarray, doubt: np.ndarray) -> None:
+        """A ring around each point in doubt."""
+        marked = np.flatnonzero((doubt > 0) & np.isfinite(xy).all(-1))
+        marked = marked[self._in_view(xy[marked])]
+        rings = np.ones(len(marked), np.float32)
+        discs = Discs(xy[marked], _MARKS[doubt[marked]], 0 * rings, rings, rings == 0)
+        self._canvas.discs(
+            canvas, discs, _RING * self._radius, max(1.2, 0.35 * self._radius), 0.6 + 0.12 * self._radius, 0.5
+        )
+
 
 def dot_radius(size: tuple[int, int], count: int) -> float:
     """Radius in pixels that suits `count` points in a frame of `size` (height, width)."""
@@ -327,9 +349,12 @@ def draw_video(
     drawer = _drawer(tracks, style)
     file = source.info.path
     sound = file if audio and file and Path(file).is_file() else None
+    doubt = codes(tracks) if drawer.style.marks else None
     with VideoWriter(path, source.info, quality=quality, audio_from=sound) as writer:
         for frame in source.frames(0, tracks.frames):
-            writer.write(frame._replace(image=drawer.draw(frame.image, result_at(tracks, frame.index))))
+            result = result_at(tracks, frame.index)
+            marks = None if doubt is None else doubt[result.rows, frame.index]
+            writer.write(frame._replace(image=drawer.draw(frame.image, result, marks)))
             if progress:
                 progress(writer.frames, tracks.frames)
     return Path(path)
