@@ -21,7 +21,7 @@ from tapkit.engine.memory import parse_bytes
 from tapkit.engine.offline import Direction, plan
 from tapkit.engine.passes import ClipRun
 from tapkit.engine.run import finishing
-from tapkit.engine.session import Session
+from tapkit.engine.session import OnCut, Session
 from tapkit.engine.sparse import connect
 from tapkit.errors import UsageError
 from tapkit.models.base import Model, Size
@@ -30,6 +30,7 @@ from tapkit.sinks.table import DiskTable, MemoryTable, Table
 from tapkit.types import Keyframes, ModelCard, Provenance, Queries, Tracks, VideoInfo
 from tapkit.types.storage import Block, Stored, check_suffix, write
 from tapkit.video.base import Source
+from tapkit.video.live_frame import Colors, FrameReader
 from tapkit.video.using import using
 
 
@@ -51,15 +52,37 @@ class Tracker:
 
     # -- live -------------------------------------------------------------------------------------
 
-    def start(self, info: VideoInfo, queries: Any = (), memory: str | int | None = None) -> Session:
-        """A session over a video of that size; `queries` are points known already.
+    def start(
+        self,
+        info: VideoInfo,
+        queries: Any = (),
+        memory: str | int | None = None,
+        *,
+        colors: Colors = "rgb",
+        value_range: float | tuple[float, float] | None = None,
+        cuts: OnCut = "ignore",
+    ) -> Session:
+        """A session over a video of that size.
 
-        `memory` ("2GB") bounds what offline and windowed models take by splitting points.
+            with tracker.start(info, [(0, 310.5, 122.0)], colors="bgr") as session:
+                results = session.step(frame)
+
+        Args:
+            info: of the video; a camera's is `VideoInfo(width, height, fps)`.
+            queries: points known already.
+            memory: a budget ("2GB") that bounds what offline and windowed models take, by splitting points.
+            colors: order of the channels of frames that will be handed in: "rgb", or "bgr" as OpenCV has it.
+            value_range: (black, white) of their values, or white alone; None: by type and first frame, see
+                `tapkit.video.live_frame.FrameReader`.
+            cuts: what is done about scene cuts: "ignore", "note" (`Session.cuts`), or "redetect": points are let go of
+                there, and as many corners of the new scene are tracked instead.
         """
         if not isinstance(info, VideoInfo):
             raise UsageError(f"a session needs the video's VideoInfo (open_video(...).info), got {type(info).__name__}")
         size = self.model.frame_size(info.size) or info.size
-        session = Session(self.model, info, self._driver(size, parse_bytes(memory)))
+        session = Session(
+            self.model, info, self._driver(size, parse_bytes(memory)), FrameReader(colors, value_range), cuts
+        )
         if len(queries):
             session.add(queries)
         return session
