@@ -149,8 +149,8 @@ def table() -> str:
         "",
         (
             "What `session.step(frame)` makes of each kind of frame, for a session of a video of "
-            f"{WIDTH}x{HEIGHT} pixels. Every row is a real frame: its left half is orange, RGB (240, 120, 60). What the "
-            "order of the colours or the values mean that an array cannot say is stated to `tracker.start`. "
+            f"{WIDTH}x{HEIGHT} pixels. Every row is a real frame: its left half is orange, RGB (240, 120, 60). What "
+            "the order of the colours or the values mean that an array cannot say is stated to `tracker.start`. "
             "`session.conversion` says how the last frame was read."
         ),
         "",

@@ -13,6 +13,7 @@ from tapkit import registry
 from tapkit import weights as stored
 from tapkit.engine.control import Control, Progress
 from tapkit.engine.offline import Direction
+from tapkit.engine.progress import check_reporter, drawn, reporting
 from tapkit.engine.tracker import Tracker
 from tapkit.errors import UsageError
 from tapkit.sinks.base import Sink
@@ -148,7 +149,7 @@ def track(
     memory: str | int | None = None,
     device: str | torch.device = "auto",
     weights: str | Path | Mapping[str, Any] | None = None,
-    progress: Callable[[Progress], object] | None = None,
+    progress: Callable[[Progress], object] | bool | None = None,
     keyframes: Keyframes | None = None,
     sinks: Sequence[Sink] = (),
     control: Control | None = None,
@@ -168,13 +169,15 @@ def track(
         direction: "both" (from each query's frame to both ends), "forward", "backward".
         memory: a budget such as "2GB".
         device, weights, options: see `load`.
-        progress: called after every frame with a `Progress`.
+        progress: called after every frame with a `Progress`; True shows a bar, False nothing.
         keyframes, sinks, control: see `Tracker.track`.
     """
     if queries is None and grid is None and mask is None and corners is None and random is None:
         raise UsageError("say which points: queries=[(t, x, y), ...], grid=, mask=, corners= or random=")
     if keyframes is None and isinstance(queries, Tracks):
         keyframes = queries.keyframes()
+    if not isinstance(progress, bool) and progress is not None:
+        check_reporter(progress)
     with using(video) as source:  # first of all: a name mistyped must not cost a download of weights
         tracker = load(model, weights, device, **options)
         points = make_queries(source, queries, grid=grid, mask=mask, corners=corners, random=random, frame=frame)
@@ -194,7 +197,7 @@ def track_dense(
     direction: Direction = "both",
     device: str | torch.device = "auto",
     weights: str | Path | Mapping[str, Any] | None = None,
-    progress: Callable[[Progress], object] | None = None,
+    progress: Callable[[Progress], object] | bool | None = None,
     control: Control | None = None,
     **options: Any,
 ) -> Path:
@@ -218,7 +221,8 @@ def track_dense(
         path = Path(video).with_suffix(".dense.zarr")
     with using(video) as source:
         tracker = load(model, weights, device, **options)
-        return dense.track_dense(tracker, source, path, frame, step, memory, direction, progress, control)
+        with reporting(progress) as report:
+            return dense.track_dense(tracker, source, path, frame, step, memory, direction, report, control)
 
 
 def load_dense(path: str | Path) -> Dense:
@@ -236,22 +240,30 @@ def load_dense(path: str | Path) -> Dense:
     return dense_files.load_dense(path)
 
 
-def draw(video: Any, tracks: Tracks | Dense, path: str | Path, **style: Any) -> Path:
+def draw(
+    video: Any,
+    tracks: Tracks | Dense,
+    path: str | Path,
+    *,
+    progress: Callable[[Progress], object] | bool | None = None,
+    **style: Any,
+) -> Path:
     """Write the video with the tracks drawn over it to `path` (.mp4, .webm, .gif, .png sequence).
 
     `style` are the fields of `tapkit.viz.Style`; for a dense result also those of `tapkit.viz.dense.DenseStyle`, such
-    as kind="flow" or kind="grid".
+    as kind="flow" or kind="grid". `progress` is called after every frame with a `Progress`; True shows a bar.
     """
     from tapkit.viz.draw import Style, draw_video
 
-    with using(video) as source:
+    with reporting(progress, "drawing") as report, using(video) as source:
         if isinstance(tracks, Dense):
             from tapkit.viz.dense import DenseStyle, draw_dense
 
             own = {name: style.pop(name) for name in ("kind", "scale", "spacing", "opacity") if name in style}
-            draw_dense(source, tracks, path, DenseStyle(**own, dots=Style(**style)))
+            look = DenseStyle(**own, dots=Style(**style))
+            draw_dense(source, tracks, path, look, progress=drawn(report, 0))
         else:
-            draw_video(source, tracks, path, style=Style(**style))
+            draw_video(source, tracks, path, style=Style(**style), progress=drawn(report, len(tracks)))
     return Path(path)
 
 

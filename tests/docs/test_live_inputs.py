@@ -42,5 +42,5 @@ def test_a_refusal_is_one_sentence_that_says_what_came(row: live_inputs.Row) -> 
     said = live_inputs.give(row).said
     assert "\n" not in said and 30 < len(said) < 260
     dtype, _ = live_inputs.kind(row.frame)
-    names = (dtype, "not numbers", "frames of this session are", "NoneType")
+    names = (dtype, "not numbers", "the session's frames are", "NoneType")
     assert any(name in said for name in names), said

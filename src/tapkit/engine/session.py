@@ -350,7 +350,7 @@ class Session:
         if size != self.size:
             if size != self.info.size:
                 (height, width), (h, w) = self.info.size, size
-                raise ShapeError(f"frames of this session are {width}x{height}, got one of {w}x{h}")
+                raise ShapeError(f"the session's frames are {width}x{height}, got one of {w}x{h}")
             from tapkit.video.resize import resize_array
 
             # By the resizer of `video`, so that frames handed in are those that a source would have handed in.

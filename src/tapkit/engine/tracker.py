@@ -20,6 +20,7 @@ from tapkit.engine.driver import Driver, driver_of
 from tapkit.engine.memory import parse_bytes
 from tapkit.engine.offline import Direction, plan
 from tapkit.engine.passes import ClipRun
+from tapkit.engine.progress import reporting
 from tapkit.engine.run import finishing
 from tapkit.engine.session import OnCut, Session
 from tapkit.engine.sparse import connect
@@ -99,7 +100,7 @@ class Tracker:
         queries: Any,
         direction: Direction = "both",
         memory: str | int | None = None,
-        progress: Callable[[Progress], object] | None = None,
+        progress: Callable[[Progress], object] | bool | None = None,
         *,
         keyframes: Keyframes | None = None,
         sinks: Sequence[Sink] = (),
@@ -113,7 +114,8 @@ class Tracker:
                 `Tracks`: their queries and the keyframes that a human set.
             direction: "both" from each query's frame (the default), "forward" or "backward" only.
             memory: a budget such as "2GB", kept by splitting the points.
-            progress: called after every frame; for more, see `control`.
+            progress: called after every frame with a `Progress`; True shows a bar, False nothing. For more, see
+                `control`.
             keyframes: positions that the tracks pass through; between two of them the tracks from both sides are
                 cross-faded.
             sinks: take each frame's result, in order, as soon as nothing about it can change (see `tapkit.sinks`).
@@ -122,10 +124,10 @@ class Tracker:
         Raises `QueryError` for queries outside the clip, `VideoError` for a video that cannot be read,
         `MemoryBudgetError` for a budget too small for one point, `Cancelled`.
         """
-        with finishing(sinks), using(video) as source:
+        with finishing(sinks), using(video) as source, reporting(progress) as report:
             anchors = self._anchors(queries, keyframes, source.info)
             table = MemoryTable(len(anchors.queries), source.info.frames)
-            job = _Job(source, anchors, table, direction, memory, _control(control, progress), sinks)
+            job = _Job(source, anchors, table, direction, memory, _control(control, report), sinks)
             frames = self._execute(job, None)
             block = anchors.block(table, 0, len(anchors.asked))
             return Tracks(
@@ -142,7 +144,7 @@ class Tracker:
         queries: Any,
         direction: Direction = "both",
         memory: str | int | None = None,
-        progress: Callable[[Progress], object] | None = None,
+        progress: Callable[[Progress], object] | bool | None = None,
         *,
         keyframes: Keyframes | None = None,
         sinks: Sequence[Sink] = (),
@@ -154,14 +156,15 @@ class Tracker:
         crash the same call resumes where it stopped.
         """
         path = Path(path)
-        with finishing(sinks), using(video) as source:  # finished last: a failed overlay costs no tracks
+        # Sinks are finished last: a failed overlay costs no tracks.
+        with finishing(sinks), using(video) as source, reporting(progress) as report:
             check_suffix(path)
             anchors = self._anchors(queries, keyframes, source.info)
             provenance = self.provenance(direction, memory, anchors.keyframes)
             folder = path.with_name(path.name + ".partial")
             with Checkpoint(folder, _identity(source, anchors, provenance)) as checkpoint:
                 with closing(DiskTable(checkpoint.results, len(anchors.queries))) as table:
-                    job = _Job(source, anchors, table, direction, memory, _control(control, progress), sinks)
+                    job = _Job(source, anchors, table, direction, memory, _control(control, report), sinks)
                     frames = self._execute(job, checkpoint)
                     seen = _seen(source.info, frames)
                     write(Stored(anchors.points, seen, provenance, frames, job.reader(frames)), path)
