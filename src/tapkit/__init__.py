@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from tapkit._version import __version__
 
 if TYPE_CHECKING:
-    from tapkit.api import draw, flow, load, load_dense, open_video, track, track_dense
+    from tapkit.api import draw, flow, load, load_dense, network, open_video, track, track_batch, track_dense
     from tapkit.engine.control import Control
     from tapkit.engine.run import run
     from tapkit.engine.session import Session
     from tapkit.engine.tracker import Tracker
     from tapkit.errors import TapkitError
-    from tapkit.registry import cards
+    from tapkit.registry import cards, register, unregister
     from tapkit.types import Dense, FrameResult, Keyframes, ModelCard, Provenance, Queries, Tracks, VideoInfo
 
 _HOME = {
@@ -28,8 +28,10 @@ _HOME = {
     "flow": "tapkit.api",
     "load": "tapkit.api",
     "load_dense": "tapkit.api",
+    "network": "tapkit.api",
     "open_video": "tapkit.api",
     "track": "tapkit.api",
+    "track_batch": "tapkit.api",
     "track_dense": "tapkit.api",
     "Control": "tapkit.engine.control",
     "run": "tapkit.engine.run",
@@ -37,6 +39,8 @@ _HOME = {
     "Tracker": "tapkit.engine.tracker",
     "TapkitError": "tapkit.errors",
     "cards": "tapkit.registry",
+    "register": "tapkit.registry",
+    "unregister": "tapkit.registry",
     "Dense": "tapkit.types",
     "FrameResult": "tapkit.types",
     "Keyframes": "tapkit.types",
@@ -66,10 +70,14 @@ __all__ = [
     "flow",
     "load",
     "load_dense",
+    "network",
     "open_video",
+    "register",
     "run",
     "track",
+    "track_batch",
     "track_dense",
+    "unregister",
 ]
 
 

@@ -15,7 +15,7 @@ from tapkit.engine.control import Control, Progress
 from tapkit.engine.offline import Direction
 from tapkit.engine.progress import check_reporter, drawn, reporting
 from tapkit.engine.tracker import Tracker
-from tapkit.errors import UsageError
+from tapkit.errors import ShapeError, UsageError
 from tapkit.sinks.base import Sink
 from tapkit.types import Dense, Keyframes, Queries, Tracks
 from tapkit.video import open_video
@@ -33,8 +33,10 @@ __all__ = [
     "load",
     "load_dense",
     "make_queries",
+    "network",
     "open_video",
     "track",
+    "track_batch",
     "track_dense",
 ]
 
@@ -184,6 +186,79 @@ def track(
         return tracker.track(
             source, points, direction, memory, progress, keyframes=keyframes, sinks=sinks, control=control
         )
+
+
+def track_batch(
+    videos: Any,
+    queries: Any = None,
+    *,
+    model: str | Tracker = registry.DEFAULT,
+    device: str | torch.device = "auto",
+    weights: str | Path | Mapping[str, Any] | None = None,
+    direction: Direction = "both",
+    memory: str | int | None = None,
+    grid: int | tuple[int, int] | None = None,
+    progress: Callable[[Progress], object] | bool | None = None,
+    **options: Any,
+) -> list[Tracks]:
+    """Track through a batch of videos of one size, as data loaders give them; the tracker is loaded once.
+
+        batch = torch.rand(4, 24, 3, 256, 256)                       # [B,T,3,H,W], values as `open_video` takes them
+        results = tapkit.track_batch(batch, queries)                  # queries [4,N,3]: t, x, y
+
+    Args:
+        videos: array or tensor [B,T,3,H,W] or [B,T,H,W,3], on any device.
+        queries: one entry for each video: [B,N,3], or a list of what `track` takes.
+        model: an id, or a tracker that is loaded (`device`, `weights` and `options` then stay unused).
+        grid, direction, memory, progress: as for `track`.
+
+    Returns one `Tracks` for each video. Raises `ShapeError` for other shapes and numbers, and as `track` does.
+    """
+    shape = [int(n) for n in getattr(videos, "shape", ())]
+    if len(shape) != 5 or 3 not in (shape[2], shape[4]):
+        raise ShapeError(
+            f"a batch of videos is an array [B,T,3,H,W] or [B,T,H,W,3], got {shape or type(videos).__name__}"
+        )
+    if queries is None and grid is None:
+        raise UsageError("say which points: queries= with one entry for each video, or grid=")
+    if queries is not None and len(queries) != shape[0]:
+        raise ShapeError(f"{shape[0]} videos need as many entries of queries, got {len(queries)}")
+    tracker = model if isinstance(model, Tracker) else load(model, weights, device, **options)
+    layout = "TCHW" if shape[2] == 3 else "THWC"
+    results = []
+    for index in range(shape[0]):
+        with open_video(videos[index], layout=layout) as source:
+            points = make_queries(source, None if queries is None else _rows(queries[index]), grid=grid)
+            results.append(tracker.track(source, points, direction, memory, progress))
+    return results
+
+
+def _rows(queries: Any) -> Any:
+    """Queries of one video; a tensor of any device as an array."""
+    return queries.detach().cpu().numpy() if isinstance(queries, torch.Tensor) else queries
+
+
+def network(
+    model: str = registry.DEFAULT,
+    weights: str | Path | Mapping[str, Any] | None = None,
+    device: str | torch.device = "auto",
+    report: stored.Report | None = None,
+) -> torch.nn.Module:
+    """The network of a tracker as a `torch.nn.Module` with gradients: (video [B,T,3,H,W], queries [B,N,3]) -> tracks.
+
+        network = tapkit.network("strand")
+        said = network(video, queries)                    # said.xy [B,N,T,2], said.visible: logits, said.valid
+        said.xy[said.valid].sum().backward()
+        tracker = tapkit.load("strand", weights=network.state_dict())
+
+    Arguments as for `load`. Raises `UsageError` for trackers that have none; `WeightsError`.
+    """
+    card = registry.card(model)
+    if not card.trainable:
+        registry.trainable(model)  # says which have one, before weights are fetched
+    state, _ = stored.given_or_official(card, weights, report)
+    found: torch.nn.Module = registry.trainable(model, state).to(choose_device(device))
+    return found
 
 
 def track_dense(
