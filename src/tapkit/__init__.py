@@ -14,13 +14,24 @@ from typing import TYPE_CHECKING, Any
 from tapkit._version import __version__
 
 if TYPE_CHECKING:
-    from tapkit.api import draw, flow, load, load_dense, open_video, retrack, track, track_dense
+    from tapkit.api import (
+        draw,
+        flow,
+        load,
+        load_dense,
+        network,
+        open_video,
+        retrack,
+        track,
+        track_batch,
+        track_dense,
+    )  # fmt: skip
     from tapkit.engine.control import Control
     from tapkit.engine.run import run
     from tapkit.engine.session import Session
     from tapkit.engine.tracker import Tracker
     from tapkit.errors import TapkitError
-    from tapkit.registry import cards
+    from tapkit.registry import cards, register, unregister
     from tapkit.types import Dense, FrameResult, Keyframes, ModelCard, Provenance, Queries, Tracks, VideoInfo
 
 _HOME = {
@@ -28,9 +39,11 @@ _HOME = {
     "flow": "tapkit.api",
     "load": "tapkit.api",
     "load_dense": "tapkit.api",
+    "network": "tapkit.api",
     "open_video": "tapkit.api",
     "retrack": "tapkit.api",
     "track": "tapkit.api",
+    "track_batch": "tapkit.api",
     "track_dense": "tapkit.api",
     "Control": "tapkit.engine.control",
     "run": "tapkit.engine.run",
@@ -38,6 +51,8 @@ _HOME = {
     "Tracker": "tapkit.engine.tracker",
     "TapkitError": "tapkit.errors",
     "cards": "tapkit.registry",
+    "register": "tapkit.registry",
+    "unregister": "tapkit.registry",
     "Dense": "tapkit.types",
     "FrameResult": "tapkit.types",
     "Keyframes": "tapkit.types",
@@ -67,11 +82,15 @@ __all__ = [
     "flow",
     "load",
     "load_dense",
+    "network",
     "open_video",
+    "register",
     "retrack",
     "run",
     "track",
+    "track_batch",
     "track_dense",
+    "unregister",
 ]
 
 

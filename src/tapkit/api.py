@@ -13,8 +13,9 @@ from tapkit import registry
 from tapkit import weights as stored
 from tapkit.engine.control import Control, Progress
 from tapkit.engine.offline import Direction
+from tapkit.engine.progress import check_reporter, drawn, reporting
 from tapkit.engine.tracker import Tracker
-from tapkit.errors import UsageError
+from tapkit.errors import ShapeError, UsageError
 from tapkit.sinks.base import Sink
 from tapkit.types import Dense, Keyframes, Queries, Tracks
 from tapkit.video import open_video
@@ -33,9 +34,11 @@ __all__ = [
     "load_dense",
     "load_for",
     "make_queries",
+    "network",
     "open_video",
     "retrack",
     "track",
+    "track_batch",
     "track_dense",
 ]
 
@@ -152,7 +155,7 @@ def track(
     memory: str | int | None = None,
     device: str | torch.device = "auto",
     weights: str | Path | Mapping[str, Any] | None = None,
-    progress: Callable[[Progress], object] | None = None,
+    progress: Callable[[Progress], object] | bool | None = None,
     keyframes: Keyframes | None = None,
     sinks: Sequence[Sink] = (),
     control: Control | None = None,
@@ -172,7 +175,7 @@ def track(
         direction: "both" (from each query's frame to both ends), "forward", "backward".
         memory: a budget such as "2GB".
         device, weights, options: see `load`.
-        progress: called after every frame with a `Progress`.
+        progress: called after every frame with a `Progress`; True shows a bar, False nothing.
         keyframes, sinks, control: see `Tracker.track`.
     """
     if queries is None and grid is None and mask is None and corners is None and random is None:
@@ -181,6 +184,8 @@ def track(
         keyframes = queries.keyframes()
     elif keyframes is None and isinstance(queries, Keyframes):
         keyframes = queries
+    if not isinstance(progress, bool) and progress is not None:
+        check_reporter(progress)
     with using(video) as source:  # first of all: a name mistyped must not cost a download of weights
         tracker = load(model, weights, device, **options)
         points = make_queries(source, queries, grid=grid, mask=mask, corners=corners, random=random, frame=frame)
@@ -251,6 +256,79 @@ OF_THE_CALL = frozenset({"direction", "memory", "keyframes", "through", "edits",
 """Options in a result's provenance that are those of a call or of what was done later, not of the model."""
 
 
+def track_batch(
+    videos: Any,
+    queries: Any = None,
+    *,
+    model: str | Tracker = registry.DEFAULT,
+    device: str | torch.device = "auto",
+    weights: str | Path | Mapping[str, Any] | None = None,
+    direction: Direction = "both",
+    memory: str | int | None = None,
+    grid: int | tuple[int, int] | None = None,
+    progress: Callable[[Progress], object] | bool | None = None,
+    **options: Any,
+) -> list[Tracks]:
+    """Track through a batch of videos of one size, as data loaders give them; the tracker is loaded once.
+
+        batch = torch.rand(4, 24, 3, 256, 256)                       # [B,T,3,H,W], values as `open_video` takes them
+        results = tapkit.track_batch(batch, queries)                  # queries [4,N,3]: t, x, y
+
+    Args:
+        videos: array or tensor [B,T,3,H,W] or [B,T,H,W,3], on any device.
+        queries: one entry for each video: [B,N,3], or a list of what `track` takes.
+        model: an id, or a tracker that is loaded (`device`, `weights` and `options` then stay unused).
+        grid, direction, memory, progress: as for `track`.
+
+    Returns one `Tracks` for each video. Raises `ShapeError` for other shapes and numbers, and as `track` does.
+    """
+    shape = [int(n) for n in getattr(videos, "shape", ())]
+    if len(shape) != 5 or 3 not in (shape[2], shape[4]):
+        raise ShapeError(
+            f"a batch of videos is an array [B,T,3,H,W] or [B,T,H,W,3], got {shape or type(videos).__name__}"
+        )
+    if queries is None and grid is None:
+        raise UsageError("say which points: queries= with one entry for each video, or grid=")
+    if queries is not None and len(queries) != shape[0]:
+        raise ShapeError(f"{shape[0]} videos need as many entries of queries, got {len(queries)}")
+    tracker = model if isinstance(model, Tracker) else load(model, weights, device, **options)
+    layout = "TCHW" if shape[2] == 3 else "THWC"
+    results = []
+    for index in range(shape[0]):
+        with open_video(videos[index], layout=layout) as source:
+            points = make_queries(source, None if queries is None else _rows(queries[index]), grid=grid)
+            results.append(tracker.track(source, points, direction, memory, progress))
+    return results
+
+
+def _rows(queries: Any) -> Any:
+    """Queries of one video; a tensor of any device as an array."""
+    return queries.detach().cpu().numpy() if isinstance(queries, torch.Tensor) else queries
+
+
+def network(
+    model: str = registry.DEFAULT,
+    weights: str | Path | Mapping[str, Any] | None = None,
+    device: str | torch.device = "auto",
+    report: stored.Report | None = None,
+) -> torch.nn.Module:
+    """The network of a tracker as a `torch.nn.Module` with gradients: (video [B,T,3,H,W], queries [B,N,3]) -> tracks.
+
+        network = tapkit.network("strand")
+        said = network(video, queries)                    # said.xy [B,N,T,2], said.visible: logits, said.valid
+        said.xy[said.valid].sum().backward()
+        tracker = tapkit.load("strand", weights=network.state_dict())
+
+    Arguments as for `load`. Raises `UsageError` for trackers that have none; `WeightsError`.
+    """
+    card = registry.card(model)
+    if not card.trainable:
+        registry.trainable(model)  # says which have one, before weights are fetched
+    state, _ = stored.given_or_official(card, weights, report)
+    found: torch.nn.Module = registry.trainable(model, state).to(choose_device(device))
+    return found
+
+
 def track_dense(
     video: Any,
     frame: int = 0,
@@ -262,7 +340,7 @@ def track_dense(
     direction: Direction = "both",
     device: str | torch.device = "auto",
     weights: str | Path | Mapping[str, Any] | None = None,
-    progress: Callable[[Progress], object] | None = None,
+    progress: Callable[[Progress], object] | bool | None = None,
     control: Control | None = None,
     **options: Any,
 ) -> Path:
@@ -286,7 +364,8 @@ def track_dense(
         path = Path(video).with_suffix(".dense.zarr")
     with using(video) as source:
         tracker = load(model, weights, device, **options)
-        return dense.track_dense(tracker, source, path, frame, step, memory, direction, progress, control)
+        with reporting(progress) as report:
+            return dense.track_dense(tracker, source, path, frame, step, memory, direction, report, control)
 
 
 def load_dense(path: str | Path) -> Dense:
@@ -304,22 +383,30 @@ def load_dense(path: str | Path) -> Dense:
     return dense_files.load_dense(path)
 
 
-def draw(video: Any, tracks: Tracks | Dense, path: str | Path, **style: Any) -> Path:
+def draw(
+    video: Any,
+    tracks: Tracks | Dense,
+    path: str | Path,
+    *,
+    progress: Callable[[Progress], object] | bool | None = None,
+    **style: Any,
+) -> Path:
     """Write the video with the tracks drawn over it to `path` (.mp4, .webm, .gif, .png sequence).
 
     `style` are the fields of `tapkit.viz.Style`; for a dense result also those of `tapkit.viz.dense.DenseStyle`, such
-    as kind="flow" or kind="grid".
+    as kind="flow" or kind="grid". `progress` is called after every frame with a `Progress`; True shows a bar.
     """
     from tapkit.viz.draw import Style, draw_video
 
-    with using(video) as source:
+    with reporting(progress, "drawing") as report, using(video) as source:
         if isinstance(tracks, Dense):
             from tapkit.viz.dense import DenseStyle, draw_dense
 
             own = {name: style.pop(name) for name in ("kind", "scale", "spacing", "opacity") if name in style}
-            draw_dense(source, tracks, path, DenseStyle(**own, dots=Style(**style)))
+            look = DenseStyle(**own, dots=Style(**style))
+            draw_dense(source, tracks, path, look, progress=drawn(report, 0))
         else:
-            draw_video(source, tracks, path, style=Style(**style))
+            draw_video(source, tracks, path, style=Style(**style), progress=drawn(report, len(tracks)))
     return Path(path)
 
 

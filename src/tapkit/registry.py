@@ -8,8 +8,9 @@ from __future__ import annotations
 import inspect
 import pkgutil
 import re
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from types import MappingProxyType
@@ -30,6 +31,78 @@ FAMILIES = ("tapkit.models", "tapkit.flow", "tapkit.per_video")
 """Rooms whose folders are families of trackers; the cards of each are in its `card.py`, which imports no network."""
 
 
+_ADDED: dict[str, tuple[ModelCard, Callable[..., Any]]] = {}
+"""Trackers of this process, by id: what `register` has added."""
+
+
+def register(
+    model: str | ModelCard, build: Callable[..., Any], *, size: tuple[int, int] | None = None, **facts: Any
+) -> ModelCard:
+    """Make a tracker of your own known by a name, in this process.
+
+        tapkit.register("mine", follow)       # follow(video [T,3,H,W], queries [N,3]) -> xy [N,T,2] (, visible [N,T])
+        tracks = tapkit.track("clip.mp4", grid=8, model="mine")
+
+    Args:
+        model: its id; `build` is then a function over whole clips, see `tapkit.models.function.FunctionModel`. Or its
+            `ModelCard`; `build(weights, **options)` then returns a `tapkit.models.base.Model`.
+        size: (height, width) of the frames that the function wants; None: those of the video, all of them in memory.
+        facts: more fields of the card, such as paper="...", joint=True.
+
+    Returns the card. Registering the same id again replaces it. Raises `UsageError` for the id of a tracker that tapkit
+    or a plugin has, and for what cannot be called. For a package, entry points do the same: see CONTRIBUTING.md.
+    """
+    if not callable(build):
+        raise UsageError(f"a tracker is registered with a function that tracks, got {type(build).__name__}")
+    id = model.id if isinstance(model, ModelCard) else model
+    if not isinstance(id, str) or not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", id):
+        raise UsageError(f"an id is made of letters, digits and - _ . +, got {id!r}")
+    if id in _every_card() and id not in _ADDED:
+        raise UsageError(f"there is a tracker {id!r} already: choose another id")
+    if isinstance(model, ModelCard):
+        card, factory = replace(model, **facts), build
+    else:
+        card = _card_of_function(model, facts)
+        factory = partial(_of_function, build, card, size)
+    _ADDED[id] = (card, factory)
+    _forget_cards()
+    return card
+
+
+def unregister(model: str) -> None:
+    """Forget a tracker that was registered. Raises `UsageError` if none of that id was."""
+    if model not in _ADDED:
+        raise UsageError(f"no tracker {model!r} was registered")
+    del _ADDED[model]
+    _forget_cards()
+
+
+def _card_of_function(id: str, facts: Mapping[str, Any]) -> ModelCard:
+    own: dict[str, Any] = {
+        "name": id, "paper": "", "paper_url": "", "code_licence": "", "weights_licence": "none needed",
+        "commercial": True, "streaming": "offline", "latency": -1, "joint": True, "bidirectional": True, **facts,
+    }  # fmt: skip
+    try:
+        return ModelCard(id=id, factory="tapkit.models.function:FunctionModel", **own)
+    except TypeError as error:
+        raise UsageError(f"the card of {id!r} cannot be made: {error}") from error
+
+
+def _of_function(
+    function: Callable[..., Any], card: ModelCard, size: tuple[int, int] | None, weights: Mapping[str, Any] | None
+) -> Any:
+    from tapkit.models.function import FunctionModel
+
+    if weights is not None:
+        raise UsageError(f"{card.id} is a function: it takes no weights")
+    return FunctionModel(function, card, size)
+
+
+def _forget_cards() -> None:
+    cards.cache_clear()
+    _every_card.cache_clear()
+
+
 @cache
 def cards() -> Mapping[str, ModelCard]:
     """The cards of all trackers by id, sorted. (Those of flow models: `tapkit.flow.known.flow_cards`.)"""
@@ -47,6 +120,7 @@ def _every_card() -> Mapping[str, ModelCard]:
     for _, more in plugins.load("tapkit.cards"):
         for card in more:
             found.setdefault(card.id, card)
+    found.update({id: card for id, (card, _) in _ADDED.items()})
     return MappingProxyType(dict(sorted(found.items())))
 
 
@@ -91,13 +165,25 @@ def options(model: str) -> list[Field]:
 def build(model: str, weights: Mapping[str, Any] | None = None, **options: Any) -> Any:
     """The model of that id: a `tapkit.models.base.Model`. Raises `UsageError` for an option it does not have."""
     chosen = card(model)
-    factory = _named(chosen.factory)
+    factory = _ADDED[model][1] if model in _ADDED else _named(chosen.factory)
     given = {**chosen.defaults, **options}
     try:
         inspect.signature(factory).bind(weights, **given)
     except TypeError as error:  # a factory of another package that names its options one by one
         raise UsageError(f"{model} cannot be built with these options: {error}") from error
     return factory(weights, **given)
+
+
+def trainable(model: str, weights: Mapping[str, Any] | None = None) -> Any:
+    """The network of that id through which gradients flow: a `torch.nn.Module`. Raises `UsageError` if it has none."""
+    chosen = card(model)
+    if not chosen.trainable:
+        able = [name for name, each in cards().items() if each.trainable]
+        raise UsageError(
+            f"{model} has no network that can be trained through here (known: {', '.join(able)}); "
+            "the bare one, frozen, is tapkit.load(...).model.network"
+        )
+    return _named(chosen.trainable)(weights)
 
 
 def _named(what: str) -> Any:

@@ -159,7 +159,7 @@ def test_ids_must_not_be_in_use() -> None:
 
 def test_frames_of_another_kind_are_refused() -> None:
     running = session()
-    for wrong in (FRAMES[0][:10], FRAMES[0].astype(np.float32), FRAMES[0][..., :2], FRAMES, None, "frame", [[1, 2]]):
+    for wrong in (FRAMES[0][:10], FRAMES[0].astype(complex), FRAMES[0][..., :2], FRAMES, None, "frame", [[1, 2]]):
         with pytest.raises(ShapeError):
             running.step(wrong)
     running.step(torch.from_numpy(FRAMES[0]).permute(2, 0, 1))

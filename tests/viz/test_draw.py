@@ -173,7 +173,7 @@ def test_points_may_come_go_and_have_no_position() -> None:
 
 def test_colours_follow_the_query_not_the_present_place() -> None:
     queries = Queries(np.array([5]), np.array([[110.5, 40.5]]), np.array(["0"]))
-    style = Style(radius=6.0, shade=0.0)
+    style = Style(radius=6.0, shade=0.0, color="position")
     known = Drawer(INFO, style, queries=queries).draw(GREY, result(0, (20.5, 40.5)))[40, 20]
     there = Drawer(INFO, style).draw(GREY, result(0, (110.5, 40.5)))[40, 110]
     here = Drawer(INFO, style).draw(GREY, result(0, (20.5, 40.5)))[40, 20]

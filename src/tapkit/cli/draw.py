@@ -21,9 +21,12 @@ def draw(
     output: Annotated[
         Path, typer.Argument(help="Where to: .mp4, .webm, .gif, .mov, or a pattern such as out/%05d.png.")
     ],
-    trail: Annotated[int, typer.Option(min=0, help="Frames after which a trail has faded; 0: none.")] = 24,
+    trail: Annotated[
+        int | None,
+        typer.Option(min=0, help="Frames after which a trail has faded; 0: none. [24; none in a crowd]"),
+    ] = None,
     radius: Annotated[float | None, typer.Option(help="Of the dots in pixels. [by resolution and crowd]")] = None,
-    color: Annotated[str, typer.Option(help="position, id, confidence, or one colour (#ffaa00).")] = "position",
+    color: Annotated[str, typer.Option(help="auto, position, point, id, confidence, or a colour (#ffaa00).")] = "auto",
     occluded: Annotated[
         Literal["hollow", "dashed", "hide"], typer.Option(help="How to show occluded points.")
     ] = "hollow",
@@ -37,6 +40,9 @@ def draw(
     marks: Annotated[
         bool, typer.Option("--marks/--no-marks", help="Rings around points that jumped (red) or are unsure (amber).")
     ] = True,
+    font: Annotated[
+        Path | None, typer.Option(help="Font file for the ids. [one of this machine that has the letters]")
+    ] = None,
     dim: Annotated[float, typer.Option(min=0, max=1, help="Darken the footage by this much.")] = 0.0,
     kind: Annotated[
         Literal["dots", "flow", "grid"],
@@ -60,6 +66,7 @@ def draw(
 
     tapkit draw clip.mp4 clip.dense.zarr clip.warped.mp4 --style grid
     """
+    from tapkit.engine.progress import drawn
     from tapkit.errors import UsageError
     from tapkit.export.dense_files import is_dense, load_dense
     from tapkit.types import Tracks
@@ -75,19 +82,26 @@ def draw(
         grid=lines,
         labels=labels,
         marks=marks,
+        font=font,
         dim=dim,
     )
     claim(videos=[output], inputs=[video, tracks], force=force)
     if is_dense(tracks):
         look = DenseStyle(kind, scale, spacing, dots=style)
         dense = load_dense(tracks)
-        with f.open_footage(video, start, end, step, value_range, stream) as source:
-            draw_dense(source, dense, output, look)
+        with (
+            f.open_footage(video, start, end, step, value_range, stream) as source,
+            o.progress_of("drawing", quiet) as report,
+        ):
+            draw_dense(source, dense, output, look, progress=drawn(report, 0))
     else:
         stored = Tracks.load(tracks)
         if kind != "dots" or scale is not None or spacing is not None:
             raise UsageError("--style, --scale and --spacing are for dense results, which tapkit dense or flow writes")
-        with f.open_footage(video, start, end, step, value_range, stream) as source:
-            draw_video(source, stored, output, style=style)
+        with (
+            f.open_footage(video, start, end, step, value_range, stream) as source,
+            o.progress_of("drawing", quiet) as report,
+        ):
+            draw_video(source, stored, output, style=style, progress=drawn(report, len(stored)))
     if not quiet:
         print(output)

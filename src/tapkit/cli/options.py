@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tapkit.engine.progress import progress_of as progress_of  # for the commands, as the next ones
+from tapkit.engine.progress import say as say
+from tapkit.engine.progress import speed as speed
 from tapkit.errors import UsageError
 from tapkit.parsing import read_options as read_options  # for the commands, beside the option itself
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tapkit.engine.control import Progress
     from tapkit.engine.tracker import Tracker
     from tapkit.types import Keyframes, Queries, Tracks
     from tapkit.video.base import Source
@@ -149,85 +146,3 @@ class Download:
         if time.monotonic() - self.last > 1:
             self.last = time.monotonic()
             say(f"fetching weights of {self.name}: {done >> 20} of {(total or 0) >> 20 or '?'} MB")
-
-
-def say(text: str) -> None:
-    """A line for the person at the terminal (standard error: standard output is for results)."""
-    print(text, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def progress_of(what: str, quiet: bool = False) -> Iterator[Callable[[Progress], object] | None]:
-    """A progress bar with frames/s and time left; plain lines every few seconds where there is no terminal."""
-    if quiet:
-        yield None
-    elif sys.stderr.isatty():
-        with _bar(what) as report:
-            yield report
-    else:
-        yield _Lines(what)
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[Callable[[Progress], object]]:
-    from rich import progress as bars
-    from rich.console import Console
-
-    columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.TaskProgressColumn(),
-        bars.TextColumn("{task.fields[rate]}"),
-        bars.TimeElapsedColumn(),
-        bars.TimeRemainingColumn(),
-    )
-    with bars.Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None, rate="")
-        rate = _Rate()
-
-        def report(now: Progress) -> None:
-            text = f"{what} {now.points} points, {now.stage}, frame {now.frame}"
-            bar.update(task, total=now.total, completed=now.done, rate=speed(rate(now.done)), description=text)
-
-        yield report
-
-
-class _Lines:
-    """A line every five seconds, and one at the end."""
-
-    def __init__(self, what: str) -> None:
-        self.what, self.rate, self.last = what, _Rate(), time.monotonic()
-
-    def __call__(self, now: Progress) -> None:
-        rate = self.rate(now.done)
-        if time.monotonic() - self.last < 5 and now.done != now.total:
-            return
-        self.last = time.monotonic()
-        left = f", {(now.total - now.done) / rate:.0f} s left" if now.total and rate > 0 else ""
-        share = f", {100 * now.done // now.total} %" if now.total else ""
-        say(f"{self.what} {now.points} points, {now.stage}: frame {now.frame}{share}, {speed(rate)}{left}")
-
-
-def speed(rate: float) -> str:
-    """Frames a second for people; seconds a frame where they are slow.
-
-    >>> speed(12.345), speed(0.04), speed(0.0)
-    ('12.3 frames/s', '25.0 s a frame', '- frames/s')
-    """
-    if rate <= 0:
-        return "- frames/s"
-    return f"{rate:.1f} frames/s" if rate >= 1 else f"{1 / rate:.1f} s a frame"
-
-
-class _Rate:
-    """Frames a second since the first report."""
-
-    def __init__(self) -> None:
-        self.first: tuple[float, int] | None = None
-
-    def __call__(self, done: int) -> float:
-        now = time.monotonic()
-        if self.first is None:
-            self.first = (now, done)
-            return 0.0
-        return (done - self.first[1]) / max(now - self.first[0], 1e-6)

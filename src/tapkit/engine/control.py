@@ -48,17 +48,21 @@ class Control:
         control.cancel()                       # the run raises Cancelled after the frame at hand
 
     Args:
-        progress: called after every frame, in the thread of the run.
+        progress: called after every frame, in the thread of the run; False is None. (A bar: progress=True of
+            `tapkit.track`, or `tapkit.engine.progress.reporting`.)
         interrupt: what Ctrl-C and SIGTERM do to a run in the main thread: "cancel" raises KeyboardInterrupt after the
             frame at hand, "stop" ends the video there.
     """
 
     def __init__(
         self,
-        progress: Callable[[Progress], object] | None = None,
+        progress: Callable[[Progress], object] | Literal[False] | None = None,
         interrupt: Literal["cancel", "stop"] = "cancel",
     ) -> None:
-        self.progress, self.interrupt = progress, interrupt
+        if progress is not None and progress is not False and not callable(progress):
+            raise UsageError(f"progress must be a function that is called with a Progress, or None, got {progress!r}")
+        self.progress = progress or None
+        self.interrupt = interrupt
         self._changed = threading.Condition()
         self._cancelled = self._stopped = self._paused = False
         self._corrections: deque[tuple[Queries, Future[None]]] = deque()

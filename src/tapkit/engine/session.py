@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any
+from types import TracebackType
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -12,11 +15,20 @@ from torch import Tensor
 
 from tapkit import coords
 from tapkit.engine.driver import Driver, DriverResult
+from tapkit.engine.frame_clock import FrameClock, Gap
+from tapkit.engine.single_user import SingleUser
 from tapkit.errors import QueryError, ShapeError, StorageError, UsageError
 from tapkit.models.base import Model, Size
 from tapkit.types import FrameResult, Queries, VideoInfo
+from tapkit.video.cuts import CutDetector
+from tapkit.video.live_frame import FrameReader
 
 _NEVER = np.iinfo(np.int64).max
+_CUTS_KEPT = 4096
+
+OnCut = Literal["ignore", "note", "redetect"]
+"""What a session does about scene cuts: nothing; note them in `Session.cuts`; or also let go of the points there and
+track as many corners of the new scene instead, under fresh ids."""
 
 
 class Session:
@@ -28,9 +40,21 @@ class Session:
     size of the frames handed in; at its query frame a point's answer is the query itself.
 
     Every point that is ever added has a row, counted from 0, by which results name it; `names[row]` is its id.
+
+    A session is used by one thread at a time: calls that overlap are refused with `UsageError` and change nothing.
+    `with tracker.start(info) as session:` closes it at the end.
     """
 
-    def __init__(self, model: Model, info: VideoInfo, driver: Driver) -> None:
+    def __init__(
+        self,
+        model: Model,
+        info: VideoInfo,
+        driver: Driver,
+        reader: FrameReader | None = None,
+        cuts: OnCut = "ignore",
+    ) -> None:
+        if cuts not in get_args(OnCut):
+            raise UsageError(f"cuts must be ignore, note or redetect, got {cuts!r}")
         self.model = model
         self.info = info
         self.latency = model.card.latency
@@ -39,6 +63,14 @@ class Session:
         self.names = np.zeros(0, np.str_)
         """Ids of all points ever added, by row."""
         self._driver = driver
+        self._reader = reader or FrameReader()
+        self._clock = FrameClock(float(info.fps))
+        self._on_cut = cuts
+        self._detector = None if cuts == "ignore" else CutDetector()
+        self._cuts: deque[int] = deque(maxlen=_CUTS_KEPT)
+        self._leaving = False
+        """Whether points of an earlier scene are still held by the driver."""
+        self._user = SingleUser("this session", "give each thread a session of its own, or a lock around both")
         self._finished = False
         self._active: dict[str, int] = {}
         """Rows of the points being tracked, by id."""
@@ -85,6 +117,10 @@ class Session:
         Rows get fresh ids; `Queries` keep theirs, which must not be in use. Raises `QueryError` for a point
         outside the frame, or on a frame that is no longer held.
         """
+        with self._user:
+            return self._add(points)
+
+    def _add(self, points: Any) -> np.ndarray:
         self._running()
         named = isinstance(points, Queries)
         queries = Queries.of(points)
@@ -108,34 +144,36 @@ class Session:
         From there on each is tracked from its new position; what was answered before stays. On that frame its answer
         is the position given. Raises `QueryError` for an id that is not tracked, and as `add` does.
         """
-        self._running()
-        rows = self._rows_of(points.ids.tolist())
-        self._check(points)
-        if not len(rows):
-            return
-        for row, t in zip(rows.tolist(), points.t.tolist(), strict=True):
-            earlier = (self._row == row) & (self._t <= t)
-            self._until[earlier] = np.minimum(self._until[earlier], t)
-        # An anchor that was announced for later keeps its frame: the new one answers until then.
-        until = [
-            int(self._t[(self._row == row) & (self._t > t)].min(initial=_NEVER))
-            for row, t in zip(rows.tolist(), points.t.tolist(), strict=True)
-        ]
-        keys = self._anchor(points, rows, corrected=True)
-        self._until[keys] = until
-        self._retire()
+        with self._user:
+            self._running()
+            rows = self._rows_of(points.ids.tolist())
+            self._check(points)
+            if not len(rows):
+                return
+            for row, t in zip(rows.tolist(), points.t.tolist(), strict=True):
+                earlier = (self._row == row) & (self._t <= t)
+                self._until[earlier] = np.minimum(self._until[earlier], t)
+            # An anchor that was announced for later keeps its frame: the new one answers until then.
+            until = [
+                int(self._t[(self._row == row) & (self._t > t)].min(initial=_NEVER))
+                for row, t in zip(rows.tolist(), points.t.tolist(), strict=True)
+            ]
+            keys = self._anchor(points, rows, corrected=True)
+            self._until[keys] = until
+            self._retire()
 
     @torch.inference_mode()
     def remove(self, ids: Iterable[Any]) -> None:
         """Stop tracking these. Raises `QueryError` for an id that is not being tracked."""
-        names = [ids] if isinstance(ids, str) else [str(name) for name in ids]
-        rows = self._rows_of(names)
-        for name in dict.fromkeys(names):
-            del self._active[name]
-        keys = np.flatnonzero(np.isin(self._row, rows) & (self._until > self.earliest))
-        if len(keys):
-            self._until[keys] = -1
-            self._driver.remove(torch.from_numpy(keys))
+        with self._user:
+            names = [ids] if isinstance(ids, str) else [str(name) for name in ids]
+            rows = self._rows_of(names)
+            for name in dict.fromkeys(names):
+                del self._active[name]
+            keys = np.flatnonzero(np.isin(self._row, rows) & (self._until > self.earliest))
+            if len(keys):
+                self._until[keys] = -1
+                self._driver.remove(torch.from_numpy(keys))
 
     def _rows_of(self, names: Sequence[str]) -> np.ndarray:
         for name in names:
@@ -189,25 +227,102 @@ class Session:
     # -- frames -----------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def step(self, frame: Any, provisional: bool = False) -> list[FrameResult]:
-        """Take the next frame: [H,W,3] uint8 RGB (numpy), or [3,H,W] (torch); original size or `size`.
+    def step(
+        self, frame: Any, provisional: bool = False, *, number: int | None = None, time: float | None = None
+    ) -> list[FrameResult]:
+        """Take the next frame, of the video's size or of `size`.
 
-        Returns what is final by now, oldest first; with `provisional` also what may still change.
+        Args:
+            frame: an array [H,W,3], [3,H,W], gray [H,W], with alpha [H,W,4]; a tensor, a PIL image, a `Frame`; uint8
+                RGB unless the session was told otherwise (`Tracker.start`). `conversion` says how it was read.
+            provisional: also return what may still change.
+            number, time: the camera's number of this frame, or its time in seconds, with every step or with none:
+                frames left out between two steps are then known (`dropped`, `gaps`, `number_of`).
+
+        Returns what is final by now, oldest first. Raises `ShapeError` and `UsageError` for a frame that cannot be
+        read, or whose number or time is not after the one before; it is then as if the call had not been made.
         """
-        self._running()
-        results = self._driver.step(self.frame, self._tensor(frame))
-        self.frame += 1
-        said = self._take_owed() + self._convert(results, provisional)
-        if self._corrected.any():
-            self._retire()
-        return said
+        with self._user:
+            self._running()
+            missing = self._clock.missing(number, time)
+            tensor = self._tensor(frame)
+            if self._detector is not None and self._detector(tensor):
+                self._cut(tensor)
+            results = self._driver.step(self.frame, tensor)
+            self._clock.take(missing, number, time)
+            self.frame += 1
+            said = self._take_owed() + self._convert(results, provisional)
+            if self._leaving or self._corrected.any():
+                self._retire()
+                self._leaving = self._leaving and self.earliest < self._cuts[-1]
+            return said
+
+    def _cut(self, tensor: Tensor) -> None:
+        """A new scene begins with this frame, which is about to be stepped."""
+        self._cuts.append(self.frame)
+        if self._on_cut != "redetect" or not self._active:
+            return
+        count = len(self._active)
+        rows = np.array(list(self._active.values()), np.int64)
+        keys = np.isin(self._row, rows)
+        self._until[keys] = np.minimum(self._until[keys], self.frame)  # what is still owed of the old scene is given
+        self._active.clear()
+        self._leaving = True
+        image = tensor.permute(1, 2, 0).cpu().numpy()
+        found = Queries.corners(image, count, self.frame)
+        xy = coords.resize(found.xy, self.size, self.info.size)
+        self._add(np.column_stack([found.t, xy]))
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """Frames with which a new scene began, as far as noticed (`Tracker.start(cuts=...)`); the last 4096."""
+        return tuple(self._cuts)
+
+    @property
+    def dropped(self) -> int:
+        """Frames of the camera that were left out between two steps, by their numbers or times."""
+        return self._clock.dropped
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """Where frames were left out: the session's frame that came after them, and how many; the last 4096."""
+        return self._clock.gaps
+
+    def number_of(self, frame: int) -> int:
+        """The camera's number of `frame` as the session counts (of a result): what `step` was told, or made of times.
+
+        Raises `QueryError` for a frame not stepped yet.
+        """
+        return self._clock.number_of(frame)
+
+    @property
+    def conversion(self) -> str:
+        """How the last frame was read, in words: type, axes, channels, black and white."""
+        return self._reader.said
 
     @torch.inference_mode()
     def finish(self) -> list[FrameResult]:
         """There are no more frames: everything still owed, final. The session is then over."""
-        self._running()
-        self._finished = True
-        return self._take_owed() + self._convert(self._driver.finish(), False)
+        with self._user:
+            self._running()
+            self._finished = True
+            return self._take_owed() + self._convert(self._driver.finish(), False)
+
+    def close(self) -> None:
+        """The session is over; what is still owed is not computed. A second call does nothing."""
+        with self._user:
+            self._finished = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        owing = not self._finished and self.latency != 0 and self.frame > 0 and len(self) > 0
+        if owing and kind is None:
+            warnings.warn("the session was closed before finish(): its last answers are lost", stacklevel=2)
+        self.close()
 
     def _running(self) -> None:
         if self._finished:
@@ -226,22 +341,16 @@ class Session:
 
     def _tensor(self, frame: Any) -> Tensor:
         """The frame as uint8 [3,h,w] of `size` on the model's device."""
-        if not isinstance(frame, Tensor):
-            frame = np.asarray(frame)
-        if frame.ndim != 3 or frame.dtype not in (torch.uint8, np.uint8):
-            kind = str(frame.dtype).removeprefix("torch.")
-            raise ShapeError(f"a frame must be uint8 [H,W,3] or a tensor [3,H,W], got {kind} {list(frame.shape)}")
+        read = self._reader.read(frame)
         # A mirrored view ([..., ::-1], BGR to RGB) has strides that torch does not take.
-        tensor = frame if isinstance(frame, Tensor) else torch.from_numpy(np.ascontiguousarray(frame))
-        if not (isinstance(frame, Tensor) and tensor.shape[0] == 3):
-            if tensor.shape[2] != 3:
-                raise ShapeError(f"a frame must have three channels (RGB), got shape {list(tensor.shape)}")
-            tensor = tensor.permute(2, 0, 1)
+        if not isinstance(read, Tensor):
+            read = torch.from_numpy(np.require(read, requirements=("C", "W"))).permute(2, 0, 1)
+        tensor = read
         size = (int(tensor.shape[1]), int(tensor.shape[2]))
         if size != self.size:
             if size != self.info.size:
                 (height, width), (h, w) = self.info.size, size
-                raise ShapeError(f"frames of this session are {width}x{height}, got one of {w}x{h}")
+                raise ShapeError(f"the session's frames are {width}x{height}, got one of {w}x{h}")
             from tapkit.video.resize import resize_array
 
             # By the resizer of `video`, so that frames handed in are those that a source would have handed in.
@@ -285,7 +394,13 @@ class Session:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The whole session as named tensors (safetensors can hold them): `load_state_dict` continues from there."""
-        names = json.dumps({"ids": self.names.tolist(), "active": self._active, "frame": self.frame}).encode()
+        with self._user:
+            return self._state()
+
+    def _state(self) -> dict[str, Tensor]:
+        kept = {"clock": self._clock.to_json(), "ranges": self._reader.to_json(), "cuts": list(self._cuts)}
+        about = {"ids": self.names.tolist(), "active": self._active, "frame": self.frame, **kept}
+        names = json.dumps(about).encode()
         return {
             "session.names": torch.frombuffer(bytearray(names), dtype=torch.uint8),
             **{f"session.{name}": torch.from_numpy(getattr(self, f"_{name}").copy()) for name in _ANCHORS},
@@ -300,6 +415,10 @@ class Session:
     @torch.inference_mode()
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Continue where the session that gave `state` was; for one just started with the same tracker and video."""
+        with self._user:
+            self._load(state)
+
+    def _load(self, state: dict[str, Tensor]) -> None:
         try:
             names = json.loads(bytes(state["session.names"].cpu().numpy()))
             anchors = {name: state[f"session.{name}"].cpu().numpy().copy() for name in _ANCHORS}
@@ -307,6 +426,11 @@ class Session:
             raise StorageError("this is not the state of a session, or one of another version") from error
         self.names = np.array(names["ids"], dtype=np.str_) if names["ids"] else np.zeros(0, np.str_)
         self._active, self.frame = names["active"], names["frame"]
+        if "clock" in names:  # states of earlier versions have none
+            self._clock.load_json(names["clock"])
+            self._reader.load_json(names["ranges"])
+            self._cuts = deque(names["cuts"], maxlen=_CUTS_KEPT)
+            self._leaving = bool(self._cuts)
         for name, array in anchors.items():
             setattr(self, f"_{name}", array)
         prefix = "driver."

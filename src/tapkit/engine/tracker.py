@@ -20,9 +20,10 @@ from tapkit.engine.driver import Driver, driver_of
 from tapkit.engine.memory import parse_bytes
 from tapkit.engine.offline import Direction, plan
 from tapkit.engine.passes import ClipRun
+from tapkit.engine.progress import reporting
 from tapkit.engine.retrack import through
 from tapkit.engine.run import finishing
-from tapkit.engine.session import Session
+from tapkit.engine.session import OnCut, Session
 from tapkit.engine.sparse import connect
 from tapkit.errors import UsageError
 from tapkit.models.base import Model, Size
@@ -31,6 +32,7 @@ from tapkit.sinks.table import DiskTable, MemoryTable, Table
 from tapkit.types import Keyframes, ModelCard, Provenance, Queries, Tracks, VideoInfo
 from tapkit.types.storage import Block, Stored, check_suffix, write
 from tapkit.video.base import Source
+from tapkit.video.live_frame import Colors, FrameReader
 from tapkit.video.using import using
 
 
@@ -52,15 +54,36 @@ class Tracker:
 
     # -- live -------------------------------------------------------------------------------------
 
-    def start(self, info: VideoInfo, queries: Any = (), memory: str | int | None = None) -> Session:
-        """A session over a video of that size; `queries` are points known already.
+    def start(
+        self,
+        info: VideoInfo,
+        queries: Any = (),
+        memory: str | int | None = None,
+        *,
+        colors: Colors = "rgb",
+        value_range: float | tuple[float, float] | None = None,
+        cuts: OnCut = "ignore",
+    ) -> Session:
+        """A session over a video of that size.
 
-        `memory` ("2GB") bounds what offline and windowed models take by splitting points.
+            with tracker.start(info, [(0, 310.5, 122.0)], colors="bgr") as session:
+                results = session.step(frame)
+
+        Args:
+            info: of the video; a camera's is `VideoInfo(width, height, fps)`.
+            queries: points known already.
+            memory: a budget ("2GB") that bounds what offline and windowed models take, by splitting points.
+            colors: order of the channels of frames that will be handed in: "rgb", or "bgr" as OpenCV has it.
+            value_range: (black, white) of their values, or white alone; None: by type and first frame, see
+                `tapkit.video.live_frame.FrameReader`.
+            cuts: what is done about scene cuts: "ignore", "note" (`Session.cuts`), or "redetect": points are let go of
+                there, and as many corners of the new scene are tracked instead.
         """
         if not isinstance(info, VideoInfo):
             raise UsageError(f"a session needs the video's VideoInfo (open_video(...).info), got {type(info).__name__}")
         size = self.model.frame_size(info.size) or info.size
-        session = Session(self.model, info, self._driver(size, parse_bytes(memory), info.frames))
+        driver = self._driver(size, parse_bytes(memory), info.frames)
+        session = Session(self.model, info, driver, FrameReader(colors, value_range), cuts)
         if len(queries):
             session.add(queries)
         return session
@@ -77,7 +100,7 @@ class Tracker:
         queries: Any,
         direction: Direction = "both",
         memory: str | int | None = None,
-        progress: Callable[[Progress], object] | None = None,
+        progress: Callable[[Progress], object] | bool | None = None,
         *,
         keyframes: Keyframes | None = None,
         sinks: Sequence[Sink] = (),
@@ -92,7 +115,8 @@ class Tracker:
                 for on the first of its frames.
             direction: "both" from each query's frame (the default), "forward" or "backward" only.
             memory: a budget such as "2GB", kept by splitting the points.
-            progress: called after every frame; for more, see `control`.
+            progress: called after every frame with a `Progress`; True shows a bar, False nothing. For more, see
+                `control`.
             keyframes: positions that the tracks pass through; between two of them the tracks from both sides are
                 cross-faded.
             sinks: take each frame's result, in order, as soon as nothing about it can change (see `tapkit.sinks`).
@@ -101,10 +125,10 @@ class Tracker:
         Raises `QueryError` for queries outside the clip, `VideoError` for a video that cannot be read,
         `MemoryBudgetError` for a budget too small for one point, `Cancelled`.
         """
-        with finishing(sinks), using(video) as source:
+        with finishing(sinks), using(video) as source, reporting(progress) as report:
             anchors = self._anchors(queries, keyframes, source.info)
             table = MemoryTable(len(anchors.queries), source.info.frames)
-            job = _Job(source, anchors, table, direction, memory, _control(control, progress), sinks)
+            job = _Job(source, anchors, table, direction, memory, _control(control, report), sinks)
             frames = self._execute(job, None)
             block = anchors.block(table, 0, len(anchors.asked))
             return Tracks(
@@ -121,7 +145,7 @@ class Tracker:
         queries: Any,
         direction: Direction = "both",
         memory: str | int | None = None,
-        progress: Callable[[Progress], object] | None = None,
+        progress: Callable[[Progress], object] | bool | None = None,
         *,
         keyframes: Keyframes | None = None,
         sinks: Sequence[Sink] = (),
@@ -133,14 +157,15 @@ class Tracker:
         crash the same call resumes where it stopped.
         """
         path = Path(path)
-        with finishing(sinks), using(video) as source:  # finished last: a failed overlay costs no tracks
+        # Sinks are finished last: a failed overlay costs no tracks.
+        with finishing(sinks), using(video) as source, reporting(progress) as report:
             check_suffix(path)
             anchors = self._anchors(queries, keyframes, source.info)
             provenance = self.provenance(direction, memory, anchors.keyframes)
             folder = path.with_name(path.name + ".partial")
             with Checkpoint(folder, _identity(source, anchors, provenance)) as checkpoint:
                 with closing(DiskTable(checkpoint.results, len(anchors.queries))) as table:
-                    job = _Job(source, anchors, table, direction, memory, _control(control, progress), sinks)
+                    job = _Job(source, anchors, table, direction, memory, _control(control, report), sinks)
                     frames = self._execute(job, checkpoint)
                     seen = _seen(source.info, frames)
                     write(Stored(anchors.points, seen, provenance, frames, job.reader(frames)), path)

@@ -100,6 +100,9 @@ class ModelCard:
     published: tuple[PublishedNumber, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Options of the factory that this id fixes (a variant's settings)."""
+    trainable: str = ""
+    """"module:name" of what builds the network through which gradients flow, from weights or None; empty: there is
+    none. See `tapkit.network`."""
     notes: str = ""
     """Deviations between paper and released code, and anything a user should know."""
 

@@ -38,7 +38,8 @@ def find_layout(shape: tuple[int, ...], layout: str | None = None, picture: bool
         fits = [name for name in fits if not {shape[name.index(axis)] for axis in "HW"} & set(CHANNELS)] or fits
     if len(shape) == 5 and shape[0] != 1:
         raise ShapeError(
-            f"a batch of {shape[0]} videos {list(shape)} is not one video: pass video[0], video[1], ... one by one"
+            f"a batch of {shape[0]} videos {list(shape)} is not one video: pass video[0], video[1], ... one by one, or "
+            "all to tapkit.track_batch"
         )
     if len(fits) > 1:
         raise ShapeError(

@@ -77,12 +77,13 @@ def legend(style: Style | None = None, width: int = 420, size: tuple[int, int] =
     """What the colours of a style mean, as a picture [H,width,3] uint8 RGB.
 
     Args:
-        style: its `color` decides: the colour of every place in the frame, of the ids 0 to 11, of confidence from
-            0 to 1, or the one colour.
+        style: its `color` decides: the colour of every place in the frame (also for "auto", which takes it for more
+            than 12 points), of the ids or points 0 to 11, of confidence from 0 to 1, or the one colour.
         width: in pixels.
         size: (height, width) of the frame, for its shape.
     """
     mode = (style or Style()).color
+    mode = "position" if mode == "auto" else mode
     gap = max(6, width // 40)
     letters = max(10, width // 30)
     inner = width - 2 * gap
@@ -91,8 +92,8 @@ def legend(style: Style | None = None, width: int = 420, size: tuple[int, int] =
     if mode == "position":
         y = np.broadcast_to((np.arange(tall) + 0.5)[:, None], (tall, inner))
         colours, words = palettes.by_position(np.stack([x, y], -1), (tall, inner)), "by place of the query in the frame"
-    elif mode == "id":
-        colours, words = palettes.by_number((x * 12 / inner).astype(int)), "by id, here 0 to 11"
+    elif mode in ("id", "point"):
+        colours, words = palettes.by_number((x * 12 / inner).astype(int)), f"by {mode}, here 0 to 11"
     elif mode == "confidence":
         colours, words = palettes.by_confidence(x / inner), "by confidence, from 0 to 1"
     else:

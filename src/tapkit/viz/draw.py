@@ -34,6 +34,13 @@ _RING = 2.2
 """Radius of the ring around a point in doubt, in radii of the dot."""
 _MARKS = np.array([[0, 0, 0], [1.0, 0.72, 0.1], [1.0, 0.2, 0.2]], np.float32)
 """Its colour by the code of `tapkit.motion.watch`: amber unsure, red jumped."""
+_TRAIL = 24
+_FEW = 12
+"""Points that are told apart by their hues."""
+_MANY = 100
+"""Points beyond which trails of occluded ones are left out, unless asked for."""
+_TOO_MANY = 1000
+"""Points beyond which all trails are."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +49,17 @@ class Style:
 
     radius: float | None = None
     """Of the dots in pixels; None: 1/165 of the shorter side, less where points stand close."""
-    trail: int = 24
-    """Frames after which a trail has faded; 0: no trails. With more than 400 points they are somewhat shorter."""
+    trail: int | None = None
+    """Frames after which a trail has faded; 0: no trails. With more than 400 points they are somewhat shorter.
+    None: 24, without those of occluded points where there are more than 100 points, and none at all beyond 1000."""
     trail_width: float = 0.75
     """Width of a trail at its point, as a share of the dot's radius; it thins out towards its end."""
     trail_opacity: float = 0.85
     """At the point; it fades towards the end."""
-    color: str = "position"
-    """"position" (of the query in the frame), "id", "confidence", or one colour: a name or a code like "#ffaa00"."""
+    color: str = "auto"
+    """"position" (of the query in the frame), "id", "point" (in the order in which they were asked for, each another
+    hue), "confidence", or one colour: a name or a code like "#ffaa00". "auto": "point" for up to 12 points, else
+    "position"."""
     occluded: Occluded = "hollow"
     """Occluded points as a hollow circle, a dashed circle, or not at all. Their trails are dashed, or hidden."""
     confidence_opacity: bool = True
@@ -67,12 +77,14 @@ class Style:
     marks: bool = True
     """Whether points in doubt have a ring around them: red for some frames after a jump, amber where the tracker is
     unsure of what it says it sees (see `tapkit.motion.doubt`). Over whole clips, where all that follows is known."""
+    font: str | Path | None = None
+    """Font file for them; None: one of this machine that has the letters."""
 
     def __post_init__(self) -> None:
         for name in ("trail_opacity", "shade", "dim"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
-        if self.trail < 0 or self.trail_width < 0:
+        if (self.trail or 0) < 0 or self.trail_width < 0:
             raise UsageError(f"trails cannot be negative, got trail={self.trail}, trail_width={self.trail_width}")
         if self.radius is not None and not self.radius > 0:
             raise UsageError(f"radius must be positive, got {self.radius}")
@@ -80,7 +92,7 @@ class Style:
             raise UsageError(f"grid is the spacing of lines in pixels and at least 2, got {self.grid}")
         if self.occluded not in ("hollow", "dashed", "hide"):
             raise UsageError(f"occluded must be hollow, dashed or hide, got {self.occluded!r}")
-        if self.color not in ("position", "id", "confidence"):
+        if self.color not in ("auto", "position", "id", "point", "confidence"):
             palettes.one_colour(self.color)
 
 
@@ -130,11 +142,16 @@ class Drawer:
         self._labels: Labels | None = None
         self._radius = 0.0
         self._resize(len(queries) if queries is not None else 1)
-        self._trails = Trails(self.style.trail, max(2.0, 0.8 * self._radius), float(np.hypot(info.width, info.height)))
+        self.trail = _TRAIL if self.style.trail is None else self.style.trail
+        """Frames that a trail is long."""
+        self._trails = Trails(self.trail, max(2.0, 0.8 * self._radius), float(np.hypot(info.width, info.height)))
         self._colours: dict[int, np.ndarray] = {}
         """By row."""
         self._known = np.zeros((0, 3), np.float32)
-        if queries is not None and self.style.color == "position":
+        self._mode: str | None = None if self.style.color == "auto" else self.style.color
+        if self._mode is None and queries is not None and len(queries):
+            self._mode = _auto(len(queries))
+        if queries is not None and self._mode == "position":
             self._known = palettes.by_position(queries.xy, info.size)
 
     def advance(self, result: FrameResult) -> None:
@@ -163,7 +180,7 @@ class Drawer:
         self._trails.advance(int(result.frame), rows.rows, rows.xy, rows.visible, rgb)
         self._resize(len(rows))
         canvas = self._background(image)
-        if self.style.trail:
+        if self._trails_shown():
             # What is hollow stays so: no trail runs through it.
             hollow = self._canvas.inside(rows.xy[~rows.visible & self._in_view(rows.xy)], self._radius)
             behind = canvas.reshape(-1, 3)[hollow]
@@ -174,7 +191,7 @@ class Drawer:
         if doubt is not None and self.style.marks:
             self._draw_marks(canvas, np.asarray(result.xy, np.float32), doubt)
         if self.style.labels:
-            self._labels = self._labels or Labels(max(10.0, min(self.info.size) / 42))
+            self._labels = self._labels or Labels(max(10.0, min(self.info.size) / 42), self.style.font)
             shown = rows.visible if self.style.occluded == "hide" else np.ones(len(rows), bool)
             self._labels.draw(canvas, rows.ids(shown), rows.xy[shown], rgb[shown], 1.3 * self._radius)
         return canvas
@@ -194,9 +211,13 @@ class Drawer:
 
     def _rgb(self, rows: _Rows) -> np.ndarray:
         """Colours [M,3] float32 in 0..1."""
-        mode = self.style.color
+        if self._mode is None and len(rows):
+            self._mode = _auto(len(rows))
+        mode = self._mode or "position"
         if mode == "confidence":
             return palettes.by_confidence(rows.confidence)
+        if mode == "point":
+            return palettes.by_number(rows.rows)
         if mode not in ("position", "id"):
             return np.broadcast_to(palettes.one_colour(mode), (len(rows), 3))
         numbers = rows.rows.tolist()
@@ -231,14 +252,17 @@ class Drawer:
         size = np.array([self.info.width, self.info.height], np.float32)
         return np.asarray(((xy > -margin) & (xy < size + margin)).all(1))
 
+    def _trails_shown(self) -> bool:
+        return self.trail > 0 and (self.style.trail is not None or self._crowd <= _TOO_MANY)
+
     def _draw_trails(self, canvas: np.ndarray, frame: int) -> None:
         paths = self._trails.paths()
         crowd = np.float32(max(self._crowd / _CROWD, 1.0))
         # A thousand long trails are a thicket: in a crowd they are shorter and fainter.
-        length = self.style.trail * crowd**-0.4
+        length = self.trail * crowd**-0.4
         life = np.clip(1 - (frame - paths.frames) / length, 0, 1)  # [S,2]: 1 now, 0 gone
         keep = life.max(1) > 0.02
-        if self.style.occluded == "hide":
+        if self.style.occluded == "hide" or (self.style.trail is None and self._crowd > _MANY):
             keep &= ~paths.hidden
         life = life[keep]
         opacity = self.style.trail_opacity * crowd**-0.25 * life**1.2
@@ -282,6 +306,11 @@ def dot_radius(size: tuple[int, int], count: int) -> float:
     return max(1.4, float(min(min(size) / _SHORT_SIDE_PER_RADIUS, _RADIUS_PER_SPACING * spacing)))
 
 
+def _auto(count: int) -> str:
+    """The colours that suit so many points."""
+    return "point" if count <= _FEW else "position"
+
+
 def _number(name: str) -> int:
     """A number for an id that is the same in every run: its own if it is one."""
     return int(name) % 100_000 if name.isdecimal() else zlib.crc32(name.encode())
@@ -309,7 +338,7 @@ def draw_frame(image: np.ndarray, tracks: Tracks, frame: int, style: Style | Non
     """
     drawer = _drawer(tracks, style)
     result = result_at(tracks, frame)
-    for earlier in range(max(0, frame - drawer.style.trail), frame):
+    for earlier in range(max(0, frame - drawer.trail), frame):
         drawer.advance(result_at(tracks, earlier))
     return drawer.draw(image, result)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter
+
+from tapkit.viz.fonts import Fonts
 
 _SIDES = ((1, 0), (-1, 0), (0, -1), (0, 1))
 _MOST = 150
@@ -15,10 +19,11 @@ class Labels:
 
     Args:
         size: height of the letters in pixels.
+        font: a font file; None: one that has the letters, see `tapkit.viz.fonts`.
     """
 
-    def __init__(self, size: float) -> None:
-        self._font = ImageFont.load_default(size)
+    def __init__(self, size: float, font: str | Path | None = None) -> None:
+        self._fonts = Fonts(size, font)
         self._size = size
         self._masks: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._side: dict[str, int] = {}
@@ -48,9 +53,16 @@ class Labels:
     def _render(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Coverage of the letters and of the shadow around them, both [h,w] float32 in 0..1."""
         pad = max(2, round(self._size / 6))
-        left, top, right, bottom = self._font.getbbox(name or " ")
+        runs = self._fonts.runs(name)
+        starts = np.cumsum([0.0, *(font.getlength(text) for text, font in runs)])
+        # All on one line, whatever the fonts' heights: anchored at the left end of the baseline.
+        boxes = [font.getbbox(text, anchor="ls") for text, font in runs]
+        left = min(start + box[0] for start, box in zip(starts, boxes, strict=False))
+        right = max(start + box[2] for start, box in zip(starts, boxes, strict=False))
+        top, bottom = min(box[1] for box in boxes), max(box[3] for box in boxes)
         picture = Image.new("L", (int(right - left) + 2 * pad + 1, int(bottom - top) + 2 * pad + 1))
-        ImageDraw.Draw(picture).text((pad - left, pad - top), name, fill=255, font=self._font)
+        for start, (text, font) in zip(starts, runs, strict=False):
+            ImageDraw.Draw(picture).text((pad - left + start, pad - top), text, fill=255, font=font, anchor="ls")
         shadow = picture.filter(ImageFilter.GaussianBlur(pad / 2))
         letters = np.asarray(picture, np.float32) / 255
         return letters, np.clip(np.asarray(shadow, np.float32) / 255 * 2.2, 0, 0.75)

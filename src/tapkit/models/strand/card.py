@@ -31,6 +31,7 @@ STRAND = ModelCard(
     code_licence="Apache-2.0 (ours)",
     weights_licence="Apache-2.0",
     commercial=True,
+    trainable="tapkit.models.strand.trainable:build",
     factory="tapkit.models.strand.tracker:build",
     options="tapkit.models.strand.tracker:StrandOptions",
     weights_file=_FILE,
