@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -134,3 +135,20 @@ def test_blanks_in_names_do_not_break_colmaps_lines(tmp_path: Path) -> None:
     database = three_tracks(path=str(shot)).write(tmp_path / "a.db", "colmap-database", version="3")
     with sqlite3.connect(database) as opened:
         assert next(opened.execute("SELECT name FROM images ORDER BY image_id"))[0] == "a shot 0000.png"
+
+
+def test_cocos_images_are_called_as_the_files_of_the_sequence(tmp_path: Path) -> None:
+    shot = sequence(tmp_path / "shot", 1001, 12, "a plate_v2.{:05d}.png")
+
+    def names(file: Path) -> list[str]:
+        return [image["file_name"] for image in json.loads(file.read_text())["images"]]
+
+    tracks = three_tracks(path=str(shot), start_frame=1001)
+    path = tracks.to_coco(tmp_path / "a.json")
+    assert names(path) == [f"a plate_v2.{n:05d}.png" for n in range(1001, 1013)]
+    back = Tracks.read(path, "coco")
+    assert back.video.start_frame == json.loads(path.read_text())["images"][0]["frame"]
+    np.testing.assert_allclose(back.xy[back.valid], tracks.xy[tracks.valid], atol=1e-3)
+    assert names(tracks.to_coco(tmp_path / "b.json", image="f{:03d}.jpg"))[0].endswith(".jpg")
+    gone = three_tracks(path=str(tmp_path / "gone")).to_coco(tmp_path / "c.json")
+    assert names(gone)[:2] == ["000000.png", "000001.png"]

@@ -5,7 +5,7 @@ import pytest
 
 from tapkit.cli import main as command
 from tapkit.datasets.folder import FolderDataset
-from tapkit.errors import UsageError
+from tapkit.errors import StorageError, UsageError
 from tapkit.synth.batch import ClipMaker
 from tapkit.synth.config import SynthConfig
 from tapkit.synth.photos import PhotoBank
@@ -37,6 +37,31 @@ def test_a_run_that_broke_off_goes_on_where_it_stopped(maker, tmp_path):
     before = (tmp_path / "000000" / "tracks.npz").stat().st_mtime_ns
     assert [folder.name for folder in write_clips(maker, tmp_path, 3, seed=0)] == ["000001", "000002"]
     assert (tmp_path / "000000" / "tracks.npz").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(("kind", "name"), [("jpg", "frames/take.txt"), ("mp4", "video.mp4"), ("png", "notes.txt")])
+def test_a_folder_of_other_things_is_never_written_to(maker, tmp_path, kind, name):
+    file = tmp_path / "000001" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    with pytest.raises(UsageError, match=r"000001 .*no finished clip"):
+        write_clips(maker, tmp_path, 3, kind=kind)
+    assert file.read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["000001"], "nothing is made before it is known where it may go"
+
+
+def test_a_clip_is_there_as_a_whole_or_not_at_all(maker, tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise StorageError("the disk is full")
+
+    (tmp_path / "000001").mkdir()  # an empty folder is in nobody's way
+    with monkeypatch.context() as patched:
+        patched.setattr("tapkit.synth.write.write_arrays", full)
+        with pytest.raises(StorageError, match="full"):
+            write_clips(maker, tmp_path, 1, seed=1)
+    assert not any((tmp_path / "000001").iterdir())
+    assert [folder.name for folder in write_clips(maker, tmp_path, 1, seed=1)] == ["000001"]
+    assert [p.name for p in tmp_path.iterdir()] == ["000001"]
 
 
 @pytest.mark.parametrize("wrong", [{"kind": "gif"}, {"clips": 0}, {"seed": -1}])

@@ -139,6 +139,16 @@ def test_the_default_stream_is_read_and_the_others_are_told_of(default, first, t
         open_video(path, stream=2)
 
 
+def test_the_streams_of_one_file_are_not_the_same_footage(tmp_path):
+    """What an interrupted run of one stream left must not be continued with another."""
+    path = two_streams(tmp_path / "two.mkv", 0)
+    first, second, again = (open_video(path, stream=number).identity() for number in (0, 1, 0))
+    assert first != second and first == again
+    assert {**first, "stream": 1} == second, "all else is the same: it is one file"
+    part = [open_video(path, stream=number, start=1).identity() for number in (0, 1)]
+    assert part[0] != part[1]
+
+
 def test_an_mp4_without_its_index_says_that_the_recording_was_never_finished(tmp_path):
     data = write_clip(tmp_path / "whole.mp4", 20).read_bytes()
     path = tmp_path / "cut.mp4"

@@ -22,15 +22,15 @@ from tapkit.export.text import NameRule, read_text, table, write_text
 from tapkit.video.numbers import numbers_of, sequences_of
 
 
-def _write(job: Job, target: Path, category: str = "points", image: str = "{:06d}.png") -> None:
+def _write(job: Job, target: Path, category: str = "points", image: str = "") -> None:
     """One annotation for each frame that has keys; its box spans the positions, its area is that of the box."""
     video = job.video
     flags = np.where(job.keys.shown, 2, np.where(job.keys.key, 1, 0))
     xy = np.where(job.keys.key[..., None], coords.to_centers(job.keys.xy), 0.0)
-    times = job.tracks.times()
+    times, files = job.tracks.times(), job.image_names(image)
     images = [
         {
-            "id": t + 1, "file_name": image.format(number), "width": video.width, "height": video.height,
+            "id": t + 1, "file_name": files[t], "width": video.width, "height": video.height,
             "frame": number, "time": round(float(times[t]), 6),
         }
         for t, number in enumerate(job.numbers.tolist())
@@ -223,6 +223,6 @@ COCO = Format(
     "coco", ".json", "COCO keypoints", _write, _read, NameRule(r"[\x00-\x1f]", 200), occlusion=True, timing="index",
     bytes_per_key=24, keeps_empty=True, options={
         "category": Option(str, "name of the category"),
-        "image": Option(str, "file names of the frames, with {:06d} for the number"),
+        "image": Option(str, "file names of the frames, with {:06d} for the number (else those of the sequence)"),
     },
 )  # fmt: skip

@@ -17,8 +17,7 @@ import numpy as np
 from tapkit.errors import StorageError, UsageError, require
 from tapkit.export import colmap_database
 from tapkit.export.format import ExportWarning, Format, Job, Option
-from tapkit.export.text import plain, table, write_text
-from tapkit.video.span import file_names
+from tapkit.export.text import table, write_text
 
 EXTRA = "colmap"
 
@@ -26,14 +25,6 @@ EXTRA = "colmap"
 def _focal(job: Job, focal: float) -> float:
     """Pixels; COLMAP's own guess where none is known: 1.2 times the longer side."""
     return focal or 1.2 * max(job.video.size)
-
-
-def _image_names(job: Job, image: str) -> list[str]:
-    """File names of the frames: as `image` says, else those of the sequence that was tracked, else numbers."""
-    own = None if image else file_names(job.video)
-    if own is not None and len(set(own)) == len(own) == job.tracks.frames:
-        return [plain(name) for name in own]
-    return [(image or "{:06d}.png").format(number) for number in job.numbers.tolist()]
 
 
 def _rotation_quaternion(rotation: np.ndarray) -> np.ndarray:
@@ -77,7 +68,7 @@ def _text(job: Job, target: Path, focal: float = 0.0, image: str = "", poses: An
 
 def _images(job: Job, poses: np.ndarray, known: np.ndarray, image: str) -> Iterator[str]:
     yield "# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME\n# POINTS2D[] as (X, Y, POINT3D_ID)\n"
-    names = _image_names(job, image)
+    names = job.image_names(image)
     if any(re.search(r"\s", name) for name in names):
         warnings.warn(
             "COLMAP's text model holds no blanks in names of images: they became _, in the database they stay",
@@ -151,7 +142,7 @@ def _content(job: Job, image: str, span: int) -> colmap_database.Content:
         for a, b in _pairs(job.tracks.frames, span)
         if (both := key[:, a] & key[:, b]).any()
     )
-    return colmap_database.Content(_image_names(job, image), keypoints, matches)
+    return colmap_database.Content(job.image_names(image), keypoints, matches)
 
 
 def _fill(job: Job, colmap: Any, target: Path, focal: float, known: bool, image: str, span: int) -> None:

@@ -16,8 +16,9 @@ from tapkit.errors import TapkitError, UsageError
 from tapkit.export.context import Context, Kind
 from tapkit.export.found import Found, Human, assemble
 from tapkit.export.select import Gaps, Keys, When, runs, select
-from tapkit.export.text import NameRule
+from tapkit.export.text import NameRule, plain
 from tapkit.types import Tracks, VideoInfo
+from tapkit.video.span import file_names
 
 LARGEST = 2e9
 """Bytes beyond which a file is only written when the caller says so."""
@@ -49,6 +50,14 @@ class Job:
         """Number of each frame in the file, [T] int64."""
         numbers: np.ndarray = np.arange(self.first, self.first + self.tracks.frames)
         return numbers
+
+    def image_names(self, pattern: str = "") -> list[str]:
+        """File names of the frames: as `pattern` says ({:06d}: the number), else those of the sequence that was
+        tracked, else numbers."""
+        own = None if pattern else file_names(self.video)
+        if own is not None and len(set(own)) == len(own) == self.tracks.frames:
+            return [plain(name) for name in own]
+        return [(pattern or "{:06d}.png").format(number) for number in self.numbers.tolist()]
 
     @property
     def keyframe(self) -> np.ndarray:

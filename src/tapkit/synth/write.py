@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -29,6 +30,8 @@ def write_clips(
 ) -> list[Path]:
     """Make clips and write each to `out`/SEED, e.g. `out`/000007. Clips that are there already are kept.
 
+    A clip appears as a whole; a folder of that name which is no such clip is refused before anything is made.
+
     Clip i is made from the seed `seed` + i alone, so an interrupted run continues where it stopped, and many machines
     can share the work. One clip is held in memory at a time.
 
@@ -44,18 +47,19 @@ def write_clips(
         The folders written.
 
     Raises:
-        UsageError: unknown kind, no clip asked for.
+        UsageError: unknown kind, no clip asked for, something else stands where a clip would.
         StorageError: the disk is full or fails.
     """
     if kind not in ("jpg", "png", "mp4"):
         raise UsageError(f"clips are written as jpg, png or mp4, not as {kind!r}")
     if clips < 1 or seed < 0:
         raise UsageError(f"needs at least one clip and a seed that is not negative, got {clips} and {seed}")
+    wanted = {number: Path(out) / f"{number:06d}" for number in range(seed, seed + clips)}
+    missing = {number: folder for number, folder in wanted.items() if not (folder / TRACKS).is_file()}
+    for folder in missing.values():
+        _check_free(folder)
     written = []
-    for number in range(seed, seed + clips):
-        folder = Path(out) / f"{number:06d}"
-        if (folder / TRACKS).is_file():
-            continue
+    for number, folder in missing.items():
         write_batch(folder, maker.batch(1, number), kind, number)
         written.append(folder)
         if report is not None:
@@ -64,40 +68,50 @@ def write_clips(
 
 
 def write_batch(folder: Path, batch: Batch, kind: Kind, seed: int) -> None:
-    """Write the first clip of `batch` to `folder`; tracks.npz comes last, so a folder that has it is complete."""
+    """Write the first clip of `batch` as `folder`, all of it or nothing. Raises UsageError if anything is in it."""
     video = batch.video[0].permute(0, 2, 3, 1).cpu().numpy()
-    if kind == "mp4":
-        _write_video(folder / "video.mp4", video)
-    else:
-        _write_frames(folder / "frames", video, kind)
     xy, visible = batch.xy[0].cpu().numpy(), batch.visible[0].cpu().numpy()
-    write_arrays(
-        folder / TRACKS,
-        {
-            "xy": xy,
-            "visible": visible,
-            "annotated": np.isfinite(xy).all(-1),
-            "size": np.array(video.shape[1:3]),
-            "fps": np.array(RATE.as_integer_ratio()),
-            "seed": np.array(seed),
-        },
-    )
+    _check_free(folder)
+    with storage.atomic(folder) as part:
+        part.mkdir()
+        if kind == "mp4":
+            _write_video(part / "video.mp4", video)
+        else:
+            _write_frames(part / "frames", video, kind)
+        write_arrays(
+            part / TRACKS,
+            {
+                "xy": xy,
+                "visible": visible,
+                "annotated": np.isfinite(xy).all(-1),
+                "size": np.array(video.shape[1:3]),
+                "fps": np.array(RATE.as_integer_ratio()),
+                "seed": np.array(seed),
+            },
+        )
+
+
+def _check_free(folder: Path) -> None:
+    """Raise `UsageError` unless a clip may be put there: where nothing is, or an empty folder."""
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UsageError(
+            f"{folder} is there already and is no finished clip (it has no {TRACKS}): "
+            "it is left as it is; name another folder, or move it away"
+        )
 
 
 def _write_frames(folder: Path, video: np.ndarray, kind: Kind) -> None:
     from PIL import Image
 
-    with storage.atomic(folder) as part:
-        part.mkdir()
-        for index, frame in enumerate(video):
-            Image.fromarray(frame).save(part / f"{index:05d}.{kind}", quality=JPEG_QUALITY, subsampling=0)
+    folder.mkdir()
+    for index, frame in enumerate(video):
+        Image.fromarray(frame).save(folder / f"{index:05d}.{kind}", quality=JPEG_QUALITY, subsampling=0)
 
 
 def _write_video(path: Path, video: np.ndarray) -> None:
     from tapkit.types import VideoInfo
     from tapkit.video.writer import VideoWriter
 
-    storage.make_folder(path.parent)
     count, height, width, _ = video.shape
     info = VideoInfo(width=width, height=height, fps=RATE, frames=count)
     with VideoWriter(path, info, quality="high") as writer:
