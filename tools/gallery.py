@@ -31,7 +31,20 @@ class Picture:
     result: str
     frame: int | None = None
     width: int = 640
+    files: tuple[tuple[str, str], ...] = ()
+    """Names and contents of small text files that the commands read."""
 
+
+PARTS = """id,t,x,y
+nose,0,124,106
+eye,0,135,92
+forehead,0,130,75
+left_ear,0,137,34
+right_ear,0,145,38
+back,0,160,66
+front_paw,0,139,119
+hind_paw,0,151,109
+"""
 
 PICTURES = (
     Picture(
@@ -100,6 +113,19 @@ PICTURES = (
         320,
     ),
     Picture(
+        "speeds",
+        "Speeds of eight named points over time, and their paths, by tapkit plot: what the camera does, in mm per second, "
+        "if a pixel is 0.4 mm wide.",
+        (
+            "tapkit track rabbit.mp4 --points parts.csv -o parts.npz",
+            'tapkit plot parts.npz speeds.png --what speed,paths --scale "0.4 mm" --smooth 9',
+        ),
+        "speeds.png",
+        None,
+        800,
+        (("parts.csv", PARTS),),
+    ),
+    Picture(
         "synthetic",
         "Synthetic clips for training and tests, with exact tracks, rendered from procedural textures alone (with "
         "photographs they look far more like videos).",
@@ -119,6 +145,8 @@ def make(picture: Picture) -> None:
     with tempfile.TemporaryDirectory() as folder, working_in(Path(folder)):
         for name in sample_names():
             shutil.copy(sample(name), f"{name}.mp4")
+        for file, content in picture.files:
+            Path(file).write_text(content, encoding="utf-8")
         for command in picture.commands:
             app.main([*shlex.split(command)[1:], "--quiet"], prog_name="tapkit", standalone_mode=False)
         target = FOLDER / f"{picture.name}.webp"

@@ -23,6 +23,7 @@ from gallery import PICTURES
 
 from tapkit import registry
 from tapkit.errors import TapkitError
+from tapkit.motion.stats import COLUMNS, column_name
 from tapkit.types import ModelCard
 
 ROOT = Path(__file__).parents[2]
@@ -124,14 +125,22 @@ def gallery() -> str:
     parts = []
     for picture in PICTURES:
         commands = "\n".join(picture.commands)
+        files = "".join(f"`{name}`:\n\n```text\n{content}```\n\n" for name, content in picture.files)
         parts.append(
-            f"![{picture.name}](assets/gallery/{picture.name}.webp)\n\n{picture.caption}\n\n```sh\n{commands}\n```"
+            f"![{picture.name}](assets/gallery/{picture.name}.webp)\n\n{picture.caption}\n\n"
+            f"{files}```sh\n{commands}\n```"
         )
     return "\n\n".join(parts)
 
 
+def stats_columns() -> str:
+    """What the columns of `tapkit stats` mean."""
+    return table(["column", "meaning"], [[f"`{column_name(name, 'mm')}`", meaning] for name, meaning in COLUMNS.items()], "ll")
+
+
 GENERATED = {
     "gallery": gallery,
+    "stats columns": stats_columns,
     "trackers": trackers,
     "options": options,
     "formats": formats_table,

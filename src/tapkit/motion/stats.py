@@ -90,10 +90,15 @@ def stats(
 
 
 def _with_units(values: dict[str, Any], unit: str) -> dict[str, Any]:
-    return {_named(name, unit): value for name, value in values.items()}
+    return {column_name(name, unit): value for name, value in values.items()}
 
 
-def _named(name: str, unit: str) -> str:
+def column_name(name: str, unit: str) -> str:
+    """What a column of `COLUMNS` is called in tables of that unit.
+
+    >>> column_name("mean_speed", "mm"), column_name("seconds", "mm"), column_name("gaps", "mm")
+    ('mean_speed_mm_per_s', 'duration_s', 'gaps')
+    """
     if name in _LENGTHS:
         return f"{name}_{unit}"
     return f"{name}_{unit}_per_s" if name in _SPEEDS else "duration_s" if name == "seconds" else name
