@@ -3,7 +3,7 @@
     python benchmarks/half_precision.py [ID ...]
 
 Seeded weights under the published names, the protocol's clip (256x256) and its 64 points: offline models and AllTracker
-on all 24 frames, causal ones streamed over the first four (DOT, whose sparse tracks are given, on these too), the TAPTRs
+on all 24 frames, causal ones streamed over the first four (DOT, its sparse tracks given, on these too), the TAPTRs
 on their first window, all points asked on frame 0 (and no support points). Distances in pixels over all points and
 frames, against float32. Those that read positions off a discrete best cell or bin have large maxima: random weights
 leave many nearly tied, and such a point jumps; trained heat maps have clear peaks. Written to
