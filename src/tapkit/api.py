@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from tapkit.engine.offline import Direction
 from tapkit.engine.progress import check_reporter, drawn, reporting
 from tapkit.engine.tracker import Tracker
 from tapkit.errors import ShapeError, UsageError
+from tapkit.models.torch_model import TorchModel
 from tapkit.sinks.base import Sink
 from tapkit.types import Dense, Keyframes, Queries, Tracks
 from tapkit.video import open_video
@@ -65,6 +67,8 @@ def load(
     weights: str | Path | Mapping[str, Any] | None = None,
     device: str | torch.device = "auto",
     report: stored.Report | None = None,
+    *,
+    compile: bool | str = False,
     **options: Any,
 ) -> Tracker:
     """A tracker, ready to use.
@@ -75,6 +79,8 @@ def load(
             $TAPKIT_WEIGHTS and the cache, else downloaded).
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         report: called while downloading with bytes done and bytes in all.
+        compile: make the network's parts kernels of this machine by `torch.compile` (or by that backend of it); takes
+            a minute or two at the first frames, and again for other frame sizes. Checked with strand.
         options: of the model, see its page; `precision="auto"|"float32"|"bfloat16"` for networks.
 
     Raises `UsageError` for an unknown id or option, `WeightsError` for weights that are missing, damaged or of
@@ -90,7 +96,25 @@ def load(
     digest = ""
     if state is not None:
         digest = stored.sha256_of(state) if path is None else stored.sha256(path)
-    return Tracker(registry.build(model, state, **options).to(choose_device(device)), digest)
+    built = registry.build(model, state, **options).to(choose_device(device))
+    if compile:
+        _compile(built, "inductor" if compile is True else compile)
+    return Tracker(built, digest)
+
+
+def _compile(model: Any, backend: str) -> None:
+    """Compile the network of a model. Raises `UsageError` where there is none, or nothing to compile it with."""
+    import shutil
+
+    if not isinstance(model, TorchModel):
+        raise UsageError(f"{model.card.id} has no network to compile")
+    known = {"eager", *torch.compiler.list_backends(exclude_tags=())}
+    if backend not in known:
+        raise UsageError(f"torch.compile has no backend {backend!r} here (known: {', '.join(sorted(known))})")
+    compilers = [name for name in (os.environ.get("CXX"), "g++", "clang++", "cl") if name]
+    if backend == "inductor" and model.device.type == "cpu" and not any(map(shutil.which, compilers)):
+        raise UsageError("to compile for the CPU, torch needs a C++ compiler (g++ or clang++), and there is none here")
+    model.compile(backend)
 
 
 def make_queries(

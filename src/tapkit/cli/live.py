@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -46,6 +46,12 @@ def live(
             "--every-frame", help="Of a file, track every frame instead of leaving out those that come too fast."
         ),
     ] = False,
+    cuts: Annotated[
+        Literal["ignore", "note", "redetect"],
+        typer.Option(
+            help="At a scene cut: nothing, say so at the end, or also track corners of the new scene instead."
+        ),
+    ] = "note",
     force: Force = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -71,13 +77,20 @@ def live(
         tracker = o.load_tracker(model, weights, device, option, quiet)
         queries = o.read_points(opened, grid=grid, points=points, at=at, mask=None, corners=corners, frame=0)
         said = tracker.provenance(live=True)
-        session = tracker.start(replace(opened.info, frames=None, times=None), queries)
+        session = tracker.start(replace(opened.info, frames=None, times=None), queries, cuts=cuts)
         with _screen(quiet, tracker.card.id, said, session.latency) as screen:
             sinks = [screen, *_recording(opened, session, said, queries, record, output)]
             frames = opened.frames() if every_frame or opened.live else as_it_plays(opened)
             run(session, for_seconds(frames, seconds), sinks, Control(screen.progress, interrupt="stop"))
+        left_out = screen.left_out + getattr(opened, "dropped", 0)
+    if quiet:
+        return
+    if left_out:
+        o.say(f"{left_out} frames came too fast and were left out; {session.frame} were tracked")
+    if session.cuts:
+        o.say(f"scene cuts at the tracked frames {', '.join(map(str, session.cuts))}")
     for path in (record, output):
-        if path is not None and not quiet:
+        if path is not None:
             print(path)
 
 
@@ -101,12 +114,17 @@ class _Screen:
     def __init__(self, show: Callable[[str], object], said: Provenance, latency: int) -> None:
         self._show, self._said, self._latency = show, said, latency
         self._last, self._seen = 0.0, "-"
+        self.left_out = 0
+        """Frames of a file that were passed over to keep up with it."""
+        self._index: int | None = None
         self._times: deque[float] = deque(maxlen=60)
         self._arrivals: deque[float] = deque(maxlen=60)
 
     def frame(self, frame: Frame) -> None:
         """See `Sink`."""
         self._arrivals.append(time.perf_counter())
+        self.left_out += 0 if self._index is None else frame.index - self._index - 1
+        self._index = frame.index
 
     def result(self, result: FrameResult) -> None:
         """See `Sink`: how many points count as visible, by the rule of the model's authors."""

@@ -208,6 +208,8 @@ class Tracker:
     ) -> Provenance:
         """What a result of this tracker is to say of how it came about."""
         options = {**self.model.options, "direction": direction, **more}
+        if getattr(self.model, "compiled", False):
+            options["compiled"] = True
         if self.card.joint and memory is not None:
             options["memory"] = memory  # splitting the points of a joint model changes its results
         if keyframes is not None and len(keyframes):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tapkit.errors import QueryError, ShapeError
 from tapkit.models.base import Size
 from tapkit.models.options import NetworkOptions
-from tapkit.nn.packed import pack
+from tapkit.nn.packed import pack, unpack
 from tapkit.nn.precision import feature_dtype
 from tapkit.types import ModelCard
 
@@ -24,6 +24,8 @@ class TorchModel:
     """
 
     network: Any
+    compiled = False
+    """Whether `compile` was called."""
 
     def __init__(self, network: nn.Module, card: ModelCard, options: NetworkOptions) -> None:
         feature_dtype(options.precision, torch.device("cpu"))  # says now if there is no such precision
@@ -46,6 +48,16 @@ class TorchModel:
         self.network.to(torch.device(device))
         self._settle()
         return self
+
+    def compile(self, backend: str = "inductor") -> None:
+        """Have `torch.compile` make kernels of the network's parts when they are first called. Call it after `to`.
+
+        The weights leave the layout of `nn.packed`, which compiled code cannot read.
+        """
+        unpack(self.network)
+        for _, part in self.network.named_children():
+            part.compile(backend=backend)
+        self.compiled = True
 
     def frame_size(self, size: Size) -> Size | None:
         """None: frames come as they are and are resized here, exactly as the authors do."""

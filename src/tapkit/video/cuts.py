@@ -78,7 +78,8 @@ def _histogram(blocks: np.ndarray) -> np.ndarray:
     for corner in np.ndindex(2, 2, 2):
         weight = np.prod([high[c] if corner[c] else 1 - high[c] for c in range(3)], axis=0)
         np.add.at(out, tuple(low[c] + corner[c] for c in range(3)), weight)
-    return out.ravel() / blocks[0].size
+    shares: np.ndarray = out.ravel() / blocks[0].size
+    return shares
 
 
 def _best_correlation(first: np.ndarray, second: np.ndarray) -> float:

@@ -58,6 +58,11 @@ class LiveSource(Source):
         self._warned = False
         self._closed = False
 
+    @property
+    def dropped(self) -> int:
+        """Pictures that came while the reader was busy, and were left out."""
+        return int(getattr(self._arrivals, "dropped", 0))
+
     def frames(
         self, start: int = 0, stop: int | None = None, step: int = 1, size: Size | None = None
     ) -> Iterator[Frame]:

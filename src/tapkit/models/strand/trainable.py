@@ -76,9 +76,9 @@ class TrainableStrand(Network):
                 fresh = self.begin(here, owner, place)
                 points = fresh if points is None else _where(starting, fresh, points)
             said.append((xy, visible, confidence))
-        xy, visible, confidence = (torch.stack(part, 1).unflatten(0, (clips, -1)) for part in zip(*said, strict=True))
+        xy, visible, confidence = (_by_clip(torch.stack(part, 1), clips) for part in zip(*said, strict=True))
         times = torch.arange(length, device=video.device)
-        valid = (begin[:, None] < times).unflatten(0, (clips, -1))
+        valid = _by_clip(begin[:, None] < times, clips)
         return Through(coords.resize(xy, inner, size), visible, confidence, valid)
 
 
@@ -102,6 +102,11 @@ def _checked(video: Tensor, queries: Tensor) -> tuple[int, int, tuple[int, int]]
     if not bool(torch.isfinite(queries).all()) or bool(((t < 0) | (t > length - 1)).any()):
         raise QueryError(f"queries must be finite numbers on the {length} frames that there are")
     return clips, length, (height, width)
+
+
+def _by_clip(x: Tensor, clips: int) -> Tensor:
+    """[B*N,...] as [B,N,...]."""
+    return x.view(clips, -1, *x.shape[1:])
 
 
 def _where(rows: Tensor, first: Points, second: Points) -> Points:
