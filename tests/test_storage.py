@@ -90,6 +90,19 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
         part.write_text("text")
 
 
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "n" * 5000, "f\0/g"])
+def test_what_no_file_can_be_called_is_one_sentence(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    for use in (lambda: storage.atomic(path), lambda: storage.staged(path)):
+        with pytest.raises(StorageError, match="cannot write") as error, use() as part:
+            part.write_text("x")
+        assert str(error.value).encode() and len(str(error.value)) < 400, "it can be printed, and read"
+    with pytest.raises(StorageError) as error:
+        storage.check_file(path)
+    assert str(error.value).encode() and len(str(error.value)) < 400
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_sentence_of_a_storage_error_within_is_kept(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"^damaged$"), storage.atomic(tmp_path / "a"):
         raise StorageError("damaged")

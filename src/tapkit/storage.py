@@ -205,7 +205,7 @@ def check_file(path: str | Path) -> Path:
     """The path, if a file or a folder is there. Raises `StorageError`: a device or a pipe could be without an end."""
     path = Path(path)
     if not os.path.lexists(path):
-        raise StorageError(f"{path} does not exist")
+        raise StorageError(f"{shown(path)} does not exist")
     if _is_device(path):
         raise StorageError(f"{path} is a device or a pipe: save what comes out of it to a file first")
     return path
@@ -255,12 +255,32 @@ def _check_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) ->
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
     """Failures of the file system as one sentence about the file that was wanted."""
+    if not nameable(path):
+        raise StorageError(f"cannot write {shown(path)}: it is no name that a file can have")
     try:
         yield
     except StorageError:
         raise
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {reason(error)}") from error
+        raise StorageError(f"cannot write {shown(path)}: {reason(error)}") from error
+
+
+def nameable(path: str | Path) -> bool:
+    """Whether something can be called so: without a NUL, and of characters that the file system has."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
+def shown(path: str | Path) -> str:
+    """A path for a message: short enough to read, and of characters that can be printed.
+
+    >>> shown("clip.mp4"), shown("a\0b"), len(shown("n" * 5000))
+    ('clip.mp4', 'a\\\\x00b', 201)
+    """
+    text = str(path).replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= 250 else f"{text[:100]}…{text[-100:]}"
 
 
 def _make_folder(path: Path) -> None:

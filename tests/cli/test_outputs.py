@@ -50,6 +50,18 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_the_numbered_files_of_a_format_are_kept(here: Path) -> None:
+    pytest.importorskip("OpenEXR")
+    Tracks.load(here / "t.npz")[[0]].save(here / "one.npz")
+    (here / "a.0003.exr").write_text("mine")
+    assert "a.0003.exr is there already" in run("export", "one.npz", "a.exr", "--to", "stmap", code=2).stderr
+    assert (here / "a.0003.exr").read_text() == "mine" and not (here / "a.0001.exr").exists()
+    run("export", "one.npz", "a.exr", "--to", "stmap", "--start-frame", "101")
+    assert (here / "a.0003.exr").read_text() == "mine" and (here / "a.0106.exr").is_file()
+    run("export", "one.npz", "a.exr", "--to", "stmap", "--force")
+    assert (here / "a.0003.exr").read_bytes() != b"mine"
+
+
 REFUSED = [
     "track shot --grid 1 -m lucas-kanade -o mine.npz",
     "track shot --grid 1 -m lucas-kanade -o new.npz --overlay mine.mp4",
@@ -74,6 +86,8 @@ REFUSED = [
     "export-model lucas-kanade full",
     "weights convert pips2 t.npz -o mine.safetensors",
     "weights average t.npz t.csv -o mine.safetensors",
+    "plot t.npz mine.png",
+    "stats t.npz mine.csv",
 ]
 READ = [
     "track shot --grid 1 -m lucas-kanade -o new.npz --overlay shot --force",
@@ -88,6 +102,8 @@ READ = [
     "import t.csv t.csv --force",
     "import t.csv new.npz --original t.csv --force",
     "weights average t.npz t.csv -o t.npz --force",
+    "plot t.csv t.csv --force",
+    "stats t.csv ./t.csv --force",
 ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -73,6 +75,17 @@ def test_an_image_of_another_size_is_an_error_that_names_it(folder):
     Image.fromarray(PICTURES[0, :5]).save(folder / "shot_12.png")
     with pytest.raises(VideoError, match=r"shot_12\.png is 16x5"):
         list(open_video(folder).frames())
+
+
+@pytest.mark.parametrize(
+    "name", ["a\0b.mp4", "\ud800.mp4", "n" * 5000, "n" * 300 + "/a.mp4", "f%99999999999d.png", "a\0/*.png", "*" * 5000]
+)
+def test_what_no_file_can_be_called_is_a_video_error(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for video in (name, Path(name), [name]):
+        with pytest.raises(VideoError) as error:
+            open_video(video)
+        assert str(error.value).encode() and len(str(error.value)) < 400, "it can be printed, and read"
 
 
 def test_nothing_to_read_is_one_clear_error(tmp_path):

@@ -78,6 +78,9 @@ def export(
         return
     claim_format(form, target, tracks, force)
     stored = Tracks.load(tracks)
+    if form.files is not None:
+        first = form.number_of_first(stored.video, start_frame)
+        claim(*form.files(target, range(first, first + stored.frames)), inputs=[tracks], force=force)
     if points:
         stored = stored[[name.strip() for name in points.split(",")]]
     choices: dict[str, Any] = {"when": when, "gaps": gaps, "threshold": threshold, "start_frame": start_frame}

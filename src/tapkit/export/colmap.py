@@ -6,6 +6,7 @@ geometrically here: the database says so by writing the same matches as inliers 
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ EXTRA = "colmap"
 
 def _focal(job: Job, focal: float) -> float:
     """Pixels; COLMAP's own guess where none is known: 1.2 times the longer side."""
+    if not 0 <= focal < math.inf:
+        raise UsageError(f"focal must be a length in pixels, 0 where it is not known, got {focal!r}")
     return focal or 1.2 * max(job.video.size)
 
 
@@ -57,8 +60,8 @@ def _text(job: Job, target: Path, focal: float = 0.0, image: str = "", poses: An
             f"poses must be [T,3,4]={[frames, 3, 4]} and points [N,3]={[count, 3]}, "
             f"got {list(poses.shape)} and {list(world.shape)}"
         )
-    target.mkdir()
     length, (height, width) = _focal(job, focal), job.video.size
+    target.mkdir()
     camera = f"1 PINHOLE {width} {height} {length} {length} {width / 2} {height / 2}\n"
     write_text(target / "cameras.txt", ["# CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]\n", camera])
     known = np.isfinite(world).all(1)
@@ -110,6 +113,8 @@ def _database(job: Job, target: Path, focal: float = 0.0, image: str = "", span:
     pycolmap writes the tables of its own COLMAP, which COLMAP 3 does not read; `version` "3" writes those of
     `tapkit.export.colmap_database`, which all do.
     """
+    if span < 1:
+        raise UsageError(f"span must be 1 frame or more, got {span}")
     length, known = _focal(job, focal), bool(focal)
     if version == OLDER:
         colmap_database.write(target, _content(job, image, span), (job.video.width, job.video.height), length, known)

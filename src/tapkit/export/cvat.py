@@ -7,6 +7,7 @@ the labels of the task must have both (docs/export/cvat.md), since CVAT refuses 
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
+from tapkit.errors import UsageError
 from tapkit.export.context import Context
 from tapkit.export.format import Format, Job, Option, flag
 from tapkit.export.found import Found, unique
@@ -90,6 +92,8 @@ def _kept(job: Job, row: int, frames: np.ndarray, xy: np.ndarray, tolerance: flo
 
 
 def _write(job: Job, target: Path, label: str = "point", attributes: bool = True, tolerance: float = 0.0) -> None:
+    if not 0 <= tolerance < math.inf:
+        raise UsageError(f"tolerance must be pixels, 0 or more, got {tolerance!r}")
     human, label = attributes and bool(job.keyframe.any()), plain(label)
 
     def parts() -> Iterator[str]:

@@ -77,8 +77,8 @@ def _chosen(job: Job, frames: str) -> np.ndarray:
             wanted = np.isin(np.arange(len(present)), job.tracks.queries.t)
     elif frames == "all":
         wanted = np.ones(len(present), bool)
-    elif re.fullmatch(r"[1-9]\d*", frames):
-        wanted = np.arange(len(present)) % int(frames) == 0
+    elif re.fullmatch(r"[1-9]\d{0,99}", frames):
+        wanted = np.arange(len(present)) % min(int(frames), len(present)) == 0
     else:
         raise UsageError(f"frames must be labelled, all, or a number n for every n-th frame, got {frames!r}")
     chosen = np.flatnonzero(present & wanted)

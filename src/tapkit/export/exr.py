@@ -9,7 +9,7 @@ field.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,15 +89,20 @@ class _Files:
         self.exr.File(self.header, ready).write(str(path))
 
 
+def numbered(path: Path, numbers: Sequence[int]) -> list[Path]:
+    """The files of frames of these numbers: NAME.0001.exr for NAME.exr."""
+    return [path.with_name(f"{path.stem}.{number:04d}.exr") for number in numbers]
+
+
 def _frames(job: Job, target: Path, planes: Planes) -> None:
     """Write one file for each frame of tracks."""
     files = _Files(job.video, planes)
     grid, order = _grid_of(job)
     held = select(job.tracks, "all").xy
-    for t, number in enumerate(job.numbers.tolist()):
+    paths = numbered(target, job.numbers.tolist())
+    for t in range(job.tracks.frames):
         moved = held[:, t] - job.tracks.queries.xy
-        path = target.with_name(f"{target.stem}.{number:04d}.exr")
-        files.write(path, grid, moved[order], job.tracks.visible[:, t][order], job.keys.key[:, t][order])
+        files.write(paths[t], grid, moved[order], job.tracks.visible[:, t][order], job.keys.key[:, t][order])
 
 
 def stmap_planes(
@@ -185,9 +190,9 @@ def _size(job: Job, **_: Any) -> float:
 
 STMAP = Format(
     "stmap", ".exr", "STMaps, 32-bit EXR (NAME.0001.exr ...)", _stmap, first_frame=1, keeps_start=True, occlusion=True,
-    timing="index", square_only=False, keeps_empty=True, size=_size,
+    timing="index", square_only=False, keeps_empty=True, size=_size, files=numbered,
 )  # fmt: skip
 MOTION = Format(
     "motion", ".exr", "motion vectors, 32-bit EXR (forward.u, forward.v)", _motion, first_frame=1, keeps_start=True,
-    occlusion=True, timing="index", square_only=False, keeps_empty=True, size=_size,
+    occlusion=True, timing="index", square_only=False, keeps_empty=True, size=_size, files=numbered,
 )  # fmt: skip

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -57,7 +58,7 @@ class Job:
         own = None if pattern else file_names(self.video)
         if own is not None and len(set(own)) == len(own) == self.tracks.frames:
             return [plain(name) for name in own]
-        return [(pattern or "{:06d}.png").format(number) for number in self.numbers.tolist()]
+        return _numbered(pattern or "{:06d}.png", self.numbers.tolist())
 
     @property
     def keyframe(self) -> np.ndarray:
@@ -80,6 +81,13 @@ class Job:
             return human
         asked = self.tracks.queries.t[row]
         return np.array([asked]) if self.keys.key[row, asked] else np.flatnonzero(self.keys.key[row])[:1]
+
+
+def _numbered(pattern: str, numbers: list[int]) -> list[str]:
+    """`pattern` with each number put in. Raises UsageError unless it has one place, for a plain number."""
+    if re.fullmatch(r"(?:[^{}]|\{\{|\}\})*\{(?::0?\d{0,2}d?)?\}(?:[^{}]|\{\{|\}\})*", pattern) is None:
+        raise UsageError(f"image must be a name with one {{:06d}} in it, for the frame's number, got {pattern[:60]!r}")
+    return [pattern.format(number) for number in numbers]
 
 
 Writer = Callable[..., None]
@@ -128,6 +136,8 @@ class Format:
     options: Mapping[str, Option] = field(default_factory=dict)
     size: Callable[..., float] | None = None
     """size(job, **options): bytes of the file, where keys x bytes_per_key is not it."""
+    files: Callable[[Path, Sequence[int]], list[Path]] | None = None
+    """files(path, numbers of the frames): what is written, where that is a file for each frame."""
 
     # -- writing ----------------------------------------------------------------------------------
 

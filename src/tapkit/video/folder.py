@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tapkit import storage
 from tapkit.coords import Size
 from tapkit.errors import MissingExtra, VideoError, VideoWarning
 from tapkit.types import VideoInfo
@@ -189,7 +190,7 @@ def find_images(where: str | Path) -> list[Path]:
         candidates = list(path.iterdir())
     elif numbered := re.search(r"%0?(\d*)d", path.name):
         parts = re.escape(path.name[: numbered.start()]), re.escape(path.name[numbered.end() :])
-        name = re.compile(rf"{parts[0]}\d{{{numbered[1] or 1},}}{parts[1]}")
+        name = re.compile(rf"{parts[0]}\d{{{min(int(numbered[1] or 1), 99)},}}{parts[1]}")
         candidates = [file for file in path.parent.glob("*") if name.fullmatch(file.name)]
     else:
         pattern = str(path)
@@ -201,6 +202,8 @@ def find_images(where: str | Path) -> list[Path]:
     if not files:
         others = sorted({file.suffix.lower() for file in candidates if file.is_file() and file.suffix})
         found = f", only {', '.join(others[:5])} files" if others else ""
-        what = f"there are no images in the folder {path}" if path.is_dir() else f"no image matches {path}"
+        what = (
+            f"there are no images in the folder {path}" if path.is_dir() else f"no image matches {storage.shown(path)}"
+        )
         raise VideoError(what + found)
     return sorted(files, key=natural_key)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from tapkit import storage
 from tapkit.errors import UsageError, VideoError
 from tapkit.video.base import Source
 from tapkit.video.span import part_of
@@ -89,13 +91,15 @@ def _open(
             from tapkit.video.live import open_live
 
             return open_live(video, **exact)
-        return _open_path(video, stored, start_frame, files)
+        with _named([video]):
+            return _open_path(video, stored, start_frame, files)
     if hasattr(video, "shape") and hasattr(video, "dtype"):
         from tapkit.video.array import ArraySource
 
         return ArraySource(video, **exact, **values, start_frame=start_frame or 0)
     if isinstance(video, Sequence) and len(video) and all(isinstance(item, (str, os.PathLike)) for item in video):
-        return _open_images([Path(item) for item in video], stored, start_frame, None)
+        with _named(video):
+            return _open_images([Path(item) for item in video], stored, start_frame, None)
     if isinstance(video, Sequence):
         from tapkit.video.array import ListSource
 
@@ -105,6 +109,19 @@ def _open(
 
         return IteratorSource(iter(video), **exact, **values, start_frame=start_frame or 0)
     raise UsageError(f"a {type(video).__name__} is not a video: give a path, an address, an array or frames")
+
+
+@contextmanager
+def _named(names: Sequence[str | os.PathLike[str]]) -> Iterator[None]:
+    """Names that no file can have, and folders that may not be looked into, as one sentence. Raises `VideoError`."""
+    for name in names:
+        if not storage.nameable(os.fspath(name)):
+            raise VideoError(f"{storage.shown(os.fspath(name))} is no name that a file can have")
+    try:
+        yield
+    except OSError as error:
+        where = storage.shown(error.filename or os.fspath(names[0]))
+        raise VideoError(f"{where} cannot be opened: {storage.reason(error)}") from error
 
 
 def _is_live(name: str) -> bool:
@@ -172,7 +189,7 @@ def _open_images(files: list[Path], exact: dict[str, Any], start_frame: int | No
 
     for file in files:
         if not file.exists():
-            raise VideoError(f"there is no file {file}")
+            raise VideoError(f"there is no file {storage.shown(file)}")
     pictures: Pictures
     first = files[0]
     try:
