@@ -107,5 +107,6 @@ def _tracks(path: Path) -> dict[str, Any]:
         "options": dict(tracks.source.options),
         "asked": int(tracks.valid.sum()),
         "visible": int(shown.sum()),
+        **({"skeleton": ", ".join("-".join(edge) for edge in tracks.skeleton)} if tracks.skeleton else {}),
         "keyframes": 0 if tracks.keyframe is None else int(tracks.keyframe.sum()),
     }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tapkit.engine.tracker import Tracker
     from tapkit.sinks import Sink
     from tapkit.types import Queries
+    from tapkit.types.skeleton import Skeleton
     from tapkit.video.base import Source
 
 
@@ -38,6 +39,7 @@ def track(
     mask: o.Mask = None,
     corners: o.Corners = None,
     frame: o.OnFrame = 0,
+    skeleton: o.Skeleton = None,
     model: o.Model = DEFAULT,
     weights: o.Weights = None,
     device: o.Device = "auto",
@@ -76,6 +78,7 @@ def track(
     ) as source:  # first of all: a name mistyped must not cost a download of weights
         tracker = o.load_tracker(model, weights, device, option, quiet)
         queries = o.read_points(source, grid=grid, points=points, at=at, mask=mask, corners=corners, frame=frame)
+        edges = o.read_skeleton(skeleton, points, queries)
         started = time.perf_counter()
         with o.progress_of("tracking", quiet) as progress:
             try:
@@ -87,7 +90,8 @@ def track(
                     memory=memory,
                     progress=progress,
                     keyframes=o.read_keyframes(points),
-                    sinks=_sinks(overlay, source, tracker, queries),
+                    sinks=_sinks(overlay, source, tracker, queries, edges),
+                    skeleton=edges,
                 )
             except KeyboardInterrupt:
                 o.say(f"interrupted; what is done is kept in {target}.partial: the same command continues from there")
@@ -107,7 +111,7 @@ def track(
         print(f"{target}: {len(queries)} points in {seconds:.1f} s" + (f"; overlay {overlay}" if overlay else ""))
 
 
-def _sinks(path: Path | None, source: Source, tracker: Tracker, queries: Queries) -> list[Sink]:
+def _sinks(path: Path | None, source: Source, tracker: Tracker, queries: Queries, edges: Skeleton) -> list[Sink]:
     """The overlay, where one is wanted. Its frames are decoded a second time, at their full size."""
     if path is None:
         return []
@@ -118,4 +122,6 @@ def _sinks(path: Path | None, source: Source, tracker: Tracker, queries: Queries
     from tapkit.sinks import Overlay
 
     said = tracker.provenance()
-    return [Overlay(path, source.info, pictures=source.frames(), queries=queries, source=said, sound=True)]
+    return [
+        Overlay(path, source.info, pictures=source.frames(), queries=queries, source=said, sound=True, skeleton=edges)
+    ]
