@@ -114,8 +114,8 @@ PICTURES = (
     ),
     Picture(
         "speeds",
-        "Speeds of eight named points over time, and their paths, by tapkit plot: what the camera does, in mm per second, "
-        "if a pixel is 0.4 mm wide.",
+        "Speeds of eight named points over time, and their paths, by tapkit plot: what the camera does, in mm per "
+        "second, if a pixel is 0.4 mm wide.",
         (
             "tapkit track rabbit.mp4 --points parts.csv -o parts.npz",
             'tapkit plot parts.npz speeds.png --what speed,paths --scale "0.4 mm" --smooth 9',
@@ -123,6 +123,19 @@ PICTURES = (
         "speeds.png",
         None,
         800,
+        (("parts.csv", PARTS),),
+    ),
+    Picture(
+        "skeleton",
+        "Edges between named points: drawn, kept in the file and measured.",
+        (
+            "tapkit track rabbit.mp4 --points parts.csv -o parts.npz --skeleton nose-eye,eye-forehead,forehead-left_ear,"
+            "forehead-right_ear,forehead-back,back-hind_paw,nose-front_paw",
+            "tapkit draw rabbit.mp4 parts.npz skeleton.mp4 --trail 0 --color id --radius 3 --dim 0.3",
+        ),
+        "skeleton.mp4",
+        50,
+        320,
         (("parts.csv", PARTS),),
     ),
     Picture(

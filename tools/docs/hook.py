@@ -23,6 +23,7 @@ from gallery import PICTURES
 
 from tapkit import registry
 from tapkit.errors import TapkitError
+from tapkit.motion import EDGE_COLUMNS
 from tapkit.motion.stats import COLUMNS, column_name
 from tapkit.types import ModelCard
 
@@ -135,11 +136,23 @@ def gallery() -> str:
 
 def stats_columns() -> str:
     """What the columns of `tapkit stats` mean."""
-    return table(["column", "meaning"], [[f"`{column_name(name, 'mm')}`", meaning] for name, meaning in COLUMNS.items()], "ll")
+    return table(
+        ["column", "meaning"], [[f"`{column_name(name, 'mm')}`", meaning] for name, meaning in COLUMNS.items()], "ll"
+    )
+
+
+def edge_columns() -> str:
+    """What the columns of `tapkit stats --skeleton` mean."""
+    rows = []
+    for name, meaning in EDGE_COLUMNS.items():
+        unit = "_mm" if name.endswith("_length") else "_deg" if name.endswith("_angle") else ""
+        rows.append([f"`{name}{unit}`", meaning])
+    return table(["column", "meaning"], rows, "ll")
 
 
 GENERATED = {
     "gallery": gallery,
+    "edge columns": edge_columns,
     "stats columns": stats_columns,
     "trackers": trackers,
     "options": options,

@@ -43,6 +43,7 @@ def draw(
     font: Annotated[
         Path | None, typer.Option(help="Font file for the ids. [one of this machine that has the letters]")
     ] = None,
+    skeleton: o.Skeleton = None,
     dim: Annotated[float, typer.Option(min=0, max=1, help="Darken the footage by this much.")] = 0.0,
     kind: Annotated[
         Literal["dots", "flow", "grid"],
@@ -61,6 +62,7 @@ def draw(
     quiet: o.Quiet = False,
 ) -> None:
     """Draw stored tracks over their video: trails that fade, hollow where occluded, faint where unsure.
+    The skeleton that the tracks have, or that of --skeleton, is drawn too.
 
     tapkit draw clip.mp4 clip.tracks.npz clip.overlay.mp4 --labels
 
@@ -70,6 +72,7 @@ def draw(
     from tapkit.errors import UsageError
     from tapkit.export.dense_files import is_dense, load_dense
     from tapkit.types import Tracks
+    from tapkit.types.skeleton import parse_skeleton
     from tapkit.viz.dense import DenseStyle, draw_dense
     from tapkit.viz.draw import Style, draw_video
 
@@ -87,6 +90,8 @@ def draw(
     )
     claim(videos=[output], inputs=[video, tracks], force=force)
     if is_dense(tracks):
+        if skeleton is not None:
+            raise UsageError("--skeleton is for tracks of single points, not for dense results")
         look = DenseStyle(kind, scale, spacing, dots=style)
         dense = load_dense(tracks)
         with (
@@ -96,6 +101,8 @@ def draw(
             draw_dense(source, dense, output, look, progress=drawn(report, 0))
     else:
         stored = Tracks.load(tracks)
+        if skeleton is not None:
+            stored = stored.with_(skeleton=parse_skeleton(skeleton, stored.ids.tolist()))
         if kind != "dots" or scale is not None or spacing is not None:
             raise UsageError("--style, --scale and --spacing are for dense results, which tapkit dense or flow writes")
         with (

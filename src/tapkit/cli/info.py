@@ -134,6 +134,7 @@ def _tracks(path: Path) -> dict[str, Any]:
         "options": {name: value for name, value in tracks.source.options.items() if name != "through"},
         "asked": int(tracks.valid.sum()),
         "visible": int(shown.sum()),
+        **({"skeleton": ", ".join("-".join(edge) for edge in tracks.skeleton)} if tracks.skeleton else {}),
         "keyframes": 0 if tracks.keyframe is None else int(tracks.keyframe.sum()),
         **doubt.facts(tracks),
     }

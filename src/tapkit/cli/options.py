@@ -17,6 +17,7 @@ from tapkit.parsing import read_options as read_options  # for the commands, bes
 if TYPE_CHECKING:
     from tapkit.engine.tracker import Tracker
     from tapkit.types import Keyframes, Queries, Tracks
+    from tapkit.types.skeleton import Skeleton as Edges
     from tapkit.video.base import Source
 
 Grid = Annotated[int | None, typer.Option("--grid", min=1, help="A regular grid of N x N points.")]
@@ -36,6 +37,9 @@ Weights = Annotated[Path | None, typer.Option("--weights", help="Checkpoint file
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 Option = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An option of the model. Repeatable.")
+]
+Skeleton = Annotated[
+    str | None, typer.Option("--skeleton", metavar="A-B,B-C", help="Edges between points, by their ids.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 
@@ -63,6 +67,17 @@ def read_points(
     if len(parts) == 2:
         given = Queries.join([parts[0], parts[1].with_ids(f"at{i}" for i in range(len(parts[1])))])
     return make_queries(source, given, grid=grid, mask=_mask(mask), corners=corners, frame=frame)
+
+
+def read_skeleton(text: str | None, points: Path | None, queries: Queries) -> Edges:
+    """The edges that --skeleton names, else those of the tracks that --points names."""
+    from tapkit.types import Tracks
+    from tapkit.types.skeleton import among, parse_skeleton
+
+    ids = queries.ids.tolist()
+    if text is not None:
+        return parse_skeleton(text, ids)
+    return among(Tracks.load(points).skeleton, ids) if points is not None and _is_tracks(points) else ()
 
 
 def _is_tracks(path: Path) -> bool:

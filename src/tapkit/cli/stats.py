@@ -14,6 +14,8 @@ from tapkit.cli.outputs import Force, claim
 
 SHOWN = ("id", "visible_share", "duration", "path_length", "mean_speed", "max_speed", "gaps", "jumps")
 """Columns of the printed table; files have all."""
+STORED = "stored"
+"""What --skeleton says for the skeleton that the tracks have."""
 
 
 def stats(
@@ -24,6 +26,17 @@ def stats(
     smooth: p.Smooth = None,
     threshold: p.Threshold = None,
     hidden: p.Hidden = False,
+    skeleton: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A-B,B-C",
+            help="Of a skeleton instead: length and angle of these edges, angles of the joints; "
+            "'stored': of the edges that the tracks have.",
+        ),
+    ] = None,
+    per_frame: Annotated[
+        bool, typer.Option("--per-frame", help="With --skeleton: a line for each frame instead of mean, min and max.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all as JSON.")] = False,
     force: Force = False,
     quiet: o.Quiet = False,
@@ -33,28 +46,40 @@ def stats(
     tapkit stats clip.tracks.npz
 
     tapkit stats clip.tracks.npz clip.stats.csv --scale "0.12 mm" --smooth 9
-    """
-    from tapkit.motion import stats as statistics
-    from tapkit.motion import write_stats
 
+    tapkit stats clip.tracks.npz legs.csv --skeleton hip-knee,knee-ankle --per-frame
+    """
+    from tapkit.errors import UsageError
+    from tapkit.motion import edge_rows, edge_stats, write_stats
+    from tapkit.motion import stats as statistics
+    from tapkit.types.skeleton import parse_skeleton
+
+    if per_frame and skeleton is None:
+        raise UsageError("--per-frame goes with --skeleton")
     if output is not None:
         claim(output, inputs=[tracks], force=force)
-    rows = statistics(p.prepared(tracks, points, smooth), **p.measured(scale, threshold, hidden))
+    chosen, measure = p.prepared(tracks, points, smooth), p.measured(scale, threshold, hidden)
+    if skeleton is None:
+        rows = statistics(chosen, **measure)
+    else:
+        if skeleton != STORED:
+            chosen = chosen.with_(skeleton=parse_skeleton(skeleton, chosen.ids.tolist()))
+        rows = (edge_rows if per_frame else edge_stats)(chosen, **measure)
     if output is not None:
         write_stats(rows, output)
     if as_json:
         print(json.dumps(rows))
     elif output is None:
-        _print(rows)
+        _print(rows, SHOWN if skeleton is None else ("",))
     elif not quiet:
         print(output)
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
+def _print(rows: list[dict[str, Any]], wanted: tuple[str, ...]) -> None:
     from tapkit.errors import one_line
 
-    names = [name for name in rows[0] if name.startswith(SHOWN)] if rows else []
-    table = [names, *([_cell(row[name]) for name in names] for row in rows)]
+    names = [name for name in rows[0] if name.startswith(wanted)] if rows else []
+    table = [[one_line(name) for name in names], *([_cell(row[name]) for name in names] for row in rows)]
     widths = [max(len(line[k]) for line in table) for k in range(len(names))]
     for line in table:
         first, *others = zip(line, widths, strict=True)

@@ -48,6 +48,7 @@ def track(
     mask: o.Mask = None,
     corners: o.Corners = None,
     frame: o.OnFrame = 0,
+    skeleton: o.Skeleton = None,
     model: o.Model = DEFAULT,
     weights: o.Weights = None,
     device: o.Device = "auto",
@@ -81,7 +82,21 @@ def track(
     """
     clips, several = clips_of(videos)
     asked = Asked(
-        grid, points, at, mask, corners, frame, direction, memory, start, end, step, value_range, stream, quiet
+        grid,
+        points,
+        at,
+        mask,
+        corners,
+        frame,
+        direction,
+        memory,
+        start,
+        end,
+        step,
+        value_range,
+        stream,
+        quiet,
+        skeleton,
     )
     load = cache(lambda: o.load_tracker(model, weights, device, option, quiet))
     if several:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tapkit.engine.tracker import Tracker
     from tapkit.sinks import Sink
     from tapkit.types import Queries
+    from tapkit.types.skeleton import Skeleton
     from tapkit.video.base import Source
 
 MOST_LOOKED_THROUGH = 20_000_000
@@ -42,6 +43,7 @@ class Asked:
     value_range: str | None
     stream: int | None
     quiet: bool
+    skeleton: str | None = None
 
     def track(self, clip: str, target: Path, overlay: Path | None, load: Callable[[], Tracker]) -> dict[str, Any]:
         """Track one video; returns what is to be said of it."""
@@ -53,6 +55,7 @@ class Asked:
                 source,
                 grid=self.grid, points=self.points, at=self.at, mask=self.mask, corners=self.corners, frame=self.frame,
             )  # fmt: skip
+            edges = o.read_skeleton(self.skeleton, self.points, queries)
             started = time.perf_counter()
             with o.progress_of("tracking", self.quiet) as progress:
                 try:
@@ -64,7 +67,8 @@ class Asked:
                         memory=self.memory,
                         progress=progress,
                         keyframes=o.read_keyframes(self.points),
-                        sinks=_sinks(overlay, source, tracker, queries),
+                        sinks=_sinks(overlay, source, tracker, queries, edges),
+                        skeleton=edges,
                     )
                 except KeyboardInterrupt:
                     o.say(
@@ -167,7 +171,7 @@ class Batch:
             o.say(one_line(text))
 
 
-def _sinks(path: Path | None, source: Source, tracker: Tracker, queries: Queries) -> list[Sink]:
+def _sinks(path: Path | None, source: Source, tracker: Tracker, queries: Queries, edges: Skeleton) -> list[Sink]:
     """The overlay, where one is wanted. Its frames are decoded a second time, at their full size."""
     if path is None:
         return []
@@ -178,4 +182,6 @@ def _sinks(path: Path | None, source: Source, tracker: Tracker, queries: Queries
     from tapkit.sinks import Overlay
 
     said = tracker.provenance()
-    return [Overlay(path, source.info, pictures=source.frames(), queries=queries, source=said, sound=True)]
+    return [
+        Overlay(path, source.info, pictures=source.frames(), queries=queries, source=said, sound=True, skeleton=edges)
+    ]

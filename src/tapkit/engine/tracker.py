@@ -30,6 +30,7 @@ from tapkit.models.base import Model, Size
 from tapkit.sinks.base import Sink
 from tapkit.sinks.table import DiskTable, MemoryTable, Table
 from tapkit.types import Keyframes, ModelCard, Provenance, Queries, Tracks, VideoInfo
+from tapkit.types.skeleton import Skeleton, checked
 from tapkit.types.storage import Block, Stored, check_suffix, write
 from tapkit.video.base import Source
 from tapkit.video.live_frame import Colors, FrameReader
@@ -105,6 +106,7 @@ class Tracker:
         keyframes: Keyframes | None = None,
         sinks: Sequence[Sink] = (),
         control: Control | None = None,
+        skeleton: Skeleton | None = None,
     ) -> Tracks:
         """Track points through a clip.
 
@@ -121,12 +123,14 @@ class Tracker:
                 cross-faded.
             sinks: take each frame's result, in order, as soon as nothing about it can change (see `tapkit.sinks`).
             control: progress, pause and cancel, from another thread.
+            skeleton: pairs of ids, which the result keeps; None: that of `queries`, if they are `Tracks`.
 
         Raises `QueryError` for queries outside the clip, `VideoError` for a video that cannot be read,
         `MemoryBudgetError` for a budget too small for one point, `Cancelled`.
         """
         with finishing(sinks), using(video) as source, reporting(progress) as report:
             anchors = self._anchors(queries, keyframes, source.info)
+            edges = _edges(skeleton, queries, anchors)
             table = MemoryTable(len(anchors.queries), source.info.frames)
             job = _Job(source, anchors, table, direction, memory, _control(control, report), sinks)
             frames = self._execute(job, None)
@@ -136,6 +140,7 @@ class Tracker:
                 queries=anchors.points,
                 video=_seen(source.info, frames),
                 source=self.provenance(direction, memory, anchors.keyframes),
+                skeleton=edges,
             )
 
     def track_to(
@@ -150,6 +155,7 @@ class Tracker:
         keyframes: Keyframes | None = None,
         sinks: Sequence[Sink] = (),
         control: Control | None = None,
+        skeleton: Skeleton | None = None,
     ) -> Path:
         """As `track`, but the result goes to `path` (.npz, .zarr, .csv, .parquet) and never into memory.
 
@@ -161,6 +167,7 @@ class Tracker:
         with finishing(sinks), using(video) as source, reporting(progress) as report:
             check_suffix(path)
             anchors = self._anchors(queries, keyframes, source.info)
+            edges = _edges(skeleton, queries, anchors)
             provenance = self.provenance(direction, memory, anchors.keyframes)
             folder = path.with_name(path.name + ".partial")
             with Checkpoint(folder, _identity(source, anchors, provenance)) as checkpoint:
@@ -168,7 +175,7 @@ class Tracker:
                     job = _Job(source, anchors, table, direction, memory, _control(control, report), sinks)
                     frames = self._execute(job, checkpoint)
                     seen = _seen(source.info, frames)
-                    write(Stored(anchors.points, seen, provenance, frames, job.reader(frames)), path)
+                    write(Stored(anchors.points, seen, provenance, frames, job.reader(frames), edges), path)
                 checkpoint.remove()
             return path
 
@@ -216,6 +223,13 @@ class Tracker:
             options["keyframes"] = len(keyframes)
             options["through"] = through(keyframes)
         return Provenance.of(self.card, __version__, self.weights_sha256, **options)
+
+
+def _edges(skeleton: Skeleton | None, queries: Any, anchors: Anchors) -> Skeleton:
+    """The skeleton that is meant; said to be wrong before anything is tracked."""
+    if skeleton is None:
+        skeleton = queries.skeleton if isinstance(queries, Tracks) else ()
+    return checked(skeleton, anchors.points.ids.tolist())
 
 
 class _Job(NamedTuple):

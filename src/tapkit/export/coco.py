@@ -19,6 +19,7 @@ from tapkit.export.context import Context, listed
 from tapkit.export.format import Format, Job, Option
 from tapkit.export.found import Found, unique
 from tapkit.export.text import NameRule, read_text, table, write_text
+from tapkit.types.skeleton import Skeleton
 from tapkit.video.numbers import numbers_of, sequences_of
 
 
@@ -35,11 +36,12 @@ def _write(job: Job, target: Path, category: str = "points", image: str = "") ->
         }
         for t, number in enumerate(job.numbers.tolist())
     ]  # fmt: skip
+    edges = [[a + 1, b + 1] for a, b in job.edges]  # counted from 1
     head = {
         "info": {"description": "points tracked by tapkit", "version": "1.0", "fps": str(video.fps)},
         "licenses": [], "images": images,
         "categories": [
-            {"id": 1, "name": category, "supercategory": category, "keypoints": job.names, "skeleton": []}
+            {"id": 1, "name": category, "supercategory": category, "keypoints": job.names, "skeleton": edges}
         ],
     }  # fmt: skip
 
@@ -107,6 +109,7 @@ def _read(path: Path, context: Context) -> Found:
         names, np.concatenate([none, *point]).astype(int), np.concatenate([none, *frame]).astype(int),
         np.concatenate([np.zeros((0, 2)), *xy]), np.concatenate([none, *visible]),
         width=images[0].get("width"), height=images[0].get("height"), frames=count, first=first,
+        skeleton=_edges(categories, offsets, names),
     )  # fmt: skip
 
 
@@ -215,13 +218,24 @@ def _points(categories: dict[Any, Any], wanted: list[Any], context: Context) -> 
     return offsets, names
 
 
+def _edges(categories: dict[Any, Any], offsets: dict[_Animal, int], names: list[str]) -> Skeleton:
+    """The skeleton of each animal's category: pairs of keypoints, counted from 1. What is no such pair is left out."""
+    edges = []
+    for (category, _), offset in offsets.items():
+        count = len(categories[category]["keypoints"])
+        for pair in categories[category].get("skeleton") or ():
+            if isinstance(pair, list) and len(pair) == 2 and all(isinstance(k, int) and 1 <= k <= count for k in pair):
+                edges.append((names[offset + pair[0] - 1], names[offset + pair[1] - 1]))
+    return tuple(edge for edge in edges if edge[0] != edge[1])
+
+
 def _labelled(annotation: dict[str, Any]) -> bool:
     return any(value > 0 for value in annotation["keypoints"][2::3])
 
 
 COCO = Format(
     "coco", ".json", "COCO keypoints", _write, _read, NameRule(r"[\x00-\x1f]", 200), occlusion=True, timing="index",
-    bytes_per_key=24, keeps_empty=True, options={
+    bytes_per_key=24, keeps_empty=True, skeletons=True, options={
         "category": Option(str, "name of the category"),
         "image": Option(str, "file names of the frames, with {:06d} for the number (else those of the sequence)"),
     },

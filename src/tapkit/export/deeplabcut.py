@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from tapkit import coords
 from tapkit.errors import StorageError, UsageError, require
 from tapkit.export.context import Context, listed
-from tapkit.export.format import Format, Job, Option, flag
+from tapkit.export.format import ExportWarning, Format, Job, Option, flag
 from tapkit.export.found import Found
 from tapkit.export.text import NameRule, read_text
 from tapkit.types.sheet import delimiter_of
@@ -43,6 +44,16 @@ def _frame(job: Job, frames: np.ndarray, scorer: str, index: Any, likelihood: bo
     return pandas.DataFrame(np.ascontiguousarray(values, dtype=np.float64), columns=columns, index=index)
 
 
+def _say_skeleton(job: Job) -> None:
+    """Where DeepLabCut keeps a skeleton: in its project's configuration, which is not ours to write."""
+    if job.edges:
+        pairs = ", ".join(f"[{job.names[a]}, {job.names[b]}]" for a, b in job.edges)
+        warnings.warn(
+            f"DeepLabCut keeps the skeleton in the project's config.yaml: set it there to skeleton: [{pairs}]",
+            ExportWarning,
+        )
+
+
 def _store(frame: Any, target: Path) -> None:
     """Both files beside each other: the CSV to read by eye, the HDF5 that DeepLabCut opens."""
     tables = require("tables", EXTRA)
@@ -57,6 +68,7 @@ def _store(frame: Any, target: Path) -> None:
 def _labelled(job: Job, target: Path, scorer: str = "tapkit", frames: str = "labelled", images: bool = True) -> None:
     """A folder labeled-data/VIDEO: the table, and the pictures of its rows cut out of the video."""
     pandas = require("pandas", EXTRA)
+    _say_skeleton(job)
     chosen = _chosen(job, frames)
     digits = len(str(job.tracks.frames - 1 + job.first))
     names = [f"img{job.first + t:0{digits}d}.png" for t in chosen.tolist()]
@@ -101,6 +113,7 @@ def _pictures(job: Job, frames: np.ndarray, paths: list[Path]) -> None:
 
 
 def _predictions(job: Job, target: Path, scorer: str = "tapkit") -> None:
+    _say_skeleton(job)
     frames = np.arange(job.tracks.frames)
     _store(_frame(job, frames, scorer, frames, True), target)
 
@@ -226,12 +239,12 @@ _SCORER = Option(str, "the scorer: who labelled, as in config.yaml")
 
 DEEPLABCUT = Format(
     "dlc", "/", "DeepLabCut labelled data (a folder labeled-data/VIDEO)", _labelled, _read, _PARTS, timing="index",
-    bytes_per_key=40, options={
+    skeletons=True, bytes_per_key=40, options={
         "scorer": _SCORER, "images": Option(flag, "no: without the pictures"),
         "frames": Option(str, "labelled (human keyframes, else queries), all, or n for every n-th"),
     },
 )  # fmt: skip
 DEEPLABCUT_PREDICTIONS = Format(
     "dlc-predictions", ".h5", "DeepLabCut predictions (h5 and csv)", _predictions, _read, _PARTS, occlusion=True,
-    timing="index", keeps_empty=True, bytes_per_key=75, options={"scorer": _SCORER},
+    timing="index", keeps_empty=True, skeletons=True, bytes_per_key=75, options={"scorer": _SCORER},
 )  # fmt: skip

@@ -19,6 +19,7 @@ from tapkit.export.found import Found, Human, assemble
 from tapkit.export.select import Gaps, Keys, When, runs, select
 from tapkit.export.text import NameRule, plain
 from tapkit.types import Tracks, VideoInfo
+from tapkit.types import skeleton as edges_of
 from tapkit.video.span import file_names
 
 LARGEST = 2e9
@@ -66,6 +67,11 @@ class Job:
         human = self.tracks.keyframe
         assert human is not None  # Tracks sets it
         return np.asarray(human & self.keys.key)
+
+    @property
+    def edges(self) -> list[tuple[int, int]]:
+        """The skeleton as pairs of rows."""
+        return edges_of.rows(self.tracks.skeleton, self.tracks.ids.tolist())
 
     def curves(self, xy: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
         """For each point: name, indices [K] of the frames with a key, x [K], y [K] taken from `xy` [N,T,2]."""
@@ -129,6 +135,8 @@ class Format:
     """Whether the program shows nothing in a gap, rather than moving straight through it."""
     keeps_empty: bool = False
     """Whether points without any key are written as well."""
+    skeletons: bool = False
+    """Whether it keeps the edges between points, or says itself where they belong."""
     bytes_per_key: float = 20.0
     """Estimate, to say before writing that a file would be too large."""
     most_points: int | None = None
@@ -219,6 +227,8 @@ class Format:
                 "set it in the program, for the footage",
                 ExportWarning,
             )
+        if job.tracks.skeleton and not self.skeletons:
+            warnings.warn(f"{self.name} has no place for the skeleton: its edges were left out", ExportWarning)
         gaps = sum(len(runs(row)) - 1 for row in job.keys.key) if not self.holds_gaps else 0
         if gaps:
             warnings.warn(

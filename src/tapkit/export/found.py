@@ -13,6 +13,7 @@ from tapkit.errors import StorageError, UsageError
 from tapkit.export.context import Context
 from tapkit.types import Provenance, Queries, Tracks, VideoInfo
 from tapkit.types.extent import check_extent
+from tapkit.types.skeleton import Skeleton, among, renamed
 from tapkit.types.table import scatter
 
 __all__ = ["MOVED", "Context", "Found", "Human", "assemble", "unique"]
@@ -59,6 +60,8 @@ class Found:
     """Whether `visible` is a thing that people edit in the program (False: a score that stands in for it)."""
     beyond: bool = False
     """Whether the program keeps keys outside of the clip's range: they are then left out, and counted."""
+    skeleton: Skeleton = ()
+    """Edges between points, by the names above; those of points without positions are left out."""
     positional: bool = False
     """Whether names are made up by the format, so that points are told apart by their order alone."""
 
@@ -120,11 +123,15 @@ def assemble(
     _check_finite(found, context)
     video = _video(found, context, first)
     fresh = _scatter(found, video, context, human)
+    edges = tuple(edge for edge in among(found.skeleton, fresh.ids.tolist()) if edge[0] != edge[1])
     if original is None:
-        return fresh
+        return fresh.with_(skeleton=edges)
     rows = _rows(found, original, rename, threshold, context)
     flags = found.visible is not None and found.visible_edited
-    return _merge(fresh, original, rows, threshold, human, flags)
+    merged = _merge(fresh, original, rows, threshold, human, flags)
+    ours = {name: name for name in fresh.ids.tolist()} | {name: str(original.ids[row]) for name, row in rows.items()}
+    # What the file says of edges counts; a program that drops them does not mean that there are none.
+    return merged.with_(skeleton=renamed(edges, ours)) if edges else merged
 
 
 def _check_finite(found: Found, context: Context) -> None:

@@ -77,6 +77,7 @@ def _points(job: Job, rerun: Any, recording: Any) -> None:
         "video/points", rerun.AnnotationContext([rerun.ClassDescription(
             info=rerun.AnnotationInfo(id=0, label="points"),
             keypoint_annotations=[rerun.AnnotationInfo(id=row, label=name) for row, name in enumerate(job.names)],
+            keypoint_connections=job.edges,
         )]), static=True,
     )  # fmt: skip
     columns = rerun.Points2D.columns(
@@ -91,6 +92,7 @@ def _points(job: Job, rerun: Any, recording: Any) -> None:
 
 
 RERUN = Format(
-    "rerun", ".rrd", "rerun recording with the video", _write, occlusion=True, timing="times", square_only=False,
+    "rerun", ".rrd", "rerun recording with the video", _write, occlusion=True, skeletons=True,
+    timing="times", square_only=False,
     bytes_per_key=24, options={"video": Option(str, "MP4 file, where the tracks do not know it")},
 )  # fmt: skip

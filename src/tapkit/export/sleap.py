@@ -29,7 +29,9 @@ _SKELETON_BYTES, _NODE_BYTES = 60_000, 38
 def _labels(job: Job, flags: bool = True) -> Any:
     """Every position; `flags` False: all as visible, for a file that has no place for flags and drops the others."""
     sleap = require("sleap_io", EXTRA)
-    skeleton = sleap.Skeleton(nodes=[sleap.Node(name) for name in job.names], name="points")
+    nodes = [sleap.Node(name) for name in job.names]
+    edges = [sleap.Edge(nodes[a], nodes[b]) for a, b in job.edges]
+    skeleton = sleap.Skeleton(nodes=nodes, edges=edges, name="points")
     video_file = plain(str(Path(job.video.path).resolve()) if job.video.path else f"{job.path.stem}.mp4")
     video = sleap.Video(filename=video_file, open_backend=False, backend_metadata=_shape(job))
     track = sleap.Track("points")
@@ -87,6 +89,7 @@ def _read(path: Path, context: Context) -> Found:
     animals = _animals(frames, context)
     chosen = context.some("animal", list(animals.values()))
     order: dict[str, int] = {}
+    edges: dict[tuple[str, str], None] = {}
     parts: list[tuple[np.ndarray, ...]] = []
     for frame in frames:
         for key, instance in _instances(frame, len(set(animals.values())) == 1, context):
@@ -94,6 +97,8 @@ def _read(path: Path, context: Context) -> Found:
                 continue
             prefix = f"{animals[key]}." if len(chosen) > 1 else ""
             names = [prefix + node.name for node in instance.skeleton.nodes]
+            for edge in instance.skeleton.edges:
+                edges[prefix + edge.source.name, prefix + edge.destination.name] = None
             rows = np.array([order.setdefault(name, len(order)) for name in names])
             parts.append(_instance(instance, rows, frame.frame_idx))
     point, number, xy, visible, score, human = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -101,7 +106,7 @@ def _read(path: Path, context: Context) -> Found:
     return Found(
         list(order), point, number, coords.from_centers(xy), visible, score, human,
         width=shape[2] if shape else None, height=shape[1] if shape else None, frames=shape[0] if shape else None,
-        first=0,
+        first=0, skeleton=tuple(edges),
     )  # fmt: skip
 
 
@@ -200,6 +205,7 @@ def _read_analysis(path: Path, context: Context) -> Found:
         xy = _axes(file["tracks"], "track", "xy", "node", "frame")
         scores = _axes(file["point_scores"], "track", "node", "frame") if "point_scores" in file else None
         shape = json.loads(file.attrs.get("video_backend_metadata", "{}")).get("shape")
+        edges = _edge_names(file, nodes)
     if xy.ndim != 4 or xy.shape[1] != 2 or xy.shape[2] != len(nodes):
         raise context.damaged(f"its tracks are {list(xy.shape)}, not [tracks, 2, {len(nodes)} nodes, frames]")
     names = unique(tracks) if len(tracks) == len(xy) else [f"track{n}" for n in range(len(xy))]
@@ -214,6 +220,9 @@ def _read_analysis(path: Path, context: Context) -> Found:
         [f"{name}.{node}" if len(chosen) > 1 else node for name in chosen for node in nodes],
         point, frame, coords.from_centers(xy[point, frame]), None, score, np.zeros(len(point), bool),
         width=shape[2] if shape else None, height=shape[1] if shape else None, frames=xy.shape[1], first=0,
+        skeleton=tuple(
+            (f"{name}.{a}", f"{name}.{b}") if len(chosen) > 1 else (a, b) for name in chosen for a, b in edges
+        ),
     )  # fmt: skip
 
 
@@ -226,17 +235,28 @@ def _axes(dataset: Any, *names: str) -> np.ndarray:
     return values
 
 
+def _edge_names(file: Any, nodes: list[str]) -> list[tuple[str, str]]:
+    """Edges between the nodes; none where the file has no such table, or one of another shape."""
+    if "edge_names" not in file or file["edge_names"].ndim != 2 or file["edge_names"].shape[1] != 2:
+        return []
+    pairs = [tuple(_text(name) for name in pair) for pair in file["edge_names"][()].tolist()]
+    return [(a, b) for a, b in pairs if a in nodes and b in nodes and a != b]
+
+
+def _text(name: Any) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+
+
 def _texts(dataset: Any) -> list[str]:
-    texts = dataset[()].tolist()
-    return [text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in texts]
+    return [_text(text) for text in dataset[()].tolist()]
 
 
 _NODES = NameRule(r"[\x00-\x1f]", 100)
 SLEAP = Format(
     "sleap", ".slp", "SLEAP labels", _write, _read, _NODES, occlusion=True, timing="index", keeps_empty=True,
-    most_points=200, bytes_per_key=40,
+    skeletons=True, most_points=200, bytes_per_key=40,
 )  # fmt: skip
 SLEAP_ANALYSIS = Format(
     "sleap-analysis", ".analysis.h5", "SLEAP analysis HDF5", _analysis, _read_analysis, _NODES,
-    timing="index", keeps_empty=True, bytes_per_key=30,
+    timing="index", keeps_empty=True, skeletons=True, bytes_per_key=30,
 )  # fmt: skip

@@ -29,7 +29,8 @@ _CELLS = 1 << 19
 
 
 def _head(job: Job) -> table.Head:
-    return table.Head(replace(job.video, frames=job.tracks.frames), job.tracks.source, job.first)
+    edges = tuple((job.names[a], job.names[b]) for a, b in job.edges)
+    return table.Head(replace(job.video, frames=job.tracks.frames), job.tracks.source, job.first, skeleton=edges)
 
 
 def _rows(job: Job) -> Iterator[table.Rows]:
@@ -69,7 +70,7 @@ def _found(content: table.Table, context: Context) -> Found:
     return Found(
         content.names, content.point, content.frame, content.xy, content.visible, content.confidence, human,
         first=None if head is None else head.first, video=content.video(), source=None if head is None else head.source,
-        query=content.query,
+        query=content.query, skeleton=() if head is None else head.skeleton,
     )  # fmt: skip
 
 
@@ -161,14 +162,14 @@ _LINE = NameRule(r"[\x00-\x1f]", 200)
 _COMMENT = {"comment": Option(flag, "no: without the comment lines (#) on top")}
 CSV = Format(
     "csv", ".csv", "CSV, a row for each position", _long, _read_csv, _LINE, occlusion=True, timing="times",
-    square_only=False, bytes_per_key=50, options=_COMMENT,
+    skeletons=True, square_only=False, bytes_per_key=50, options=_COMMENT,
 )  # fmt: skip
 CSV_WIDE = Format(
     "csv-wide", ".csv", "CSV, a row for each frame", _wide, _read_csv, _LINE, occlusion=True, timing="times",
-    square_only=False, keeps_empty=True, bytes_per_key=24, options=_COMMENT,
+    skeletons=True, square_only=False, keeps_empty=True, bytes_per_key=24, options=_COMMENT,
 )  # fmt: skip
 PARQUET = Format(
     "parquet", ".parquet", "Parquet, a row for each position", _parquet, _read_parquet, _LINE, occlusion=True,
-    timing="times", square_only=False, bytes_per_key=26,
+    timing="times", skeletons=True, square_only=False, bytes_per_key=26,
 )  # fmt: skip
 DLTDV = Format("dltdv", ".csv", "DLTdv8 xypts", _dltdv, _read_dltdv, timing="index", keeps_empty=True, bytes_per_key=22)

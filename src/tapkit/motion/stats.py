@@ -105,12 +105,19 @@ def column_name(name: str, unit: str) -> str:
 
 
 def write_stats(rows: list[dict[str, Any]], path: str | Path) -> Path:
-    """The rows of `stats` as CSV, numbers in full; names that a spreadsheet would compute have an apostrophe before."""
+    """The rows of `stats`, `edge_stats` or `edge_rows` as CSV, numbers in full; names that a spreadsheet would compute
+    have an apostrophe before."""
     path = Path(path)
     if not rows:
         raise UsageError("there are no points to write statistics of")
     with storage.atomic(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(rows[0])
-        writer.writerows([shown(row["id"]), *("" if v is None else v for v in list(row.values())[1:])] for row in rows)
+        writer.writerow([shown(name) for name in rows[0]])
+        writer.writerows([_cell(value) for value in row.values()] for row in rows)
     return path
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    return shown(value) if isinstance(value, str) else value

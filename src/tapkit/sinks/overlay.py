@@ -10,6 +10,7 @@ import numpy as np
 
 from tapkit.motion.watch import Watch
 from tapkit.types import FrameResult, Provenance, Queries, VideoInfo
+from tapkit.types.skeleton import Skeleton
 from tapkit.video.base import Frame
 from tapkit.video.writer import VideoWriter
 from tapkit.viz.draw import Drawer, Style
@@ -28,6 +29,7 @@ class Overlay:
         source: where the results come from; its rule and threshold decide what is visible.
         style: how it looks.
         sound: whether the sound of the video's file goes along, if it has any.
+        skeleton: pairs of ids of `queries`, between which lines are drawn.
     """
 
     def __init__(
@@ -41,11 +43,12 @@ class Overlay:
         source: Provenance | None = None,
         style: Style | None = None,
         sound: bool = False,
+        skeleton: Skeleton = (),
     ) -> None:
         file = Path(info.path) if sound and info.path and Path(info.path).is_file() else None
         self._writer = VideoWriter(path, info, audio_from=file)
         self._writer.__enter__()
-        self._drawer = Drawer(info, style, queries=queries, source=source)
+        self._drawer = Drawer(info, style, queries=queries, source=source, skeleton=skeleton)
         self._latency = latency
         self._pictures = pictures
         self._waiting: deque[Frame] = deque()

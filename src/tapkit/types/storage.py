@@ -1,7 +1,8 @@
 """Tracks on disk: .npz and .zarr (same keys, no pickles), .csv and .parquet (the long table of `tapkit.types.table`).
 
 Keys: xy [N,T,2] f4, visible, confidence [N,T] f4, valid, keyframe [N,T] bool, query_t [N] i8, query_xy [N,2] f4,
-ids [N] str, times [T] f8 (only for videos that have them), meta (JSON: video, source, format version).
+ids [N] str, times [T] f8 (only for videos that have them), meta (JSON: video, source, format version, and the
+skeleton's pairs of ids if there is one).
 Everything is written in blocks of points, so that results larger than memory can be stored, and put in place in one
 step, so that no half file ever stands under the final name.
 """
@@ -22,6 +23,7 @@ from tapkit.errors import StorageError, UsageError, require
 from tapkit.types import table
 from tapkit.types.extent import check_extent
 from tapkit.types.queries import Queries
+from tapkit.types.skeleton import Skeleton
 from tapkit.types.tracks import Provenance, Tracks
 from tapkit.types.video_info import VideoInfo
 
@@ -43,6 +45,7 @@ class Stored:
     source: Provenance
     frames: int
     read: Callable[[int, int], Block]
+    skeleton: Skeleton = ()
 
     def blocks(self) -> Iterator[tuple[int, int, Block]]:
         """(start, stop, block) over all points, a few megabytes at a time."""
@@ -58,7 +61,7 @@ def stored(tracks: Tracks) -> Stored:
     def read(start: int, stop: int) -> Block:
         return {name: getattr(tracks, name)[start:stop] for name in _PER_CELL}
 
-    return Stored(tracks.queries, tracks.video, tracks.source, tracks.frames, read)
+    return Stored(tracks.queries, tracks.video, tracks.source, tracks.frames, read, tracks.skeleton)
 
 
 def save_tracks(tracks: Tracks, path: Path) -> Path:
@@ -87,7 +90,8 @@ def write(content: Stored, path: Path) -> Path:
 
 def _meta(content: Stored) -> str:
     video = {**content.video.to_dict(), "frames": content.frames}
-    return json.dumps({"format": FORMAT, "video": video, "source": content.source.to_dict()})
+    own = {"skeleton": content.skeleton} if content.skeleton else {}
+    return json.dumps({"format": FORMAT, "video": video, "source": content.source.to_dict(), **own})
 
 
 def _small(content: Stored) -> Block:
@@ -189,7 +193,7 @@ def _is_store(path: Path) -> bool:
 
 
 def _head(content: Stored) -> table.Head:
-    return table.Head(replace(content.video, frames=content.frames), content.source)
+    return table.Head(replace(content.video, frames=content.frames), content.source, skeleton=content.skeleton)
 
 
 def _rows(content: Stored) -> Iterator[table.Rows]:
@@ -238,4 +242,5 @@ def _tracks(arrays: Block, path: Path) -> Tracks:
         queries=Queries(arrays["query_t"], arrays["query_xy"], arrays["ids"]),
         video=VideoInfo.from_dict(meta["video"], arrays.get("times")),
         source=Provenance(**meta["source"]),
+        skeleton=tuple(meta.get("skeleton", ())),
     )

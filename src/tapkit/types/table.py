@@ -7,8 +7,8 @@ tab), and a second one where it begins with one; reading takes it away again.
 `frame` is counted from the number that the file names (0 unless asked otherwise); `time` is in seconds; x, y are pixels
 of the original video, corner origin; visible and confidence are probabilities; `keyframe` = 1: a human set this
 position; `query` = 1: the point was asked for here. Rows of a point follow each other, points in the order of the
-tracks. Facts of the video and where the tracks come from stand in the file as well: in CSV as comment lines (#) on top,
-a sentence for people and a line of JSON; in Parquet as the metadata "tapkit" of the schema.
+tracks. Facts of the video, where the tracks come from and the skeleton's edges stand in the file as well: in CSV as
+comment lines (#) on top, a sentence for people and a line of JSON; in Parquet as the metadata "tapkit" of the schema.
 
 What comes back: everything, in CSV rounded to 5 digits after the point (x, y), 5 significant digits (probabilities) and
 a microsecond (time), in Parquet exactly. Lost are points without any position, a query whose own position is not among
@@ -39,6 +39,7 @@ from tapkit.types.extent import check_extent
 from tapkit.types.identity import FRAME, POINT, Coded, Pick, choose, is_key, plain, points
 from tapkit.types.queries import Queries
 from tapkit.types.sheet import delimiter_of, encoding_of_file, numbers
+from tapkit.types.skeleton import Skeleton, among
 from tapkit.types.tracks import Provenance, Tracks
 from tapkit.types.video_info import VideoInfo
 
@@ -61,6 +62,8 @@ class Head:
     """Number of frame 0 in the file."""
     timed: bool | None = None
     """Whether the times are the video's own; None: unknown, False: they are those of a constant rate."""
+    skeleton: Skeleton = ()
+    """Edges between points, by their names in the file."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -70,6 +73,7 @@ class Head:
             "source": (self.source or Provenance()).to_dict(),
             "first": self.first,
             "timed": self.video.times is not None,
+            **({"skeleton": self.skeleton} if self.skeleton else {}),
         }
 
     @classmethod
@@ -80,7 +84,11 @@ class Head:
         video = values.get("video", values)
         source = Provenance(**values["source"]) if "source" in values else Provenance(model=video.get("model", ""))
         first = values.get("first", video.get("first", 0))
-        return cls(VideoInfo.from_dict(video), source, int(first), values.get("timed"))
+        pairs = values.get("skeleton", [])
+        if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+            raise TypeError("a skeleton is pairs of ids")
+        skeleton = tuple((str(first), str(second)) for first, second in pairs)
+        return cls(VideoInfo.from_dict(video), source, int(first), values.get("timed"), skeleton)
 
 
 @dataclass(frozen=True)
@@ -493,7 +501,8 @@ def tracks_of(table: Table, path: Path) -> Tracks:
     if len(frame) and frame.min() < 0:
         raise damaged(path, f"it has frame {table.frame.min()}, but its first frame is {table.head.first}")
     try:
-        return scatter(table, frame, table.keyframe, video, table.head.source or Provenance())
+        tracks = scatter(table, frame, table.keyframe, video, table.head.source or Provenance())
+        return tracks.with_(skeleton=among(table.head.skeleton, tracks.ids.tolist()))
     except StorageError as error:
         raise damaged(path, str(error)) from error
 

@@ -11,10 +11,12 @@ from typing import Any, Literal
 import numpy as np
 
 from tapkit.errors import ShapeError, UsageError
+from tapkit.types import skeleton as edges_of
 from tapkit.types import smoothing
 from tapkit.types.card import ModelCard, VisibleRule
 from tapkit.types.keyframes import Keyframes
 from tapkit.types.queries import Queries
+from tapkit.types.skeleton import Skeleton
 from tapkit.types.video_info import VideoInfo
 
 
@@ -66,7 +68,8 @@ class Tracks:
     `xy` [N,T,2] float32, pixels of the original video, corner origin; NaN where not `valid`.
     `visible` [N,T] float32 = P(visible). `confidence` [N,T] float32 = P(the position is right to within the
     card's radius). `valid` [N,T] bool: the model was asked for this frame (not the same as visible).
-    `keyframe` [N,T] bool: set by a human. Thresholds are applied by `visible_at` and nowhere else.
+    `keyframe` [N,T] bool: set by a human. `skeleton`: pairs of ids, the edges between points.
+    Thresholds are applied by `visible_at` and nowhere else.
     """
 
     xy: np.ndarray
@@ -77,6 +80,7 @@ class Tracks:
     video: VideoInfo
     source: Provenance = field(default_factory=Provenance)
     keyframe: np.ndarray | None = None
+    skeleton: Skeleton = ()
 
     def __post_init__(self) -> None:
         xy = np.array(self.xy, dtype=np.float32)
@@ -109,6 +113,7 @@ class Tracks:
             raise UsageError("xy must be finite wherever valid is true; mark unknown positions as not valid")
         if self.video.frames is not None and self.video.frames != frames:
             raise ShapeError(f"the tracks have {frames} frames but the video has {self.video.frames}")
+        object.__setattr__(self, "skeleton", edges_of.checked(self.skeleton, self.ids.tolist()))
         for name, array in arrays.items():
             array.setflags(write=False)
             object.__setattr__(self, name, array)
@@ -165,6 +170,7 @@ class Tracks:
             valid=self.valid[rows],
             keyframe=self._keyframe[rows],
             queries=self.queries[rows],
+            skeleton=edges_of.among(self.skeleton, self.ids[rows].tolist()),
         )
 
     def time(self, start: int, stop: int) -> Tracks:
@@ -197,11 +203,20 @@ class Tracks:
             valid=valid[rows],
             keyframe=self._keyframe[rows, span],
             queries=Queries(t, xy, self.ids[rows]),
+            skeleton=edges_of.among(self.skeleton, self.ids[rows].tolist()),
             video=video,
         )
 
     def with_(self, **changes: Any) -> Tracks:
-        """A copy with some fields changed."""
+        """A copy with some fields changed. The skeleton follows points that are renamed in their order (`queries`)."""
+        if self.skeleton and "queries" in changes and "skeleton" not in changes:
+            before, after = self.ids.tolist(), changes["queries"].ids.tolist()
+            in_order = len(before) == len(after) and set(before) != set(after)
+            changes["skeleton"] = (
+                edges_of.renamed(self.skeleton, dict(zip(before, after, strict=True)))
+                if in_order
+                else edges_of.among(self.skeleton, after)
+            )
         return replace(self, **changes)
 
     # -- changed positions ------------------------------------------------------------------------
@@ -271,6 +286,7 @@ class Tracks:
             raise ShapeError("only results over the same video (same frames, same size) can be joined")
         return parts[0].with_(
             queries=Queries.join([p.queries for p in parts]),
+            skeleton=tuple(edge for p in parts for edge in p.skeleton),
             **{
                 name: np.concatenate([getattr(p, name) for p in parts])
                 for name in ("xy", "visible", "confidence", "valid", "keyframe")

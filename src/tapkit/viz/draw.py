@@ -18,6 +18,8 @@ from PIL import Image
 from tapkit.errors import ShapeError, UsageError
 from tapkit.motion.watch import codes
 from tapkit.types import FrameResult, Provenance, Queries, Tracks, VideoInfo
+from tapkit.types import skeleton as edges_of
+from tapkit.types.skeleton import Skeleton
 from tapkit.video.base import Source
 from tapkit.video.writer import Quality, VideoWriter
 from tapkit.viz import palettes
@@ -124,6 +126,7 @@ class Drawer:
         queries: the points asked for, if known: colours then come from the query positions. Otherwise a point's
             colour comes from where it was first seen.
         source: where the results come from; its rule and threshold decide what is visible.
+        skeleton: pairs of ids of `queries`, between which lines are drawn: dashed where one of the two is occluded.
     """
 
     def __init__(
@@ -133,11 +136,15 @@ class Drawer:
         *,
         queries: Queries | None = None,
         source: Provenance | None = None,
+        skeleton: Skeleton = (),
     ) -> None:
         self.info = info
         self.style = style or Style()
         self._source = source or Provenance()
         self._canvas = Canvas(info.height, info.width)
+        ids = [] if queries is None else queries.ids.tolist()
+        self._edges = np.array(edges_of.rows(edges_of.checked(skeleton, ids), ids), np.int64).reshape(-1, 2)
+        """[E,2] rows."""
         self._crowd = 1
         self._labels: Labels | None = None
         self._radius = 0.0
@@ -180,11 +187,13 @@ class Drawer:
         self._trails.advance(int(result.frame), rows.rows, rows.xy, rows.visible, rgb)
         self._resize(len(rows))
         canvas = self._background(image)
-        if self._trails_shown():
-            # What is hollow stays so: no trail runs through it.
+        if self._trails_shown() or len(self._edges):
+            # What is hollow stays so: no trail and no edge runs through it.
             hollow = self._canvas.inside(rows.xy[~rows.visible & self._in_view(rows.xy)], self._radius)
             behind = canvas.reshape(-1, 3)[hollow]
-            self._draw_trails(canvas, int(result.frame))
+            if self._trails_shown():
+                self._draw_trails(canvas, int(result.frame))
+            self._draw_edges(canvas, rows, rgb)
             if self.style.occluded != "hide":
                 canvas.reshape(-1, 3)[hollow] = behind
         self._draw_dots(canvas, rows, rgb)
@@ -274,6 +283,23 @@ class Drawer:
         )  # fmt: skip
         self._canvas.strokes(canvas, strokes, 0.6 + 0.06 * self._radius, 0.6 * self.style.shade, max(3.0, self._radius))
 
+    def _draw_edges(self, canvas: np.ndarray, rows: _Rows, rgb: np.ndarray) -> None:
+        """Straight lines between the points of this frame that the skeleton joins."""
+        if not len(self._edges) or not len(rows):
+            return
+        order = np.argsort(rows.rows)
+        place = order[np.searchsorted(rows.rows, self._edges, sorter=order).clip(max=len(rows) - 1)]  # [E,2]
+        place = place[(rows.rows[place] == self._edges).all(1)]
+        hidden = ~rows.visible[place].all(1)
+        if self.style.occluded == "hide":
+            place, hidden = place[~hidden], hidden[~hidden]
+        count = len(place)
+        strokes = Strokes(
+            rows.xy[place[:, 0]], rows.xy[place[:, 1]], np.full((count, 2), 0.3 * self._radius, np.float32),
+            np.full((count, 2), 0.9, np.float32), rgb[place].mean(1), np.zeros(count, np.float32), hidden,
+        )  # fmt: skip
+        self._canvas.strokes(canvas, strokes, 0.6 + 0.06 * self._radius, self.style.shade, max(3.0, self._radius))
+
     def _draw_dots(self, canvas: np.ndarray, rows: _Rows, rgb: np.ndarray) -> None:
         shown = self._in_view(rows.xy)
         if self.style.occluded == "hide":
@@ -326,7 +352,7 @@ def result_at(tracks: Tracks, frame: int) -> FrameResult:
 
 
 def _drawer(tracks: Tracks, style: Style | None) -> Drawer:
-    return Drawer(tracks.video, style, queries=tracks.queries, source=tracks.source)
+    return Drawer(tracks.video, style, queries=tracks.queries, source=tracks.source, skeleton=tracks.skeleton)
 
 
 def draw_frame(image: np.ndarray, tracks: Tracks, frame: int, style: Style | None = None) -> np.ndarray:
