@@ -66,7 +66,7 @@ def read_points(
     given = parts[0] if len(parts) == 1 else None
     if len(parts) == 2:
         given = Queries.join([parts[0], parts[1].with_ids(f"at{i}" for i in range(len(parts[1])))])
-    return make_queries(source, given, grid=grid, mask=_mask(mask), corners=corners, frame=frame)
+    return make_queries(source, given, grid=grid, mask=read_mask(mask), corners=corners, frame=frame)
 
 
 def read_skeleton(text: str | None, points: Path | None, queries: Queries) -> Edges:
@@ -108,7 +108,8 @@ def _triple(text: str) -> tuple[float, float, float]:
     return t, x, y
 
 
-def _mask(path: Path | None) -> Any:
+def read_mask(path: Path | None) -> Any:
+    """The mask [H,W] bool in an image file: its non-black pixels. Raises `UsageError`."""
     if path is None:
         return None
     import numpy as np
