@@ -129,8 +129,10 @@ PICTURES = (
         "skeleton",
         "Edges between named points: drawn, kept in the file and measured.",
         (
-            "tapkit track rabbit.mp4 --points parts.csv -o parts.npz --skeleton nose-eye,eye-forehead,forehead-left_ear,"
-            "forehead-right_ear,forehead-back,back-hind_paw,nose-front_paw",
+            (
+                "tapkit track rabbit.mp4 --points parts.csv -o parts.npz --skeleton nose-eye,eye-forehead,"
+                "forehead-left_ear,forehead-right_ear,forehead-back,back-hind_paw,nose-front_paw"
+            ),
             "tapkit draw rabbit.mp4 parts.npz skeleton.mp4 --trail 0 --color id --radius 3 --dim 0.3",
         ),
         "skeleton.mp4",

@@ -193,8 +193,8 @@ def track(
     Args:
         video: a file, a folder or pattern of images, an array or tensor, an iterator of frames, a `Source`.
         queries: rows (t, x, y) or `Queries`: frame, and position in pixels, corner origin. Or `Tracks`: their points
-            are tracked again, through the keyframes that a human set; their skeleton is kept. Or `Keyframes`: the points
-            that they are of.
+            are tracked again, through the keyframes that a human set; their skeleton is kept. Or `Keyframes`: the
+            points that they are of.
         grid, mask, corners, random: points of `frame` instead, or as well: a regular grid of that many points a
             side, the inside of a mask [H,W], that many corners, that many random points.
         direction: "both" (from each query's frame to both ends), "forward", "backward".
