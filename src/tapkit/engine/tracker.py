@@ -60,7 +60,7 @@ class Tracker:
             raise UsageError(f"a session needs the video's VideoInfo (open_video(...).info), got {type(info).__name__}")
         size = self.model.frame_size(info.size) or info.size
         session = Session(self.model, info, self._driver(size, parse_bytes(memory), info.frames))
-        if len(queries):
+        if queries is not None and len(queries):
             session.add(queries)
         return session
 
