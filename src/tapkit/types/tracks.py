@@ -188,7 +188,7 @@ class Tracks:
             self.video,
             frames=stop - start,
             times=None if times is None else times[span],
-            start_frame=self.video.start_frame + start,
+            start_frame=self.video.start_frame + start * self.video.frame_step,
         )
         return self.with_(
             xy=self.xy[rows, span],
