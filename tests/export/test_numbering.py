@@ -14,6 +14,7 @@ from PIL import Image
 
 from tapkit.cli.import_ import import_tracks
 from tapkit.errors import UsageError, VideoWarning
+from tapkit.export import ExportWarning
 from tapkit.export.context import ReadWarning
 from tapkit.types import Queries, Tracks, VideoInfo
 from tapkit.video import open_video
@@ -159,6 +160,9 @@ def test_frames_that_lie_apart_in_the_footage_are_told_of(tmp_path: Path) -> Non
             stored.to_nuke(tmp_path / f"{step}.nk")
         assert [str(w.message) for w in said if f"lie {step} numbers apart" in str(w.message)] != [] or step == 1
         assert said == [] or step > 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ExportWarning)
+            stored.to_coco(tmp_path / f"{step}.json")  # which names the files: nothing can be mistaken
 
 
 def test_cocos_images_are_called_as_the_files_of_the_sequence(tmp_path: Path) -> None:
