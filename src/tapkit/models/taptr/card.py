@@ -135,8 +135,8 @@ TAPTRV3 = ModelCard(
     )
     + _numbers(_RANDOM.format("384x512") + ", ResNet-18", _PAPER3, {"RoboTAP": (64.5, 77.3, 89.7)}),
     notes="The weights are on Google Drive: file 19iql2VTqGIeoyg_wt3JjpohszN5UE6s1 with ResNet-50 (fetch it by hand, "
-    "as taptrv3_r50.pth), 1frPX9R_nKDG8FmL-vH6l_2HsJfhvEjtg with ResNet-18 (pass its path as weights; the frames are then "
-    "384x512). "
+    "as taptrv3_r50.pth), 1frPX9R_nKDG8FmL-vH6l_2HsJfhvEjtg with ResNet-18 (pass its path as weights; "
+    "the frames are then 384x512). "
     + _TOGETHER
     + "By default a point remembers its last 512 frames; memory=None remembers all, as released.",
 )
