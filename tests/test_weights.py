@@ -112,6 +112,9 @@ def test_without_a_network_one_sentence_says_what_to_do(cache: Path) -> None:
     ) as told:
         weights.obtain(card)
     assert str(cache) in str(told.value)
+    other = replace(CARD, weights_url="http://127.0.0.1:9/model-2000.pth")
+    with pytest.raises(WeightsError, match=r"fetch http://127\.0\.0\.1:9/model-2000\.pth and put it as made\.pth into"):
+        weights.obtain(other)
     with pytest.raises(WeightsError, match="cannot be downloaded by a program"):
         weights.obtain(CARD)
 

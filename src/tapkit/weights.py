@@ -97,7 +97,10 @@ def _folder_by_hand() -> Path:
 def _by_hand(card: ModelCard) -> str:
     folder = _folder_by_hand()
     source = card.weights_url or "its authors"
-    return f"fetch {card.weights_file} from {source} and put it into {folder} (or a folder named by $TAPKIT_WEIGHTS)"
+    where = f"{folder} (or a folder named by $TAPKIT_WEIGHTS)"
+    if card.weights_url and not card.weights_url.split("?")[0].endswith(f"/{card.weights_file}"):
+        return f"fetch {source} and put it as {card.weights_file} into {where}"  # its own name may be that of others
+    return f"fetch {card.weights_file} from {source} and put it into {where}"
 
 
 def _download(card: ModelCard, report: Report | None) -> Path:
