@@ -13,6 +13,12 @@ from tapkit import registry
 from tapkit.errors import UsageError
 
 
+@pytest.mark.parametrize("name", [3, None, ["strand"], ""])
+def test_what_is_no_id_is_a_usage_error(name: object) -> None:
+    with pytest.raises(UsageError, match="tracker"):
+        tapkit.load(name)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", list(registry.cards()))
 def test_every_card_says_what_users_ask(name: str) -> None:
     card = registry.card(name)

@@ -112,8 +112,17 @@ def test_without_a_network_one_sentence_says_what_to_do(cache: Path) -> None:
     ) as told:
         weights.obtain(card)
     assert str(cache) in str(told.value)
+    other = replace(CARD, weights_url="http://127.0.0.1:9/model-2000.pth")
+    with pytest.raises(WeightsError, match=r"fetch http://127\.0\.0\.1:9/model-2000\.pth and put it as made\.pth into"):
+        weights.obtain(other)
     with pytest.raises(WeightsError, match="cannot be downloaded by a program"):
         weights.obtain(CARD)
+
+
+@pytest.mark.parametrize("wrong", [3, [1], b"made.pth", {"x": 1}, {"x": np.zeros(1)}])
+def test_what_is_no_weights_is_one_sentence(wrong: object) -> None:
+    with pytest.raises(WeightsError, match="state dict"):
+        weights.given_or_official(CARD, wrong)  # type: ignore[arg-type]
 
 
 def test_the_offline_folder_comes_first_and_safetensors_will_do(

@@ -130,6 +130,8 @@ def card(model: str) -> ModelCard:
     Raises `UsageError` that lists the members of a family, or suggests what was meant.
     """
     known = _every_card()
+    if not isinstance(model, str):
+        raise UsageError(f"a tracker is named by its id, such as {DEFAULT!r}, got {model!r}")
     if model in known:
         return known[model]
     members = family(model)

@@ -140,7 +140,7 @@ def file_name(name: str) -> str:
     Different names stay different; none leads out of the folder, is hidden, or is longer than systems take.
 
     >>> file_name("bear"), file_name("../etc"), file_name("")
-    ('bear', '_etc-ccbad8f2', 'unnamed-e3b0c442')
+    ('bear', '_etc-f7f9121f', 'unnamed-e3b0c442')
     """
     import hashlib
 
@@ -276,7 +276,7 @@ def nameable(path: str | Path) -> bool:
 def shown(path: str | Path) -> str:
     """A path for a message: short enough to read, and of characters that can be printed.
 
-    >>> shown("clip.mp4"), shown("a\0b"), len(shown("n" * 5000))
+    >>> shown("clip.mp4"), shown("a\\0b"), len(shown("n" * 5000))
     ('clip.mp4', 'a\\\\x00b', 201)
     """
     text = str(path).replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()

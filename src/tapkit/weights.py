@@ -97,7 +97,10 @@ def _folder_by_hand() -> Path:
 def _by_hand(card: ModelCard) -> str:
     folder = _folder_by_hand()
     source = card.weights_url or "its authors"
-    return f"fetch {card.weights_file} from {source} and put it into {folder} (or a folder named by $TAPKIT_WEIGHTS)"
+    where = f"{folder} (or a folder named by $TAPKIT_WEIGHTS)"
+    if card.weights_url and not card.weights_url.split("?")[0].endswith(f"/{card.weights_file}"):
+        return f"fetch {source} and put it as {card.weights_file} into {where}"  # its own name may be that of others
+    return f"fetch {card.weights_file} from {source} and put it into {where}"
 
 
 def _download(card: ModelCard, report: Report | None) -> Path:
@@ -231,9 +234,15 @@ def given_or_official(
     of another file had to be added. Raises `WeightsError`.
     """
     if isinstance(weights, Mapping):
-        return with_backbone(card, unwrap(weights) or weights), None
+        given = unwrap(weights) or weights
+        for name, value in given.items():
+            if not isinstance(name, str) or not isinstance(value, Tensor):
+                raise WeightsError(f"a state dict has names and tensors, but {name!r} has a {type(value).__name__}")
+        return with_backbone(card, given), None
     if weights is None and not card.needs_weights:
         return None, None
+    if not (weights is None or isinstance(weights, str | Path)):
+        raise WeightsError(f"weights are the path of a file, a state dict, or None, not a {type(weights).__name__}")
     path = Path(weights) if weights is not None else obtain(card, report)
     state = read(path)
     whole = with_backbone(card, state)

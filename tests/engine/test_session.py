@@ -175,6 +175,7 @@ def test_mirrored_views_are_frames() -> None:
         np.testing.assert_array_equal(running.step(image)[0].xy, mirrored.step(turned[..., ::-1])[0].xy)
     with pytest.raises(UsageError, match="VideoInfo"):
         Tracker(PixelMover()).start(None)  # type: ignore[arg-type]
+    assert not len(Tracker(PixelMover()).start(VideoInfo(64, 48), None).finish()), "None: no points yet"
 
 
 def test_a_session_without_points_runs() -> None:

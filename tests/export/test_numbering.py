@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from example_clip import three_tracks
 from PIL import Image
 
 from tapkit.cli.import_ import import_tracks
-from tapkit.errors import UsageError
+from tapkit.errors import UsageError, VideoWarning
+from tapkit.export import ExportWarning
 from tapkit.export.context import ReadWarning
 from tapkit.types import Queries, Tracks, VideoInfo
+from tapkit.video import open_video
 
 
 def sequence(folder: Path, first: int = 0, count: int = 12, name: str = "{:04d}.png") -> Path:
@@ -135,6 +138,31 @@ def test_blanks_in_names_do_not_break_colmaps_lines(tmp_path: Path) -> None:
     database = three_tracks(path=str(shot)).write(tmp_path / "a.db", "colmap-database", version="3")
     with sqlite3.connect(database) as opened:
         assert next(opened.execute("SELECT name FROM images ORDER BY image_id"))[0] == "a shot 0000.png"
+
+
+def test_frames_that_lie_apart_in_the_footage_are_told_of(tmp_path: Path) -> None:
+    shot = tmp_path / "shot"
+    shot.mkdir()
+    for number in range(1001, 1013, 2):
+        Image.new("RGB", (320, 180)).save(shot / f"sh.{number}.png")
+    with pytest.warns(VideoWarning, match="steps of 2"):
+        apart = open_video(str(shot))
+    every = sequence(tmp_path / "every")
+    for source, step in ((apart, 2), (open_video(every, step=3), 3), (open_video(every, start=2), 1)):
+        xy = np.full((1, source.info.frames or 0, 2), 9.5)
+        full = np.ones(xy.shape[:2])
+        tracks = Tracks(xy, full, full, full > 0, Queries.at(0, xy[:, 0]), source.info)
+        tracks.save(tmp_path / f"{step}.npz")
+        stored = Tracks.load(tmp_path / f"{step}.npz")
+        assert stored.video.frame_step == stored.time(1, 3).video.frame_step == step
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            stored.to_nuke(tmp_path / f"{step}.nk")
+        assert [str(w.message) for w in said if f"lie {step} numbers apart" in str(w.message)] != [] or step == 1
+        assert said == [] or step > 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ExportWarning)
+            stored.to_coco(tmp_path / f"{step}.json")  # which names the files: nothing can be mistaken
 
 
 def test_cocos_images_are_called_as_the_files_of_the_sequence(tmp_path: Path) -> None:

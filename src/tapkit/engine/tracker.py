@@ -85,7 +85,7 @@ class Tracker:
         size = self.model.frame_size(info.size) or info.size
         driver = self._driver(size, parse_bytes(memory), info.frames)
         session = Session(self.model, info, driver, FrameReader(colors, value_range), cuts)
-        if len(queries):
+        if queries is not None and len(queries):
             session.add(queries)
         return session
 

@@ -221,6 +221,13 @@ class Format:
                 "constant before tracking, or the points will wobble against the picture",
                 ExportWarning,
             )
+        called = "image" in self.options and file_names(video) is not None  # frames go by the names of their files
+        if video.frame_step != 1 and self.timing != "times" and not called:
+            warnings.warn(
+                f"the tracks are of frames that lie {video.frame_step} numbers apart in the footage, and {self.name} "
+                f"numbers them one by one, from {job.first}: it fits footage of those frames alone, numbered likewise",
+                ExportWarning,
+            )
         if video.pixel_aspect != 1 and self.square_only and self.timing == "constant":
             warnings.warn(
                 f"{self.name} has no place for the pixel aspect {float(video.pixel_aspect):.4g}: "

@@ -38,7 +38,7 @@ def view_metrics(
 
     >>> truth, yes = np.zeros((1, 2, 2)), np.ones((1, 2), bool)
     >>> view_metrics(truth, yes, yes, ~yes, truth + 10, (256, 256)).delta_coarse.__round__(3)
-    0.333
+    0.667
     """
     truth_xy, xy = np.asarray(truth_xy, np.float64), np.asarray(xy, np.float64)
     masks = [np.asarray(mask, bool) for mask in (valid, in_view, out_of_view)]

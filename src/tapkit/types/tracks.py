@@ -20,6 +20,10 @@ from tapkit.types.skeleton import Skeleton
 from tapkit.types.video_info import VideoInfo
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True)
 class Provenance:
     """How a result came about; enough to make it again, and to threshold it as its authors do."""
@@ -45,7 +49,10 @@ class Provenance:
         return visible * confidence if self.visible_rule == "visible*confidence" else visible
 
     def visible_at(self, visible: np.ndarray, confidence: np.ndarray, threshold: float | None = None) -> np.ndarray:
-        """Visible or not, bool: `score` above the threshold (None: the authors' own)."""
+        """Visible or not, bool: `score` above the threshold (None: the authors' own). Raises UsageError for one that is
+        no probability."""
+        if threshold is not None and not (_is_number(threshold) and 0 <= threshold <= 1):
+            raise UsageError(f"threshold must be a probability in 0..1, got {threshold!r}")
         limit = self.visible_threshold if threshold is None else threshold
         return self.score(visible, confidence) > limit
 
@@ -194,7 +201,7 @@ class Tracks:
             self.video,
             frames=stop - start,
             times=None if times is None else times[span],
-            start_frame=self.video.start_frame + start,
+            start_frame=self.video.start_frame + start * self.video.frame_step,
         )
         return self.with_(
             xy=self.xy[rows, span],

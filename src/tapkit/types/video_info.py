@@ -34,6 +34,9 @@ class VideoInfo:
     """Width of a pixel divided by its height."""
     start_frame: int = 0
     """Number that the source's own naming gives to frame 0 (image sequences, timecode); only exports use it."""
+    frame_step: int = 1
+    """How far apart the numbers are that the source's own naming gives to consecutive frames: more than 1 for every
+    n-th frame of some footage. Frames are counted one by one all the same; exports say so."""
     path: str | None = None
     """Where it was read from, if from a file."""
 
@@ -88,6 +91,7 @@ class VideoInfo:
             "pixel_aspect": [self.pixel_aspect.numerator, self.pixel_aspect.denominator],
             "start_frame": self.start_frame,
             "path": self.path,
+            **({"frame_step": self.frame_step} if self.frame_step != 1 else {}),
         }
 
     @classmethod
@@ -101,5 +105,6 @@ class VideoInfo:
             times=times,
             pixel_aspect=Fraction(*values.get("pixel_aspect", (1, 1))),
             start_frame=int(values.get("start_frame", 0)),
+            frame_step=int(values.get("frame_step", 1)),
             path=values.get("path"),
         )

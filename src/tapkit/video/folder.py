@@ -70,6 +70,7 @@ class FolderSource(Source):
             times=None if fps else pictures.times,
             pixel_aspect=pixel_aspect or pictures.pixel_aspect or Fraction(1),
             start_frame=start_frame if start_frame is not None else pictures.numbers.first,
+            frame_step=pictures.numbers.step if start_frame is None else 1,
             path=path,
         )
         self.rate_known = bool(fps or pictures.fps)

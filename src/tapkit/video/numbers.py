@@ -40,6 +40,12 @@ class FrameNumbers(NamedTuple):
         """The number of the first frame; 0 if the names do not say."""
         return self.values[0] if self.values else 0
 
+    @property
+    def step(self) -> int:
+        """By how much they rise from name to name; 1 if unevenly, or if the names do not say."""
+        steps = {b - a for a, b in pairwise(self.values or ())}
+        return steps.pop() if len(steps) == 1 else 1
+
 
 def frame_numbers(names: Sequence[str | PurePath]) -> FrameNumbers:
     """The frame numbers of files in the order of the sequence.

@@ -20,7 +20,8 @@ class Span(Source):
 
     `info.start_frame` is the number that the footage gives to the first of them, and times are those of the footage,
     so that exports and sound fall where they belong. With a step above 1 the frames are still numbered one by one
-    from there (frame k of the part is frame start + k * step of the footage) and fps is that of the kept frames.
+    from there (frame k of the part is frame start + k * step of the footage), fps is that of the kept frames, and
+    `info.frame_step` says so.
     """
 
     def __init__(self, source: Source, start: int = 0, end: int | None = None, step: int = 1) -> None:
@@ -48,7 +49,8 @@ class Span(Source):
             fps=whole.fps / step,
             frames=frames,
             times=_times(whole, start, end, step) if frames is not None else None,
-            start_frame=whole.start_frame + start,
+            start_frame=whole.start_frame + start * whole.frame_step,
+            frame_step=whole.frame_step * step,
         )
         self._passed = 0  # frames of a live source that have gone by
 
@@ -129,7 +131,7 @@ def footage_of(info: VideoInfo, **options: Any) -> Source:
     if whole.frames is None or info.frames is None or whole.frames == info.frames:
         return source
     step = max(round(float(whole.fps / info.fps)), 1)
-    start = info.start_frame - whole.start_frame
+    start = (info.start_frame - whole.start_frame) // whole.frame_step
     if info.times is not None and len(info.times):
         known = np.array([whole.time_of(index) for index in range(whole.frames)])
         start = int(np.argmin(np.abs(known - info.times[0])))

@@ -27,7 +27,7 @@ def inverse_sigmoid(x: Tensor) -> Tensor:
     """Logits of x, which is clamped to [1e-3, 1 - 1e-3].
 
     >>> inverse_sigmoid(torch.tensor([0.5, 0.0])).tolist()
-    [0.0, -6.906754970550537]
+    [0.0, -6.907755374908447]
     """
     x = x.clamp(0, 1)
     return x.clamp(min=EPSILON).log() - (1 - x).clamp(min=EPSILON).log()
