@@ -31,6 +31,8 @@ except SystemExit as end:
         ("info no.mp4", 3, "there is no file no.mp4"),
         ("draw no.mp4 no.npz out.mp4", 3, "there is no file no.mp4"),
         ("draw here.mp4 no.npz out.mp4", 6, "no.npz does not exist"),
+        ("show here.mp4 no.npz", 6, "no.npz does not exist"),
+        ("show no.mp4 no.npz", 3, "there is no file no.mp4"),
         ("track no.mp4", 3, "there is no file no.mp4"),
     ],
 )
