@@ -46,6 +46,8 @@ front_paw,0,139,119
 hind_paw,0,151,109
 """
 
+EDGES = "nose-eye,eye-forehead,forehead-left_ear,forehead-right_ear,forehead-back,back-hind_paw,nose-front_paw"
+
 PICTURES = (
     Picture(
         "strand",
@@ -129,10 +131,7 @@ PICTURES = (
         "skeleton",
         "Edges between named points: drawn, kept in the file and measured.",
         (
-            (
-                "tapkit track rabbit.mp4 --points parts.csv -o parts.npz --skeleton nose-eye,eye-forehead,"
-                "forehead-left_ear,forehead-right_ear,forehead-back,back-hind_paw,nose-front_paw"
-            ),
+            f"tapkit track rabbit.mp4 --points parts.csv -o parts.npz --skeleton {EDGES}",
             "tapkit draw rabbit.mp4 parts.npz skeleton.mp4 --trail 0 --color id --radius 3 --dim 0.3",
         ),
         "skeleton.mp4",

@@ -16,7 +16,7 @@ from tapkit.errors import UsageError
 from tapkit.types import Queries, Tracks, VideoInfo
 
 CLIP = np.random.default_rng(0).integers(0, 255, (6, 48, 64, 3), dtype=np.uint8)
-READS_ONLY = {"models", "info", "bench", "eval", "pseudo-label", "partial"}
+READS_ONLY = {"models", "info", "show", "bench", "eval", "pseudo-label", "partial"}
 """Commands that write nothing, or into folders whose own rules are tested with them."""
 
 
@@ -75,6 +75,8 @@ REFUSED = [
     "retrack shot t.npz -o mine.npz",
     "draw shot t.npz mine.mp4",
     "draw shot t.npz old",
+    "plot t.npz mine.png",
+    "stats t.npz mine.csv",
     "synth out -n 1 --sheet mine.png",
     "train --out out --photos shot --export mine.safetensors",
     "data convert tiny mine.pkl",
@@ -97,6 +99,7 @@ READ = [
     "draw shot t.npz shot/0001.png --force",
     "draw shot/*.png t.npz shot/####.png --force",
     "draw shot/%04d.png t.npz shot/%04d.png --force",
+    "stats t.csv t.csv --force",
     "export t.csv t.csv --to csv --force",
     "export t.csv ./t.csv --to csv-wide --force",
     "import t.csv t.csv --force",

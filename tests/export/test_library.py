@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tapkit import plugins
+from tapkit.errors import UsageError
 from tapkit.export import Format, Job, library
 from tapkit.types import Tracks
 
@@ -93,7 +94,55 @@ def test_every_format_is_called_by_its_own_name_and_has_a_page_row() -> None:
 
 @pytest.mark.parametrize(
     ("path", "name"),
-    [("a.rrd", "rerun"), ("a.csv", "csv"), ("b.analysis.h5", "sleap-analysis"), ("b.h5", "dlc-predictions")],
+    [
+        ("a.rrd", "rerun"),
+        ("a.csv", "csv"),
+        ("b.analysis.h5", "sleap-analysis"),
+        ("b.h5", "dlc-predictions"),
+        ("a.nk", "nuke"),
+        ("A.NK", "nuke"),
+        ("a.exr", "stmap"),
+        ("a.json", "coco"),
+        ("a.setting", "fusion"),
+    ],
 )
 def test_endings_name_a_format(path: str, name: str) -> None:
     assert library.by_suffix(path).name == name
+
+
+def test_an_ending_of_many_programs_names_none() -> None:
+    with pytest.raises(UsageError, match="may be any of ae, mocha, 3de"):
+        library.by_suffix("a.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "meant"),
+    [
+        ("aftereffects", None, "ae"),
+        ("After-Effects", "shot.txt", "ae"),
+        ("aftereffects", "shot.jsx", "ae-script"),
+        ("resolve", "shot.comp", "fusion-comp"),
+        ("fusion", "shot.comp", "fusion"),
+        ("3DEqualizer", "points.txt", "3de"),
+        ("deeplabcut", "labeled-data/clip", "dlc"),
+        ("deeplabcut", "clip.h5", "dlc-predictions"),
+        ("deeplabcut", "clip.csv", "dlc-predictions"),
+        ("Nuke", None, "nuke"),
+    ],
+)
+def test_programs_are_known_by_their_own_names(name: str, path: str | None, meant: str) -> None:
+    assert library.find(name, path).name == meant
+
+
+def test_aliases_are_names_of_nothing_else_and_name_formats() -> None:
+    assert not set(library.ALIASES) & set(library.formats())
+    assert all(meant in library.FORMATS for names in library.ALIASES.values() for meant in names)
+    assert set(library.USUAL.values()) <= set(library.FORMATS)
+
+
+def test_they_serve_everywhere(tracks: Tracks, tmp_path: Path) -> None:
+    assert tracks.to_aftereffects(tmp_path / "a.txt").read_text() == tracks.to_ae(tmp_path / "b.txt").read_text()
+    tracks.write(tmp_path / "a.jsx", "aftereffects")
+    tracks.write(tmp_path / "b.jsx", "ae-script")
+    assert (tmp_path / "a.jsx").read_text().replace("a.jsx", "b.jsx") == (tmp_path / "b.jsx").read_text()
+    assert len(Tracks.read(tmp_path / "a.txt", "aftereffects", video=tracks.video)) == len(tracks)

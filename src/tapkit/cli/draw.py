@@ -9,7 +9,7 @@ import typer
 
 from tapkit.cli import footage as f
 from tapkit.cli import options as o
-from tapkit.cli.outputs import Force, claim
+from tapkit.cli.outputs import Force, claim, present
 
 
 def draw(
@@ -68,6 +68,8 @@ def draw(
 
     tapkit draw clip.mp4 clip.dense.zarr clip.warped.mp4 --style grid
     """
+    f.present_video(video)
+    present(tracks)
     from tapkit.engine.progress import drawn
     from tapkit.errors import UsageError
     from tapkit.export.dense_files import is_dense, load_dense

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tapkit.cli import options as o
-from tapkit.cli.outputs import claim
+from tapkit.cli.outputs import claim, present
 
 if TYPE_CHECKING:
     from tapkit.export.format import Format
@@ -59,11 +59,12 @@ def export(
         raise UsageError("which tracks? tapkit export TRACKS [OUTPUT] --to FORMAT (tapkit export --list)")
     if to is None and output is None:
         raise UsageError("which format? give --to FORMAT or an output file (tapkit export --list)")
+    present(tracks)
     from tapkit.export import exr, library
     from tapkit.export.dense_files import is_dense, load_dense
     from tapkit.types import Tracks
 
-    form = library.by_suffix(output) if to is None and output is not None else library.find(str(to))
+    form = library.by_suffix(output) if to is None and output is not None else library.find(str(to), output)
     target = output or beside(tracks, form.name, form.suffix)
     selected = any(part is not None for part in (points, when, threshold, settings))
     if is_dense(tracks) and (tracks.suffix.lower() != ".zarr" or (form.name in exr.PLANES and not selected)):
@@ -92,6 +93,10 @@ def export(
         print(target)
 
 
+_SAID = {".csv": "csv", ".nk": "nuke"}
+"""What an ending says of the format."""
+
+
 def claim_format(form: Format, target: Path, tracks: Path, force: bool) -> None:
     """See `outputs.claim`; formats that are two files, or a folder, ask for all of it."""
     if form.suffix == "/":
@@ -103,12 +108,21 @@ def claim_format(form: Format, target: Path, tracks: Path, force: bool) -> None:
 
 
 def beside(tracks: Path, name: str, suffix: str) -> Path:
-    """clip.tracks.npz -> clip.nk; folders and endings that formats share get its name, too."""
+    """clip.tracks.npz -> clip.nk; folders and endings that formats share get its name, too, but for what the ending
+    says already.
+
+    >>> beside(Path("a/clip.tracks.npz"), "nuke", ".nk").as_posix(), beside(Path("clip.npz"), "coco", ".json").name
+    ('a/clip.nk', 'clip.coco.json')
+    >>> beside(Path("clip.npz"), "csv-wide", ".csv").name, beside(Path("clip.csv"), "csv", ".csv").name
+    ('clip.wide.csv', 'clip.table.csv')
+    """
     stem = tracks.name.removesuffix(tracks.suffix).removesuffix(".tracks")
     if suffix == "/":
         return tracks.with_name(f"{stem}_{name}")
     shared = suffix in (".txt", ".csv", ".json", ".py", ".nk", ".h5", ".exr")
-    return tracks.with_name(f"{stem}.{name}{suffix}" if shared else f"{stem}{suffix}")
+    more = "" if not shared else name.removeprefix(_SAID.get(suffix, "\0")).removeprefix("-")
+    path = tracks.with_name(f"{stem}.{more}{suffix}" if more else f"{stem}{suffix}")
+    return tracks.with_name(f"{stem}.table{suffix}") if path == tracks else path  # what is read is not written to
 
 
 def read_settings(name: str, known: Mapping[str, Any], pairs: list[str] | None) -> dict[str, Any]:
@@ -139,6 +153,9 @@ def print_formats() -> None:
         print(f"{entry.name:<16} {entry.suffix:<13} {ways:<15} {entry.description}")
         for name, option in entry.options.items():
             print(f"{'':<18}--set {name}=...  {option.help}")
+    print()
+    for name, meant in library.ALIASES.items():
+        print(f"{name:<16} {' or '.join(meant)}, by the ending of the file")
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tapkit.errors import UsageError
+from tapkit.errors import UsageError, VideoError
 
 if TYPE_CHECKING:
     from tapkit.video.base import Source
@@ -34,6 +35,17 @@ Stream = Annotated[
 ]
 
 
+def present_video(video: str) -> None:
+    """Raise `VideoError` for a name that can only be a file and is not there: to be asked before PyAV is imported."""
+    other = "://" in video or any(mark in video for mark in "*?%[") or video.startswith("camera:") or video.isdigit()
+    try:
+        missing = not other and not Path(video).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # no name of a file at all: `open_video` says why
+        return
+    if missing:
+        raise VideoError(f"there is no file {Path(video)}")
+
+
 def open_footage(
     video: str,
     start: int | None = None,
@@ -43,6 +55,7 @@ def open_footage(
     stream: int | None = None,
 ) -> Source:
     """The video, or the part of it that the options ask for."""
+    present_video(video)
     from tapkit.video import open_video
 
     levels = None if value_range is None else read_value_range(value_range)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tapkit.cli import options as o
-from tapkit.cli.outputs import Force, claim
+from tapkit.cli.outputs import Force, claim, present
 from tapkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,12 +60,13 @@ def import_tracks(
     tapkit import shot.nk corrected.npz --from nuke --original clip.tracks.npz
     tapkit import points.txt --from 3de --video clip.mp4
     """
+    present(file, original)
     from tapkit.cli.export import spoken
     from tapkit.types import Tracks
 
     named = video if video is not None and _is_name(video) else None
     video = None if named else video
-    target = output or file.with_name(f"{file.stem}.tracks.npz")
+    target = output or file.with_name(f"{file.stem.removesuffix('.tracks')}.tracks.npz")
     info, rate_known = (None, True) if original is not None else _info(video, size, fps, frames)
     if original is not None and (size, fps, frames) != (None, None, None):
         raise UsageError("--original says what --size, --fps and --frames would: leave them out")

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tapkit.cli import footage as f
+from tapkit.cli.outputs import present
 from tapkit.errors import one_line
 
 if TYPE_CHECKING:
     from tapkit.video.base import Source
+
+
+_TRACKS = (".npz", ".zarr", ".csv", ".parquet")
 
 
 def info(
@@ -31,6 +35,10 @@ def info(
     stream: f.Stream = None,
 ) -> None:
     """What is known of a video, of stored tracks or of a dense result."""
+    if Path(clip).suffix.lower() in _TRACKS:
+        present(clip)
+    else:
+        f.present_video(clip)
     from tapkit.export.dense_files import is_dense
     from tapkit.types.storage import SUFFIXES
 

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "flow": ("tapkit.cli.flow", "flow", "Optical flow between frames: .flo, KITTI PNG, EXR, colours."),
     "live": ("tapkit.cli.live", "live", "Track on a camera, a stream or a file as it plays."),
     "draw": ("tapkit.cli.draw", "draw", "Draw stored tracks over their video."),
+    "show": ("tapkit.cli.show", "show", "Look at stored tracks in a viewer or the browser; writes no file."),
     "objects": ("tapkit.cli.objects", "objects", "Follow objects: boxes get identities, by points inside them."),
     "plot": ("tapkit.cli.plot", "plot", "Plot positions, speeds and confidence over time, or paths."),
     "stats": ("tapkit.cli.stats", "stats", "Distances, speeds, visibility and jumps of each point."),

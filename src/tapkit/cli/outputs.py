@@ -44,6 +44,13 @@ def claim(
         raise StorageError(f"cannot look at {error.filename}: {storage.reason(error)}") from error
 
 
+def present(*inputs: Name) -> None:
+    """Raise `StorageError` for files that are not there: to be asked before anything heavy is imported."""
+    for name in inputs:
+        if name is not None:
+            storage.check_file(name)
+
+
 def _claim(
     files: Iterable[Name], videos: Iterable[Name], folders: Iterable[Name], inputs: Iterable[Name], force: bool
 ) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from tapkit.cli import options as o
 from tapkit.cli.export import beside
-from tapkit.cli.outputs import Force, claim
+from tapkit.cli.outputs import Force, claim, present
 
 Scale = Annotated[str | None, typer.Option(help='What a pixel is worth, such as "0.12 mm". [pixels]')]
 Points = Annotated[str | None, typer.Option(help="Only these ids, with commas.")]
@@ -42,6 +42,7 @@ def plot(
 
     tapkit plot clip.tracks.npz speeds.html --what speed,visible --scale "0.12 mm" --smooth 9
     """
+    present(tracks)
     from tapkit.viz.plots import write_plot
 
     target = output or beside(tracks, "plot", ".png").with_name(f"{_stem(tracks)}.plot.png")

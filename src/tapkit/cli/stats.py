@@ -10,7 +10,7 @@ import typer
 
 from tapkit.cli import options as o
 from tapkit.cli import plot as p
-from tapkit.cli.outputs import Force, claim
+from tapkit.cli.outputs import Force, claim, present
 
 SHOWN = ("id", "visible_share", "duration", "path_length", "mean_speed", "max_speed", "gaps", "jumps")
 """Columns of the printed table; files have all."""
@@ -49,6 +49,7 @@ def stats(
 
     tapkit stats clip.tracks.npz legs.csv --skeleton hip-knee,knee-ankle --per-frame
     """
+    present(tracks)
     from tapkit.errors import UsageError
     from tapkit.motion import edge_rows, edge_stats, write_stats
     from tapkit.motion import stats as statistics

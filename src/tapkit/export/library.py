@@ -52,6 +52,18 @@ FORMATS: Mapping[str, Format] = {
 }  # fmt: skip
 """Tapkit's own."""
 
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "aftereffects": ("ae", "ae-script"),
+    "after-effects": ("ae", "ae-script"),
+    "resolve": ("fusion", "fusion-comp"),
+    "davinci-resolve": ("fusion", "fusion-comp"),
+    "3dequalizer": ("3de", "3de3"),
+    "deeplabcut": ("dlc", "dlc-predictions"),
+}
+"""Names of programs -> their formats; the first that has the file's ending is meant, else the first of all."""
+USUAL: Mapping[str, str] = {".nk": "nuke", ".exr": "stmap"}
+"""Endings that several formats of one program have -> the one that is usually meant."""
+
 
 @cache
 def formats() -> dict[str, Format]:
@@ -63,17 +75,32 @@ def formats() -> dict[str, Format]:
     return found
 
 
-def find(name: str) -> Format:
-    """The format of that name; the error names the nearest ones."""
+def find(name: str, path: str | Path | None = None) -> Format:
+    """The format of that name, or of a program's (`ALIASES`) and with the ending of `path`; the error names the nearest
+    ones. Capital letters do not matter.
+    """
     known = formats()
+    if name not in known and name.lower() in known:
+        name = name.lower()
+    if name not in known and name.lower() in ALIASES:
+        return _of_program([known[each] for each in ALIASES[name.lower()]], path)
     if name not in known:
-        near = difflib.get_close_matches(name, known, 3, 0.4) or list(known)
+        near = difflib.get_close_matches(name, [*known, *ALIASES], 3, 0.4) or list(known)
         raise UsageError(f"there is no format {name!r}; did you mean {', '.join(near)}? (tapkit export --list)")
     return known[name]
 
 
+def _of_program(candidates: list[Format], path: str | Path | None) -> Format:
+    """The one whose files have the ending of `path`: a folder's name has none."""
+    ending = Path("" if path is None else path).suffix.lower()
+    fitting = [entry for entry in candidates if ending and entry.suffix == ending]
+    files = [entry for entry in candidates if ending and entry.suffix != "/"]
+    return [*fitting, *files, *candidates][0]
+
+
 def by_suffix(path: str | Path) -> Format:
-    """The format that files with this ending have; an error if none does, or several do and none is called by it."""
+    """The format that files with this ending have; an error if none does, or several do and none is called by it or
+    usual (`USUAL`)."""
     path = Path(path)
     ending = path.suffix.lower()
     fitting = [entry for entry in formats().values() if ending and path.name.lower().endswith(entry.suffix.lower())]
@@ -81,7 +108,7 @@ def by_suffix(path: str | Path) -> Format:
         raise UsageError(f"no format is known by the ending of {path.name!r}: name it (tapkit export --list)")
     longest = max(len(entry.suffix) for entry in fitting)
     fitting = [entry for entry in fitting if len(entry.suffix) == longest]
-    named = [entry for entry in fitting if entry.name == ending[1:]]
+    named = [entry for entry in fitting if entry.name in (ending[1:], USUAL.get(ending))]
     if len(fitting) > 1 and not named:
         names = ", ".join(entry.name for entry in fitting)
         raise UsageError(f"{path.name!r} may be any of {names}: name the format")

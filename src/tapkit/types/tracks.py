@@ -346,14 +346,16 @@ class Tracks:
         """
         from tapkit.export import library
 
-        return (library.by_suffix(path) if format is None else library.find(format)).write(self, path, **options)
+        form = library.by_suffix(path) if format is None else library.find(format, path)
+        return form.write(self, path, **options)
 
     @classmethod
     def read(cls, path: str | Path, format: str | None = None, **options: Any) -> Tracks:
         """Read what another program wrote, human keyframes marked (see `tapkit.export.format.Format.read`)."""
         from tapkit.export import library
 
-        return (library.by_suffix(path) if format is None else library.find(format)).read(path, **options)
+        form = library.by_suffix(path) if format is None else library.find(format, path)
+        return form.read(path, **options)
 
     def __getattr__(self, name: str) -> Callable[..., Path]:
         """`tracks.to_FORMAT(path, **options)` for every format there is, those of other packages too."""
@@ -363,6 +365,8 @@ class Tracks:
             wanted = name.removeprefix("to_").replace("_", "-")
             if wanted in library.formats():
                 return partial(library.find(wanted).write, self)
+            if wanted in library.ALIASES:
+                return partial(self.write, format=wanted)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 

@@ -369,6 +369,16 @@ def draw_frame(image: np.ndarray, tracks: Tracks, frame: int, style: Style | Non
     return drawer.draw(image, result)
 
 
+def check_size(source: Source, tracks: Tracks) -> None:
+    """Raise `UsageError` unless the tracks are of a video of this size."""
+    if source.info.size != tracks.video.size:
+        (height, width), (tracked_height, tracked_width) = source.info.size, tracks.video.size
+        raise UsageError(
+            f"the video is {width}x{height} but the tracks are of one of {tracked_width}x{tracked_height}; "
+            "were they made from another clip?"
+        )
+
+
 def draw_video(
     source: Source,
     tracks: Tracks,
@@ -395,12 +405,7 @@ def draw_video(
         UsageError: source and tracks are not of the same size, or the ending of `path` is unknown.
         StorageError, VideoError: as `VideoWriter` and the source say.
     """
-    if source.info.size != tracks.video.size:
-        (height, width), (tracked_height, tracked_width) = source.info.size, tracks.video.size
-        raise UsageError(
-            f"the video is {width}x{height} but the tracks are of one of {tracked_width}x{tracked_height}; "
-            "were they made from another clip?"
-        )
+    check_size(source, tracks)
     drawer = _drawer(tracks, style)
     file = source.info.path
     sound = file if audio and file and Path(file).is_file() else None
