@@ -179,6 +179,18 @@ def test_boxes_of_one_frame_live_on_their_points() -> None:
     assert found.interpolated.tolist() == [False] + [True] * 17
 
 
+def test_a_few_points_that_are_found_elsewhere_do_not_take_a_hidden_object_along() -> None:
+    """Hidden, two of sixteen points are seen on something that looks like their object."""
+    mot = PointMOT(SIZE, free=True)
+    first = mot.step(0, Detections.of([(100, 100, 140, 140)]), Points.none())
+    xy, visible = first.xy.astype(np.float64), np.zeros(16)
+    xy[:2] += (90, 40)
+    visible[:2] = 0.9
+    mot.step(1, Detections.none(), Points(first.keys, xy, visible))
+    assert mot.tracks[0].carried.tolist() == [100, 100, 140, 140]
+    assert mot.rows.table(_info()).frame.tolist() == [0]  # nothing is said where nothing is known
+
+
 def test_without_visible_points_the_overlap_of_boxes_helps() -> None:
     world = World([walker(40, 60, 1)], 6)
     found, _ = follow(world, lambda t: of_world(world, t), seen=lambda number, t: 0.0)

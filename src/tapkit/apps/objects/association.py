@@ -175,11 +175,10 @@ class PointMOT:
     def _miss(self, track: Track, frame: int) -> None:
         """The track has no detection on this frame; it lives on its points."""
         track.lost = True
-        seen = int(track.seen.sum())
         away = frame - track.last > self.options.max_lost
-        if seen >= 2 and len(track.keys):
+        if track.supported:
             self.rows.add(frame, track, interpolated=True)
-        if self.free and seen >= 2:
+        if self.free and track.supported:
             track.renewed = frame  # here: when it was seen last
         if self.free:
             away = frame - max(track.renewed, track.last) > self.options.max_lost
