@@ -165,6 +165,9 @@ class PointMOT:
         track.confirmed |= track.matches >= self.options.confirm
         track.anchor = track.xy.copy()
         inside = found[[row]].contains(track.xy)[:, 0] >= 0.5
+        if track.seen.sum() < 0.5 * len(track.xy):
+            # The object is detected and most points are hidden: they lie on another part than the one that is seen.
+            inside &= track.seen
         track.outside = np.where(inside, 0, track.outside + 1)
         self.rows.add(frame, track)
         if track.confirmed:
