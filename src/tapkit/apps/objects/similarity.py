@@ -10,6 +10,9 @@ from tapkit.apps.objects.detections import Detections, iou
 from tapkit.apps.objects.options import ObjectOptions
 from tapkit.apps.objects.track import Track
 
+HIDDEN = 0.05
+"""Visibility up to which a point does not count at all."""
+
 
 def similarity(tracks: Sequence[Track], found: Detections, options: ObjectOptions) -> np.ndarray:
     """[N,M] float64 in 0..1."""
@@ -32,7 +35,7 @@ def _net(tracks: Sequence[Track], found: Detections, options: ObjectOptions) -> 
     share = np.zeros((len(tracks), len(found)))
     few = np.zeros(len(tracks), bool)
     for row, track in enumerate(tracks):
-        weight = np.where(track.visible > 0.05, track.visible, 0.0)
+        weight = np.where(track.visible > HIDDEN, track.visible, 0.0)
         if len(weight):
             share[row] = weight @ found.contains(track.xy) / max(weight.sum(), 0.5 * len(weight))
         few[row] = track.seen.sum() < options.fuse_below
