@@ -93,6 +93,15 @@ PICTURES = (
         50,
     ),
     Picture(
+        "objects",
+        "Blocks that were marked on the first frame by boxes, carried on by the points inside them (strand).",
+        (
+            "tapkit objects blocks.mp4 --box 270,230,312,274,W --box 163,191,211,237,D --box 384,147,421,190,T --box 121,201,167,246,I --box 196,130,238,174,E --box 337,274,385,320,X -o letters.csv --overlay objects.mp4 --end 61",  # noqa: E501
+        ),
+        "objects.mp4",
+        60,
+    ),
+    Picture(
         "dense-grid",
         "Every second pixel of the first frame by flow-chain, drawn as a grid that was straight there.",
         (

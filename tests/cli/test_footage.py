@@ -83,7 +83,7 @@ def test_info_tells_of_the_part(shot):
     assert (facts["frames"], facts["start_frame"], facts["fps"], facts["seconds"]) == (3, 1005, "25/2", 0.24)
 
 
-@pytest.mark.parametrize("command", ["track", "draw", "dense", "info"])
+@pytest.mark.parametrize("command", ["track", "draw", "dense", "info", "objects"])
 def test_the_options_are_on_every_command_that_reads_footage(command):
     said = run(command, "--help")[0]
     for option in ("--start", "--end", "--value-range", "--stream", "--every" if command == "dense" else "--step"):

@@ -144,6 +144,30 @@ def test_points_that_left_their_object_are_replaced_after_two_frames() -> None:
     assert ((changes.xy > 104) & (changes.xy < 136)).all()  # the central 80 %
 
 
+def test_hidden_points_of_an_object_that_is_detected_are_replaced_if_they_are_most() -> None:
+    mot = PointMOT(SIZE)
+    found = Detections.of([(100, 100, 140, 140)])
+    first = mot.step(0, found, Points.none())
+    visible = np.where(np.arange(16) < 3, 1.0, 0.1)
+    for t in (1, 2):
+        assert len(mot.step(t, found, Points(first.keys, first.xy, visible)).remove) == 0
+    assert mot.step(3, found, Points(first.keys, first.xy, visible)).remove.tolist() == list(range(3, 16))
+
+
+def test_an_object_seen_whole_is_not_outvoted_by_a_few_points_of_one_that_is_hidden() -> None:
+    """Both objects have all of their visible points in the box: sixteen of one, three of the other."""
+    mot = PointMOT(SIZE)
+    boxes = np.array([(100, 100, 140, 140), (100, 150, 140, 190.0)])
+    first = mot.step(0, Detections.of(boxes), Points.none())
+    xy = first.xy.astype(np.float64)
+    xy[16:19] = xy[0:3]
+    visible = np.ones(32)
+    visible[19:] = 0
+    xy[0] = (10, 10)  # so that the share of the first is below that of the second
+    mot.step(1, Detections.of(boxes[:1]), Points(first.keys, xy, visible))
+    assert mot.rows.table(_info()).detected().at(1).id.tolist() == [1]
+
+
 def test_new_points_avoid_what_lies_in_other_boxes() -> None:
     mot = PointMOT(SIZE)
     changes = mot.step(0, Detections.of([(100, 100, 160, 160), (130, 90, 200, 170)]), Points.none())
@@ -177,6 +201,18 @@ def test_boxes_of_one_frame_live_on_their_points() -> None:
     assert found.frame.tolist() == list(range(2, 20)) and found.ids == [1]
     assert np.allclose(found.xyxy, [world.box(0, t) for t in range(2, 20)], atol=1e-2)
     assert found.interpolated.tolist() == [False] + [True] * 17
+
+
+def test_a_few_points_that_are_found_elsewhere_do_not_take_a_hidden_object_along() -> None:
+    """Hidden, two of sixteen points are seen on something that looks like their object."""
+    mot = PointMOT(SIZE, free=True)
+    first = mot.step(0, Detections.of([(100, 100, 140, 140)]), Points.none())
+    xy, visible = first.xy.astype(np.float64), np.zeros(16)
+    xy[:2] += (90, 40)
+    visible[:2] = 0.9
+    mot.step(1, Detections.none(), Points(first.keys, xy, visible))
+    assert mot.tracks[0].carried.tolist() == [100, 100, 140, 140]
+    assert mot.rows.table(_info()).frame.tolist() == [0]  # nothing is said where nothing is known
 
 
 def test_without_visible_points_the_overlap_of_boxes_helps() -> None:

@@ -165,6 +165,9 @@ class PointMOT:
         track.confirmed |= track.matches >= self.options.confirm
         track.anchor = track.xy.copy()
         inside = found[[row]].contains(track.xy)[:, 0] >= 0.5
+        if track.seen.sum() < 0.5 * len(track.xy):
+            # The object is detected and most points are hidden: they lie on another part than the one that is seen.
+            inside &= track.seen
         track.outside = np.where(inside, 0, track.outside + 1)
         self.rows.add(frame, track)
         if track.confirmed:
@@ -175,11 +178,10 @@ class PointMOT:
     def _miss(self, track: Track, frame: int) -> None:
         """The track has no detection on this frame; it lives on its points."""
         track.lost = True
-        seen = int(track.seen.sum())
         away = frame - track.last > self.options.max_lost
-        if seen >= 2 and len(track.keys):
+        if track.supported:
             self.rows.add(frame, track, interpolated=True)
-        if self.free and seen >= 2:
+        if self.free and track.supported:
             track.renewed = frame  # here: when it was seen last
         if self.free:
             away = frame - max(track.renewed, track.last) > self.options.max_lost

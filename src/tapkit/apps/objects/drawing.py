@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,9 @@ class ObjectDrawer:
         self._objects, self._names = objects, names
         height, width = objects.video.size
         self._canvas = Canvas(height, width)
-        self._line = max(1.2, min(height, width) / 300)
-        self._labels = Labels(max(10.0, min(height, width) / 34))
+        self._line = max(1.5, min(height, width) / 160)
+        self._letters = max(10.0, min(height, width) / 26)
+        self._labels = Labels(self._letters)
 
     def draw(self, image: np.ndarray, frame: int) -> np.ndarray:
         """A copy of a frame [H,W,3] uint8 RGB with its objects. Raises `ShapeError` for another size."""
@@ -52,9 +54,10 @@ class ObjectDrawer:
         if self._names:
             names = np.array(here.names)
             # Names stand above the upper edge, at its middle, inside the picture.
-            top = np.maximum(here.xyxy[:, 1], 1.2 * max(10.0, min(image.shape[:2]) / 34)) - 0.9 * 12
+            top = np.maximum(here.xyxy[:, 1] - 0.8 * self._letters, 0.8 * self._letters)
             middle = here.xyxy[:, [0, 2]].clip(0, image.shape[1]).mean(1)
-            self._labels.draw(canvas, names, np.stack([middle, top], -1), rgb, -0.5 * self._line)
+            width = np.array([0.3 * self._letters * len(name) for name in names.tolist()])
+            self._labels.draw(canvas, names, np.stack([middle - width, top], -1), rgb, 0.0)
         return canvas
 
     def _boxes(self, here: ObjectTracks, rgb: np.ndarray) -> Strokes:
@@ -71,10 +74,11 @@ class ObjectDrawer:
             {int(n): (box[:2] + box[2:]) / 2 for n, box in zip(each.id, each.xyxy, strict=True)} for each in earlier
         ]
         for number in ids.tolist():
-            known = [place[number] for place in places if number in place]
-            start += known[:-1]
-            end += known[1:]
-            owner += [number] * (len(known) - 1)
+            for before, after in pairwise(places):
+                if number in before and number in after:  # no line where nothing is known
+                    start.append(before[number])
+                    end.append(after[number])
+                    owner.append(number)
         count = len(owner)
         rgb = palettes.by_number(np.array(owner, np.int64)) if count else np.zeros((0, 3), np.float32)
         begin, stop = (np.array(part).reshape(-1, 2) for part in (start, end))

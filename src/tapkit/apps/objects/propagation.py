@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-_AGREE = 2.0
+AGREE = 2.0
 """Pixels within which a point follows a transform."""
 
 
-def fit_similarity(before: np.ndarray, after: np.ndarray, agree: float = _AGREE) -> tuple[float, np.ndarray]:
+def fit_similarity(before: np.ndarray, after: np.ndarray, agree: float = AGREE) -> tuple[float, np.ndarray]:
     """Scale and centre-free shift that take points `before` [N,2] to `after` [N,2], N >= 1, in pixels.
 
     All pairs of points are tried (with 16 points they are 120, so no random draws are needed); the pair that most

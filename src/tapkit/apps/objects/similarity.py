@@ -10,6 +10,9 @@ from tapkit.apps.objects.detections import Detections, iou
 from tapkit.apps.objects.options import ObjectOptions
 from tapkit.apps.objects.track import Track
 
+HIDDEN = 0.05
+"""Visibility up to which a point does not count at all."""
+
 
 def similarity(tracks: Sequence[Track], found: Detections, options: ObjectOptions) -> np.ndarray:
     """[N,M] float64 in 0..1."""
@@ -26,14 +29,15 @@ def similarity(tracks: Sequence[Track], found: Detections, options: ObjectOption
 def _net(tracks: Sequence[Track], found: Detections, options: ObjectOptions) -> np.ndarray:
     """LBM, App. A.2: share of points inside x min(1, A_i/A_j) x score x class factor.
 
-    Points count by their visibility, and as one visible point at least: where none is seen nothing is similar.
+    Points count by their visibility, and all together as half of them at least: of an object that is nearly hidden the
+    few points still seen may be those that lay on what hides it, and must not outweigh an object that is seen whole.
     """
     share = np.zeros((len(tracks), len(found)))
     few = np.zeros(len(tracks), bool)
     for row, track in enumerate(tracks):
-        weight = np.where(track.visible > 0.05, track.visible, 0.0)
+        weight = np.where(track.visible > HIDDEN, track.visible, 0.0)
         if len(weight):
-            share[row] = weight @ found.contains(track.xy) / max(weight.sum(), 1.0)
+            share[row] = weight @ found.contains(track.xy) / max(weight.sum(), 0.5 * len(weight))
         few[row] = track.seen.sum() < options.fuse_below
     larger = np.minimum(1, np.array([track.area for track in tracks])[:, None] / found.area)
     labels = np.array([track.label for track in tracks])[:, None]

@@ -7,10 +7,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tapkit.apps.objects.propagation import move_box
+from tapkit.apps.objects.propagation import AGREE, move_box
 
 SEEN = 0.5
 """Visibility from which on a point carries its box along."""
+
+SUPPORT = 0.3
+"""Share of an object's points that must be seen, and agree, for its box to move with them."""
+
+
+def _carried_points(before: np.ndarray, after: np.ndarray, xy: np.ndarray) -> np.ndarray:
+    """Where points [n,2] of a box [4] are once it has become another one."""
+    share = (xy - before[:2]) / (before[2:] - before[:2])
+    return np.asarray(after[:2] + share * (after[2:] - after[:2]))
 
 
 def _no_points() -> np.ndarray:
@@ -47,6 +56,8 @@ class Track:
     """[n,2] where they were when `box` was."""
     outside: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     """[n] frames in a row for which they have been outside."""
+    supported: bool = False
+    """Whether enough points agree on where `carried` is."""
     renewed: int = 0
     """Frame of the last new grid."""
 
@@ -61,9 +72,18 @@ class Track:
         return self.visible >= SEEN
 
     def carry(self) -> None:
-        """Move `carried` to where the visible points say."""
+        """Move `carried` to where the visible points say, if they are enough and agree; otherwise it stays.
+
+        A point that is hidden may be found again on something that looks like its object. One by one such points are
+        outvoted; what is left of an object that is nearly hidden is not allowed to take its box along.
+        """
         seen = self.seen
-        self.carried = move_box(self.box, self.anchor[seen], self.xy[seen])
+        moved = move_box(self.box, self.anchor[seen], self.xy[seen])
+        follow = np.linalg.norm(_carried_points(self.box, moved, self.anchor[seen]) - self.xy[seen], axis=1)
+        agreed = int((follow <= max(AGREE, 0.05 * float(np.hypot(*(self.box[2:] - self.box[:2]))))).sum())
+        self.supported = agreed >= max(2.0, SUPPORT * len(self.keys), 0.5 * float(seen.sum()))
+        if self.supported:
+            self.carried = moved
 
     def add(self, keys: np.ndarray, xy: np.ndarray) -> None:
         """New points, on the frame at hand."""
