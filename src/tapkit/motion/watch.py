@@ -83,7 +83,7 @@ class Watch:
 
     def _jumped(self) -> np.ndarray:
         now = self._steps[self._judged]
-        jumped = np.nan_to_num(now) > LEAST * self._diagonal
+        jumped: np.ndarray = np.nan_to_num(now) > LEAST * self._diagonal
         for row in np.flatnonzero(jumped).tolist():
             near = [float(step[row]) for step in list(self._steps)[: self._judged + AROUND + 1]]
             del near[self._judged]

@@ -37,7 +37,7 @@ class Keyframes:
             object.__setattr__(self, name, array)
 
     @classmethod
-    def of(cls, rows: Iterable[tuple[Any, int, float, float]]) -> Keyframes:
+    def of(cls, rows: Iterable[tuple[Any, float, float, float]]) -> Keyframes:
         """From rows (id, t, x, y).
 
         >>> Keyframes.of([("nose", 40, 310.5, 122.0)]).t.tolist()
