@@ -45,8 +45,8 @@ def test_the_authors_rule_and_threshold_decide_unless_told_otherwise() -> None:
     tracks = make(valid=np.ones((3, 5), bool))
     np.testing.assert_array_equal(tracks.visible_at(), tracks.visible * tracks.confidence > 0.3)
     np.testing.assert_array_equal(tracks.visible_at(0.5), tracks.visible * tracks.confidence > 0.5)
-    for wrong in (float("nan"), 9, -0.1, "0.5", [0.5], True):
-        with pytest.raises(UsageError, match="threshold must be a probability"):
+    for wrong in (float("nan"), "0.5", [0.5], True):
+        with pytest.raises(UsageError, match="threshold must be a number"):
             tracks.visible_at(wrong)  # type: ignore[arg-type]
     assert tracks.visible_at(np.float32(0.5)).dtype == bool
 

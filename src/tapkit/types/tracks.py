@@ -49,10 +49,10 @@ class Provenance:
         return visible * confidence if self.visible_rule == "visible*confidence" else visible
 
     def visible_at(self, visible: np.ndarray, confidence: np.ndarray, threshold: float | None = None) -> np.ndarray:
-        """Visible or not, bool: `score` above the threshold (None: the authors' own). Raises UsageError for one that is
-        no probability."""
-        if threshold is not None and not (_is_number(threshold) and 0 <= threshold <= 1):
-            raise UsageError(f"threshold must be a probability in 0..1, got {threshold!r}")
+        """Visible or not, bool: `score` above the threshold (None: the authors' own). Below 0 all is
+        visible. Raises UsageError for one that is no number."""
+        if threshold is not None and not (_is_number(threshold) and threshold == threshold):
+            raise UsageError(f"threshold must be a number in 0..1, got {threshold!r}")
         limit = self.visible_threshold if threshold is None else threshold
         return self.score(visible, confidence) > limit
 
