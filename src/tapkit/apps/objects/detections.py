@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -103,7 +102,7 @@ class Detections:
     def area(self) -> np.ndarray:
         """[M] float64, pixels: of the masks if there are any, else of the boxes."""
         if self.mask is not None:
-            return np.maximum(self.mask.sum((1, 2)), 1).astype(np.float64)
+            return np.asarray(np.maximum(self.mask.sum((1, 2)), 1), np.float64)
         return areas(self.xyxy)
 
     def contains(self, xy: np.ndarray) -> np.ndarray:
@@ -155,5 +154,5 @@ def _mask_values(mask: np.ndarray, xy: np.ndarray) -> np.ndarray:
     return value
 
 
-def _first(which: Sequence[bool] | np.ndarray) -> int:
+def _first(which: Any) -> int:
     return int(np.flatnonzero(which)[0])

@@ -56,8 +56,8 @@ class ObjectDrawer:
             # Names stand above the upper edge, at its middle, inside the picture.
             top = np.maximum(here.xyxy[:, 1] - 0.8 * self._letters, 0.8 * self._letters)
             middle = here.xyxy[:, [0, 2]].clip(0, image.shape[1]).mean(1)
-            width = np.array([0.3 * self._letters * len(name) for name in names.tolist()])
-            self._labels.draw(canvas, names, np.stack([middle - width, top], -1), rgb, 0.0)
+            half = np.array([0.3 * self._letters * len(name) for name in here.names])
+            self._labels.draw(canvas, names, np.stack([middle - half, top], -1), rgb, 0.0)
         return canvas
 
     def _boxes(self, here: ObjectTracks, rgb: np.ndarray) -> Strokes:

@@ -142,7 +142,8 @@ class _Look:
         if found.mask is not None and found.mask.shape[1:] != self._size:
             height, width = found.mask.shape[1:]
             raise ShapeError(f"masks of frame {frame} are {width}x{height}, the video {self._size[1]}x{self._size[0]}")
-        return found
+        looked: Detections = found
+        return looked
 
 
 # -- three ways through a video ----------------------------------------------------------------------

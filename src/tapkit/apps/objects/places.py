@@ -14,7 +14,7 @@ def grid_places(box: np.ndarray, count: int, size: tuple[int, int]) -> np.ndarra
     side = round(count**0.5)
     x, y = (np.linspace(box[i], box[i + 2], side + 2)[1:-1] for i in (0, 1))
     xy = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
-    return xy[_in_frame(xy, size)]
+    return np.asarray(xy[_in_frame(xy, size)])
 
 
 def random_places(
@@ -26,7 +26,7 @@ def random_places(
     """
     if found.mask is not None:
         rows, columns = np.nonzero(found.mask[row])
-        chosen = random.choice(len(rows), min(4 * count, len(rows)), replace=False) if len(rows) else []
+        chosen: np.ndarray = random.permutation(len(rows))[: 4 * count]
         xy = np.stack([columns[chosen] + 0.5, rows[chosen] + 0.5], -1)
     else:
         low, high = found.xyxy[row, :2], found.xyxy[row, 2:]

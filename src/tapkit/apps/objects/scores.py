@@ -81,13 +81,13 @@ def _hota(frames: _Frames) -> tuple[float, float, float]:
     for g, f, overlap in zip(*frames, strict=True):
         best = assign(together[np.ix_(g, f)] * overlap, 0.0)
         pairs += [(int(g[r]), int(f[c]), float(overlap[r, c])) for r, c in best]
-    rows, columns, values = (np.array(column) for column in zip(*pairs, strict=True)) if pairs else ([], [], [])
+    rows, columns = (np.array([pair[i] for pair in pairs], np.int64) for i in (0, 1))
+    values = np.array([pair[2] for pair in pairs])
     results = []
     for level in _LEVELS:
-        hit = np.asarray(values) >= level - _EPS
+        hit = values >= level - _EPS
         count = np.zeros_like(shared)
-        if len(hit):
-            np.add.at(count, (rows[hit], columns[hit]), 1)
+        np.add.at(count, (rows[hit], columns[hit]), 1)
         hits = count.sum()
         deta = hits / (truths.sum() + founds.sum() - hits)
         each = count / np.maximum(truths[:, None] + founds[None] - count, 1)

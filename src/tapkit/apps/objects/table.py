@@ -81,8 +81,10 @@ class ObjectTracks:
 
     def __getitem__(self, chosen: np.ndarray) -> ObjectTracks:
         """Some rows: [K] bool or indices."""
-        names = ("frame", "id", "xyxy", "score", "label", "interpolated")
-        return ObjectTracks(*(getattr(self, name)[chosen] for name in names), self.video)
+        return ObjectTracks(
+            self.frame[chosen], self.id[chosen], self.xyxy[chosen], self.score[chosen],
+            self.label[chosen], self.interpolated[chosen], self.video,
+        )  # fmt: skip
 
     @property
     def ids(self) -> list[int]:

@@ -95,7 +95,7 @@ class Track:
 
     def keep(self, which: np.ndarray) -> np.ndarray:
         """Keep the points [n] bool; returns the names of the others."""
-        gone = self.keys[~which]
+        gone: np.ndarray = self.keys[~which]
         for name in ("keys", "xy", "visible", "anchor", "outside"):
             setattr(self, name, getattr(self, name)[which])
         return gone
