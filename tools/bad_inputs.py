@@ -53,8 +53,8 @@ CASES: list[tuple[str, str]] = [
 ]
 
 
-def prepare(folder: Path) -> None:
-    """The files that the cases name."""
+def pictures(folder: Path) -> None:
+    """Videos, points and masks that the cases name."""
     rng = np.random.default_rng(0)
     picture = np.asarray(Image.fromarray(rng.integers(0, 255, (12, 16, 3), dtype=np.uint8)).resize((200, 96)))
     for name, count in (("shot", 12), ("mixed", 3), ("other", 2)):
@@ -70,7 +70,13 @@ def prepare(folder: Path) -> None:
     (folder / "bare.csv").write_text("0,3,3\n1,4,4\n")
     (folder / "text.csv").write_text("t,x,y\n0,three,3\n")
     Image.fromarray(np.full((10, 10), 255, np.uint8)).save(folder / "small.png")
+
+
+def prepare(folder: Path) -> None:
+    """All files that the cases name."""
     import torch
+
+    pictures(folder)
 
     torch.save({"a.weight": torch.zeros(2, 2)}, folder / "other.pth")
     run(folder, "track shot --grid 3 -o tracks.npz -q")
@@ -111,8 +117,13 @@ def main() -> None:
         rows = [(what, f"`tapkit {arguments}`", *run(folder, arguments)) for what, arguments in CASES]
         rows.append(("Ctrl-C in the middle", "`tapkit track clip.mp4 --grid 20`", *interrupted(folder)))
         for what, command, code, said in rows:
-            text = said.replace(str(folder), ".").replace("|", "/").splitlines()
-            print(f"| {what} | {command} | {code} | {' '.join(text).removeprefix('tapkit: ')} |", flush=True)
+            print(row(folder, what, command, code, said), flush=True)
+
+
+def row(folder: Path, what: str, command: str, code: int, said: str) -> str:
+    """A line of the table."""
+    text = said.replace(str(folder), ".").replace("|", "/").splitlines()
+    return f"| {what} | {command} | {code} | {' '.join(text).removeprefix('tapkit: ')} |"
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ def load_tracker(
 
     card = registry.card(model)
     if not card.commercial and not quiet:
-        say(f"note: the weights of {card.id} are {card.weights_licence}: not for commercial use")
+        say(f"note: licence of the weights of {card.id}: {card.weights_licence}; not for commercial use")
     return api.load(model, weights, device, report=None if quiet else Download(card.id), **read_options(options))
 
 
@@ -147,7 +147,7 @@ def load_tracker_of(
 
     name = model or tracks.source.model
     if name in registry.cards() and not (card := registry.card(name)).commercial and not quiet:
-        say(f"note: the weights of {card.id} are {card.weights_licence}: not for commercial use")
+        say(f"note: licence of the weights of {card.id}: {card.weights_licence}; not for commercial use")
     report = None if quiet else Download(name or registry.DEFAULT)
     return api.load_for(tracks, model, weights, device, report, **read_options(options))
 
