@@ -66,6 +66,13 @@ def test_a_scale_and_pixels_that_are_not_square_count() -> None:
     assert row["mean_speed_mm_per_s"] == pytest.approx(0.5 * 40 / (2 / 30))
 
 
+def test_a_scale_may_be_its_text_or_a_number(walk: Tracks) -> None:
+    assert stats(walk, "0.5 mm") == stats(walk, Scale(0.5, "mm"))
+    assert "path_length_units" in stats(walk, 0.5)[0]
+    with pytest.raises(UsageError, match="width of a pixel"):
+        steps(walk, "wide")
+
+
 @pytest.mark.parametrize("text", ["", "mm", "-1 mm", "0", "1 2", "1e999 m", "1.2.3"])
 def test_what_is_no_scale_is_said(text: str) -> None:
     with pytest.raises(UsageError, match="width of a pixel"):

@@ -52,12 +52,13 @@ class Angles(NamedTuple):
 
 
 def edge_lengths(
-    tracks: Tracks, scale: Scale = PIXELS, *, threshold: float | None = None, hidden: bool = False
+    tracks: Tracks, scale: Scale | str | float = PIXELS, *, threshold: float | None = None, hidden: bool = False
 ) -> Lengths:
     """Length and direction of each edge of `tracks.skeleton` on each frame.
 
     `threshold`, `hidden`: as in `tapkit.motion.steps`. Raises `UsageError` where there is no skeleton.
     """
+    scale = Scale.of(scale)
     xy = _positions(tracks, threshold, hidden)
     pairs = np.array(edges_of.rows(tracks.skeleton, tracks.ids.tolist()), np.int64)
     vector = xy[pairs[:, 1]] - xy[pairs[:, 0]]
@@ -85,11 +86,12 @@ def joint_angles(tracks: Tracks, *, threshold: float | None = None, hidden: bool
 
 
 def edge_stats(
-    tracks: Tracks, scale: Scale = PIXELS, *, threshold: float | None = None, hidden: bool = False
+    tracks: Tracks, scale: Scale | str | float = PIXELS, *, threshold: float | None = None, hidden: bool = False
 ) -> list[dict[str, Any]]:
     """A dictionary for each edge and each joint, keys as `EDGE_COLUMNS` names them with units: "mean_length_mm",
     "mean_angle_deg". What cannot be said is None. `threshold`, `hidden`: as in `tapkit.motion.steps`.
     """
+    scale = Scale.of(scale)
     edges = edge_lengths(tracks, scale, threshold=threshold, hidden=hidden)
     joints = joint_angles(tracks, threshold=threshold, hidden=hidden)
     rows = []
@@ -105,10 +107,11 @@ def edge_stats(
 
 
 def edge_rows(
-    tracks: Tracks, scale: Scale = PIXELS, *, threshold: float | None = None, hidden: bool = False
+    tracks: Tracks, scale: Scale | str | float = PIXELS, *, threshold: float | None = None, hidden: bool = False
 ) -> list[dict[str, Any]]:
     """A dictionary for each frame: "frame" as the footage counts, "time_s", and for each edge "a-b length_px" and
     "a-b angle_deg", for each joint "a-b-c angle_deg"; None where it is not known."""
+    scale = Scale.of(scale)
     edges = edge_lengths(tracks, scale, threshold=threshold, hidden=hidden)
     joints = joint_angles(tracks, threshold=threshold, hidden=hidden)
     columns: dict[str, list[float | None]] = {}

@@ -35,6 +35,13 @@ class Scale:
             raise UsageError(f'a scale is the width of a pixel and its unit, as in "0.12 mm", not {text!r}')
         return cls(value, found[2] or "units")
 
+    @classmethod
+    def of(cls, scale: Scale | str | float) -> Scale:
+        """A scale, its text, or a number of units to a pixel."""
+        if isinstance(scale, Scale):
+            return scale
+        return cls.parse(str(scale))
+
 
 PIXELS = Scale()
 """Lengths in pixels."""
@@ -51,15 +58,19 @@ class Steps(NamedTuple):
     """[T-1] float64."""
 
 
-def steps(tracks: Tracks, scale: Scale = PIXELS, *, threshold: float | None = None, hidden: bool = False) -> Steps:
+def steps(
+    tracks: Tracks, scale: Scale | str | float = PIXELS, *, threshold: float | None = None, hidden: bool = False
+) -> Steps:
     """How far points moved between neighbouring frames.
 
     Args:
         tracks: N points over T frames.
-        scale: of a pixel. Pixels that are not square count as wide as they are shown.
+        scale: of a pixel: a `Scale` or its text, "0.12 mm". Pixels that are not square count as wide as they are
+            shown.
         threshold: visible from this score on, as in `Tracks.visible_at`.
         hidden: count positions in frames where a point was not seen, too.
     """
+    scale = Scale.of(scale)
     known = tracks.valid if hidden else tracks.visible_at(threshold)
     square = np.array([float(tracks.video.pixel_aspect), 1.0])
     xy = np.where(known[..., None], tracks.xy, np.nan).astype(np.float64) * square * scale.per_pixel

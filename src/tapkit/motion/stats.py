@@ -41,12 +41,13 @@ _SPEEDS = ("mean_speed", "median_speed", "max_speed")
 
 
 def stats(
-    tracks: Tracks, scale: Scale = PIXELS, *, threshold: float | None = None, hidden: bool = False
+    tracks: Tracks, scale: Scale | str | float = PIXELS, *, threshold: float | None = None, hidden: bool = False
 ) -> list[dict[str, Any]]:
     """A dictionary for each point, keys as `COLUMNS` names them with units: "path_length_px", "mean_speed_mm_per_s".
 
     What cannot be said (the speed of a point seen once) is None. `threshold`, `hidden`: as in `steps`.
     """
+    scale = Scale.of(scale)
     known = tracks.valid if hidden else tracks.visible_at(threshold)
     moved = steps(tracks, scale, threshold=threshold, hidden=hidden)
     speed = speeds(moved)

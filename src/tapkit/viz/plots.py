@@ -34,7 +34,7 @@ def plot(
     tracks: Tracks,
     kinds: Sequence[Kind] = ("x", "y", "speed"),
     *,
-    scale: Scale = PIXELS,
+    scale: Scale | str | float = PIXELS,
     threshold: float | None = None,
     hidden: bool = False,
 ) -> Figure:
@@ -60,7 +60,7 @@ def plot(
     figure = Figure(figsize=(9, 0.8 + sum(4.2 if kind == "paths" else 2.2 for kind in kinds)), layout="constrained")
     ratios = [4.2 if kind == "paths" else 2.2 for kind in kinds]
     axes = np.atleast_1d(figure.subplots(len(kinds), 1, height_ratios=ratios))
-    drawing = _Drawing(tracks, scale, threshold, hidden)
+    drawing = _Drawing(tracks, Scale.of(scale), threshold, hidden)
     for kind, ax in zip(kinds, axes, strict=True):
         drawing.draw(kind, ax)
     timed = [ax for kind, ax in zip(kinds, axes, strict=True) if kind != "paths"]
