@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tapkit.errors import UsageError
@@ -72,3 +72,29 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def read_counts(text: str, what: str, letters: Mapping[str, str], example: str) -> dict[str, int]:
+    """Counts by name out of "none" or parts such as "local:8+grid:6"; each name once.
+
+    Args:
+        text: as it was written.
+        what: what it is, for the error.
+        letters: the names that there are -> the letter that stands for their count in the error.
+        example: one that is right, for the error.
+
+    >>> read_counts("local:8+grid:6", "support", {"local": "G", "grid": "G"}, "grid:6")
+    {'local': 8, 'grid': 6}
+    """
+    counts: dict[str, int] = {}
+    if text == "none":
+        return counts
+    for part in text.split("+"):
+        name, _, count = part.strip().partition(":")
+        if name not in letters or name in counts or not re.fullmatch(r"[1-9]\d{0,3}", count, re.ASCII):
+            forms = ", ".join(f'"{known}:{letter}"' for known, letter in letters.items())
+            raise UsageError(
+                f'{what} is "none", {forms}, or some of these joined by "+" (for instance "{example}"), got {text!r}'
+            )
+        counts[name] = int(count)
+    return counts

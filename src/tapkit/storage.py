@@ -47,7 +47,7 @@ class Replacement:
     def __init__(self, path: str | Path, sync: bool = False) -> None:
         """`sync`: also survive a power cut, see `atomic`."""
         self.path, self.sync = Path(path), sync
-        self.partial = self.path if _is_device(self.path) else _unused(self.path)
+        self.partial = self.path if is_device(self.path) else _unused(self.path)
 
     def commit(self) -> None:
         """Put what was written in place of what stands at `path`."""
@@ -104,7 +104,7 @@ def staged(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     with _told(path):
         _make_folder(path.parent)
-        if _is_device(path):
+        if is_device(path):
             yield path
             return
         folder = Path(tempfile.mkdtemp(prefix=".tapkit-", suffix=PARTIAL, dir=path.parent))
@@ -206,7 +206,7 @@ def check_file(path: str | Path) -> Path:
     path = Path(path)
     if not os.path.lexists(path):
         raise StorageError(f"{shown(path)} does not exist")
-    if _is_device(path):
+    if is_device(path):
         raise StorageError(f"{path} is a device or a pipe: save what comes out of it to a file first")
     return path
 
@@ -295,7 +295,7 @@ def _unused(path: Path) -> Path:
     return path.with_name(f".{path.name[:100]}.{os.getpid()}-{os.urandom(4).hex()}{PARTIAL}")
 
 
-def _is_device(path: Path) -> bool:
+def is_device(path: Path) -> bool:
     """Whether something stands there that is neither a file nor a folder (/dev/stdout, a named pipe)."""
     try:
         mode = path.stat().st_mode

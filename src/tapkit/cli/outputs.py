@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -62,7 +61,7 @@ def _claim(
     sources = [source for name in inputs if name is not None and (source := _source(str(name))) is not None]
     taken: dict[Path, Path] = {}
     for path, there in outputs:
-        if _is_device(path):
+        if storage.is_device(path):
             continue
         real = path.resolve()
         if real in taken:
@@ -94,7 +93,7 @@ def _keep(source: Path, path: Path, there: Path | None) -> None:
 
 def _file_there(path: Path) -> Path | None:
     """`path` if something stands there. Raises `UsageError` for a folder that is no store: it is not replaced."""
-    if path.is_dir() and not _is_device(path):
+    if path.is_dir() and not storage.is_device(path):
         if not any(path.iterdir()):
             return None
         if path.suffix.lower() != ".zarr" or not any((path / name).exists() for name in ("zarr.json", ".zgroup")):
@@ -127,14 +126,6 @@ def _same(path: Path, other: Path) -> bool:
         return path.samefile(other)
     except OSError:
         return False
-
-
-def _is_device(path: Path) -> bool:
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def beside(video: str, ending: str) -> Path:

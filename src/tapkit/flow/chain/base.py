@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from tapkit import coords
 from tapkit.errors import UsageError
 from tapkit.flow.base import Flow, FlowModel, Size
+from tapkit.flow.by_flow import ByFlow
 from tapkit.flow.known import build_flow
 from tapkit.models.options import Options
 from tapkit.types import ModelCard
@@ -50,36 +51,18 @@ def check_options(options: FlowTrackerOptions, thresholds: Mapping[str, float]) 
     return thresholds[options.occlusion] if options.threshold is None else float(options.threshold)
 
 
-class FlowTracker:
+class FlowTracker(ByFlow):
     """The part of a `CausalModel` that does not depend on which flows are computed."""
 
     card: ModelCard
 
     def __init__(self, options: FlowTrackerOptions, model: FlowModel, threshold: float) -> None:
+        super().__init__(model, options.max_side)
         self.settings = options
-        self.flow_model = model
         self.threshold = threshold
         self.options: Mapping[str, Any] = {
             **options.to_json(), "threshold": threshold, "flow_options": dict(model.options)
         }  # fmt: skip
-
-    @property
-    def device(self) -> torch.device:
-        """That of the flow model."""
-        return self.flow_model.device
-
-    def to(self, device: torch.device | str) -> Self:
-        """Move the flow model."""
-        self.flow_model = self.flow_model.to(device)
-        return self
-
-    def frame_size(self, size: Size) -> Size | None:
-        """See `Model.frame_size`."""
-        scale = 1.0 if self.settings.max_side is None else self.settings.max_side / max(size)
-        if scale >= 1:
-            return self.flow_model.frame_size(size)
-        shrunk = (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1))
-        return self.flow_model.frame_size(shrunk) or shrunk
 
     def both_ways(self, first: Any, second: Any, size: Size) -> tuple[Flow, Flow]:
         """Flows there and back between the features of one frame each."""

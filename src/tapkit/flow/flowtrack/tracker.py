@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from tapkit import coords
 from tapkit.errors import UsageError
 from tapkit.flow.base import FlowModel, Size
+from tapkit.flow.by_flow import ByFlow
 from tapkit.flow.fields import follow
 from tapkit.flow.flowtrack import guide
 from tapkit.flow.flowtrack.card import FLOWTRACK
@@ -102,33 +103,15 @@ class Look(NamedTuple):
     """[n]: and with the better one of both patches."""
 
 
-class FlowTrack:
+class FlowTrack(ByFlow):
     """A `CausalModel`; points do not influence each other."""
 
     card: ModelCard = FLOWTRACK
 
     def __init__(self, options: FlowTrackOptions, model: FlowModel) -> None:
+        super().__init__(model, options.max_side)
         self.settings = options
-        self.flow_model = model
         self.options: Mapping[str, Any] = {**options.to_json(), "flow_options": dict(model.options)}
-
-    @property
-    def device(self) -> torch.device:
-        """That of the flow model."""
-        return self.flow_model.device
-
-    def to(self, device: torch.device | str) -> Self:
-        """Move the flow model."""
-        self.flow_model = self.flow_model.to(device)
-        return self
-
-    def frame_size(self, size: Size) -> Size | None:
-        """See `Model.frame_size`."""
-        scale = 1.0 if self.settings.max_side is None else self.settings.max_side / max(size)
-        if scale >= 1:
-            return self.flow_model.frame_size(size)
-        shrunk = (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1))
-        return self.flow_model.frame_size(shrunk) or shrunk
 
     def point_bytes(self, size: Size) -> int:
         """See `CausalModel.point_bytes`: two patches and the companions."""

@@ -5,14 +5,13 @@ They are always stripped from the results. Positions here are pixels of the netw
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tapkit.coords import Size
-from tapkit.errors import UsageError
+from tapkit.parsing import read_counts
 
 LOCAL_EXTENT = 50
 """Side of the square around a query that the local grid covers, pixels of the network's input."""
@@ -58,17 +57,8 @@ class Support:
     @classmethod
     def parse(cls, text: str) -> Support:
         """From the written form. Raises `UsageError` for anything else."""
-        if text == "none":
-            return cls()
-        counts: dict[str, int] = {}
-        for part in text.split("+"):
-            match = re.fullmatch(r"(local|global|uniform):([1-9]\d{0,3})", part.strip())
-            if match is None or match[1] in counts:
-                raise UsageError(
-                    'support is "none", "global:G", "local:G", "uniform:N", or some of these joined by "+" '
-                    f'(for instance "local:8+global:5"), got {text!r}'
-                )
-            counts[match[1]] = int(match[2])
+        letters = {"global": "G", "local": "G", "uniform": "N"}
+        counts = read_counts(text, "support", letters, "local:8+global:5")
         return cls(counts.get("local", 0), counts.get("global", 0), counts.get("uniform", 0))
 
     def around(self, xy: Tensor) -> Tensor:

@@ -6,14 +6,13 @@ as in the authors' evaluation; the frame is that large whatever its shape.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tapkit.errors import UsageError
+from tapkit.parsing import read_counts
 
 SIDE = 256
 MARGIN = SIDE // 16
@@ -41,18 +40,8 @@ class Support:
     @classmethod
     def parse(cls, text: str) -> Support:
         """From the written form. Raises `UsageError` for anything else."""
-        if text == "none":
-            return cls()
-        counts: dict[str, int] = {}
-        for part in text.split("+"):
-            match = re.fullmatch(r"(local|grid|random):([1-9]\d{0,3})", part.strip())
-            if match is None or match[1] in counts:
-                raise UsageError(
-                    'support is "none", "random:N", "grid:G", "local:G", or some of these joined by "+" '
-                    f'(for instance "local:8+grid:6"), got {text!r}'
-                )
-            counts[match[1]] = int(match[2])
-        return cls(**counts)
+        letters = {"random": "N", "grid": "G", "local": "G"}
+        return cls(**read_counts(text, "support", letters, "local:8+grid:6"))
 
     @property
     def own(self) -> int:
