@@ -46,7 +46,7 @@ def requirements() -> list[tuple[str, str | None, str | None]]:
             if isinstance(target, ast.Name)
         }
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "require":
+            if isinstance(node, ast.Call) and ast.unparse(node.func).removeprefix("errors.") == "require":
                 values = [constants.get(a.id) if isinstance(a, ast.Name) else ast.literal_eval(a) for a in node.args]
                 calls.append((f"{path.relative_to(SOURCE)}:{node.lineno}", *values))
     return calls

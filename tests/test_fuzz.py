@@ -232,12 +232,12 @@ def test_pictures(ending: str, tmp_path: Path) -> None:
 
 
 def test_a_sequence_with_a_damaged_picture_and_a_damaged_mask(tmp_path: Path) -> None:
-    from tapkit.cli.options import _mask
+    from tapkit.cli.options import read_mask
 
     for t in range(3):
         Image.fromarray(np.full((48, 64, 3), 40 * t, np.uint8)).save(tmp_path / f"{t:03d}.png")
     fuzz(tmp_path / "001.png", lambda: played(tmp_path), "sequence")
-    fuzz(tmp_path / "000.png", lambda: _mask(tmp_path / "000.png"), "mask")
+    fuzz(tmp_path / "000.png", lambda: read_mask(tmp_path / "000.png"), "mask")
 
 
 # -- weights ------------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from tapkit import weights as stored
 from tapkit.errors import UsageError
 from tapkit.models.base import Model, Prediction, Reports, StartsFromTracks
 from tapkit.types import Queries
-from tapkit.video.array import ArraySource
 
 if TYPE_CHECKING:
     from tapkit.engine.control import Progress
@@ -75,6 +74,8 @@ class SparseTracks:
         clip = frames.permute(0, 2, 3, 1).cpu().numpy()
         parts = []
         for queries in groups:
+            from tapkit.video.array import ArraySource  # which needs the video library: training does without
+
             tracks = self.tracker.track(ArraySource(clip, layout="THWC"), Queries.of(queries), progress=self._progress)
             visible = tracks.visible_at()
             parts.append(
