@@ -51,7 +51,7 @@ contract: $(VENV)/.test
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.test .venv-blender/.made
-	$(BIN)/python -m pytest -n 2 --doctest-modules src/tapkit tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal --doctest-modules src/tapkit tests
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix $(CODE)
