@@ -127,3 +127,13 @@ def inside(xy: Array, size: Size) -> Array:
     height, width = size
     x, y = xy[..., 0], xy[..., 1]
     return (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
+
+
+def shrunk(size: Size, longest: int | None) -> Size | None:
+    """(height, width) with a longer side of `longest` pixels; None: `size` is no longer than that, or may be anything.
+
+    >>> shrunk((480, 960), 240), shrunk((480, 960), 960), shrunk((480, 960), None)
+    ((120, 240), None, None)
+    """
+    scale = 1.0 if longest is None else longest / max(size)
+    return None if scale >= 1 else (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1))

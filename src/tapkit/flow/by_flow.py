@@ -6,6 +6,7 @@ from typing import Self
 
 import torch
 
+from tapkit.coords import shrunk
 from tapkit.flow.base import FlowModel, Size
 
 
@@ -33,8 +34,5 @@ class ByFlow:
 
     def frame_size(self, size: Size) -> Size | None:
         """See `Model.frame_size`."""
-        scale = 1.0 if self._max_side is None else self._max_side / max(size)
-        if scale >= 1:
-            return self.flow_model.frame_size(size)
-        shrunk = (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1))
-        return self.flow_model.frame_size(shrunk) or shrunk
+        smaller = shrunk(size, self._max_side)
+        return self.flow_model.frame_size(smaller or size) or smaller

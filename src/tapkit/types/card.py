@@ -25,6 +25,17 @@ class PublishedNumber:
     source: str
     """Paper table or README that prints it."""
 
+    @classmethod
+    def triples(
+        cls, protocol: str, source: str, rows: Mapping[str, tuple[float, float, float]]
+    ) -> tuple[PublishedNumber, ...]:
+        """AJ, delta_avg and OA for each dataset."""
+        return tuple(
+            cls(dataset, metric, value, protocol, source)
+            for dataset, values in rows.items()
+            for metric, value in zip(("AJ", "delta_avg", "OA"), values, strict=True)
+        )
+
 
 @dataclass(frozen=True)
 class BackboneFile:

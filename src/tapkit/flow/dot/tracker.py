@@ -131,8 +131,7 @@ class Dot(TorchModel):
 
     def frame_size(self, size: Size) -> Size | None:
         """See `Model.frame_size`."""
-        scale = 1.0 if self.chosen.max_side is None else self.chosen.max_side / max(size)
-        return None if scale >= 1 else (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1))
+        return coords.shrunk(size, self.chosen.max_side)
 
     def encode(self, frames: Tensor) -> Clip:
         """See `ClipModel.encode`: the frames themselves. Maps are made of them when they are needed."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tapkit import coords
 from tapkit.errors import UsageError, require
 from tapkit.flow.particle_video.card import CARDS
 from tapkit.flow.particle_video.carry import Answer, carry
@@ -58,10 +59,7 @@ class ParticleVideo:
 
     def frame_size(self, size: Size) -> Size | None:
         """See `Model.frame_size`."""
-        scale = self.config.max_side / max(size)
-        if scale >= 1:
-            return None
-        return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+        return coords.shrunk(size, self.config.max_side)
 
     def encode(self, frames: Tensor) -> Frames:
         """See `ClipModel.encode`: the frames themselves; channels are made from them when they are needed."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tapkit.types import ModelCard, PublishedNumber
 
 _PAPER = "Harley et al.: AllTracker: Efficient Dense Point Tracking at High Resolution, ICCV 2025"
@@ -49,26 +51,14 @@ ALLTRACKER = ModelCard(
     ),
 )
 
-ALLTRACKER_TINY = ModelCard(
+ALLTRACKER_TINY = replace(
+    ALLTRACKER,
     id="alltracker-tiny",
     name="AllTracker (tiny)",
-    paper=_PAPER,
-    paper_url="https://arxiv.org/abs/2506.07310",
-    code_licence="MIT",
-    weights_licence=_LICENCE,
-    commercial=False,
     factory="tapkit.models.alltracker.tracker:build_tiny",
-    options="tapkit.models.alltracker.tracker:AllTrackerOptions",
     weights_url="https://huggingface.co/aharley/alltracker/resolve/main/alltracker_tiny.pth",
     weights_file="alltracker_tiny.pth",
-    streaming="window",
-    latency=15,
-    uses_past=False,
-    input_size=(384, 512),
-    visible_rule="visible*confidence",
-    visible_threshold=0.6,
-    confidence_radius=12.0,
-    longest_trained=56,
+    published=(),
     notes="As alltracker, with the encoder of PIPs and 6.3 million parameters; the authors publish no accuracy for it.",
 )
 

@@ -11,16 +11,6 @@ _TOGETHER = (
 )
 
 
-def _numbers(protocol: str, source: str, rows: dict[str, tuple[float, float, float]]) -> tuple[PublishedNumber, ...]:
-    """AJ, delta_avg and OA for each data set."""
-    metrics = ("AJ", "delta_avg", "OA")
-    return tuple(
-        PublishedNumber(dataset, metric, value, protocol, source)
-        for dataset, values in rows.items()
-        for metric, value in zip(metrics, values, strict=True)
-    )
-
-
 _SINGLE = "query first, one query at a time with 8x8 local and 5x5 global support, 256x256 resized to 384x512"
 
 COTRACKER2 = ModelCard(
@@ -42,12 +32,12 @@ COTRACKER2 = ModelCard(
     visible_rule="visible",
     visible_threshold=0.9,
     longest_trained=24,
-    published=_numbers(
+    published=PublishedNumber.triples(
         _SINGLE,
         "README at commit 9ed0531",
         {"TAP-Vid DAVIS": (60.9, 75.4, 88.4)},
     )
-    + _numbers(
+    + PublishedNumber.triples(
         "query strided, one query at a time with 8x8 local and 5x5 global support, 256x256 resized to 384x512",
         "README at commit 9ed0531",
         {"TAP-Vid DAVIS": (65.1, 79.0, 89.4)},
@@ -79,7 +69,7 @@ COTRACKER3_OFFLINE = ModelCard(
     visible_threshold=0.6,
     confidence_radius=12.0,
     longest_trained=79,
-    published=_numbers(
+    published=PublishedNumber.triples(
         _SINGLE,
         "CoTracker3 paper, table 1",
         {
@@ -115,7 +105,7 @@ COTRACKER3_ONLINE = ModelCard(
     visible_threshold=0.6,
     confidence_radius=12.0,
     longest_trained=64,
-    published=_numbers(
+    published=PublishedNumber.triples(
         _SINGLE,
         "CoTracker3 paper, table 1",
         {

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tapkit import coords
 from tapkit.errors import UsageError, require
 from tapkit.models.base import Prediction, Size
 from tapkit.models.lucas_kanade.card import CARDS
@@ -98,11 +99,7 @@ class LucasKanade:
 
     def frame_size(self, size: Size) -> Size | None:
         """See `Model.frame_size`."""
-        height, width = size
-        scale = self.config.max_side / max(size)
-        if scale >= 1:
-            return None
-        return max(round(height * scale), 1), max(round(width * scale), 1)
+        return coords.shrunk(size, self.config.max_side)
 
     def point_bytes(self, size: Size) -> int:
         """See `CausalModel.point_bytes`."""

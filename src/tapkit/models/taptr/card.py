@@ -1,5 +1,7 @@
 """Cards of TAPTR, TAPTRv2 and TAPTRv3."""
 
+from dataclasses import replace
+
 from tapkit.types import ModelCard, PublishedNumber
 
 _LICENCE = "IDEA License 1.0 (non-commercial research)"
@@ -15,17 +17,8 @@ _WINDOWS = (
 _SWAPPED = "Height and width are swapped in two places for frames that are not square, as in the released code."
 
 
-def _numbers(protocol: str, source: str, rows: dict[str, tuple[float, float, float]]) -> tuple[PublishedNumber, ...]:
-    """AJ, delta_avg and OA for each data set."""
-    metrics = ("AJ", "delta_avg", "OA")
-    return tuple(
-        PublishedNumber(dataset, metric, value, protocol, source)
-        for dataset, values in rows.items()
-        for metric, value in zip(metrics, values, strict=True)
-    )
-
-
-_FIRST = "query first, 256x256 resized to 512x512, 800 points with random support"
+_RANDOM = "query first, 256x256 resized to {}, 800 points with random support"
+_FIRST = _RANDOM.format("512x512")
 _STRIDED = _FIRST.replace("query first", "query strided")
 
 TAPTR = ModelCard(
@@ -47,52 +40,42 @@ TAPTR = ModelCard(
     visible_rule="visible",
     visible_threshold=0.5,
     longest_trained=24,
-    published=_numbers(
+    published=PublishedNumber.triples(
         _FIRST,
         "paper, tables 1 and 2",
         {"TAP-Vid DAVIS": (63.0, 76.1, 91.1), "TAP-Vid Kinetics": (49.0, 64.4, 85.2)},
     )
-    + _numbers(
+    + PublishedNumber.triples(
         _STRIDED,
         "paper, tables 1 and 2",
         {"TAP-Vid DAVIS": (66.3, 79.2, 91.0), "TAP-Vid RGB-Stacking": (60.8, 76.2, 87.0)},
     )
-    + _numbers(_FIRST, "TAPTRv3 paper", {"RoboTAP": (60.1, 75.3, 86.9)}),
+    + PublishedNumber.triples(_FIRST, "TAPTRv3 paper", {"RoboTAP": (60.1, 75.3, 86.9)}),
     notes=_TOGETHER + _WINDOWS + _SWAPPED,
 )
 
-TAPTRV2 = ModelCard(
+TAPTRV2 = replace(
+    TAPTR,
     id="taptrv2",
     name="TAPTRv2",
     paper="H. Li et al., TAPTRv2: Attention-based Position Update Improves Tracking Any Point, NeurIPS 2024",
     paper_url="https://arxiv.org/abs/2407.16291",
-    code_licence=_LICENCE,
-    weights_licence=_LICENCE,
-    commercial=False,
     factory="tapkit.models.taptr.tracker:build_v2",
-    options="tapkit.models.taptr.tracker:TaptrOptions",
     weights_url="https://huggingface.co/HYeungLee/TAPTR-Series/resolve/main/taptrv2.pth",
     weights_file="taptrv2.pth",
-    streaming="window",
-    latency=8,
-    joint=True,
-    input_size=(512, 512),
-    visible_rule="visible",
-    visible_threshold=0.5,
-    longest_trained=24,
-    published=_numbers(
+    published=PublishedNumber.triples(
         _FIRST,
         "paper and README",
         {"TAP-Vid DAVIS": (63.5, 75.9, 91.4), "TAP-Vid Kinetics": (49.7, 64.2, 85.7)},
     )
-    + _numbers(_STRIDED, "paper and README", {"TAP-Vid DAVIS": (66.4, 78.8, 91.3)})
-    + _numbers(_FIRST, "TAPTRv3 paper", {"TAP-Vid RGB-Stacking": (53.4, 70.5, 81.2), "RoboTAP": (60.9, 74.6, 87.7)}),
-    notes=_TOGETHER + _WINDOWS + _SWAPPED,
+    + PublishedNumber.triples(_STRIDED, "paper and README", {"TAP-Vid DAVIS": (66.4, 78.8, 91.3)})
+    + PublishedNumber.triples(
+        _FIRST, "TAPTRv3 paper", {"TAP-Vid RGB-Stacking": (53.4, 70.5, 81.2), "RoboTAP": (60.9, 74.6, 87.7)}
+    ),
 )
 
 _PAPER3 = "paper, tables 1, 12 and 13, and README"
 _LOCAL = "query first, 256x256 resized to {}, 8x8 local and 6x6 global support points"
-_RANDOM = "query first, 256x256 resized to {}, 800 points with random support"
 
 TAPTRV3 = ModelCard(
     id="taptrv3",
@@ -114,7 +97,7 @@ TAPTRV3 = ModelCard(
     visible_rule="visible",
     visible_threshold=0.45,
     longest_trained=24,
-    published=_numbers(
+    published=PublishedNumber.triples(
         _LOCAL.format("512x512") + ", ResNet-50",
         _PAPER3,
         {
@@ -123,8 +106,8 @@ TAPTRV3 = ModelCard(
             "TAP-Vid RGB-Stacking": (73.0, 86.2, 90.0),
         },
     )
-    + _numbers(_RANDOM.format("512x512") + ", ResNet-50", _PAPER3, {"RoboTAP": (64.6, 77.2, 90.1)})
-    + _numbers(
+    + PublishedNumber.triples(_RANDOM.format("512x512") + ", ResNet-50", _PAPER3, {"RoboTAP": (64.6, 77.2, 90.1)})
+    + PublishedNumber.triples(
         _LOCAL.format("384x512") + ", ResNet-18",
         _PAPER3,
         {
@@ -133,7 +116,7 @@ TAPTRV3 = ModelCard(
             "TAP-Vid RGB-Stacking": (72.3, 84.1, 90.8),
         },
     )
-    + _numbers(_RANDOM.format("384x512") + ", ResNet-18", _PAPER3, {"RoboTAP": (64.5, 77.3, 89.7)}),
+    + PublishedNumber.triples(_RANDOM.format("384x512") + ", ResNet-18", _PAPER3, {"RoboTAP": (64.5, 77.3, 89.7)}),
     notes="The weights are on Google Drive: file 19iql2VTqGIeoyg_wt3JjpohszN5UE6s1 with ResNet-50 (fetch it by hand, "
     "as taptrv3_r50.pth), 1frPX9R_nKDG8FmL-vH6l_2HsJfhvEjtg with ResNet-18 (pass its path as weights; the frames are "
     "then 384x512). "
