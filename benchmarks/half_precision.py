@@ -1,13 +1,14 @@
-"""By how much bfloat16 changes LocoTrack, TAPNext, the TAPIR and TAPTR families, AllTracker, Track-On2 and DOT.
+"""By how much bfloat16 moves the tracks of the networks.
 
     python benchmarks/half_precision.py [ID ...]
 
-Seeded weights under the published names, the protocol's clip (256x256) and its 64 points: offline models and AllTracker
-on all 24 frames, causal ones streamed over the first four (DOT, its sparse tracks given, on these too), the TAPTRs
-on their first window, all points asked on frame 0 (and no support points). Distances in pixels over all points and
-frames, against float32. Those that read positions off a discrete best cell or bin have large maxima: random weights
-leave many nearly tied, and such a point jumps; trained heat maps have clear peaks. Written to
-benchmarks/results/half_precision/ID.json.
+Seeded weights under the published names, the protocol's clip (256x256) and its 64 points: offline models, AllTracker
+and CoTracker on all 24 frames, causal ones streamed over the first four (DOT, its sparse tracks given, on these too),
+the TAPTRs on their first window; all but the models of whole clips are asked on frame 0, PIPs too, and none has support
+points. Distances in pixels over all points and frames, against float32. Those that read positions off a discrete best
+cell or bin have large maxima: random weights leave many nearly tied, and such a point jumps; trained heat maps have
+clear peaks. Written to benchmarks/results/half_precision/ID.json. A card says the median (`half_precision_px`), and
+`tapkit.load` decides by it; tests/models/test_half_precision.py holds the two together.
 """
 
 from __future__ import annotations
@@ -43,10 +44,14 @@ def tracked(model: str, parity: Any, precision: str) -> Any:
         dot, clip = motion(parity, STREAMED, precision=precision)
         points[:, 0] = 0
         return dot.track_with(clip, (HEIGHT, WIDTH), points)
-    options = {"support": "none"} if model.startswith("taptr") else {}
+    options = {"support": "none"} if model.startswith(("taptr", "cotracker")) else {}
+    if model.startswith(("cotracker", "pips")):
+        options["input_size"] = None  # the clip as it is
     manifest = MANIFESTS.get(model, model.replace("-", "_"))
     built = registry.build(model, parity.weights(manifest), precision=precision, **options)
-    if model.startswith("alltracker"):
+    if model.startswith("pips"):
+        points[:, 0] = 0
+    if model.startswith(("alltracker", "cotracker2", "cotracker3-online", "gmrw")):
         return in_windows(built, parity, points)
     if built.card.streaming == "offline":
         return built.track(built.encode(frames(parity)), (HEIGHT, WIDTH), points)
@@ -103,22 +108,10 @@ def measure(model: str) -> dict[str, Any]:
 
 
 def main() -> int:
+    from tapkit import registry
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    known = [
-        "locotrack-small",
-        "locotrack-base",
-        "tapnext",
-        "tapir",
-        "bootstapir",
-        "tapir-causal",
-        "track-on2",
-        "alltracker",
-        "alltracker-tiny",
-        "taptr",
-        "taptrv2",
-        "taptrv3",
-        "dot",
-    ]
+    known = [model for model in registry.cards() if any(field.name == "precision" for field in registry.options(model))]
     parser.add_argument("models", nargs="*", default=known, help="of " + ", ".join(known))
     folder = HERE / "results" / "half_precision"
     folder.mkdir(parents=True, exist_ok=True)

@@ -81,7 +81,10 @@ def load(
         report: called while downloading with bytes done and bytes in all.
         compile: make the network's parts kernels of this machine by `torch.compile` (or by that backend of it); takes
             a minute or two at the first frames, and again for other frame sizes. Checked with strand.
-        options: of the model, see its page; `precision="auto"|"float32"|"bfloat16"` for networks.
+        options: of the model, see its page; `precision="auto"|"float32"|"bfloat16"` for networks. Not said, it is
+            "auto" (bfloat16 where the processor multiplies in it) for trackers of our own and for the published ones
+            that it hardly moves (`ModelCard.half_precision_is_safe`), else "float32". Evaluations compute published
+            networks in float32 unless told otherwise.
 
     Raises `UsageError` for an unknown id or option, `WeightsError` for weights that are missing, damaged or of
     another model.
@@ -96,7 +99,7 @@ def load(
     digest = ""
     if state is not None:
         digest = stored.sha256_of(state) if path is None else stored.sha256(path)
-    built = registry.build(model, state, **options).to(choose_device(device))
+    built = registry.build(model, state, **{**registry.when_loaded(card), **options}).to(choose_device(device))
     if compile:
         _compile(built, "inductor" if compile is True else compile)
     return Tracker(built, digest)

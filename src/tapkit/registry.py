@@ -156,12 +156,18 @@ def family(name: str) -> list[str]:
 
 
 def options(model: str) -> list[Field]:
-    """What may be chosen of a tracker: names, types, defaults as this id has them, what they do."""
+    """What may be chosen of a tracker: names, types, defaults as `tapkit.load` has them, what they do."""
     chosen = card(model)
     if not chosen.options:
         return []
     listed: list[Field] = _named(chosen.options).listed()
-    return [field._replace(default=chosen.defaults.get(field.name, field.default)) for field in listed]
+    given = {**chosen.defaults, **when_loaded(chosen)}
+    return [field._replace(default=given.get(field.name, field.default)) for field in listed]
+
+
+def when_loaded(card: ModelCard) -> dict[str, Any]:
+    """What `tapkit.load` chooses where nothing is said, and `build`, which is exact, does not."""
+    return {"precision": "auto"} if card.half_precision_is_safe else {}
 
 
 def build(model: str, weights: Mapping[str, Any] | None = None, **options: Any) -> Any:

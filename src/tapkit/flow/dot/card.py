@@ -55,6 +55,7 @@ DOT = ModelCard(
     input_size=(512, 512),
     visible_threshold=0.8,
     longest_trained=24,
+    half_precision_px=(0.008, 0.019),
     published=_numbers(),
     notes="Made for dense tracks: a query costs as much as all pixels of its frame. Sparse tracks come from any "
     "tracker (tracker=cotracker2, strand, lucas-kanade ...), motion boundaries from any flow model "

@@ -32,6 +32,7 @@ GMRW = ModelCard(
     uses_past=False,
     input_size=(256, 256),
     longest_trained=2,
+    half_precision_px=(2.466, 5.984),
     published=(
         *_numbers("TAP-Vid Kubric", 4, 54.2, 72.4),
         *_numbers("TAP-Vid DAVIS", 4, 41.8, 60.9),

@@ -33,6 +33,7 @@ MFT = ModelCard(
     input_size=(512, 512),
     visible_threshold=0.5,
     confidence_radius=8.0,
+    half_precision_px=(0.015, 0.03),
     published=(*_numbers("first", 47.3, 66.8, 77.8), *_numbers("strided", 56.1, 70.8, 86.9)),
     notes=(
         "Seven flows for each frame, and one more for each further frame on which points begin: ask points on few "

@@ -37,6 +37,7 @@ ALLTRACKER = ModelCard(
     visible_threshold=0.6,
     confidence_radius=12.0,
     longest_trained=56,
+    half_precision_px=(0.072, 0.13),
     published=(
         *_davis("384x512", delta_avg=76.3, AJ=63.3, OA=90.0),
         *_davis("448x768", delta_avg=78.8, AJ=65.9, OA=90.2),
@@ -58,6 +59,7 @@ ALLTRACKER_TINY = replace(
     factory="tapkit.models.alltracker.tracker:build_tiny",
     weights_url="https://huggingface.co/aharley/alltracker/resolve/main/alltracker_tiny.pth",
     weights_file="alltracker_tiny.pth",
+    half_precision_px=(0.137, 0.307),
     published=(),
     notes="As alltracker, with the encoder of PIPs and 6.3 million parameters; the authors publish no accuracy for it.",
 )

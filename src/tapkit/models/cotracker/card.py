@@ -32,6 +32,7 @@ COTRACKER2 = ModelCard(
     visible_rule="visible",
     visible_threshold=0.9,
     longest_trained=24,
+    half_precision_px=(0.028, 0.078),
     published=PublishedNumber.triples(
         _SINGLE,
         "README at commit 9ed0531",
@@ -69,6 +70,7 @@ COTRACKER3_OFFLINE = ModelCard(
     visible_threshold=0.6,
     confidence_radius=12.0,
     longest_trained=79,
+    half_precision_px=(0.052, 0.089),
     published=PublishedNumber.triples(
         _SINGLE,
         "CoTracker3 paper, table 1",
@@ -105,6 +107,7 @@ COTRACKER3_ONLINE = ModelCard(
     visible_threshold=0.6,
     confidence_radius=12.0,
     longest_trained=64,
+    half_precision_px=(0.073, 0.138),
     published=PublishedNumber.triples(
         _SINGLE,
         "CoTracker3 paper, table 1",

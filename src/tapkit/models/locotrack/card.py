@@ -17,7 +17,7 @@ _NOTES = (
 )
 
 
-def _card(size: str, published: tuple[PublishedNumber, ...]) -> ModelCard:
+def _card(size: str, half_precision_px: tuple[float, float], published: tuple[PublishedNumber, ...]) -> ModelCard:
     return ModelCard(
         id=f"locotrack-{size}",
         name=f"LocoTrack-{size[0].upper()}",
@@ -39,6 +39,7 @@ def _card(size: str, published: tuple[PublishedNumber, ...]) -> ModelCard:
         visible_threshold=0.5,
         confidence_radius=6.0,
         longest_trained=24,
+        half_precision_px=half_precision_px,
         published=published,
         notes=_NOTES,
     )
@@ -46,6 +47,7 @@ def _card(size: str, published: tuple[PublishedNumber, ...]) -> ModelCard:
 
 SMALL = _card(
     "small",
+    (0.063, 0.227),
     (
         PublishedNumber("TAP-Vid DAVIS", "AJ", 66.9, _STRIDED, _TABLE),
         PublishedNumber("TAP-Vid Kinetics", "AJ", 59.6, _STRIDED, _TABLE),
@@ -54,6 +56,7 @@ SMALL = _card(
 )
 BASE = _card(
     "base",
+    (0.074, 0.285),
     (
         PublishedNumber("TAP-Vid DAVIS", "AJ", 67.8, _STRIDED, _TABLE),
         PublishedNumber("TAP-Vid DAVIS", "delta_avg", 79.6, _STRIDED, _TABLE),

@@ -34,6 +34,7 @@ PIPS = ModelCard(
     input_size=(360, 640),
     visible_threshold=0.9,
     longest_trained=8,
+    half_precision_px=(0.017, 0.048),
     published=(
         *_numbers(
             "BADJA",
@@ -85,6 +86,7 @@ PIPS2 = ModelCard(
     uses_past=False,
     input_size=(512, 896),
     longest_trained=64,
+    half_precision_px=(0.76, 1.819),
     published=(
         *_numbers(
             "TAP-Vid DAVIS",

@@ -43,6 +43,7 @@ TAPIR = ModelCard(
     visible_threshold=0.5,
     confidence_radius=6.0,
     longest_trained=24,
+    half_precision_px=(0.392, 1.412),
     published=_numbers(58.5, 63.3, 50.0, 59.6),
     notes="The released checkpoint uses two correlation maps (strides 4 and 8); the paper describes further levels. "
     "The uncertainty is trained at 256x256: at much larger resolutions visible points may be reported hidden.",
@@ -59,6 +60,7 @@ BOOTSTAPIR = replace(
     weights_file="bootstapir_checkpoint_v2.pt",
     weights_md5={},
     longest_trained=150,
+    half_precision_px=(0.398, 1.478),
     published=_numbers(62.4, 67.4, 55.8, 69.2),
     notes="TAPIR with five residual convolution blocks and a third correlation map, trained further on real videos. "
     "The softmax temperature is 20 with the PyTorch checkpoint, as the authors' PyTorch demos run it, and 10 with the "
@@ -79,6 +81,7 @@ TAPIR_CAUSAL = replace(
     latency=0,
     bidirectional=False,
     uses_past=False,
+    half_precision_px=(0.219, 0.652),
     published=_numbers(56.2, 58.3, 51.2, 59.1),
     notes="TAPIR whose temporal convolutions see the past only. The state reaches back 48 frames per refinement step. "
     "The published weights are a JAX file, read without JAX. At several resolutions the last one counts (no mean).",

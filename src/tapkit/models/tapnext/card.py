@@ -26,6 +26,7 @@ TAPNEXT = ModelCard(
     visible_threshold=0.5,
     confidence_radius=8.0,
     longest_trained=48,
+    half_precision_px=(0.069, 4.388),
     published=(
         PublishedNumber("TAP-Vid DAVIS", "AJ", 65.25, _FIRST, _README),
         PublishedNumber("TAP-Vid DAVIS", "AJ", 68.9, _STRIDED, _README),

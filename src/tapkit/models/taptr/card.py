@@ -40,6 +40,7 @@ TAPTR = ModelCard(
     visible_rule="visible",
     visible_threshold=0.5,
     longest_trained=24,
+    half_precision_px=(0.196, 0.615),
     published=PublishedNumber.triples(
         _FIRST,
         "paper, tables 1 and 2",
@@ -63,6 +64,7 @@ TAPTRV2 = replace(
     factory="tapkit.models.taptr.tracker:build_v2",
     weights_url="https://huggingface.co/HYeungLee/TAPTR-Series/resolve/main/taptrv2.pth",
     weights_file="taptrv2.pth",
+    half_precision_px=(0.029, 0.056),
     published=PublishedNumber.triples(
         _FIRST,
         "paper and README",
@@ -97,6 +99,7 @@ TAPTRV3 = ModelCard(
     visible_rule="visible",
     visible_threshold=0.45,
     longest_trained=24,
+    half_precision_px=(0.031, 0.086),
     published=PublishedNumber.triples(
         _LOCAL.format("512x512") + ", ResNet-50",
         _PAPER3,

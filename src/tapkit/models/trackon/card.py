@@ -37,6 +37,7 @@ TRACK_ON2 = ModelCard(
     visible_threshold=0.8,
     confidence_radius=12.0,
     longest_trained=48,
+    half_precision_px=(0.013, 0.033),
     published=(
         PublishedNumber("TAP-Vid DAVIS", "AJ", 67.0, _DAVIS, _PAPER_R),
         PublishedNumber("TAP-Vid DAVIS", "delta_avg", 79.9, _DAVIS, _README),
