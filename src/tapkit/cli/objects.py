@@ -22,7 +22,15 @@ def objects(
     video: Annotated[str, typer.Argument(help="Video file, folder or pattern of images.")],
     detections: Annotated[
         Path | None,
-        typer.Argument(help="Detections: MOTChallenge (.txt) or COCO (.json); not needed with --box or --mask."),
+        typer.Argument(
+            help="Detections: MOTChallenge (.txt) or COCO (.json); not needed with --detector, --box, --mask."
+        ),
+    ] = None,
+    detector: Annotated[
+        Path | None, typer.Option("--detector", help="ONNX file of a detector of yours (YOLO, RT-DETR, D-FINE).")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="CLASS", help="Of --detector: this class. Repeatable.")
     ] = None,
     box: Annotated[
         list[str] | None,
@@ -69,22 +77,27 @@ def objects(
 
     tapkit objects clip.mp4 detections.txt --overlay boxes.mp4
 
+    tapkit objects clip.mp4 --detector yolo11n.onnx --only dog
+
     tapkit objects clip.mp4 --box 120,80,260,210,dog -o dog.json --overlay dog.mp4
     """
-    from tapkit.apps.objects import ObjectOptions, track_objects, write_objects
+    from tapkit.apps.objects import ObjectOptions, OnnxDetector, track_objects, write_objects
     from tapkit.apps.objects.files import kind_of
 
-    if (detections is None) == (not box and not mask):
-        raise UsageError("give a file of detections, or objects of one frame by --box or --mask")
+    if (detections is not None) + (detector is not None) + bool(box or mask) != 1:
+        raise UsageError("give a file of detections, or --detector, or objects of one frame by --box or --mask")
+    if only and detector is None:
+        raise UsageError("--only chooses classes of a --detector")
     target = output or beside(video, ".objects.txt")
     kind = kind_of(target)
     settings = ObjectOptions(rule, points, high, low, start=high, max_lost=max_lost)
-    claim(target, videos=[overlay], inputs=[video, detections, weights, *(mask or [])], force=force)
-    free = detections is None
+    claim(target, videos=[overlay], inputs=[video, detections, detector, weights, *(mask or [])], force=force)
+    free = detections is None and detector is None
+    look = None if detector is None else OnnxDetector(detector, score=max(low, 0.05), only=only)
     with f.open_footage(video, start, end, step, value_range, stream) as source:
         if source.live:
             raise UsageError("objects are followed in files; for a camera see tapkit.apps.objects.PointMOT")
-        given: Any = detections if detections is not None else {frame: _marked(box or [], mask or [], source.info.size)}
+        given: Any = detections or look or {frame: _marked(box or [], mask or [], source.info.size)}
         tracker: Any = model if rule == "iou" else o.load_tracker(model, weights, device, option, quiet)
         with o.progress_of("tracking", quiet) as progress:
             control = _stopping(progress)

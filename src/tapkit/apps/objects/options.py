@@ -40,11 +40,12 @@ RULES: dict[str, Rule] = {
 
 @dataclass(frozen=True)
 class ObjectOptions:
-    """Settings of `PointMOT`; the defaults are the published ones."""
+    """Settings of `PointMOT`; the defaults are the published ones but for `overlap`."""
 
     rule: RuleName = "net"
-    """"net": which share of an object's visible points lies in the new box. "nettrack": that fused with the overlap of
-    the boxes, points on a grid, visibility unused. "iou": the overlap alone."""
+    """"net": which share of an object's visible points lies in the new box, and how well the box that they carried fits
+    it. "nettrack": that share and the overlap with the last box, points on a grid, visibility unused. "iou": that
+    overlap alone."""
     points: int | None = None
     """Points in each object; None: of the rule (16, 9, 0). Gains end at 16 (LBM, Fig. 6)."""
     high: float = 0.5
@@ -61,8 +62,11 @@ class ObjectOptions:
     """Frames in a row that a point may be outside its object before it is replaced."""
     other_class: float = 0.5
     """Factor on the similarity of a track and a detection of different classes ("net")."""
+    overlap: float = 0.75
+    """Weight of the overlap of the box carried by the points with the detection, beside the share of points inside
+    ("net"). 0: that share alone, as LBM has it: points of an object that is covered lie in the box of what covers it."""
     fuse_below: float = 4
-    """With fewer visible points than this the overlap of the boxes is fused in ("net")."""
+    """With fewer visible points than this the overlap has a weight of a half at least ("net")."""
     normalise: bool = False
     """Whether similarities are replaced by the mean of their softmax over rows and over columns, as LBM does."""
     seed: int = 0
@@ -75,7 +79,7 @@ class ObjectOptions:
             raise UsageError(f"rule {self.rule} takes 2 points an object or more (iou: none), got {self.points}")
         if self.rule == "nettrack" and self.points is not None and int(self.points**0.5) ** 2 != self.points:
             raise UsageError(f"rule nettrack has a square grid of points (4, 9, 16, ...), got {self.points}")
-        for name in ("high", "low", "start", "other_class"):
+        for name in ("high", "low", "start", "other_class", "overlap"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} must lie in 0..1, got {getattr(self, name)}")
         for name, least in (("confirm", 1), ("max_lost", 0), ("timeout", 0)):

@@ -27,7 +27,8 @@ def similarity(tracks: Sequence[Track], found: Detections, options: ObjectOption
 
 
 def _net(tracks: Sequence[Track], found: Detections, options: ObjectOptions) -> np.ndarray:
-    """LBM, App. A.2: share of points inside x min(1, A_i/A_j) x score x class factor.
+    """LBM, App. A.2: share of points inside x min(1, A_i/A_j) x score x class factor; fused, as NetTrack fuses it, with
+    the overlap of the detection and the box that the points have carried here.
 
     Points count by their visibility, and all together as half of them at least: of an object that is nearly hidden the
     few points still seen may be those that lay on what hides it, and must not outweigh an object that is seen whole.
@@ -44,10 +45,9 @@ def _net(tracks: Sequence[Track], found: Detections, options: ObjectOptions) -> 
     same = (labels == found.label) | (labels == "") | (found.label == "")
     penalty = np.where(same, 1.0, options.other_class)
     values = share * larger * found.score * penalty
-    if few.any():
-        overlap = iou(np.stack([track.carried for track in tracks]), found.xyxy) * found.score * penalty
-        values[few] = np.sqrt(0.5 * values[few] ** 2 + 0.5 * overlap[few] ** 2)
-    return np.asarray(values)
+    overlap = iou(np.stack([track.carried for track in tracks]), found.xyxy) * found.score * penalty
+    weight_of_overlap = np.where(few, max(options.overlap, 0.5), options.overlap)[:, None]
+    return np.asarray(np.sqrt((1 - weight_of_overlap) * values**2 + weight_of_overlap * overlap**2))
 
 
 def _nettrack(tracks: Sequence[Track], found: Detections) -> np.ndarray:
