@@ -201,9 +201,7 @@ class _Carried(TorchDispatchMode):
         plain_args, plain_kwargs = tree_map(_held, (args, kwargs))
         out = func(*plain_args, **plain_kwargs)
         # A part of a tensor made outside of inference mode counts with it: it is no tensor of inference mode either.
-        inference = torch.is_inference_mode_enabled() and not (
-            func.is_view and remote and not remote[0].is_inference()
-        )
+        inference = torch.is_inference_mode_enabled() and not (func.is_view and remote and not remote[0].is_inference())
         with torch.inference_mode(inference):
             return self._wrapped(out, args, kwargs, place)
 
@@ -251,7 +249,6 @@ def _by_mask(name: str, args: Any) -> bool:
 
 # -- as Python calls it -----------------------------------------------------------------------------------
 
-_TAKES_DEVICE = ("device",)
 _NUMBERS = {"__bool__": bool, "__int__": int, "__float__": float, "__index__": int}
 
 
@@ -416,11 +413,18 @@ def _refused(machine: Machine, itself: Remote) -> Any:
     raise DeviceMistake(f"numpy() of a tensor on {itself.place} ({_caller()})")
 
 
-def _contains(machine: Machine, func: Any, args: Any, kwargs: Any) -> Any:
-    return func(*args, **kwargs)
+def _pinned(machine: Machine, func: Any, args: Any, kwargs: Any) -> Any:
+    """Locked memory, which the simulated device has no need of."""
+    return args[0].clone()
 
 
-_MOVES: dict[str, Callable[..., Any]] = {"to": _to, "cpu": _cpu, "cuda": _cuda, "copy_": _copy}
+_MOVES: dict[str, Callable[..., Any]] = {
+    "to": _to,
+    "cpu": _cpu,
+    "cuda": _cuda,
+    "copy_": _copy,
+    "pin_memory": _pinned,
+}
 _LEAVES: dict[str, Callable[[Machine, Remote], Any]] = {
     **{name: _number(kind) for name, kind in _NUMBERS.items()},
     "item": _number(lambda held: held.item()),
