@@ -51,7 +51,9 @@ def test_it_arrives_from_afar(law: str, depth_error: float, focal_error: float, 
         errors.append(np.linalg.norm(exact - aim, axis=1).mean() / 256)
         noisy = exact + random.normal(0, 0.5, exact.shape)
         weights = (random.random(60) > 0.2).astype(float)
-        told = command(seen.normalised(noisy), seen.normalised(aim), weights, 0.25 * depth_error, gains, 256 / seen.focal)
+        told = command(
+            seen.normalised(noisy), seen.normalised(aim), weights, 0.25 * depth_error, gains, 256 / seen.focal
+        )
         eye.move(told, 1 / 15)
     assert errors[0] > 0.1 and errors[-1] < 0.01
     if depth_error == 1.0:

@@ -243,7 +243,10 @@ def _paths(folder: Path, name: str) -> tuple[Path2D, ...]:
     try:
         with table.open(newline="", encoding="utf-8") as file:
             rows = np.array(
-                [[float(row[c]) for c in ("demo", "frame", "point", "x", "y", "visible")] for row in csv.DictReader(file)]
+                [
+                    [float(row[c]) for c in ("demo", "frame", "point", "x", "y", "visible")]
+                    for row in csv.DictReader(file)
+                ]
             )
     except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise StorageError(

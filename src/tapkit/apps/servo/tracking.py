@@ -154,3 +154,51 @@ def track_everywhere(
         tuple(visible for _, visible in found),
         demonstrations[0].size,
     )
+
+
+def track_from_ends(
+    tracker: Tracker,
+    demonstrations: Sequence[Demonstration],
+    stage: Sequence[tuple[int, int]],
+    points: int = 40,
+    seed: int = 0,
+    progress: Callable[[], object] | None = None,
+) -> PointTable:
+    """Points drawn on the last frame of a stage in every demonstration, tracked through that stage of every
+    demonstration, backwards in time.
+
+    What a stage is about is seen at its end in all demonstrations, from nearly the same place: there a point is found in
+    another demonstration most surely, and from there it is followed without a break. A thing that lies turned, or
+    far away, when the stage begins need not be recognised. (The original draws on all frames and tracks forwards:
+    `track_everywhere`.)
+
+    Args:
+        stage: (first, last) frame of it in each demonstration; the table's frames are counted from the first.
+        points: drawn on each last frame.
+
+    Raises `UsageError` for numbers below 1.
+    """
+    if points < 1:
+        raise UsageError(f"at least one point is needed, got {points}")
+    random = np.random.default_rng(seed)
+    height, width = demonstrations[0].size
+    drawn = [random.uniform(MARGIN / 2, 1 - MARGIN / 2, (points, 2)) * (width, height) for _ in demonstrations]
+    references = [
+        Reference(each.frames[end], xy.astype(np.float32))
+        for each, (_, end), xy in zip(demonstrations, stage, drawn, strict=True)
+    ]
+    xys, visibles = [], []
+    for each, (start, end) in zip(demonstrations, stage, strict=True):
+        backwards = each.frames[start : end + 1][::-1]
+        xy, visible = follow(tracker, references, backwards, progress)
+        xys.append(xy[:, ::-1])
+        visibles.append(visible[:, ::-1])
+    count = len(demonstrations)
+    return PointTable(
+        np.repeat(np.arange(count), points),
+        np.repeat([end - start for start, end in stage], points),
+        np.concatenate([r.xy for r in references]),
+        tuple(xys),
+        tuple(visibles),
+        (height, width),
+    )

@@ -14,6 +14,8 @@ _GRASP = 0.012
 """Height of the tips at which the box is taken, metres."""
 _RELEASE = 0.016
 """And let go of on the pad."""
+_HIGH = 0.19
+"""And from where one looks for the next thing."""
 
 
 def demonstrate(scene: Scene, seed: int = 0, size: int = 256, fps: float = 15.0) -> Demonstration:
@@ -60,7 +62,7 @@ def _lead(arm: Arm, random: np.random.Generator, place: Place, height: float) ->
 
 
 def _rise(arm: Arm) -> None:
-    _line(arm, np.array([*arm.pose[:2], HOME[2] - 0.01, arm.pose[3]]), 0.09)
+    _line(arm, np.array([*arm.pose[:2], _HIGH, arm.pose[3]]), 0.09)
 
 
 def _line(arm: Arm, goal: np.ndarray, speed: float) -> None:

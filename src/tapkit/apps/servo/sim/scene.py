@@ -14,14 +14,14 @@ from tapkit.errors import UsageError, require
 
 BOX = (0.025, 0.025, 0.020)
 """Half sides of a box, metres."""
-PAD = 0.042
+PAD = 0.055
 """Half side of the pad on which the box is to be put, metres."""
 PAD_HEIGHT = 0.001
 """Half of how thick it is."""
 
-AREA = 0.11
+AREA = 0.10
 """Boxes and the pad lie within so many metres of the middle of the table, in x and in y."""
-APART = 0.115
+APART = 0.125
 """Metres between the centres of two things at least."""
 
 BASE = (-0.42, 0.0)
@@ -73,17 +73,19 @@ class Scene:
 
 
 def _spots(random: np.random.Generator, count: int) -> np.ndarray:
-    """Places [count,2] far enough from one another."""
+    """Places [count,2] far enough from one another: the box on the one half of the table, the pad on the other."""
     if count > 6:
         raise UsageError(f"no more than 4 distractors fit on the table, got {count - 2}")
     while True:
-        found: list[np.ndarray] = []
-        for _ in range(200):
-            spot = random.uniform(-AREA, AREA, 2) * (1.0 if len(found) < 2 else 1.6)
-            if all(np.linalg.norm(spot - other) > APART for other in found):
-                found.append(spot)
+        found = [random.uniform((-AREA, 0.03), (AREA, AREA)), random.uniform((-AREA, -AREA), (AREA, -0.03))]
+        if np.linalg.norm(found[0] - found[1]) < APART:
+            continue
+        for _ in range(300):
             if len(found) == count:
                 return np.array(found)
+            spot = random.uniform(-1.6 * AREA, 1.6 * AREA, 2)
+            if all(np.linalg.norm(spot - other) > APART for other in found):
+                found.append(spot)
 
 
 @dataclass(frozen=True)
