@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from tapkit.constants import constant
+
 if TYPE_CHECKING:
     import torch
 
@@ -27,9 +29,7 @@ def _pair(xy: Array, x: float, y: float) -> Array:
     if isinstance(xy, np.ndarray):
         dtype = xy.dtype if np.issubdtype(xy.dtype, np.floating) else np.float32
         return np.array([x, y], dtype=dtype)
-    import torch  # a tensor: it is imported already; listing trackers or drawing does without
-
-    return torch.tensor([x, y], dtype=xy.dtype, device=xy.device)
+    return constant((x, y), xy.dtype, xy.device)
 
 
 def resize(xy: Array, size: Size, new_size: Size) -> Array:
@@ -115,7 +115,11 @@ def to_tyx(queries: Array) -> Array:
     >>> to_tyx(np.array([[3.0, 10.0, 20.0]])).tolist()
     [[3.0, 20.0, 10.0]]
     """
-    return queries[..., [0, 2, 1]]
+    if isinstance(queries, np.ndarray):
+        return queries[..., [0, 2, 1]]
+    import torch  # a tensor: it is imported already
+
+    return torch.cat([queries[..., :1], queries[..., 1:].flip(-1)], -1)
 
 
 def inside(xy: Array, size: Size) -> Array:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tapkit.engine.driver import DriverResult
+from tapkit.engine.fetch import to_host
 from tapkit.engine.memory import points_at_once
 from tapkit.engine.state import flatten, unflatten
 from tapkit.models.base import CausalModel, ExpectsPoints, Size
@@ -78,12 +79,15 @@ class CausalDriver:
         if len(self._waiting) and isinstance(self.model, ExpectsPoints):
             self._state = self.model.expect(self._state, len(self._waiting))
         starts = self._waiting[:, 0] == index
-        self._new_xy = self._waiting[starts, 1:]
+        new_xy, before = self._waiting[starts, 1:], self._state
+        after, prediction = self.model.step(before, frame, new_xy.to(self.model.device))
+        answer = to_host(prediction)
+        # Only now: a step that fails, for want of memory say, leaves everything as it was.
+        self._state, self._new_xy = after, new_xy
         self.keys = torch.cat([self.keys, self._waiting_keys[starts]])
         self._waiting_keys, self._waiting = self._waiting_keys[~starts], self._waiting[~starts]
-        self._before, self._frame, self.last = self._state, frame, index
-        self._state, prediction = self.model.step(self._before, frame, self._new_xy.to(self.model.device))
-        return [DriverResult(index, self.keys, prediction)]
+        self._before, self._frame, self.last = before, frame, index
+        return [DriverResult(index, self.keys, answer)]
 
     def finish(self) -> list[DriverResult]:
         """See `Driver.finish`: everything has been said."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tapkit.engine.driver import DriverResult
+from tapkit.engine.fetch import to_host
 from tapkit.engine.memory import points_at_once
 from tapkit.engine.state import flatten, unflatten
 from tapkit.models.base import ClipModel, Prediction, Size
@@ -67,7 +68,7 @@ class ClipDriver:
         if not self.frames or not len(self.keys):
             return []
         features = self._whole()
-        prediction = self._track(features, self.queries.to(self.model.device))
+        prediction = to_host(self._track(features, self.queries.to(self.model.device)))
         return [
             DriverResult(frame, self.keys, Prediction(*(part[:, frame] for part in prediction)))
             for frame in range(self.frames)

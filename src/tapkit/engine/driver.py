@@ -45,7 +45,7 @@ class DriverResult(NamedTuple):
     keys: Tensor
     """[M] int64."""
     prediction: Prediction
-    """xy [M,2], visible [M], confidence [M]."""
+    """xy [M,2], visible [M], confidence [M]; on the host."""
     final: bool = True
     """False: a later result for the same frame replaces it."""
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tapkit.engine.driver import DriverResult
+from tapkit.engine.fetch import to_host
 from tapkit.engine.memory import points_at_once
 from tapkit.engine.state import flatten, unflatten
 from tapkit.models.base import Prediction, Size, WindowModel
@@ -111,8 +112,8 @@ class GroupDriver:
                 continue
             group.keys, group.queries = group.keys[keep], group.queries[keep]
             if group.pending is not None:
-                rows = keep.nonzero()[:, 0].to(self.model.device)
-                group.state = self.model.select(group.state, rows)
+                rows = keep.nonzero()[:, 0]
+                group.state = self.model.select(group.state, rows.to(self.model.device))
                 group.pending = Prediction(*(part[rows] for part in group.pending))
         for frame, parts in list(self._held.items()):
             self._held[frame] = [kept for part in parts if (kept := _without(part, keys)) is not None]
@@ -161,7 +162,8 @@ class GroupDriver:
         """Track a group's next window, `length` frames of which are there; what is final of it is held."""
         features = self._frames.of(self._template, group.first, group.first + length)
         queries = group.queries.to(self.model.device)
-        group.state, prediction = self.model.step(group.state, features, group.first, queries)
+        group.state, answer = self.model.step(group.state, features, group.first, queries)
+        prediction = to_host(answer)
         stride = min(self.model.stride, length)
         self._hold(group, Prediction(*(part[:, :stride] for part in prediction)))
         group.pending = Prediction(*(part[:, stride:] for part in prediction))
@@ -213,7 +215,7 @@ class GroupDriver:
     def restore(self, snapshot: dict[str, Tensor]) -> None:
         """See `Driver.restore`."""
         device, empty = self.model.device, self.model.start(self.size)
-        nothing = torch.zeros(0, device=device)
+        nothing = torch.zeros(0)
         blank = Prediction(nothing, nothing, nothing)
         begin, count, self._answered = snapshot["counts"].tolist()
         self._frames = _Frames(begin)
@@ -245,5 +247,5 @@ def _without(held: _Held, keys: Tensor) -> _Held | None:
     keep = ~torch.isin(held.keys, keys)
     if not keep.any():
         return None
-    rows = keep.nonzero()[:, 0].to(held.prediction.xy.device)
+    rows = keep.nonzero()[:, 0]
     return _Held(held.keys[keep], Prediction(*(part[rows] for part in held.prediction)))

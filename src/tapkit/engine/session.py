@@ -359,7 +359,11 @@ class Session:
         if tensor.device.type == "cpu":
             # By numpy, in this thread: for one frame torch's threads cost more than they help.
             tensor = torch.from_numpy(np.ascontiguousarray(tensor.numpy()))
-        return tensor.to(self.model.device).contiguous()
+        device = self.model.device
+        if device.type == "cuda" and tensor.device.type == "cpu":
+            # From locked memory, so that this thread need not wait for the copy, nor for the work before it.
+            return tensor.pin_memory().to(device, non_blocking=True)
+        return tensor.to(device).contiguous()
 
     def _convert(self, results: Sequence[DriverResult], provisional: bool) -> list[FrameResult]:
         chosen = (self._one(result) for result in results if result.final or provisional)

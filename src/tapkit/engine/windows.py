@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tapkit.engine.driver import DriverResult
+from tapkit.engine.fetch import to_host
 from tapkit.engine.memory import points_at_once
 from tapkit.engine.state import flatten, unflatten
 from tapkit.models.base import EndsWithClip, Prediction, Size, WindowModel
@@ -28,6 +29,8 @@ class WindowDriver:
         self.size = size
         self.keys = torch.zeros(0, dtype=torch.long)
         self.queries = torch.zeros(0, 3)
+        self._sent: Tensor | None = None
+        """The queries on the model's device; None: not there yet."""
         self._state: Any = model.start(size)
         self._moves_back = isinstance(model, EndsWithClip)
         if isinstance(model, EndsWithClip) and frames is not None:
@@ -57,18 +60,18 @@ class WindowDriver:
     def add(self, keys: Tensor, queries: Tensor) -> None:
         """See `Driver.add`."""
         self.keys = torch.cat([self.keys, keys])
-        self.queries = torch.cat([self.queries, queries])
+        self.queries, self._sent = torch.cat([self.queries, queries]), None
 
     def remove(self, keys: Tensor) -> None:
         """See `Driver.remove`."""
         keep = ~torch.isin(self.keys, keys)
-        rows = keep[: self._joined].nonzero()[:, 0].to(self.model.device)
+        rows = keep[: self._joined].nonzero()[:, 0]
         if len(rows) < self._joined:
-            self._state = self.model.select(self._state, rows)
+            self._state = self.model.select(self._state, rows.to(self.model.device))
             if self._pending is not None:
                 self._pending = Prediction(*(part[rows] for part in self._pending))
             self._joined = len(rows)
-        self.keys, self.queries = self.keys[keep], self.queries[keep]
+        self.keys, self.queries, self._sent = self.keys[keep], self.queries[keep], None
 
     def step(self, index: int, frame: Tensor) -> list[DriverResult]:
         """See `Driver.step`."""
@@ -117,7 +120,7 @@ class WindowDriver:
 
     def restore(self, snapshot: dict[str, Tensor]) -> None:
         """See `Driver.restore`."""
-        self.keys, self.queries = snapshot["keys"], snapshot["queries"]
+        self.keys, self.queries, self._sent = snapshot["keys"], snapshot["queries"], None
         joined, filled, first, pending = snapshot["counts"].tolist()
         self._state = unflatten(self.model.start(self.size), snapshot, "state")
         self._joined, self._first, self._filled = joined, first, 0
@@ -128,7 +131,7 @@ class WindowDriver:
             blank = torch.zeros(1, 3, *self.size, dtype=torch.uint8, device=device)
             self._store(unflatten(self.model.encode(blank), snapshot, "window"))
         if pending:
-            empty = torch.zeros(0, device=device)
+            empty = torch.zeros(0)
             self._pending = unflatten(Prediction(empty, empty, empty), snapshot, "pending")
 
     # -- the window ---------------------------------------------------------------------------------
@@ -174,10 +177,12 @@ class WindowDriver:
 
     def _run(self, first: int) -> Prediction:
         """Track the window from frame `first` on, which lies ready."""
-        queries = self.queries.to(self.model.device)
+        if self._sent is None:  # sent to the device once, not for every window
+            self._sent = self.queries.to(self.model.device)
+        queries = self._sent
         self._state, prediction = self.model.step(self._state, self._window, first, queries)
         self._joined = len(self.keys)
-        return prediction
+        return to_host(prediction)
 
     def _settle(self, until: int) -> list[DriverResult]:
         """Nothing can change any more about the frames before `until`: what is pending about them, for good."""
@@ -199,7 +204,7 @@ class WindowDriver:
             frame = first + offset
             begun = t <= frame
             if begun.any():
-                rows = begun.nonzero()[:, 0].to(prediction.xy.device)
+                rows = begun.nonzero()[:, 0]
                 one = Prediction(*(part[rows, offset] for part in prediction))
                 results.append(DriverResult(frame, keys[begun], one, offset < final))
         return results

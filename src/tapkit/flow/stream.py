@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapkit.constants import constant_like
 from tapkit.errors import UsageError
 from tapkit.flow.base import ClipFlowModel, Flow, FlowModel, Size
 from tapkit.video.base import Source
@@ -109,7 +110,7 @@ def flows(
 def as_arrays(first: int, second: int, flow: Flow, size: Size) -> PairFlow:
     """The flow of one pair of frames as arrays at the video's size."""
     height, width = flow.xy.shape[-2:]
-    scale = flow.xy.new_tensor([size[1] / width, size[0] / height])[:, None, None]
+    scale = constant_like([size[1] / width, size[0] / height], flow.xy)[:, None, None]
     xy = _resized(flow.xy * scale, size)[0].permute(1, 2, 0)
     more = [
         None if part is None else _resized(part[:, None], size)[0, 0].cpu().numpy()

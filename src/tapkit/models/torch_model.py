@@ -81,9 +81,15 @@ def check_frames(frames: Tensor) -> Size:
 
 
 def check_queries(queries: Tensor, frames: int | None = None) -> None:
-    """Raise unless these are queries [N,3] (t, x, y) of finite numbers, on the `frames` frames that there are."""
+    """Raise unless these are queries [N,3] (t, x, y) of finite numbers, on the `frames` frames that there are.
+
+    Of tensors on a GPU only the shape: to look at the numbers, the host would have to wait for the device in every
+    window. The engine has looked at them before it sent them there.
+    """
     if queries.ndim != 2 or queries.shape[1] != 3:
         raise ShapeError(f"queries must be [N,3] (t, x, y), got {list(queries.shape)}")
+    if queries.device.type != "cpu":
+        return
     if not torch.isfinite(queries).all():
         raise QueryError("query frames and positions must be finite numbers")
     if frames is None:
@@ -92,3 +98,9 @@ def check_queries(queries: Tensor, frames: int | None = None) -> None:
     if outside.any():
         t = queries[outside, 0][0].item()
         raise QueryError(f"a query is on frame {t:g}, outside the {frames} frames whose features are given")
+
+
+def check_positions(xy: Tensor) -> None:
+    """Raise `QueryError` unless positions [N,2] are finite; of tensors on a GPU that is known (see `check_queries`)."""
+    if xy.device.type == "cpu" and not torch.isfinite(xy).all():
+        raise QueryError(f"query positions must be finite numbers, got {xy.tolist()}"[:300])

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapkit.constants import constant_like
+
 LEVELS = 3
 """Sizes of the frame that are gone through: a quarter, a half, whole."""
 RADIUS = 4
@@ -56,7 +58,7 @@ def align(
     similarity = xy.new_zeros(batch, count)
     for level in range(levels - 1, -1, -1):
         first, second, scale = before[level], after[level], 2.0**level
-        size = xy.new_tensor([first.shape[3], first.shape[2]])
+        size = constant_like([first.shape[3], first.shape[2]], xy)
         places = xy[:, :, None] / scale + window
         # One pixel more on each side, for slopes.
         wide = _sample(first, xy[:, :, None] / scale + border, size).view(batch, count, side + 2, side + 2)

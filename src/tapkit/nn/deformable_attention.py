@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tapkit.constants import constant, constant_like
 from tapkit.coords import Size
 from tapkit.nn.exporting import exporting
 from tapkit.nn.packed import Linear
@@ -51,7 +52,7 @@ class Pyramid:
 
     def extents(self, like: Tensor) -> Tensor:
         """(width, height) of the levels [L,2], in the dtype and place of `like`."""
-        return like.new_tensor([(w, h) for h, w in self.sizes])
+        return constant_like([(w, h) for h, w in self.sizes], like)
 
 
 class Corners(NamedTuple):
@@ -83,8 +84,8 @@ def _cells(xy: Tensor, pyramid: Pyramid, level_axis: int) -> _Cells:
     """
     shape = [1] * (-level_axis - 1)
     shape[0] = len(pyramid.sizes)
-    width, height = (xy.new_tensor([size[axis] for size in pyramid.sizes]).view(shape) for axis in (1, 0))
-    start = xy.new_tensor(pyramid.starts).view(shape)
+    width, height = (constant_like([size[axis] for size in pyramid.sizes], xy).view(shape) for axis in (1, 0))
+    start = constant_like(pyramid.starts, xy).view(shape)
     sides = []
     for axis, extent in enumerate((width, height)):
         place = xy[..., axis]
@@ -104,7 +105,7 @@ def _cells(xy: Tensor, pyramid: Pyramid, level_axis: int) -> _Cells:
 def _steps(pyramid: Pyramid, device: torch.device) -> Tensor:
     """From the first token of a cell to all four, int32 [L,4]; none beyond a level that is one pixel wide or high."""
     rows = [(0, min(w - 1, 1), w * (h > 1), w * (h > 1) + min(w - 1, 1)) for h, w in pyramid.sizes]
-    return torch.tensor(rows, dtype=torch.int32, device=device)
+    return constant(rows, torch.int32, device)
 
 
 def corners(xy: Tensor, pyramid: Pyramid, level_axis: int = -3) -> Corners:
@@ -250,7 +251,9 @@ def deformable_attention(values: Sequence[Tensor], points: Tensor, weights: Tens
         height, width = maps.shape[-2:]
         rows = maps.permute(0, 3, 4, 1, 2).reshape(-1, maps.shape[2])  # [B*h*w*H,D]
         own = slice(level, level + 1)
-        found = corners(points[:, :, :, own] * points.new_tensor([width, height]) - 0.5, Pyramid(((height, width),)))
+        found = corners(
+            points[:, :, :, own] * constant_like([width, height], points) - 0.5, Pyramid(((height, width),))
+        )
         first = torch.arange(batch, device=points.device).view(-1, 1, 1, 1, 1, 1) * (height * width)
         index = (found.token + first) * heads + head
         share = found.weight * weights[:, :, :, own, :, None]

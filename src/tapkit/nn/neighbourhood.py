@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tapkit.constants import constant_like
+
 _ROWS = 128
 """Points whose cells are fetched at once: enough for full speed, and the copies stay in the cache."""
 
@@ -29,7 +31,7 @@ def _around(level: Tensor, templates: Tensor, frames: Tensor, xy: Tensor, radius
     height, width = level.shape[1:3]
     side = 2 * radius + 2
     # Positions far outside see nothing but padding; clamping them keeps the indices small.
-    limit = torch.tensor([width, height], dtype=xy.dtype, device=xy.device) + side
+    limit = constant_like([width + side, height + side], xy)
     xy = torch.minimum(xy.clamp(min=-side), limit)
     corner = xy.floor()
     fraction = xy - corner

@@ -29,3 +29,8 @@ def has_bfloat16(device: torch.device) -> bool:
     # Present since torch 2.6; without them nothing is known about the processor.
     checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(bool(check()) for check in checks if check is not None)
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """float64, for what is rounded once only; float32 on Apple's MPS, which has no wider type."""
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -16,7 +16,7 @@ _BAND = 32
 
 
 @lru_cache(maxsize=16)
-def _bands(size: int, new_size: int) -> tuple[tuple[int, Tensor], ...]:
+def _bands(size: int, new_size: int, device: torch.device) -> tuple[tuple[int, Tensor], ...]:
     """The resize of one axis, by bands of the output: where the band's input begins, and its weights [out,in]."""
     scale = size / new_size
     support = _LOBES * max(scale, 1.0)
@@ -32,14 +32,15 @@ def _bands(size: int, new_size: int) -> tuple[tuple[int, Tensor], ...]:
         weights = np.sinc(distance) * np.sinc(distance / _LOBES) * (np.abs(distance) < _LOBES)
         weights *= (inputs >= first[rows, None]) & (inputs < last[rows, None])
         weights /= weights.sum(1, keepdims=True)
-        bands.append((low, torch.from_numpy(weights.astype(np.float32))))
+        with torch.inference_mode(False):
+            bands.append((low, torch.from_numpy(weights.astype(np.float32)).to(device)))
     return tuple(bands)
 
 
 def _along_last(images: Tensor, new_size: int) -> Tensor:
     """float images [...,n] resized along the last axis, rounded as an 8-bit image is."""
-    bands = _bands(images.shape[-1], new_size)
-    parts = [images[..., low : low + w.shape[1]] @ w.to(images.device).T for low, w in bands]
+    bands = _bands(images.shape[-1], new_size, images.device)
+    parts = [images[..., low : low + w.shape[1]] @ w.T for low, w in bands]
     return torch.cat(parts, -1).add_(0.5).floor_().clamp_(0, 255)
 
 

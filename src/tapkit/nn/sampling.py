@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapkit.constants import constant_like
+
 Padding = Literal["border", "zeros"]
 """Outside the map: the nearest border pixel, or nothing."""
 
@@ -22,7 +24,7 @@ def sample(maps: Tensor, xy: Tensor, padding: Padding = "border") -> Tensor:
     A map side of one pixel has only that pixel to offer; not-a-number positions read the border (or nothing).
     """
     height, width = maps.shape[-2:]
-    scale = xy.new_tensor([2.0 / max(width - 1, 1), 2.0 / max(height - 1, 1)])
+    scale = constant_like([2.0 / max(width - 1, 1), 2.0 / max(height - 1, 1)], xy)
     grid = (xy * scale - 1).flatten(1, -2)[:, :, None]
     values = F.grid_sample(maps, grid.to(maps.dtype), mode="bilinear", padding_mode=padding, align_corners=True)
     return values[..., 0].transpose(1, 2).reshape(*xy.shape[:-1], maps.shape[1])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tapkit import coords
+from tapkit.constants import constant_like
 from tapkit.errors import UsageError
 from tapkit.flow.base import Flow, FlowModel, Size
 from tapkit.flow.by_flow import ByFlow
@@ -71,7 +72,7 @@ class FlowTracker(ByFlow):
 
     def visible(self, distance: Tensor, xy: Tensor, size: Size) -> Tensor:
         """P(visible) [N] of points that miss by `distance` [N,2] (x, y): one half at the threshold, 0 off the frame."""
-        unit = distance * distance.new_tensor([UNIT / size[1], UNIT / size[0]])
+        unit = distance * constant_like([UNIT / size[1], UNIT / size[0]], distance)
         share = unit.square().sum(-1) / self.threshold**2
         return coords.inside(xy, size).float() / (1 + share)
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapkit.constants import constant_like
+
 THRESHOLD = 0.025
 """Strength, of the strongest of the frame, from which on a pixel lies on a motion boundary."""
 SPREAD = 4
@@ -19,8 +21,8 @@ _ACROSS = ((-0.5, -1.0, -0.5), (0.0, 0.0, 0.0), (0.5, 1.0, 0.5))
 def boundary_strength(flow: Tensor) -> Tensor:
     """How much the flow [P,2,h,w] (pixels) changes around each pixel: [P,h,w], 0 to 1 within each frame."""
     count, _, height, width = flow.shape
-    unit = flow / flow.new_tensor([width - 1, height - 1])[:, None, None]
-    kernel = flow.new_tensor(_ACROSS)
+    unit = flow / constant_like([width - 1, height - 1], flow)[:, None, None]
+    kernel = constant_like(_ACROSS, flow)
     kernels = torch.stack([kernel, kernel.T])[:, None]
     mode = "reflect" if min(height, width) > 1 else "replicate"
     padded = F.pad(unit.reshape(2 * count, 1, height, width), (1, 1, 1, 1), mode=mode)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tapkit import coords
+from tapkit.constants import constant_like
 from tapkit.coords import Size
 
 _PAIRS = 1 << 22
@@ -61,6 +62,6 @@ def coarse_motion(tracks: SparseTracks, first: int, second: int, index: Tensor) 
     """Flow [1,2,h,w] (cells) and visibility [1,1,h,w] (0 or 1) between two frames, cell by cell of the point `index`
     [h,w], which `nearest` found for the first frame."""
     height, width = index.shape
-    scale = tracks.xy.new_tensor([width - 1, height - 1])
+    scale = constant_like([width - 1, height - 1], tracks.xy)
     moved = (tracks.xy[second] - tracks.xy[first]) * scale
     return moved[index].permute(2, 0, 1)[None], tracks.visible[second][index].float()[None, None]

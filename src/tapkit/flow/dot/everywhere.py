@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tapkit import coords
+from tapkit.constants import constant_like
 from tapkit.coords import Size
 from tapkit.errors import UsageError
 from tapkit.flow.dot.motion import ClipMotion
@@ -56,7 +57,7 @@ def _visit(visited: Tensor, answer: Prediction, size: Size, threshold: float) ->
     """Mark the cells that visible tracks pass through."""
     frames, rows, columns = visited.shape
     unit = coords.resize_centers(coords.to_centers(answer.xy), size, (2, 2))
-    x, y = (unit * unit.new_tensor([columns, rows])).floor().long().unbind(-1)
+    x, y = (unit * constant_like([columns, rows], unit)).floor().long().unbind(-1)
     seen = (answer.visible > threshold) & (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
     frame = torch.arange(frames, device=visited.device).expand_as(x)
     visited[frame[seen], y[seen], x[seen]] = True

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tapkit import coords
+from tapkit.constants import constant, constant_like
 from tapkit.coords import Size
 from tapkit.flow.base import Flow
 from tapkit.flow.dot.coarse import SparseTracks, coarse_motion, nearest
@@ -98,10 +99,10 @@ def read_points(dense: Dense, xy: Tensor, size: Size) -> tuple[Tensor, Tensor]:
     any pixel around it is. Beyond these centres, where they read nothing, the border's motion holds.
     """
     inner: Size = (dense.flow.shape[-2], dense.flow.shape[-1])
-    last = xy.new_tensor([size[1] - 1, size[0] - 1])
+    last = constant_like([size[1] - 1, size[0] - 1], xy)
     at = coords.resize_centers(coords.to_centers(xy).clamp(min=0).minimum(last), size, inner)
     moved = sample(dense.flow, at[None], "border")[0]
-    ends = torch.tensor([inner[1] - 1, inner[0] - 1], device=xy.device)
+    ends = constant([inner[1] - 1, inner[0] - 1], torch.long, xy.device)
     low, high = (part.long().minimum(ends) for part in (at.floor(), at.ceil()))  # rounding may lead beyond them
     rows = dense.visible[0]
     corners = [rows[y[:, 1], x[:, 0]] for y in (low, high) for x in (low, high)]

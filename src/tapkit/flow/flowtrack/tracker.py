@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tapkit import coords
+from tapkit.constants import constant_like
 from tapkit.errors import UsageError
 from tapkit.flow.base import FlowModel, Size
 from tapkit.flow.by_flow import ByFlow
@@ -186,7 +187,7 @@ class FlowTrack(ByFlow):
         settings, size = self.settings, (picture.shape[-2], picture.shape[-1])
         xy, sure = guide.confident(there, back, state.xy, settings.alpha, settings.beta)
         miss = follow(back, xy[None])[0] - state.xy
-        near = (miss * miss.new_tensor([UNIT / size[1], UNIT / size[0]])).norm(dim=1) < settings.loose
+        near = (miss * constant_like([UNIT / size[1], UNIT / size[0]], miss)).norm(dim=1) < settings.loose
         chained = state.tracked & (sure | near) & coords.inside(xy, size)
         xy, score = self._corrected(state, picture, xy, chained)
         lost = (~chained).nonzero()[:, 0]
@@ -232,7 +233,7 @@ class FlowTrack(ByFlow):
         fresh, other, _ = guide.advanced(around, there, back, size, alpha, beta)
         motion = torch.where(known[:, None], motion, other)
         guided = state.xy[rows] + motion
-        border = guided.new_tensor([size[1], size[0]])
+        border = constant_like([size[1], size[0]], guided)
         guided = torch.minimum(guided.clamp(min=0), border)
         weight, places = (torch.where(known.view(-1, *[1] * (a.ndim - 1)), a, b)
                           for a, b in ((moved.weight, fresh.weight), (moved.xy, fresh.xy)))  # fmt: skip

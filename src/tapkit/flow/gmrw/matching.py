@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapkit.constants import constant_like
 from tapkit.models.base import Size
 
 Method = Literal["weighted_sum", "argmax", "weighted_argmax"]
@@ -75,7 +76,7 @@ def dense_flow(first: Tensor, second: Tensor, size: Size, matching: Matching) ->
     every = torch.arange(height * width, device=first.device)
     cells = displacements(first, second, every, matching).T.reshape(1, 2, height, width)
     flow = F.interpolate(cells, size, mode="bilinear", align_corners=True)[0]
-    return flow * flow.new_tensor([size[1] / width, size[0] / height])[:, None, None]
+    return flow * constant_like([size[1] / width, size[0] / height], flow)[:, None, None]
 
 
 def flow_at(first: Tensor, second: Tensor, size: Size, xy: Tensor, matching: Matching) -> Tensor:
@@ -90,10 +91,24 @@ def flow_at(first: Tensor, second: Tensor, size: Size, xy: Tensor, matching: Mat
     rows, y_weights = _axis(xy[:, 1], size[0], height)
     cells = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)
     weights = (y_weights[:, :, None] * x_weights[:, None, :]).flatten(1)
-    asked, place = torch.unique(cells, return_inverse=True)
-    moved = displacements(first, second, asked, matching)
-    flow = (moved[place] * weights[..., None]).sum(1)
-    return flow * flow.new_tensor([size[1] / width, size[0] / height])
+    moved = _displacements_at(first, second, cells, matching)
+    flow = (moved * weights[..., None]).sum(1)
+    return flow * constant_like([size[1] / width, size[0] / height], flow)
+
+
+def _displacements_at(first: Tensor, second: Tensor, cells: Tensor, matching: Matching) -> Tensor:
+    """`displacements` of cells [N,16], many of which are the same: [N,16,2].
+
+    On a CPU each is computed once. To find out which those are, a GPU would have to be waited for: there it is all
+    that are asked for, or all that there are.
+    """
+    if cells.device.type == "cpu":
+        asked, place = torch.unique(cells, return_inverse=True)
+        return displacements(first, second, asked, matching)[place]
+    everywhere = first.shape[0] * first.shape[1]
+    if cells.numel() < everywhere:
+        return displacements(first, second, cells.flatten(), matching).view(*cells.shape, 2)
+    return displacements(first, second, torch.arange(everywhere, device=cells.device), matching)[cells]
 
 
 def _axis(position: Tensor, pixels: int, cells: int) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ Maps are [B,h,w,C], channels last. Submodules carry the names of the published c
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -154,12 +155,19 @@ class GmrwNetwork(nn.Module):
         if height % MULTIPLE or width % MULTIPLE:
             raise ShapeError(f"the sides of the images must be multiples of {MULTIPLE}, got {height}x{width}")
         maps: Tensor = self.backbone(images).permute(0, 2, 3, 1).float()
-        return maps + position_code(maps.shape[1], maps.shape[2]).to(maps.device)
+        return maps + _codes(maps.shape[1], maps.shape[2], maps.device)
 
     def relate(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Features [P,h,w,128] of the first and second frames of P pairs -> those whose products are compared."""
         related: tuple[Tensor, Tensor] = self.transformer(first, second)
         return related
+
+
+@lru_cache(maxsize=8)
+def _codes(height: int, width: int, device: torch.device) -> Tensor:
+    """`position_code` on a device, sent there once."""
+    with torch.inference_mode(False):  # so that they serve training, too
+        return position_code(height, width).to(device)
 
 
 def position_code(height: int, width: int) -> Tensor:

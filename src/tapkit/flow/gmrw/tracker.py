@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tapkit import coords
+from tapkit.constants import constant_like
 from tapkit.errors import UsageError
 from tapkit.flow.gmrw.card import GMRW
 from tapkit.flow.gmrw.matching import Matching, Method, dense_flow, flow_at
@@ -136,7 +137,7 @@ class Gmrw(TorchModel):
         image = F.interpolate(small, self.enlarged_size(size), mode="bilinear", align_corners=True)
         if self.chosen.pixel_range == "0..1":
             image = image / 255
-        image = (image - image.new_tensor(MEAN)[:, None, None]) / image.new_tensor(DEVIATION)[:, None, None]
+        image = (image - constant_like(MEAN, image)[:, None, None]) / constant_like(DEVIATION, image)[:, None, None]
         return self.network.encode(image.to(self._dtype))
 
     def _no_maps(self, size: Size) -> Tensor:
@@ -163,7 +164,7 @@ class Gmrw(TorchModel):
     def start(self, size: Size) -> GmrwState:
         """See `WindowModel.start`."""
         none = torch.zeros(0, device=self.device)
-        positions, handed = none.view(0, 2), torch.tensor(size, device=self.device)
+        positions, handed = none.view(0, 2), torch.tensor(size)
         return GmrwState(positions, positions, none.bool(), none.long(), self._no_maps(size), handed)
 
     @torch.inference_mode()
@@ -183,7 +184,7 @@ class Gmrw(TorchModel):
         visible = _inside(xy, size)
         if self.chosen.mode == "chain":
             visible = visible & torch.stack([state.returned & returned, returned], 1)
-            visible = visible | (t[:, None] == torch.tensor([first, first + 1], device=t.device))
+            visible = visible | torch.stack([t == first, t == first + 1], 1)
         answer = visible.float()
         prediction = Prediction(coords.resize(xy, size, handed), answer, answer)
         return state._replace(xy=next_xy, returned=returned, references=references), prediction
@@ -203,15 +204,18 @@ class Gmrw(TorchModel):
         self, state: GmrwState, maps: Tensor, t: Tensor, first: int, size: Size
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Positions on the second frame, whether the way back ended near the start, and the references."""
-        moving = (t <= first).nonzero()[:, 0]
+        begun = t <= first
+        # A GPU would have to be waited for to learn which those are: there all are moved, and what waits stays.
+        moving = begun.nonzero()[:, 0] if t.device.type == "cpu" else torch.arange(len(t), device=t.device)
         next_xy, returned = state.xy.clone(), torch.ones_like(state.returned)
         if len(moving):
             one, other = self.relate(maps[0], maps[1])
             xy = state.xy[moving]
             forward = flow_at(one, other, size, xy, self.matching)
             backward = flow_at(other, one, size, xy + forward, self.matching)
-            next_xy[moving] = xy + forward
-            returned[moving] = (forward + backward).norm(dim=1) < RETURN_PIXELS
+            returning = (forward + backward).norm(dim=1) < RETURN_PIXELS
+            next_xy[moving] = torch.where(begun[moving, None], xy + forward, xy)
+            returned[moving] = returning | ~begun[moving]
         return next_xy, returned, state.references
 
     def _direct(

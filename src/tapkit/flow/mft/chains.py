@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tapkit import coords
+from tapkit.constants import constant, constant_like
 from tapkit.coords import Size
 from tapkit.nn.sampling import sample
 
@@ -39,7 +40,7 @@ def preferred(best: Tensor, other: Tensor, threshold: float) -> Tensor:
 def hidden_outside(result: Tensor, pixel: Tensor, size: Size) -> Tensor:
     """Results [K,4] with P(hidden) = 1 for what has left the frame (x < 0, y < 0, x >= width or y >= height)."""
     end = pixel + result[:, :2]
-    outside = (end < 0).any(1) | (end >= end.new_tensor([size[1], size[0]])).any(1)
+    outside = (end < 0).any(1) | (end >= constant_like([size[1], size[0]], end)).any(1)
     marked = result.clone()
     marked[:, 2].masked_fill_(outside, 1.0)
     return marked
@@ -52,12 +53,12 @@ def around(xy: Tensor, size: Size) -> tuple[Tensor, Tensor, Tensor]:
     [N,4], which add up to 1. Points outside the pixels' centres are answered by the border's.
     """
     height, width = size
-    xy = torch.minimum(xy.clamp(min=0), xy.new_tensor([width - 1, height - 1]))
+    xy = torch.minimum(xy.clamp(min=0), constant_like([width - 1, height - 1], xy))
     base = xy.floor()
     fx, fy = (xy - base).unbind(1)
     shares = torch.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], 1)
     first = base[:, 1].long() * width + base[:, 0].long()
-    steps = torch.tensor([0, 1, width, width + 1], device=xy.device)
+    steps = constant([0, 1, width, width + 1], torch.long, xy.device)
     index = torch.where(shares > 0, first[:, None] + steps, first[:, None])
     found, corner = torch.unique(index, return_inverse=True)
     pixel = torch.stack([found % width, torch.div(found, width, rounding_mode="floor")], 1).to(xy.dtype)

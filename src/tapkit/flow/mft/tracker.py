@@ -113,10 +113,10 @@ class Mft(TorchModel):
         return MftState(
             features=self._no_features(),
             starts=RaftFeatures(empty(0), empty(0)),
-            age=empty(0, dtype=torch.long),
+            age=torch.zeros(0, dtype=torch.long),
             history=tuple(empty(0, 4) for _ in range(self.reach)),
             pixel=empty(0, 2),
-            start=empty(0, dtype=torch.long),
+            start=torch.zeros(0, dtype=torch.long),
             corner=empty(0, 4, dtype=torch.long),
             share=empty(0, 4),
             asked=empty(0, 2),
@@ -131,9 +131,10 @@ class Mft(TorchModel):
     def select(self, state: MftState, rows: Tensor) -> MftState:
         """See `CausalModel.select`. Pixels and first frames that no point needs any more are forgotten."""
         pixels, corner = torch.unique(state.corner[rows], return_inverse=True)
-        starts, start = torch.unique(state.start[pixels], return_inverse=True)
+        starts, start = torch.unique(state.start[pixels.cpu()], return_inverse=True)
+        kept = starts.to(self.device)
         return state._replace(
-            starts=RaftFeatures(*(part[starts] for part in state.starts)),
+            starts=RaftFeatures(*(part[kept] for part in state.starts)),
             age=state.age[starts],
             history=tuple(result[pixels] for result in state.history),
             pixel=state.pixel[pixels],
@@ -178,17 +179,29 @@ class Mft(TorchModel):
         known = torch.full_like(of_pixel, self.chosen.from_start, dtype=torch.bool)
         if self.chosen.from_start:
             for number, distance in enumerate(age.tolist()):
-                rows = (state.start == number).nonzero()[:, 0]
+                rows = self._rows(state.start == number)
                 result[rows] = chains.extended(result[rows], state.pixel[rows], maps[distance])
         for delta in self.deltas:
             reaches = self._reaches(of_pixel, delta)
-            rows = reaches.nonzero()[:, 0]
-            if len(rows):
+            if bool(reaches.any()):
+                rows = self._rows(reaches)
                 other = chains.extended(state.history[delta - 1][rows], state.pixel[rows], maps[delta])
                 best = chains.preferred(result[rows], other, self.chosen.occlusion_threshold)
-                result[rows] = torch.where(known[rows, None], best, other)
+                before = known[reaches]
+                if bool(before.all()):
+                    result[rows] = best
+                else:
+                    some = bool(before.any())
+                    result[rows] = torch.where(before.to(self.device)[:, None], best, other) if some else other
                 known = known | reaches
         return chains.hidden_outside(result, state.pixel, work)
+
+    def _rows(self, mask: Tensor) -> slice | Tensor:
+        """The rows of a mask of the host, on the device; where they follow one another nothing is sent there."""
+        rows = mask.nonzero()[:, 0]
+        if len(rows) and int(rows[-1] - rows[0]) + 1 == len(rows):
+            return slice(int(rows[0]), int(rows[-1]) + 1)
+        return rows.to(self.device)
 
     def _reaches(self, age: Tensor, delta: int) -> Tensor:
         """Whether a chain may end `delta` frames ago, for what began `age` frames ago. Where it is just as old the flow

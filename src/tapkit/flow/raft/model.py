@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapkit.constants import constant_like
 from tapkit.flow.base import Flow, Size
 from tapkit.flow.raft.card import RAFT_LARGE, RAFT_SMALL
 from tapkit.flow.raft.correlation import TABLE_BYTES
@@ -133,7 +134,7 @@ def warm_start(flow: Tensor) -> Tensor:
     cells = torch.stack([x, y], -1).reshape(-1, 2).to(flow)
     vectors = flow.reshape(2, -1).T
     moved = cells + vectors
-    inside = ((moved > 0) & (moved < moved.new_tensor([width, height]))).all(1)
+    inside = ((moved > 0) & (moved < constant_like([width, height], moved))).all(1)
     if not inside.any():
         return torch.zeros_like(flow)
     moved, vectors = moved[inside], vectors[inside]

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tapkit.constants import constant_like
 from tapkit.models.alltracker.blocks import STRIDE, ConvNextBlock, TimeBlock, Trunk, convolve
 from tapkit.models.alltracker.correlation import CHANNELS, Correlation
 from tapkit.nn.convex import convex_upsample
@@ -208,7 +209,7 @@ class AllTracker(nn.Module):
 
     def encode(self, frames: Tensor) -> Tensor:
         """Maps [B,h,w,C] of padded frames [B,3,H,W], 0..255; on a CPU frame by frame. In the encoder's precision."""
-        mean, deviation = (frames.new_tensor(part)[:, None, None] for part in (MEAN, DEVIATION))
+        mean, deviation = (constant_like(part, frames)[:, None, None] for part in (MEAN, DEVIATION))
         if self.config.tiny:
             x = ((frames / 255 - mean) / deviation).to(self.fnet.conv1.weight.dtype)
             return self.fnet(x).permute(0, 2, 3, 1)  # type: ignore[no-any-return]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tapkit import coords
+from tapkit.constants import constant_like
 from tapkit.errors import UsageError
 from tapkit.models.alltracker.blocks import STRIDE
 from tapkit.models.alltracker.card import ALLTRACKER, ALLTRACKER_TINY
@@ -185,7 +187,7 @@ class AllTrackerModel(TorchModel):
         none = torch.zeros(0, half, device=self.device)
         numbers = torch.zeros(0, dtype=torch.long, device=self.device)
         known = torch.zeros(0, half, *maps.shape[1:3], 2, device=self.device)
-        handed = torch.tensor(size, device=self.device)
+        handed = torch.tensor(size)  # on the host, where sizes are needed
         return AllTrackerState(
             numbers, maps, known, known, numbers, none[..., None].expand(-1, -1, 2), none, none, handed
         )
@@ -248,7 +250,7 @@ class AllTrackerModel(TorchModel):
             flow, score = (_filled(part[number], count) for part in (state.flow, state.score))
         else:
             flow = score = state.flow.new_zeros(count, *maps.shape[1:3], 2)
-        times = time_codes(count).to(maps.device)
+        times = _times(count, maps.device)
         return self.network.window(anchor, frames, Estimate(flow, score), times, self.chosen.iterations)
 
     def _short(self, anchor: Tensor, maps: Tensor) -> Window:
@@ -257,7 +259,7 @@ class AllTrackerModel(TorchModel):
         begin = torch.zeros(1, *maps.shape[1:3], 2, device=maps.device)
         if len(maps) == 1:
             return Window(Estimate(begin, begin), begin.new_zeros(1, *maps.shape[1:3], HIDDEN))
-        times = time_codes(WINDOW)[1:2].to(maps.device)
+        times = _times(WINDOW, maps.device)[1:2]
         window = self.network.window(anchor, maps[1:], Estimate(begin, begin), times, self.chosen.iterations)
         estimate = Estimate(*(torch.cat([begin, part]) for part in window.estimate))
         return Window(estimate, window.hidden.expand(2, -1, -1, -1))
@@ -301,7 +303,7 @@ class AllTrackerModel(TorchModel):
         inner = self.network_size(size)
         at = coords.resize(queries[rows, 1:], size, inner)
         if self.chosen.sampling == "nearest":
-            limit = at.new_tensor([inner[1] - 1, inner[0] - 1])
+            limit = constant_like([inner[1] - 1, inner[0] - 1], at)
             at = at.floor().clamp(min=0).minimum(limit)
         else:
             at = coords.to_centers(at)
@@ -351,6 +353,13 @@ def _build(
     if weights is not None:
         load_weights(network, weights, card.id, time_codes(WINDOW))
     return AllTrackerModel(network, card, chosen)
+
+
+@lru_cache(maxsize=8)
+def _times(count: int, device: torch.device) -> Tensor:
+    """`time_codes` on a device, sent there once."""
+    with torch.inference_mode(False):
+        return time_codes(count).to(device)
 
 
 def build(weights: Mapping[str, Tensor] | None = None, **options: Any) -> AllTrackerModel:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tapkit.constants import constant_like
 from tapkit.models.cotracker.transformer import STRIDE, SpaceTimeTransformer, in_parts, tokens_at_once
 from tapkit.nn.correlation import correlation_volume
 from tapkit.nn.encoder import FEATURES, PointEncoder
@@ -157,7 +158,7 @@ def motion_codes(xy: Tensor) -> Tensor:
 
     Both are "here minus neighbour", and zero where the window ends.
     """
-    scale = xy.new_tensor(MOTION_SCALE)
+    scale = constant_like(MOTION_SCALE, xy)
     step = xy[:, :-1] - xy[:, 1:]
     to_next, from_last = F.pad(step, (0, 0, 0, 1)), F.pad(-step, (0, 0, 1, 0))
     return octave_sines(torch.cat([to_next / scale, from_last / scale], -1), OCTAVES)

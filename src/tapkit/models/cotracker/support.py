@@ -28,7 +28,6 @@ def grid_points(count: int, size: Size, center: Tensor | None = None) -> Tensor:
     """
     height, width = size
     device = None if center is None else center.device
-    middle = torch.tensor([width / 2, height / 2], device=device)
     if count == 1:
         offsets = torch.zeros(1, 2, device=device)
     else:
@@ -36,7 +35,7 @@ def grid_points(count: int, size: Size, center: Tensor | None = None) -> Tensor:
         x = torch.linspace(margin - width / 2, width / 2 - margin, count, device=device)
         y = torch.linspace(margin - height / 2, height / 2 - margin, count, device=device)
         offsets = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).flatten(0, 1)
-    return (middle if center is None else center[..., None, :]) + offsets
+    return (torch.tensor([width / 2, height / 2]) if center is None else center[..., None, :]) + offsets
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tapkit.constants import constant
 from tapkit.errors import UsageError
 from tapkit.models.base import Size
 from tapkit.models.options import NetworkOptions, require_size
 from tapkit.nn.encoder import FEATURES, PointEncoder
 from tapkit.nn.neighbourhood import correlate, sample_clamped
 from tapkit.nn.packed import Activation, Linear
+from tapkit.nn.precision import widest
 
 BLOCK = 64
 """Points that are tracked at a time: bounds the memory, and is enough for full speed."""
@@ -236,7 +238,7 @@ class Pips(nn.Module):
 def probability(logits: Tensor) -> Tensor:
     """sigmoid(logits) as float32. Computed in float64, because torch's float32 sigmoid depends in its last bit on where
     in a tensor a value stands, and points are to have the same answer in any company."""
-    return logits.double().sigmoid().float()
+    return logits.to(widest(logits.device)).sigmoid().float()
 
 
 def next_start(logits: Tensor) -> Tensor:
@@ -245,17 +247,24 @@ def next_start(logits: Tensor) -> Tensor:
     The last frame whose visibility exceeds 0.9 counts, or, if none of frames 2..7 does, 0.88, 0.86, ...
     (released `chain_demo`; frame 1 is never tried).
     """
-    visible = probability(logits)[:, 2:]
-    jump = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
-    threshold = 0.9
-    while (jump == 0).any():
-        passed = visible > threshold
-        last = WINDOW - 1 - passed.flip(1).to(torch.uint8).argmax(1)
-        jump = torch.where((jump == 0) & passed.any(1), last, jump)
-        threshold -= 0.02
-        if threshold < -1:  # NaN passes no threshold
-            return torch.where(jump == 0, WINDOW - 1, jump)
-    return jump
+    visible = probability(logits)[:, 2:].nan_to_num(nan=-1.0)  # what is not a number passes no threshold
+    thresholds = constant(_THRESHOLDS, visible.dtype, visible.device)
+    # All thresholds at once: to look after each whether there are points left would be to wait for the device.
+    first = (visible.amax(1, keepdim=True) > thresholds).to(torch.uint8).argmax(1)
+    passed = visible > thresholds[first, None]
+    last = WINDOW - 1 - passed.flip(1).to(torch.uint8).argmax(1)
+    return torch.where(passed.any(1), last, WINDOW - 1)
+
+
+def _thresholds() -> tuple[float, ...]:
+    """0.9, 0.88, ... as the loop of the original counts down, to the first that every probability passes."""
+    values = [0.9]
+    while values[-1] >= 0:
+        values.append(values[-1] - 0.02)
+    return tuple(values)
+
+
+_THRESHOLDS = _thresholds()
 
 
 class Chain(NamedTuple):

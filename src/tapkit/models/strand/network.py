@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tapkit.constants import constant_like
 from tapkit.errors import ShapeError
 from tapkit.nn.alignment import align
 from tapkit.nn.packed import Activation, Conv2d, Linear, activate
@@ -251,7 +252,7 @@ def follow(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) ->
 
 def _size(maps: Maps, points: Points) -> Tensor:
     """(width, height) in pixels of the frames that the maps are of, [2]."""
-    return points.xy.new_tensor([maps.fine.shape[2] * STRIDES[0], maps.fine.shape[1] * STRIDES[0]])
+    return constant_like([maps.fine.shape[2] * STRIDES[0], maps.fine.shape[1] * STRIDES[0]], points.xy)
 
 
 def to_cells(xy: Tensor, stride: int) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tapkit.constants import constant_like
 from tapkit.nn.exporting import exporting
 from tapkit.nn.global_matching import Size, resize_bilinear, sample_trilinear, soft_argmax
 from tapkit.nn.packed import Conv2d, Linear, Packable, can_pack, onednn
@@ -392,7 +393,7 @@ class Tapir(nn.Module):
         """
 
         def sample(maps: Tensor) -> Tensor:
-            size = queries.new_tensor([1.0, maps.shape[2], maps.shape[1]])
+            size = constant_like([1.0, maps.shape[2], maps.shape[1]], queries)
             return sample_trilinear(maps, queries * size)
 
         hires, lowres = (tuple(sample(maps[k]) for maps in levels) for k in (0, 1))

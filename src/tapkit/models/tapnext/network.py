@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from tapkit.models.base import Size
 from tapkit.nn.packed import Linear
+from tapkit.nn.precision import widest
 
 PATCH = 8
 """Side of a patch, pixels."""
@@ -185,8 +186,8 @@ def position_code(yx: Tensor, size: int, width: int, clamp: bool = False) -> Ten
     bilinear interpolation with zeros outside (`clamp`: with the border repeated). So the code is a blend of the two
     nearest columns and the two nearest rows, and fades within half a pixel of the border.
     """
-    quarter = width // 4
-    omega = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64, device=yx.device) / (quarter - 1))
+    quarter, wide = width // 4, widest(yx.device)
+    omega = 10000.0 ** (-torch.arange(quarter, dtype=wide, device=yx.device) / (quarter - 1))
     codes, covered = [], []
     for axis in (1, 0):
         index = yx[:, axis] - 0.5
@@ -195,7 +196,7 @@ def position_code(yx: Tensor, size: int, width: int, clamp: bool = False) -> Ten
         neighbours = torch.stack([near, near + 1], -1)
         if not clamp:
             weight = weight * ((neighbours >= 0) & (neighbours < size))
-        angle = neighbours.clamp(0, size - 1).double()[..., None] * omega
+        angle = neighbours.clamp(0, size - 1).to(wide)[..., None] * omega
         code = torch.cat([angle.sin(), angle.cos()], -1).to(yx.dtype)  # [M,2,width/2]
         codes.append((weight[..., None] * code).sum(1))
         covered.append(weight.sum(1, keepdim=True))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tapkit import coords
-from tapkit.errors import QueryError, UsageError
+from tapkit.errors import UsageError
 from tapkit.models.base import Prediction, Size
 from tapkit.models.options import NetworkOptions, require_size
 from tapkit.models.tapnext.card import TAPNEXT, TAPNEXT_PP
@@ -27,7 +27,7 @@ from tapkit.models.tapnext.network import (
     decode,
 )
 from tapkit.models.tapnext.weights import from_released, shape_of
-from tapkit.models.torch_model import TorchModel
+from tapkit.models.torch_model import TorchModel, check_positions
 from tapkit.nn.packed import Linear
 from tapkit.types import ModelCard
 
@@ -102,8 +102,7 @@ class TapNext(TorchModel):
     def step(self, state: TapNextState, frame: Tensor, new_xy: Tensor) -> tuple[TapNextState, Prediction]:
         """See `CausalModel.step`. Outputs lie half a bin or more inside the frame, by construction."""
         size, network = (frame.shape[-2], frame.shape[-1]), self.network
-        if not torch.isfinite(new_xy).all():
-            raise QueryError(f"query positions must be finite numbers, got {new_xy.tolist()}"[:300])
+        check_positions(new_xy)
         side, patches = network.config.image_size, len(self._positions)
         old = len(state.memory[0].hidden) - patches - 1
         yx = self._with_support(coords.resize(new_xy.float(), size, (side, side))).flip(-1)

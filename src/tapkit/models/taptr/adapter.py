@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tapkit import coords
+from tapkit.constants import constant_like
 from tapkit.errors import UsageError
 from tapkit.models.base import Size
 from tapkit.models.options import NetworkOptions
@@ -82,7 +83,7 @@ class Adapter(TorchModel):
         if size != wanted:
             shrinks = wanted[0] < size[0] or wanted[1] < size[1]
             image = F.interpolate(image, wanted, mode="bilinear", align_corners=False, antialias=shrinks)
-        mean, deviation = (image.new_tensor(part)[:, None, None] for part in (_MEAN, _DEVIATION))
+        mean, deviation = (constant_like(part, image)[:, None, None] for part in (_MEAN, _DEVIATION))
         return (image - mean) / deviation
 
     def encode(self, frames: Tensor) -> Tokens:

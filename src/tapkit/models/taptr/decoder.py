@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from tapkit.constants import constant_like
 from tapkit.models.taptr.parts import (
     HEADS,
     LEVELS,
@@ -157,7 +158,7 @@ class Decoder1(nn.Module):
         The released code multiplies x by the height and y by the width; a level has half the pixels of the one before.
         """
         height, width = window.pyramid.sizes[0]
-        centre = xy.flatten(0, 1) * xy.new_tensor([height - 1, width - 1])
+        centre = xy.flatten(0, 1) * constant_like([height - 1, width - 1], xy)
         steps = torch.arange(-RADIUS, RADIUS + 1, device=xy.device, dtype=xy.dtype)
         around = torch.cartesian_prod(steps, steps)
         near = [sample(level, centre[:, None] / 2**number + around) for number, level in enumerate(volume)]

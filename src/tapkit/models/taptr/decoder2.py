@@ -172,7 +172,7 @@ class UpdatingDecoder(nn.Module):
 
         Only the heads are given the content together with by how much attention has moved the box.
         """
-        fused = self.ca_update_fuser(torch.cat([x, sine((moved - box)[..., [1, 0]])], -1))
+        fused = self.ca_update_fuser(torch.cat([x, sine((moved - box)[..., :2].flip(-1))], -1))
         logits = inverse_sigmoid(moved) + window.update[..., None] * head(fused)
         return LayerResult(fused, logits, logits.sigmoid(), moved)
 

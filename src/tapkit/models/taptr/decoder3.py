@@ -19,6 +19,7 @@ from tapkit.models.taptr.parts import HEADS, LEVELS, POINTS, WIDTH, Mlp, box_cod
 from tapkit.models.taptr.window import Decoded, LayerResult, Window
 from tapkit.nn.deformable_attention import Corners, corners, gather_sum
 from tapkit.nn.packed import Linear
+from tapkit.nn.precision import widest
 
 LAYERS = 4
 PATCH = 9
@@ -34,8 +35,9 @@ def rotated(x: Tensor, back: Tensor) -> Tensor:
 
     Pairs (2k, 2k + 1) turn by back * 10000^(-2k / C). (J. Su et al., arXiv:2104.09864.)
     """
-    half = torch.arange(0, x.shape[-1], 2, dtype=torch.float64, device=x.device)
-    angle = back.double()[:, None] * 10000.0 ** (-half / x.shape[-1])
+    wide = widest(x.device)
+    half = torch.arange(0, x.shape[-1], 2, dtype=wide, device=x.device)
+    angle = back.to(wide)[:, None] * 10000.0 ** (-half / x.shape[-1])
     cosine, sine = angle.cos().float(), angle.sin().float()
     a, b = x[..., 0::2], x[..., 1::2]
     return torch.stack([a * cosine - b * sine, b * cosine + a * sine], -1).flatten(-2)

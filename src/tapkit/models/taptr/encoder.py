@@ -129,8 +129,8 @@ class Features(nn.Module):
     def _tokens(self, frame: Tensor, pyramid: Pyramid) -> Tensor:
         x = torch.cat([level[0].permute(1, 2, 0).flatten(0, 1) for level in self.levels(frame)])
         codes, places = self._token_tables(pyramid, x.device)
-        counts = torch.tensor([h * w for h, w in pyramid.sizes], device=x.device)
-        position = codes + self.transformer.level_embed.repeat_interleave(counts, 0)
+        embed = zip(self.transformer.level_embed, pyramid.sizes, strict=True)
+        position = codes + torch.cat([row.expand(h * w, -1) for row, (h, w) in embed])
         for layer in self.transformer.encoder.layers:
             x = layer(x, position, pyramid, places)
         return x

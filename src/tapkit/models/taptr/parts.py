@@ -45,7 +45,7 @@ def sine(values: Tensor) -> Tensor:
 
 def box_code(box: Tensor) -> Tensor:
     """Codes of boxes (x, y, w, h) [...,4] -> [...,512], in the order y, x, w, h."""
-    return sine(box[..., [1, 0, 2, 3]])
+    return sine(torch.cat([box[..., :2].flip(-1), box[..., 2:]], -1))
 
 
 def run(layer: Linear, x: Tensor, activation: Activation = "none") -> Tensor:

@@ -87,7 +87,7 @@ def random_points(xy: Tensor, total: int, draws: np.random.RandomState) -> Tenso
     if missing <= 0:
         return torch.zeros(0, 3)
     count, found = len(xy), np.zeros((max(len(xy), missing), 2))
-    found[:count] = xy.double().cpu().numpy()
+    found[:count] = xy.cpu().double().numpy()
     while count < missing:
         candidate = draws.randint(MARGIN, SIDE - MARGIN, 2)
         if not count or float(np.linalg.norm(found[:count] - candidate, axis=1).min()) >= 1:

@@ -100,9 +100,9 @@ class WindowTaptr(Adapter):
     def start(self, size: Size) -> WindowState:
         """No points yet, on frames of `size`."""
         self.network_size(size)  # says now if they are too small
-        number = torch.tensor(0, device=self.device)
-        every = torch.tensor(self.chosen.hand_on_every or 1, device=self.device)
-        return WindowState(torch.tensor(size, device=self.device), every, number, number, *self._points(None))
+        number = torch.tensor(0)  # numbers of the host stay there: they are asked for without waiting for the device
+        every = torch.tensor(self.chosen.hand_on_every or 1)
+        return WindowState(torch.tensor(size), every, number, number, *self._points(None))
 
     def expect_frames(self, state: WindowState, frames: int) -> WindowState:
         """See `EndsWithClip`: in clips longer than those of training content is handed on less often."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from tapkit.errors import QueryError, WeightsError
+from tapkit.errors import WeightsError
 from tapkit.models.base import Prediction, Size
 from tapkit.models.options import NetworkOptions, require_least, require_size
 from tapkit.models.taptr.adapter import LEAST_SIDE, Adapter
@@ -23,6 +23,7 @@ from tapkit.models.taptr.support import Support
 from tapkit.models.taptr.tracker import VISIBLE
 from tapkit.models.taptr.weights import load_released
 from tapkit.models.taptr.window import Window
+from tapkit.models.torch_model import check_positions
 from tapkit.weights import unwrap
 
 Backbone = Literal["resnet50", "resnet18"]
@@ -101,9 +102,9 @@ class Taptr3(Adapter):
     def start(self, size: Size) -> FrameState:
         """No points yet, on frames of `size`."""
         self.network_size(size)  # says now if they are too small
-        number = torch.tensor(0, device=self.device)
+        number = torch.tensor(0)  # on the host: it is asked for without waiting for the device
         points = self._points(torch.zeros(0, 3, device=self.device), 0)
-        return FrameState(torch.tensor(size, device=self.device), number, number, *points)
+        return FrameState(torch.tensor(size), number, number, *points)
 
     def select(self, state: FrameState, rows: Tensor) -> FrameState:
         """See `CausalModel.select`; without any query, support points go too."""
@@ -115,8 +116,7 @@ class Taptr3(Adapter):
 
     def step(self, state: FrameState, frame: Tensor, new_xy: Tensor) -> tuple[FrameState, Prediction]:
         """See `CausalModel.step`. Shared support points start with the first frame that has queries."""
-        if not torch.isfinite(new_xy).all():
-            raise QueryError(f"query positions must be finite numbers, got {new_xy.tolist()}"[:300])
+        check_positions(new_xy)
         size = _size(state)
         state = self._join(state, new_xy)
         if len(state.t):

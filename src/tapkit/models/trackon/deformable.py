@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from tapkit.constants import constant_like
 from tapkit.coords import Size
 from tapkit.nn.deformable_attention import deformable_attention
 from tapkit.nn.mixed import MixedLinear
@@ -68,7 +69,7 @@ class DeformableAttention(nn.Module):
         shape = (1, query.shape[0], self.heads, self.levels, POINTS)
         offsets = self.sampling_offsets(query).view(*shape, 2)
         weights = self.attention_weights(query).view(*shape[:3], -1).softmax(-1).view(shape)
-        extent = query.new_tensor([[maps.shape[-1], maps.shape[-2]] for maps in values])  # of the levels
+        extent = constant_like([(maps.shape[-1], maps.shape[-2]) for maps in values], query)  # of the levels
         points = reference[None, :, None, None, None] + offsets / extent[:, None]
         read = deformable_attention(values, points, weights)[0]
         out: Tensor = query + self.output_proj(read)

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tapkit.constants import constant_like
 from tapkit.coords import Size
 from tapkit.models.trackon.backbone import STRIDES, Backbone, Pyramid, map_sizes
 from tapkit.models.trackon.decoder import CHUNK, AttentionBlock, Prediction, Reranking
@@ -148,7 +149,7 @@ class TrackOnNetwork(nn.Module):
         query = self.projection2(query)
         patch = self._centres(self.similarity(query, maps).argmax(-1), size)
         heads = self.prediction_head(query, patch, maps.tokens, sizes)
-        xy = patch * patch.new_tensor([size[1], size[0]]) + heads.offset
+        xy = patch * constant_like([size[1], size[0]], patch) + heads.offset
         memory = torch.cat([points.memory[:, 1:], query[:, None]], 1)
         age = (points.age + 1).clamp(max=memory.shape[1])
         return Points(points.query, memory, age), Found(xy, heads.visible, heads.uncertain)
@@ -157,10 +158,12 @@ class TrackOnNetwork(nn.Module):
         """Queries [N,C] that know the frame, one another, and their past."""
         slots = points.memory.shape[1]
         # Empty slots change nothing: only as many as the oldest point has filled are looked at.
-        used = slots if exporting() else int(points.age.max())
+        # (Elsewhere than on a CPU to ask would be to wait; and with all of them, shapes stay as they are.)
+        fixed = exporting() or points.age.device.type != "cpu"
+        used = slots if fixed else int(points.age.max())
         memory, codes = points.memory[:, slots - used :], codes[slots - used :]
         filled = torch.arange(used + 1, device=codes.device) >= used - points.age[:, None]  # the present always is
-        whole = not exporting() and bool(filled.all())
+        whole = not fixed and bool(filled.all())
         query, fused = points.query, maps.fused[None]
         for layer in range(self.config.layers):
             block = _block(self.feature_attention, layer)

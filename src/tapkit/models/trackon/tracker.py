@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit import coords
-from tapkit.errors import QueryError, ShapeError, UsageError
+from tapkit.constants import constant_like
+from tapkit.errors import ShapeError, UsageError
 from tapkit.models.base import Prediction, Size
 from tapkit.models.graphs import Graph
 from tapkit.models.options import NetworkOptions, require_least, require_size
-from tapkit.models.torch_model import TorchModel
+from tapkit.models.torch_model import TorchModel, check_positions
 from tapkit.models.trackon.card import TRACK_ON2
 from tapkit.models.trackon.decoder import Attention
 from tapkit.models.trackon.graphs import track_on_graphs
@@ -109,8 +110,7 @@ class TrackOn(TorchModel):
         """See `CausalModel.step`. Positions lie inside the frame, or less than four pixels of the input outside."""
         if frame.ndim != 3 or frame.shape[0] != 3:
             raise ShapeError(f"a frame must be [3,h,w], got {list(frame.shape)}")
-        if not torch.isfinite(new_xy).all():
-            raise QueryError(f"query positions must be finite numbers, got {new_xy.tolist()}"[:300])
+        check_positions(new_xy)
         size, network, frames = (frame.shape[-2], frame.shape[-1]), self.network, state.frames + 1
         new = coords.resize(new_xy.to(self.device, torch.float32), size, self.resolution)
         if int(state.frames) == 0 and self.supporting:
@@ -132,7 +132,7 @@ class TrackOn(TorchModel):
         image = frame[None].to(self.device, torch.float32) / 255
         if image.shape[-2:] != self.resolution:
             image = F.interpolate(image, self.resolution, mode="bilinear", align_corners=False)
-        mean, deviation = (image.new_tensor(part)[:, None, None] for part in (MEAN, DEVIATION))
+        mean, deviation = (constant_like(part, image)[:, None, None] for part in (MEAN, DEVIATION))
         return self.network.encode((image - mean) / deviation, self._positions)
 
     def _support(self, size: Size) -> Tensor:

@@ -1,0 +1,110 @@
+"""Finding a stage's points on the live picture before it begins: which demonstration's picture, and turned how, fits.
+
+The published system carries the features of its queries over to the live pictures. Features of most trackers do not
+survive a large turn of the picture, and a thing on a table may lie in any direction; so the first pictures of the
+stage in the demonstrations are tried as they are, and then turned. The session that found the points best goes on.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from tapkit.apps.servo.consensus import agree_on_similarity
+from tapkit.apps.servo.plan import Stage
+from tapkit.apps.servo.tracking import Reference, started
+from tapkit.engine.session import Session
+from tapkit.engine.tracker import Tracker
+
+TURNS = (0, 35, -35, 70, -70, 110, -110, 150, -150)
+"""Degrees by which pictures are turned, one after the other."""
+GOOD = 0.7
+"""Share of the points that must agree for the search to end at once."""
+LEAST = 0.3
+"""And for the points to count as found at all."""
+TOLERANCE = 0.03
+"""Of the picture's width: how far from the common similarity a point may be."""
+
+
+class Located(NamedTuple):
+    """Where a stage's points are."""
+
+    session: Session
+    """It has just been stepped on the live picture."""
+    points: np.ndarray
+    """[m] numbers of the session's points in the stage's table."""
+    xy: np.ndarray
+    """[m,2] pixels."""
+    agree: np.ndarray
+    """[m] bool: seen, and at one with the others."""
+    share: float
+    """Of the points, those that agree."""
+    shown: int
+    """Which demonstration's picture was shown."""
+
+
+def locate(tracker: Tracker, stage: Stage, frame: np.ndarray, fps: float) -> Located | None:
+    """Find the points on a live picture [H,W,3]; None if too few agree, whatever is tried."""
+    best: Located | None = None
+    for turn in TURNS:
+        for number in range(len(stage.paths)):
+            found = _attempt(tracker, stage, number, turn, frame, fps)
+            if found is not None and (best is None or found.share > best.share):
+                best = found
+            if best is not None and best.share >= GOOD:
+                return best
+        if best is not None and best.share >= 0.5 * (GOOD + LEAST) and turn != 0:
+            break
+    return best if best is not None and best.share >= LEAST else None
+
+
+def _attempt(tracker: Tracker, stage: Stage, number: int, turn: float, frame: np.ndarray, fps: float) -> Located | None:
+    path = stage.paths[number]
+    height, width = path.image.shape[:2]
+    xy = turned_points(path.xy[0], (height, width), turn)
+    inside = ((xy >= 2) & (xy <= np.array([width, height]) - 2)).all(1)
+    points = np.flatnonzero(stage.used & path.visible[0] & inside)
+    if len(points) < 4:
+        return None
+    reference = Reference(turned_picture(path.image, turn), xy[points].astype(np.float32))
+    session = started(tracker, [reference], fps)
+    results = session.step(frame)
+    result = results[-1]
+    seen = tracker.provenance(live=True).visible_at(result.visible, result.confidence)
+    agree = np.zeros(len(points), bool)
+    if seen.sum() >= 4:
+        fit = agree_on_similarity(reference.xy[seen], result.xy[seen], TOLERANCE * width)
+        if fit is not None and 0.4 < abs(fit.ratio) < 2.5:
+            agree[np.flatnonzero(seen)[fit.agree]] = True
+    if agree.sum() < 4:
+        return None
+    return Located(session, points, result.xy, agree, float(agree.mean()), number)
+
+
+def closest(stage: Stage, points: np.ndarray, xy: np.ndarray) -> int:
+    """The demonstration whose first frame has these points nearest to where they are now (those it saw there)."""
+    distances = []
+    for path in stage.paths:
+        seen = path.visible[0, points]
+        away = np.linalg.norm(path.xy[0, points] - xy, axis=1)
+        distances.append(float(away[seen].mean()) if seen.sum() >= 3 else math.inf)
+    return int(np.argmin(distances))
+
+
+def turned_picture(image: np.ndarray, degrees: float) -> np.ndarray:
+    """The picture turned about its middle, anticlockwise as one looks at it; corners get its mean colour."""
+    if degrees == 0:
+        return image
+    fill = tuple(int(c) for c in image.reshape(-1, 3).mean(0))
+    return np.asarray(Image.fromarray(image).rotate(degrees, Image.Resampling.BILINEAR, fillcolor=fill))
+
+
+def turned_points(xy: np.ndarray, size: tuple[int, int], degrees: float) -> np.ndarray:
+    """Where points [n,2] of the picture are when it has been turned by `turned_picture`."""
+    centre = np.array([size[1] / 2, size[0] / 2])
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    x, y = (np.asarray(xy, np.float64) - centre).T
+    return np.stack([c * x + s * y, -s * x + c * y], 1) + centre

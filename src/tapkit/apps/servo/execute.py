@@ -1,0 +1,207 @@
+"""Carrying out a plan on a robot: find the points, follow the demonstration, grip, go back, next stage."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from tapkit.apps.servo.acquire import closest, locate
+from tapkit.apps.servo.camera import STILL, Robot, Velocity
+from tapkit.apps.servo.follower import Follower, Moment
+from tapkit.apps.servo.plan import Plan, Stage
+from tapkit.engine.control import Control
+from tapkit.engine.run import run
+from tapkit.engine.session import Session
+from tapkit.engine.tracker import Tracker
+from tapkit.errors import ShapeError, UsageError
+from tapkit.video.base import Frame
+
+ATTEMPTS = 3
+"""How often a stage's points are looked for."""
+LOOK = math.radians(40)
+"""The hand is turned by so much before the second time, and by as much to the other side before the third."""
+
+Watch = Callable[[np.ndarray, int, Moment | None], object]
+"""Called after every control step with the picture, the stage's number from 1, and what was decided."""
+
+
+class StageReport(NamedTuple):
+    """How one stage went."""
+
+    name: str
+    arrived: bool
+    demo: int
+    """Whose path was followed, from 0."""
+    steps: int
+    error: float
+    """Mean distance of the points from their goals at the end, of the picture's width."""
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it went: `done`, or `reason` says in one sentence why not."""
+
+    done: bool
+    reason: str
+    stages: tuple[StageReport, ...]
+    step_seconds: tuple[float, ...] = field(default=(), repr=False)
+    """Of every control step: from the picture to the velocity."""
+    search_seconds: tuple[float, ...] = field(default=(), repr=False)
+    """Of every search for a stage's points, during which the hand stands still."""
+
+    @property
+    def step_ms(self) -> float:
+        """Median time of a control step."""
+        return 1e3 * float(np.median(self.step_seconds)) if self.step_seconds else 0.0
+
+
+def carry_out(
+    robot: Robot,
+    plan: Plan,
+    tracker: Tracker,
+    *,
+    watch: Watch | None = None,
+    control: Control | None = None,
+    limit: float = 60.0,
+) -> Outcome:
+    """Carry out all stages; returns when done, or when one cannot be.
+
+    Args:
+        robot: its camera must be as large as the plan's.
+        tracker: causal, so that a frame's points are known at once.
+        watch: told what was seen and decided, at every step.
+        control: pause, stop and cancel from another thread.
+        limit: seconds of the robot's time for one stage.
+
+    The hand stands still whenever this returns or raises. Raises `UsageError` for a tracker that answers late, or another
+    camera, `ShapeError` for a picture of another size, and whatever the robot raises.
+    """
+    if tracker.card.streaming != "causal" or tracker.card.latency != 0:
+        raise UsageError(
+            f"{tracker.card.id} answers for a frame only after later ones: servoing needs a causal tracker (tapkit models)"
+        )
+    mine, theirs = (robot.camera.width, robot.camera.height), (plan.camera.width, plan.camera.height)
+    if mine != theirs:
+        raise UsageError(
+            f"the robot's pictures are {mine[0]}x{mine[1]}, those of the plan {theirs[0]}x{theirs[1]}: learn it anew"
+        )
+    if not limit > 0:
+        raise UsageError(f"limit must be a positive number of seconds, got {limit}")
+    execution = _Execution(robot, plan, tracker, watch, control or Control(), limit)
+    try:
+        return execution.run()
+    finally:
+        robot.move(STILL)
+
+
+@dataclass
+class _Execution:
+    robot: Robot
+    plan: Plan
+    tracker: Tracker
+    watch: Watch | None
+    control: Control
+    limit: float
+    reports: list[StageReport] = field(default_factory=list)
+    step_seconds: list[float] = field(default_factory=list)
+    search_seconds: list[float] = field(default_factory=list)
+
+    def run(self) -> Outcome:
+        """All stages."""
+        for number, stage in enumerate(self.plan.stages, 1):
+            reason = self._stage(number, stage)
+            if reason:
+                return self._outcome(False, f"stage {number} ({stage.name}): {reason}")
+            if stage.grip != "none":
+                self.robot.grip(stage.grip == "close")
+            self._retreat(number, stage.retreat)
+        return self._outcome(True, "")
+
+    def _outcome(self, done: bool, reason: str) -> Outcome:
+        return Outcome(done, reason, tuple(self.reports), tuple(self.step_seconds), tuple(self.search_seconds))
+
+    def _stage(self, number: int, stage: Stage) -> str:
+        """Bring its points to their goals. Returns why that was not possible, or nothing."""
+        fps, reason, steps = self.plan.camera.fps, "", 0
+        for attempt in range(1, ATTEMPTS + 1):
+            image = self._picture()
+            began = time.perf_counter()
+            found = locate(self.tracker, stage, image, fps)
+            self.search_seconds.append(time.perf_counter() - began)
+            if found is None:
+                reason = "its points are not found on the picture"
+            else:
+                demo = closest(stage, found.points[found.agree], found.xy[found.agree])
+                said = self.tracker.provenance(live=True)
+                follower = Follower(self.plan, stage, demo, found.points, said)
+                frames = self._frames(number, follower, found.session, round(self.limit * fps))
+                run(found.session, frames, [follower], self.control)
+                self.robot.move(STILL)
+                steps += found.session.frame
+                report = StageReport(stage.name, follower.state == "arrived", demo, steps, follower.error, attempt)
+                if follower.state == "arrived":
+                    self.reports.append(report)
+                    return ""
+                reason = self._why(follower)
+                if follower.state != "lost" or attempt == ATTEMPTS:
+                    self.reports.append(report)
+                    return reason
+            if attempt < ATTEMPTS:
+                self._look_elsewhere(number, attempt)
+        return reason
+
+    def _why(self, follower: Follower) -> str:
+        share = f"{100 * follower.error:.0f} % of the picture's width"
+        if follower.state == "lost":
+            return "its points were lost and not found again"
+        if follower.state == "stuck":
+            return f"the points stay {share} from their goals; the arm may not reach them, or something holds it"
+        return f"the points were still {share} from their goals after {self.limit:g} s, or when it was stopped"
+
+    def _frames(self, number: int, follower: Follower, session: Session, most: int) -> Iterator[Frame]:
+        """Pictures, one for each control step; between two of them the robot moves as the follower says."""
+        for index in range(most):
+            if index:
+                self.robot.move(follower.velocity)
+            image = self._picture()
+            began = time.perf_counter()
+            yield Frame(session.frame, session.frame / self.plan.camera.fps, image)
+            self.step_seconds.append(time.perf_counter() - began)
+            if self.watch is not None:
+                self.watch(image, number, follower.moments[-1] if follower.moments else None)
+            if follower.state != "moving":
+                return
+
+    def _picture(self) -> np.ndarray:
+        image = np.asarray(self.robot.frame())
+        camera = self.plan.camera
+        if image.shape != (camera.height, camera.width, 3) or image.dtype != np.uint8:
+            raise ShapeError(
+                f"the robot's pictures must be [{camera.height},{camera.width},3] uint8, got {image.dtype} "
+                f"{list(image.shape)}"
+            )
+        return image
+
+    def _look_elsewhere(self, number: int, attempt: int) -> None:
+        """Higher up more is seen; what was hidden by the hand, or by what it holds, is not after a turn."""
+        self._retreat(number, self.plan.gains.fastest_approach)
+        speed, fps = self.plan.gains.fastest_turn, self.plan.camera.fps
+        turn = LOOK if attempt == 1 else -2 * LOOK
+        for _ in range(round(abs(turn) / speed * fps)):
+            self.robot.move(Velocity(0.0, 0.0, 0.0, math.copysign(speed, turn)))
+            if self.watch is not None:
+                self.watch(self._picture(), number, None)
+
+    def _retreat(self, number: int, distance: float) -> None:
+        """Straight back along the view."""
+        speed, fps = self.plan.gains.fastest, self.plan.camera.fps
+        for _ in range(round(distance / speed * fps)):
+            self.robot.move(Velocity(0.0, 0.0, -speed, 0.0))
+            if self.watch is not None:
+                self.watch(self._picture(), number, None)

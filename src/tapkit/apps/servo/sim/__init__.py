@@ -1,0 +1,1 @@
+"""A simulated arm with a camera on its wrist, in MuJoCo (extra `robot`)."""
