@@ -64,7 +64,7 @@ class ObjectOptions:
     """Factor on the similarity of a track and a detection of different classes ("net")."""
     overlap: float = 0.75
     """Weight of the overlap of the box carried by the points with the detection, beside the share of points inside
-    ("net"). 0: that share alone, as LBM has it: points of an object that is covered lie in the box of what covers it."""
+    ("net"). 0: that share alone, as LBM has it; but points of what is covered lie in the box of what covers it."""
     fuse_below: float = 4
     """With fewer visible points than this the overlap has a weight of a half at least ("net")."""
     normalise: bool = False
