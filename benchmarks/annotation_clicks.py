@@ -3,18 +3,19 @@
     python benchmarks/annotation_clicks.py FOLDER [--clips libby,judo] [--flow dis] [--model strand]
 
 FOLDER holds NAME/frames/*.jpg and NAME/tracks.npz (xy [N,T,2] pixels, visible [N,T]) as `tapkit eval` reads it. The
-clicks are the ground truth's: the query (the first frame on which a point is visible) and k = 0, 1, 2, 3 further visible
-frames, evenly spread, the last one among them. Methods:
+clicks are the ground truth's: the query (the first frame on which a point is visible) and k = 0, 1, 2, 3 further
+visible frames, evenly spread, the last one among them. Methods:
 
-- linear: straight lines between the clicks (before k = 1: where the query is);
+- linear: straight lines between the clicks (with k = 0: where the query is);
 - assist: along the motion of the flow model through all clicks (`tapkit.annotate.solve`), without being told where the
   point is hidden; and told (the spans in which the ground truth is hidden), as annotators mark them;
-- through: the tracker from every click, both ways, faded into each other between two clicks (what re-tracking does);
+- through: the tracker from every click, both ways, blended between two clicks (`tapkit.annotate.blend`); and faded
+  linearly, as `Tracker.track(keyframes=...)` does;
 - alone: the tracker from the query, the same for every k.
 
-delta_avg (TAP-Vid: share within 1, 2, 4, 8, 16 pixels of a 256x256 frame, mean) over the frames after the query on which
-the point is visible: on those without a click ("between"), and on all of them ("all"). Mean over the clips. Stored in
-benchmarks/results/annotation_clicks.json.
+delta_avg (TAP-Vid: share within 1, 2, 4, 8, 16 pixels of a 256x256 frame, mean) over the frames after the query on
+which the point is visible: on those without a click ("between"), and on all of them ("all"). Mean over the clips.
+Stored in benchmarks/results/annotation_clicks.json.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from typing import NamedTuple
 import numpy as np
 
 import tapkit
+from tapkit.annotate.blend import blend
 from tapkit.annotate.solve import Click, FlowMotion, solve_track
 from tapkit.metrics.tapvid import THRESHOLDS
-from tapkit.types import Keyframes, Queries
+from tapkit.types import Queries
 
 RESULTS = Path(__file__).parent / "results" / "annotation_clicks.json"
 MOST = 3
@@ -83,12 +85,36 @@ def assisted(truth: Truth, clicks: list[list[int]], motion: FlowMotion, told: bo
     return np.stack(found)
 
 
-def through(truth: Truth, clicks: list[list[int]], tracker: tapkit.Tracker, frames: Path) -> np.ndarray:
-    """The tracker through all clicks, [N,T,2]."""
-    queries = Queries(truth.query, truth.xy[np.arange(len(truth.query)), truth.query], np.arange(len(truth.query)))
-    rows = [(str(n), t, *truth.xy[n, t].tolist()) for n, each in enumerate(clicks) for t in each[1:]]
-    tracks = tracker.track(str(frames), queries, keyframes=Keyframes.of(rows) if rows else None)
-    return np.asarray(tracks.xy, float)
+class Tracked(NamedTuple):
+    """What the tracker says from every click of every k, [M,T] each."""
+
+    place: dict[tuple[int, int], int]
+    """Row of the track from (point, frame)."""
+    xy: np.ndarray
+    visible: np.ndarray
+    confidence: np.ndarray
+
+
+def tracked(truth: Truth, clicks: set[tuple[int, int]], tracker: tapkit.Tracker, frames: Path) -> Tracked:
+    """The tracker from all clicks (point, frame), both ways; its points do not help one another."""
+    ordered = sorted(clicks)
+    t = np.array([frame for _, frame in ordered])
+    xy = np.array([truth.xy[n, frame] for n, frame in ordered])
+    tracks = tracker.track(str(frames), Queries(t, xy, np.arange(len(ordered))))
+    place = {key: row for row, key in enumerate(ordered)}
+    return Tracked(place, tracks.xy.astype(float), tracks.visible, tracks.confidence)
+
+
+def through(clicks: list[list[int]], found: Tracked, sure: bool) -> np.ndarray:
+    """One track through all clicks of each point, [N,T,2]; `sure`: weighted by how sure each side is."""
+    tracks = []
+    for n, frames in enumerate(clicks):
+        rows = [found.place[n, t] for t in frames]
+        visible, confidence = found.visible[rows], found.confidence[rows]
+        if not sure:
+            visible, confidence = np.ones_like(visible), np.ones_like(confidence)
+        tracks.append(blend(np.array(frames), found.xy[rows], visible, confidence, 2.0 if sure else 1.0).xy)
+    return np.stack(tracks)
 
 
 def within(found: np.ndarray, truth: Truth, mask: np.ndarray, size: tuple[int, int]) -> float:
@@ -102,32 +128,33 @@ def measure(folder: Path, flow: str, tracker: tapkit.Tracker, add: Callable[[str
     """All methods on one clip."""
     truth = read(folder / "tracks.npz")
     frames = folder / "frames"
-    after = truth.visible & (np.arange(truth.xy.shape[1]) > truth.query[:, None])
+    count, length = truth.visible.shape
+    after = truth.visible & (np.arange(length) > truth.query[:, None])
+    every = [
+        [chosen(truth.visible[n], int(truth.query[n]), further) for n in range(count)] for further in range(MOST + 1)
+    ]
+    found = tracked(truth, {(n, t) for clicks in every for n in range(count) for t in clicks[n]}, tracker, frames)
     with tapkit.open_video(str(frames)) as video:
         motion = FlowMotion(video, flow)
         size = video.info.size
-        began = time.perf_counter()
-        motion.prepare(0, truth.xy.shape[1])
-        add("seconds of flow", 0, "all", time.perf_counter() - began)
-        alone = None
-        for further in range(MOST + 1):
-            clicks = [chosen(truth.visible[n], int(truth.query[n]), further) for n in range(len(truth.query))]
+        motion.prepare(0, length)
+        for further, clicks in enumerate(every):
             between = after.copy()
             for n, each in enumerate(clicks):
                 between[n, each] = False
-            began = time.perf_counter()
+            began = time.process_time()
             answers = {
                 "linear": linear(truth, clicks),
                 f"assist {flow}": assisted(truth, clicks, motion, False),
                 f"assist {flow}, told": assisted(truth, clicks, motion, True),
             }
-            add("seconds of assist", further, "all", (time.perf_counter() - began) / 2)
-            answers["through"] = through(truth, clicks, tracker, frames)
-            alone = answers["through"] if alone is None else alone
-            answers["alone"] = alone
-            for name, found in answers.items():
-                add(name, further, "between", within(found, truth, between, size))
-                add(name, further, "all", within(found, truth, after, size))
+            add("seconds of assist", further, "all", (time.process_time() - began) / 2)
+            answers["through"] = through(clicks, found, True)
+            answers["through, linear"] = through(clicks, found, False)
+            answers["alone"] = through(every[0], found, True)
+            for name, xy in answers.items():
+                add(name, further, "between", within(xy, truth, between, size))
+                add(name, further, "all", within(xy, truth, after, size))
 
 
 def main() -> None:
@@ -147,13 +174,11 @@ def main() -> None:
     table: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for (method, further, where), found in values.items():
         scale = 1 if method.startswith("seconds") else 100
-        table[method.replace("through", f"through {asked.model}").replace("alone", f"{asked.model} alone")][
-            str(further)
-        ][where] = round(scale * float(np.nanmean(found)), 2)
+        title = method.replace("through", f"through {asked.model}").replace("alone", f"{asked.model} alone")
+        table[title][str(further)][where] = round(scale * float(np.nanmean(found)), 2)
     for method, rows in table.items():
-        print(
-            f"{method:<24}", *(f"{k}: {v.get('between', float('nan')):6.2f} {v['all']:6.2f}" for k, v in rows.items())
-        )
+        cells = (f"{k}: {v.get('between', float('nan')):6.2f} {v['all']:6.2f}" for k, v in rows.items())
+        print(f"{method:<24}", *cells)
     if not asked.clips:
         RESULTS.write_text(json.dumps({"clips": names, "further clicks": table}, indent=1) + "\n")
 

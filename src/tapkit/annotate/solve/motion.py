@@ -22,7 +22,7 @@ Told = Callable[[int, int], object]
 
 
 class Motion(Protocol):
-    """The motion of a clip. Fields are [h,w,2] float32, a displacement (x, y) for each pixel, valid at its centre."""
+    """The motion of a clip. Fields are [n,h,w,2], a displacement (x, y) for each pixel, valid at its centre."""
 
     name: str
     """For the provenance: "dis"."""
@@ -34,11 +34,11 @@ class Motion(Protocol):
         """Make sure that the motion between frames start..stop (excluded) is known."""
         ...
 
-    def forward(self, t: int) -> np.ndarray:
-        """From frame t to t + 1."""
+    def forward(self, start: int, stop: int) -> np.ndarray:
+        """From frame t to t + 1, for t in start..stop (excluded). To be looked at only; may lie on disk."""
         ...
 
-    def backward(self, t: int) -> np.ndarray:
+    def backward(self, start: int, stop: int) -> np.ndarray:
         """From frame t + 1 to t."""
         ...
 
@@ -59,15 +59,13 @@ class KnownMotion:
     def prepare(self, start: int, stop: int, told: Told | None = None) -> None:
         """Everything is known."""
 
-    def forward(self, t: int) -> np.ndarray:
+    def forward(self, start: int, stop: int) -> np.ndarray:
         """See `Motion.forward`."""
-        field: np.ndarray = self._fields[0][t]
-        return field
+        return self._fields[0][start:stop]
 
-    def backward(self, t: int) -> np.ndarray:
+    def backward(self, start: int, stop: int) -> np.ndarray:
         """See `Motion.backward`."""
-        field: np.ndarray = self._fields[1][t]
-        return field
+        return self._fields[1][start:stop]
 
 
 class FlowMotion:
@@ -127,13 +125,13 @@ class FlowMotion:
             self._store = np.memmap(self._file, np.float16, "w+", shape=shape)
         return self._store
 
-    def forward(self, t: int) -> np.ndarray:
+    def forward(self, start: int, stop: int) -> np.ndarray:
         """See `Motion.forward`."""
-        return self._opened()[t, 0].astype(np.float32)
+        return self._opened()[start:stop, 0]
 
-    def backward(self, t: int) -> np.ndarray:
+    def backward(self, start: int, stop: int) -> np.ndarray:
         """See `Motion.backward`."""
-        return self._opened()[t, 1].astype(np.float32)
+        return self._opened()[start:stop, 1]
 
 
 class _Resized:
@@ -150,15 +148,18 @@ class _Resized:
         return self._source.frames(size=self._size if size is None else (size[0], size[1]))
 
 
-def at(field: np.ndarray, xy: np.ndarray) -> np.ndarray:
-    """Bilinear values of a field [h,w,2] at points [N,2] (corner origin); outside, those of the border."""
-    height, width = field.shape[:2]
-    x = (xy[:, 0] - 0.5).clip(0, width - 1)  # the field's first value holds at (0.5, 0.5)
-    y = (xy[:, 1] - 0.5).clip(0, height - 1)
-    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+def at(fields: np.ndarray, which: np.ndarray | int, xy: np.ndarray) -> np.ndarray:
+    """Bilinear values of fields [n,h,w,2] at points [...,2] (corner origin), each of its own field `which` [...].
+
+    Outside of the picture those of the border hold.
+    """
+    height, width = fields.shape[1:3]
+    x = (xy[..., 0] - 0.5).clip(0, width - 1)  # a field's first value holds at (0.5, 0.5)
+    y = (xy[..., 1] - 0.5).clip(0, height - 1)
+    left, top = x.astype(int), y.astype(int)
     right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
-    u, v = (x - left)[:, None], (y - top)[:, None]
-    upper = field[top, left] * (1 - u) + field[top, right] * u
-    lower = field[bottom, left] * (1 - u) + field[bottom, right] * u
+    u, v = (x - left)[..., None], (y - top)[..., None]
+    upper = fields[which, top, left] * (1 - u) + fields[which, top, right] * u
+    lower = fields[which, bottom, left] * (1 - u) + fields[which, bottom, right] * u
     value: np.ndarray = upper * (1 - v) + lower * v
     return value

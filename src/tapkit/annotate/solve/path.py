@@ -56,18 +56,18 @@ def corridor(around: np.ndarray, size: tuple[int, int], margin: float = MARGIN) 
     return Layer(float(low[0]), float(low[1]), step, rows, columns)
 
 
-def cheapest(fields: list[np.ndarray], layers: list[Layer], start: np.ndarray, end: np.ndarray) -> np.ndarray:
+def cheapest(fields: np.ndarray, layers: list[Layer], start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """The path from `start` (frame 0) to `end` (frame L) through layers 1..L-1: [L+1,2].
 
-    `fields`: the flow from each frame to the next, L of them. The ends themselves are not rounded.
+    `fields` [L,h,w,2]: the flow from each frame to the next. The ends themselves are not rounded.
     """
     nodes, costs = start[None], np.zeros(1)
     came = []
-    for field, layer in zip(fields[:-1], layers, strict=True):
-        costs, before = spread(nodes + at(field, nodes), costs, layer)
+    for t, layer in enumerate(layers):
+        costs, before = spread(nodes + at(fields, t, nodes), costs, layer)
         came.append(before)
         nodes = layer.xy
-    last = costs + np.abs(end - nodes - at(fields[-1], nodes)).sum(1)
+    last = costs + np.abs(end - nodes - at(fields, len(layers), nodes)).sum(1)
     path = [end]
     node = int(last.argmin())
     for layer, before in zip(reversed(layers), reversed(came), strict=True):

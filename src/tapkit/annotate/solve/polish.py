@@ -26,67 +26,69 @@ ROUNDS = 6
 
 
 class Terms(NamedTuple):
-    """What the flow says of each of L steps."""
+    """What the flow says of each of L steps, along C paths."""
 
     step: np.ndarray
-    """[L,2]."""
+    """[C,L,2]."""
     weight: np.ndarray
-    """[L]."""
+    """[C,L]."""
 
 
 def polish(
-    path: np.ndarray, forward: list[np.ndarray], backward: list[np.ndarray], free: np.ndarray, rounds: int = ROUNDS
+    paths: np.ndarray, forward: np.ndarray, backward: np.ndarray, free: np.ndarray, rounds: int = ROUNDS
 ) -> tuple[np.ndarray, Terms]:
-    """The path [L+1,2] with the same ends, and the terms that it follows. `free` [L]: steps without flow."""
+    """Paths [C,L+1,2] with the same ends, and the terms that they follow.
+
+    `forward`, `backward` [L,h,w,2]: the flow; `free` [L]: steps without any.
+    """
     for _ in range(rounds):
-        terms = read(path, forward, backward, free)
-        path = closed(path[0], path[-1], terms)
-    return path, terms
+        terms = read(paths, forward, backward, free)
+        paths = closed(paths[:, 0], paths[:, -1], terms)
+    return paths, terms
 
 
-def read(path: np.ndarray, forward: list[np.ndarray], backward: list[np.ndarray], free: np.ndarray) -> Terms:
-    """The terms at a path."""
-    count = len(forward)
-    steps, weights = np.zeros((count, 2)), np.full(count, FREE)
-    for t in np.flatnonzero(~free):
-        here, there = path[t : t + 1], path[t + 1 : t + 2]
-        ahead, back = at(forward[t], here), at(backward[t], there)
-        one = _trust(ahead + at(backward[t], here + ahead))
-        other = _trust(back + at(forward[t], there + back))
-        steps[t] = ((one * ahead - other * back) / (one + other))[0]
-        weights[t] = (one + other)[0, 0]
+def read(paths: np.ndarray, forward: np.ndarray, backward: np.ndarray, free: np.ndarray) -> Terms:
+    """The terms at paths [C,L+1,2]."""
+    which = np.broadcast_to(np.arange(len(forward)), (len(paths), len(forward)))
+    here, there = paths[:, :-1], paths[:, 1:]
+    ahead, back = at(forward, which, here), at(backward, which, there)
+    one = _trust(ahead + at(backward, which, here + ahead))
+    other = _trust(back + at(forward, which, there + back))
+    steps = (one * ahead - other * back) / (one + other)
+    steps[:, free] = 0
+    weights = (one + other)[..., 0]
+    weights[:, free] = FREE
     return Terms(steps, weights)
 
 
 def _trust(miss: np.ndarray) -> np.ndarray:
-    trust: np.ndarray = 1 / (1 + (miss**2).sum(1, keepdims=True) / SIGMA**2) + 1e-3
+    trust: np.ndarray = 1 / (1 + (miss**2).sum(-1, keepdims=True) / SIGMA**2) + 1e-3
     return trust
 
 
 def closed(start: np.ndarray, end: np.ndarray, terms: Terms) -> np.ndarray:
-    """The path of least error between fixed ends, [L+1,2]."""
-    error = end - start - terms.step.sum(0)
-    share = (1 / terms.weight) / (1 / terms.weight).sum()
-    steps = terms.step + share[:, None] * error
-    return np.concatenate([start[None], start + steps.cumsum(0)])
+    """The paths of least error between fixed ends [C,2], [C,L+1,2]."""
+    error = end - start - terms.step.sum(1)
+    share = (1 / terms.weight) / (1 / terms.weight).sum(1, keepdims=True)
+    steps = terms.step + share[..., None] * error[:, None]
+    return np.concatenate([start[:, None], start[:, None] + steps.cumsum(1)], 1)
 
 
-def spread_of(start: np.ndarray, end: np.ndarray, terms: Terms) -> np.ndarray:
-    """How far the path may be off on each frame, [L+1]: the standard deviation of a random walk that is tied at both
+def spread_of(path: np.ndarray, step: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """How far one path may be off on each frame, [L+1]: the standard deviation of a random walk that is tied at both
     ends, whose steps are as uncertain as the closing error says (and at least by a tenth of a pixel)."""
-    error = end - start - terms.step.sum(0)
-    variance = np.concatenate([[0.0], (1 / terms.weight).cumsum()])
+    error = path[-1] - path[0] - step.sum(0)
+    variance = np.concatenate([[0.0], (1 / weight).cumsum()])
     whole = variance[-1]
-    unit = max(float((error**2).sum()) / 2 / whole, 0.01 * len(terms.weight) / whole)
+    unit = max(float((error**2).sum()) / 2 / whole, 0.01 * len(weight) / whole)
     spread: np.ndarray = np.sqrt(unit * variance * (whole - variance) / whole)
     return spread
 
 
-def cost(path: np.ndarray, forward: list[np.ndarray], backward: list[np.ndarray], free: np.ndarray) -> float:
-    """How much a path disagrees with the flow in both directions: pixels, each term no more than 4."""
-    total = 0.0
-    for t in np.flatnonzero(~free):
-        here, there = path[t : t + 1], path[t + 1 : t + 2]
-        for miss in (there - here - at(forward[t], here), here - there - at(backward[t], there)):
-            total += min(float(np.linalg.norm(miss)), 4.0)
+def costs(paths: np.ndarray, forward: np.ndarray, backward: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """How much each path disagrees with the flow in both directions [C]: pixels, each term no more than 4."""
+    which = np.broadcast_to(np.arange(len(forward)), (len(paths), len(forward)))
+    here, there = paths[:, :-1], paths[:, 1:]
+    misses = (there - here - at(forward, which, here), here - there - at(backward, which, there))
+    total: np.ndarray = sum(np.minimum(np.linalg.norm(miss[:, ~free], axis=-1), 4.0).sum(1) for miss in misses)
     return total

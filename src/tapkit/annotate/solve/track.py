@@ -99,39 +99,33 @@ def between(
     The best of several polished paths, by how much each disagrees with the flow: the cheapest ones of the grid found
     forwards and backwards, what the flow alone says from either end (faded into each other), and the straight line.
     """
-    forward = [motion.forward(t) for t in range(s, e)]
-    backward = [motion.backward(t) for t in range(s, e)]
+    forward, backward = motion.forward(s, e), motion.backward(s, e)
     count = e - s
     share = np.linspace(0, 1, count + 1)[:, None]
     line = a + share * (b - a)
     ahead, back = _carried(a, b, forward, backward, free)
-    apart = np.linalg.norm(ahead - back, axis=1)
     candidates = [line, (1 - share) * ahead + share * back]
     if count > 1 and not free.any():
-        size = (forward[0].shape[0], forward[0].shape[1])
+        size = (forward.shape[1], forward.shape[2])
         layers = [search.corridor(np.stack([ahead[t], back[t], line[t]]), size) for t in range(1, count)]
         candidates.append(search.cheapest(forward, layers, a, b))
         candidates.append(search.cheapest(backward[::-1], layers[::-1], b, a)[::-1])
-    best: tuple[float, np.ndarray, polish.Terms] | None = None
-    for each in candidates:
-        exact, terms = polish.polish(each, forward, backward, free)
-        price = polish.cost(exact, forward, backward, free)
-        if best is None or price < best[0] - 1e-9:
-            best = (price, exact, terms)
-    assert best is not None  # there are always candidates
-    return best[1], polish.spread_of(a, b, best[2]), apart
+    exact, terms = polish.polish(np.stack(candidates), forward, backward, free)
+    best = int(polish.costs(exact, forward, backward, free).argmin())
+    spread = polish.spread_of(exact[best], terms.step[best], terms.weight[best])
+    return exact[best], spread, np.linalg.norm(ahead - back, axis=1)
 
 
 def _carried(
-    a: np.ndarray, b: np.ndarray, forward: list[np.ndarray], backward: list[np.ndarray], free: np.ndarray
+    a: np.ndarray, b: np.ndarray, forward: np.ndarray, backward: np.ndarray, free: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where the flow alone takes the first click, and the second one backwards, [L+1,2] each; steps that are free are
     not taken."""
     ahead, back = [a], [b]
-    for t, field in enumerate(forward):
-        ahead.append(ahead[-1] + (0 if free[t] else at(field, ahead[-1][None])[0]))
+    for t in range(len(forward)):
+        ahead.append(ahead[-1] + (0 if free[t] else at(forward, t, ahead[-1])))
     for t in range(len(backward) - 1, -1, -1):
-        back.append(back[-1] + (0 if free[t] else at(backward[t], back[-1][None])[0]))
+        back.append(back[-1] + (0 if free[t] else at(backward, t, back[-1])))
     return np.stack(ahead), np.stack(back[::-1])
 
 
@@ -139,11 +133,12 @@ def onward(motion: Motion, steps: range, place: np.ndarray, ahead: bool) -> tupl
     """Positions [n,2] beyond the last click (`ahead`) or before the first, as the flow takes it, and their spread."""
     path, spread, variance = [], [], 0.0
     for t in steps:
-        there, back = (motion.forward(t), motion.backward(t)) if ahead else (motion.backward(t), motion.forward(t))
-        step = at(there, place[None])
-        miss = step + at(back, place[None] + step)
+        there, back = motion.forward(t, t + 1), motion.backward(t, t + 1)
+        there, back = (there, back) if ahead else (back, there)
+        step = at(there, 0, place)
+        miss = step + at(back, 0, place + step)
         variance += DRIFT**2 * (1 + float((miss**2).sum()) / polish.SIGMA**2)
-        place = place + step[0]
+        place = place + step
         path.append(place)
         spread.append(np.sqrt(variance))
     return np.array(path).reshape(-1, 2), np.array(spread)
@@ -160,5 +155,5 @@ def _free(s: int, e: int, hidden: Sequence[tuple[int, int]]) -> np.ndarray:
 
 def _side(motion: Motion) -> float:
     """Side of a square with as many pixels as the fields have."""
-    field = motion.forward(0) if motion.frames > 1 else np.zeros((256, 256, 2))
-    return float(np.sqrt(field.shape[0] * field.shape[1]))
+    height, width = motion.forward(0, 1).shape[1:3]
+    return float(np.sqrt(height * width))
