@@ -1,0 +1,66 @@
+"""What happens to clips, told to everybody who looks at them: queues between the threads of the server and sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import defaultdict
+from typing import Any
+
+MOST = 256
+"""Messages that a listener may be behind; one that is further behind is let go, and comes back to look at all anew."""
+
+
+class Listener:
+    """One open page: messages for it, in order; None means that it has to come anew."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._queue: asyncio.Queue[Any] = asyncio.Queue()
+        self._behind = False
+
+    def put(self, message: Any) -> None:
+        """From any thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._put, message)
+        except RuntimeError:  # the server is closing
+            pass
+
+    def _put(self, message: Any) -> None:
+        if self._behind:
+            return
+        if self._queue.qsize() >= MOST:
+            self._behind = True
+            message = None
+        self._queue.put_nowait(message)
+
+    async def get(self) -> Any:
+        """The next message."""
+        return await self._queue.get()
+
+
+class Hub:
+    """Listeners by clip."""
+
+    def __init__(self) -> None:
+        self._listeners: defaultdict[int, set[Listener]] = defaultdict(set)
+        self._lock = threading.Lock()
+
+    def join(self, clip: int) -> Listener:
+        """Listen to what happens to a clip; to be called from the event loop."""
+        listener = Listener(asyncio.get_running_loop())
+        with self._lock:
+            self._listeners[clip].add(listener)
+        return listener
+
+    def leave(self, clip: int, listener: Listener) -> None:
+        """Listen no more."""
+        with self._lock:
+            self._listeners[clip].discard(listener)
+
+    def tell(self, clip: int, message: dict[str, Any]) -> None:
+        """Tell everybody who looks at that clip; from any thread, and without waiting for anybody."""
+        with self._lock:
+            listeners = list(self._listeners[clip])
+        for listener in listeners:
+            listener.put(message)
