@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
+from contextlib import suppress
 from typing import Any
 
 MOST = 256
@@ -14,17 +15,16 @@ MOST = 256
 class Listener:
     """One open page: messages for it, in order; None means that it has to come anew."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, user: int | None) -> None:
         self._loop = loop
+        self.user = user
         self._queue: asyncio.Queue[Any] = asyncio.Queue()
         self._behind = False
 
     def put(self, message: Any) -> None:
         """From any thread."""
-        try:
+        with suppress(RuntimeError):  # the server is closing
             self._loop.call_soon_threadsafe(self._put, message)
-        except RuntimeError:  # the server is closing
-            pass
 
     def _put(self, message: Any) -> None:
         if self._behind:
@@ -46,9 +46,9 @@ class Hub:
         self._listeners: defaultdict[int, set[Listener]] = defaultdict(set)
         self._lock = threading.Lock()
 
-    def join(self, clip: int) -> Listener:
-        """Listen to what happens to a clip; to be called from the event loop."""
-        listener = Listener(asyncio.get_running_loop())
+    def join(self, clip: int, user: int | None) -> Listener:
+        """Listen to what happens to a clip, as `user`; to be called from the event loop."""
+        listener = Listener(asyncio.get_running_loop(), user)
         with self._lock:
             self._listeners[clip].add(listener)
         return listener
@@ -60,7 +60,21 @@ class Hub:
 
     def tell(self, clip: int, message: dict[str, Any]) -> None:
         """Tell everybody who looks at that clip; from any thread, and without waiting for anybody."""
+        self._tell(self._of(clip), message)
+
+    def tell_user(self, clip: int, user: int | None, message: dict[str, Any]) -> None:
+        """Tell the windows of one user: positions of others are not for those who work blind to each other."""
+        self._tell([each for each in self._of(clip) if each.user == user], message)
+
+    def listeners(self) -> list[Listener]:
+        """All of them."""
         with self._lock:
-            listeners = list(self._listeners[clip])
+            return [each for listeners in self._listeners.values() for each in listeners]
+
+    def _of(self, clip: int) -> list[Listener]:
+        with self._lock:
+            return list(self._listeners.get(clip, ()))
+
+    def _tell(self, listeners: list[Listener], message: dict[str, Any]) -> None:
         for listener in listeners:
             listener.put(message)

@@ -8,13 +8,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tapkit import storage
-from tapkit.web.refusals import NotAllowed, NotThere
+from tapkit.annotate import NotAllowed, Unknown
 
 VIDEOS = frozenset(
-    ".mp4 .mov .m4v .avi .mkv .webm .mpg .mpeg .mts .m2ts .ts .wmv .flv .ogv .gif .webp .mxf .3gp .tif .tiff .dcm"
-    .split()
-)  # fmt: skip
+    {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".wmv", ".flv", ".ogv"}
+    | {".gif", ".webp", ".mxf", ".3gp", ".tif", ".tiff", ".dcm"}
+)
 """Endings of files that are listed as clips of a folder, in small letters."""
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".exr", ".dpx", ".ppm", ".pgm", ".jp2"})
+"""Endings of pictures: a folder of these is a clip."""
 _STREAM = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
 _MARKS = ("..", "~")
 
@@ -28,7 +30,7 @@ class Places:
     def inside(self, name: str) -> Path:
         """The file or folder of that name, with all links followed; a relative name is looked for in each folder.
 
-        Raises `NotAllowed` for what lies outside, whether or not it exists, and `NotThere` for what does not exist.
+        Raises `NotAllowed` for what lies outside, whether or not it exists, and `Unknown` for what does not exist.
         """
         if not isinstance(name, str) or not name.strip() or not storage.nameable(name) or len(name) > 4096:
             raise NotAllowed("that is no name of a file in the folders that were opened")
@@ -43,7 +45,7 @@ class Places:
         for real in allowed:
             if real.is_file() or real.is_dir():
                 return real
-        raise NotThere(f"there is no {_shown(name)} in the folders that were opened")
+        raise Unknown(f"there is no {_shown(name)} in the folders that were opened")
 
     def holds(self, path: str | Path) -> bool:
         """Whether a path, with all links followed, lies in one of the folders."""

@@ -1,4 +1,4 @@
-"""What the server refuses, as exceptions that carry their HTTP status; every answer of this kind is {"error": sentence}.
+"""What the server refuses, as exceptions that carry their HTTP status; the answer is {"error": sentence}.
 
 The errors of `tapkit.errors` get the status that says best what they mean (`status_of`).
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 
-from tapkit.annotate import Conflict
+from tapkit.annotate import Conflict, NotAllowed, Unknown
 from tapkit.errors import MissingExtra, StorageError, TapkitError, VideoError, WeightsError
 
 
@@ -21,18 +21,6 @@ class NotSignedIn(Refused):
     """Nobody knows who asks."""
 
     status = 401
-
-
-class NotAllowed(Refused):
-    """It is known who asks, and it is not for them."""
-
-    status = 403
-
-
-class NotThere(Refused):
-    """No clip, job or user of that number."""
-
-    status = 404
 
 
 class TooLarge(Refused):
@@ -63,6 +51,10 @@ def status_of(error: TapkitError) -> int:
         return error.status
     if isinstance(error, Conflict):
         return 409
+    if isinstance(error, NotAllowed):
+        return 403
+    if isinstance(error, Unknown):
+        return 404
     if isinstance(error, (VideoError, WeightsError, MissingExtra)):
         return 422
     if isinstance(error, StorageError):

@@ -39,8 +39,9 @@ class Wish:
     def __post_init__(self) -> None:
         if isinstance(self.until, int) and self.direction == "both":
             raise UsageError("until a frame one tracks forward or backward, not both ways")
-        if isinstance(self.until, int) and self.start is not None:
-            if (self.until < self.start) == (self.direction == "forward") and self.until != self.start:
+        if isinstance(self.until, int) and self.start is not None and self.until != self.start:
+            ahead = "forward" if self.until > self.start else "backward"
+            if ahead != self.direction:
                 raise UsageError(f"frame {self.until} is not {self.direction} of frame {self.start}")
 
 

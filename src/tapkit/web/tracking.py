@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from tapkit.engine.anchors import Anchors
-from tapkit.engine.control import Control, Progress
+from tapkit.engine.control import Cancelled, Control, Progress
 from tapkit.engine.offline import plan
 from tapkit.engine.passes import ClipRun
+from tapkit.engine.session import Session
 from tapkit.engine.tracker import Tracker
 from tapkit.sinks.table import MemoryTable
 from tapkit.types import FrameResult, Keyframes, Queries
@@ -26,45 +27,59 @@ EVERY = 0.1
 Tell = Callable[[dict[str, Any]], None]
 
 
+class JobControl(Control):
+    """A control that knows how long its run was paused."""
+
+    waited = 0.0
+    """Seconds."""
+
+    def between_frames(self, session: Session, interrupted: Callable[[], bool] = lambda: False) -> bool:
+        """See `Control.between_frames`."""
+        paused, started = self.paused, time.monotonic()
+        goes_on = super().between_frames(session, interrupted)
+        if paused:
+            self.waited += time.monotonic() - started
+        return goes_on
+
+    def wait(self) -> None:
+        """For work that is no session: wait while paused. Raises `Cancelled`."""
+        started = time.monotonic()
+        while self.paused and not self.cancelled:
+            time.sleep(0.05)
+        self.waited += time.monotonic() - started
+        if self.cancelled:
+            raise Cancelled("the run was cancelled")
+
+
 class Meter:
     """Progress over several groups, as messages: steps done and in all, steps a second, seconds left."""
 
-    def __init__(self, total: int, tell: Tell) -> None:
-        self.total, self._tell = total, tell
+    def __init__(self, total: int, control: JobControl, tell: Tell) -> None:
+        self.total, self._control, self._tell = total, control, tell
         self.before = 0
         """Steps of the groups that are done."""
+        self._begun = time.monotonic() - control.waited
         self._last = 0.0
-        self._busy = 0.0
-        """Seconds of tracking, pauses not counted."""
-        self._seen = time.monotonic()
         self._done = 0
-
-    def resumed(self) -> None:
-        """What went by since the last step was a pause."""
-        self._seen = time.monotonic()
 
     def step(self, progress: Progress) -> None:
         """A frame has been stepped."""
         now = time.monotonic()
-        self._busy += now - self._seen
-        self._seen = now
-        share = progress.done / progress.total if progress.total else 0.0
-        self._done = self.before + round(share * self._own(progress))
+        if progress.stage != "finish":  # there a model of whole clips counts its own steps
+            self._done = self.before + progress.done
         if now - self._last >= EVERY:
             self._last = now
             self.tell()
 
-    def _own(self, progress: Progress) -> int:
-        return max(progress.total or 0, 1)
-
     def tell(self) -> None:
         """Say how far it is."""
-        rate = self._done / self._busy if self._busy > 0 and self._done else None
+        busy = time.monotonic() - self._begun - self._control.waited
+        rate = self._done / busy if busy > 0 and self._done else None
         left = None if rate is None else max(self.total - self._done, 0) / rate
         self._tell({"said": "progress", "done": self._done, "total": self.total, "rate": rate, "seconds_left": left})
 
 
-def track(tracker: Tracker, source: Source, groups: Sequence[Group], control: Control, tell: Tell) -> None:
+def track(tracker: Tracker, source: Source, groups: Sequence[Group], control: JobControl, tell: Tell) -> None:
     """Track all groups, one after the other.
 
     Positions are told as {"said": "positions", "start", "stop", "points": [{"id", "x", "y", "visible", "confidence"}]},
@@ -72,7 +87,7 @@ def track(tracker: Tracker, source: Source, groups: Sequence[Group], control: Co
     point is tracked from both, and the two are cross-faded. Raises `Cancelled`, and what `Tracker.track` raises.
     """
     jobs = [_Run(tracker, source, group, tell) for group in groups]
-    meter = Meter(sum(job.steps for job in jobs), tell)
+    meter = Meter(sum(job.steps for job in jobs), control, tell)
     control.progress = meter.step
     for job in jobs:
         job.execute(control)

@@ -47,9 +47,9 @@ class Worker:
     def take(self, order: dict[str, Any]) -> None:
         """An order, from the thread that reads them."""
         if order["do"] in ("track", "solve"):
-            from tapkit.engine.control import Control
+            from tapkit.web.tracking import JobControl
 
-            self._controls[order["job"]] = Control()
+            self._controls[order["job"]] = JobControl()
             self._orders.put(order)
         elif order["do"] in ("pause", "resume", "cancel") and (control := self._controls.get(order["job"])):
             getattr(control, order["do"])()
@@ -98,10 +98,37 @@ class Worker:
         ]
         control = self._controls[order["job"]]
         tracker = self._tracker(order["model"])
-        tell({"said": "started", "weights": tracker.weights_sha256})
+        made = tracker.provenance(groups[0].direction if groups else "both")
+        tell({"said": "started", "source": made.to_dict()})
         with open_video(order["path"]) as source:
             track(tracker, source, groups, control, tell)
         return {}
+
+    def _solve(self, order: dict[str, Any], tell: Any) -> dict[str, Any]:
+        """The assist stores by itself, all at once when it is done."""
+        from tapkit.annotate import Project
+        from tapkit.engine.control import Progress
+        from tapkit.web.tracking import Meter
+
+        control = self._controls[order["job"]]
+        meter = Meter(0, control, tell)
+
+        def step(done: int, total: int) -> None:
+            control.wait()
+            meter.total = total
+            meter.step(Progress(done, total, len(order["points"]), "solve"))
+
+        with Project.open(order["project"]) as project:
+            change = project.solve(
+                order["clip"],
+                order["points"],
+                order["motion"],
+                until=order["until"],
+                user=order["user"],
+                session=order["window"],
+                progress=step,
+            )
+        return {"revision": change.revision, "points": [point.id for point in change.points]}
 
     def _tracker(self, model: str) -> Any:
         """The tracker of that id; the last one stays loaded."""
