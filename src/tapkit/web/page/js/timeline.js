@@ -16,7 +16,7 @@ export class Timeline {
       class: "ruler", role: "slider", tabindex: 0, "aria-label": "Frame", "aria-valuemin": 0, "aria-valuemax": studio.clip.frames - 1,
     });
     this.canvas = h("canvas", { class: "strips", "aria-hidden": "true" });
-    this.spacer = h("div", { class: "spacer" });
+    this.spacer = h("div", { class: "rows-spacer" });
     this.rows = h("div", { class: "rows", tabindex: -1, "aria-label": "Strips of the points" }, this.canvas, this.spacer);
     this.note = h("div", { class: "empty-note" }, "Each point gets a strip here: bright where it is seen, thin where it is hidden, ◆ where you set it.");
     this.element = append(h("div", { class: "strips-box" }), [this.ruler, this.rows, this.note]);
