@@ -26,11 +26,11 @@ export class Annotation extends Emitter {
   }
 
   async load() {
-    const answer = await this.api.points(this.clip.id);
+    const [answer, objects] = await Promise.all([this.api.points(this.clip.id), this.api.objects(this.clip.id)]);
     const before = new Set(this.points.keys());
     this.points = new Map(answer.points.map((point) => [point.id, point]));
     this.take(answer);
-    this.objects = answer.objects ?? [];
+    this.objects = objects;
     const gone = [...before].filter((id) => !this.points.has(id));
     for (const id of gone) this.selection.delete(id);
     if (gone.length) this.emit("removed", gone);
@@ -71,18 +71,34 @@ export class Annotation extends Emitter {
         drop: () => this.load().then(() => resolve(null)),
       });
     })).then((change) => {
-      if (change) this.canUndo = true, this.canRedo = change.can_redo ?? false;
+      if (change) {
+        this.canUndo = true;
+        this.canRedo = false;
+      }
       this.emit("saving", this.waiting);
       return change;
     });
   }
 
   undo() {
-    return this.queue(() => this.send(() => this.api.undo(this.clip.id)));
+    return this.travel("undo", "canUndo", "canRedo");
   }
 
   redo() {
-    return this.queue(() => this.send(() => this.api.redo(this.clip.id)));
+    return this.travel("redo", "canRedo", "canUndo");
+  }
+
+  async travel(which, there, back) {
+    try {
+      const change = await this.queue(() => this.send(() => this.api[which](this.clip.id)));
+      this[back] = true;
+      return change;
+    } catch (error) {
+      if (error.status >= 400 && error.status < 500 && error.status !== 409) this[there] = false;
+      throw error;
+    } finally {
+      this.emit("saving", this.waiting);
+    }
   }
 
   queue(run, conflict = null) {
