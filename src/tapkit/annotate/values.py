@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 
-
 State = Literal["visible", "occluded", "outside"]
 """What a human says of a point on a frame: seen, hidden behind something, out of the picture."""
 Role = Literal["owner", "annotator", "reviewer"]
@@ -170,12 +169,12 @@ class Doubt:
 
     t: int
     point: int
-    reason: Literal["jump", "unsure", "disagreement", "missed"]
+    reason: Literal["jump", "unsure", "disagreement", "missed", "visibility"]
     """jump: a step far longer than those around it; unsure: the tracker's confidence stays low from here on;
-    disagreement: forwards and backwards, or two annotators, say different things; missed: the tracker arrived
-    elsewhere than at the keyframe that a human set."""
+    disagreement: forwards and backwards, or two annotators, say different positions; missed: the tracker arrived
+    elsewhere than at the keyframe that a human set; visibility: two annotators differ in whether it is seen."""
     value: float
-    """Pixels, or for "unsure" the least confidence."""
+    """Pixels; for "unsure" the least confidence, for "visibility" the number of frames."""
 
 
 @dataclass(frozen=True)

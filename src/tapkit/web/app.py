@@ -35,11 +35,8 @@ def make_app(studio: Studio) -> FastAPI:
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        studio.jobs.start()
-        try:
-            yield
-        finally:
-            studio.close()
+        yield
+        studio.close()
 
     limits = {"/": LARGEST_BODY, "/api/login": LARGEST_LOGIN, "/api/upload": studio.largest_upload + _FORM}
     app = FastAPI(

@@ -59,10 +59,18 @@ def positions(
 
 @router.get("/summary")
 def summary(
-    studio: OfStudio, who: From, clip: int, bins: Annotated[int, Query(ge=1, le=MOST_BINS)] = 500, of: int | None = None
+    studio: OfStudio,
+    who: From,
+    clip: int,
+    bins: Annotated[int, Query(ge=1, le=MOST_BINS)] = 500,
+    points: Ids = None,
+    of: int | None = None,
 ) -> Response:
     """The clip in bins of frames, for a timeline."""
-    return answers.answer(answers.plain(studio.project.summary(clip, bins, who.user, of)))
+    found = studio.project.summary(clip, bins, who.user, of)
+    wanted = ids(points)
+    shown = [each for each in found.points if wanted is None or each.id in wanted]
+    return answers.answer({"bins": list(found.bins), "points": answers.plain(shown)})
 
 
 @router.get("/doubtful")

@@ -127,6 +127,7 @@ def serve(
                 timeout_graceful_shutdown=2, h11_max_incomplete_event_size=64 << 10,
             )  # fmt: skip
             server = uvicorn.Server(config)
+            studio.jobs.start()
             _announce(say, address, studio.team, studio.setting_up, project.where)
             if browser:
                 threading.Timer(0.5, webbrowser.open, [address]).start()

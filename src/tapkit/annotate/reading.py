@@ -1,0 +1,207 @@
+"""Looking at a clip: points, positions by range, summaries for a timeline, places to look at."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from tapkit.annotate import blocks as packed
+from tapkit.annotate import doubt, history, lookup, predictions, rules
+from tapkit.annotate.database import Database, look_at_clip
+from tapkit.annotate.refusals import Unknown
+from tapkit.annotate.result import Said, resolve
+from tapkit.annotate.schema import blocks, events
+from tapkit.annotate.schema import points as point_rows
+from tapkit.annotate.values import Doubt, Object, PointList, PointSummary, Positions, Summary
+from tapkit.errors import QueryError, UsageError
+
+EXACT = 300_000
+"""Frames x points up to which a summary is made from the positions themselves; beyond from the digests."""
+_AT_ONCE = 500_000
+"""Frames x points that are held at a time."""
+
+
+def points(database: Database, clip: int, user: int | None, of: int | None) -> PointList:
+    """See `Project.points`."""
+    with database.read() as connection:
+        row = look_at_clip(connection, clip)
+        layer = rules.layer_to_see(connection, clip, user, of)
+        can_undo, can_redo = history.can(connection, clip, layer, user)
+        found = tuple(lookup.points(connection, clip, layer))
+        return PointList(row.revision, found, lookup.skeleton(connection, clip, layer), can_undo, can_redo)
+
+
+def objects(database: Database, clip: int, user: int | None, of: int | None) -> list[Object]:
+    """See `Project.objects`."""
+    with database.read() as connection:
+        look_at_clip(connection, clip)
+        return lookup.objects(connection, clip, rules.layer_to_see(connection, clip, user, of))
+
+
+def positions(
+    database: Database, clip: int, points: Sequence[int] | None, start: int, stop: int | None,
+    user: int | None, of: int | None,
+) -> list[Positions]:  # fmt: skip
+    """See `Project.positions`."""
+    with database.read() as connection:
+        row = look_at_clip(connection, clip)
+        layer = rules.layer_to_see(connection, clip, user, of)
+        ids = chosen(connection, clip, layer, points)
+        return read(database, connection, ids, start, row.frames if stop is None else stop, row.frames)
+
+
+def chosen(connection: sa.Connection, clip: int, layer: int, points: Sequence[int] | None) -> list[int]:
+    """The points that are meant; None: all. Raises `Unknown`."""
+    there = lookup.alive(connection, clip, layer)
+    if points is None:
+        return there
+    missing = [point for point in points if point not in set(there)]
+    if missing:
+        raise Unknown(f"there is no point {missing[0]} in this clip (any more)")
+    return list(dict.fromkeys(points))
+
+
+def read(
+    database: Database, connection: sa.Connection, ids: Sequence[int], start: int, stop: int, frames: int
+) -> list[Positions]:
+    """The result for points on frames start..stop of a clip of `frames` frames."""
+    if not 0 <= start < stop <= frames:
+        raise QueryError(f"frames {start} to {stop} (excluded) are not within the clip, 0..{frames}")
+    wanted = packed.span(start, stop)
+    first = wanted.start * packed.FRAMES
+    stored = predictions.read(connection, ids, wanted)[:, start - first : stop - first]
+    said = lookup.said(connection, ids)
+    rule_of = database.rules(connection, packed.sources_of(stored))
+    return [resolve(point, said[point], stored[row], start, rule_of) for row, point in enumerate(ids)]
+
+
+# -- summary ------------------------------------------------------------------------------------------
+
+
+def summary(database: Database, clip: int, bins: int, user: int | None, of: int | None) -> Summary:
+    """See `Project.summary`."""
+    if bins < 1:
+        raise UsageError(f"a summary has at least one bin, got {bins}")
+    with database.read() as connection:
+        row = look_at_clip(connection, clip)
+        layer = rules.layer_to_see(connection, clip, user, of)
+        ids = lookup.alive(connection, clip, layer)
+        size, count = (row.height, row.width), row.frames
+        length = -(-count // min(bins, count))
+        unit = 1 if len(ids) * count <= EXACT else packed.CELL
+        if unit == 1:
+            cells = _exact(read(database, connection, ids, 0, count, count), size, 1)
+        else:
+            cells = _from_digests(database, connection, ids, size, count)
+    starts = np.arange(0, -(-count // unit), -(-length // unit))
+    return Summary(tuple((starts * unit).tolist()), _binned(ids, cells[:, : -(-count // unit)], starts))
+
+
+def _binned(ids: Sequence[int], cells: np.ndarray, starts: np.ndarray) -> tuple[PointSummary, ...]:
+    """Cells [P,C,4] (frames with a position, visible ones, least confidence, greatest doubt) in bins of cells."""
+    if not len(ids):
+        return ()
+    counted = np.add.reduceat(cells[..., :2], starts, axis=1)
+    least = np.minimum.reduceat(np.where(cells[..., 0] > 0, cells[..., 2], 1.0), starts, axis=1)
+    most = np.maximum.reduceat(cells[..., 3], starts, axis=1)
+    nothing = counted[..., 0] == 0
+    share = np.round(counted[..., 1] / np.maximum(counted[..., 0], 1), 3).astype(object)
+    least = np.round(least, 3).astype(object)
+    share[nothing] = least[nothing] = None
+    columns = (part.tolist() for part in (share, least, np.round(most, 3)))
+    return tuple(
+        PointSummary(point, tuple(s), tuple(c), tuple(d)) for point, s, c, d in zip(ids, *columns, strict=True)
+    )
+
+
+def _exact(found: Sequence[Positions], size: tuple[int, int], cell: int) -> np.ndarray:
+    """Cells of `cell` frames from results of equal length, which is a multiple of it: [P,n/cell,4] float64."""
+    if not found:
+        return np.zeros((0, 1, 4))
+    xy, seen, confidence, apart = (
+        np.stack([getattr(each, name) for each in found]) for name in ("xy", "visible", "confidence", "disagreement")
+    )
+    there = np.isfinite(xy).all(-1)
+    doubts = doubt.of_frames(xy, seen, confidence, apart, size)
+    shape = (len(found), -1, cell)
+    least = np.where(there, np.nan_to_num(confidence), 1.0).reshape(shape).min(-1)
+    counts = [part.reshape(shape).sum(-1) for part in (there, seen & there)]
+    return np.stack([*counts, least, doubts.reshape(shape).max(-1)], -1).astype(np.float64)
+
+
+def _from_digests(
+    database: Database, connection: sa.Connection, ids: Sequence[int], size: tuple[int, int], frames: int
+) -> np.ndarray:
+    """Cells of 16 frames: as the digests say, but where people said something, which digests do not know."""
+    count = packed.span(0, frames).stop
+    digest = predictions.read_digests(connection, ids, count)
+    cells = digest / np.array([1.0, 1.0, 255.0, 255.0])
+    said = lookup.said(connection, ids)
+    each_block: dict[int, list[int]] = defaultdict(list)
+    for row, point in enumerate(ids):
+        for block in _touched(said[point], frames):
+            each_block[block].append(row)
+    per_block = packed.FRAMES // packed.CELL
+    for block, rows in each_block.items():
+        some = [ids[row] for row in rows]
+        stored = predictions.read(connection, some, range(block, block + 1))
+        rule_of = database.rules(connection, packed.sources_of(stored))
+        start = block * packed.FRAMES
+        found = [resolve(p, said[p], stored[row], start, rule_of) for row, p in enumerate(some)]
+        cells[rows, block * per_block : (block + 1) * per_block] = _exact(found, size, packed.CELL)
+    return cells
+
+
+def _touched(said: Said, frames: int) -> set[int]:
+    """Blocks in which people said something of a point."""
+    found = set((said.t // packed.FRAMES).tolist())
+    for start, stop, _ in said.spans:
+        found.update(packed.span(start, min(stop, frames)))
+    return found
+
+
+# -- doubts -------------------------------------------------------------------------------------------
+
+
+def doubtful(database: Database, clip: int, user: int | None, of: int | None, cache: doubt.DoubtCache) -> list[Doubt]:
+    """See `Project.doubtful`. Only points that have changed since the last time are looked at."""
+    with database.read() as connection:
+        row = look_at_clip(connection, clip)
+        layer = rules.layer_to_see(connection, clip, user, of)
+        ids = lookup.alive(connection, clip, layer)
+        keys = _stamps(connection, ids)
+        missing = cache.missing(list(keys.values()))
+        new = [point for point in ids if keys[point] in missing]
+        size = (row.height, row.width)
+        fresh: dict[int, tuple[Doubt, ...]] = {}
+        for some in lookup.batches(new, max(_AT_ONCE // row.frames, 1)):
+            said = lookup.said(connection, some)
+            for each in read(database, connection, some, 0, row.frames, row.frames):
+                fresh[each.id] = doubt.places(
+                    each.id, each.xy, each.visible, each.confidence, each.disagreement, said[each.id].missed(), size
+                )
+    found: list[Doubt] = []
+    for point in ids:
+        found += cache.get(keys[point], lambda point=point: fresh.get(point, ()))  # type: ignore[misc]
+    return sorted(found, key=lambda each: (each.t, each.point))
+
+
+def _stamps(connection: sa.Connection, ids: Sequence[int]) -> dict[int, tuple[Any, ...]]:
+    """What changes whenever anything about a point does."""
+    found: dict[int, tuple[Any, ...]] = {}
+    for some in lookup.batches(ids):
+        query = sa.select(point_rows.c.id, point_rows.c.revision).where(point_rows.c.id.in_(some))
+        found |= {row.id: (row.id, row.revision) for row in connection.execute(query)}
+        written = (
+            sa.select(blocks.c.point, sa.func.max(events.c.revision), sa.func.count())
+            .join(events, events.c.id == blocks.c.event)
+            .where(blocks.c.point.in_(some))
+            .group_by(blocks.c.point)
+        )
+        for point, latest, count in connection.execute(written):
+            found[point] = (*found[point], latest, count)
+    return found
