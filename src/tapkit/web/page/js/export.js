@@ -3,11 +3,11 @@
 import { h, icon, plural, replace } from "./dom.js";
 import { dialog, failed, toast } from "./notes.js";
 
-const FIRST = ["nuke", "after-effects", "blender", "deeplabcut", "npz", "csv"];
+const FIRST = ["nuke", "ae", "blender", "dlc", "fusion", "sleap", "cvat", "tapvid", "csv"];
 
 export function exportDialog({ api, clip, annotation, formats, chosen = null }) {
   return dialog("Export", (close) => {
-    const rank = (format) => { const n = FIRST.findIndex((name) => format.id.includes(name)); return n < 0 ? FIRST.length : n; };
+    const rank = (format) => { const n = FIRST.indexOf(format.id); return n < 0 ? FIRST.length : n; };
     const ordered = [...formats].sort((a, b) => rank(a) - rank(b));
     const warnings = h("div", { class: "warnings" }), selected = annotation.chosen;
     const find = h("input", { type: "search", placeholder: `Find among ${formats.length} formats`, "aria-label": "Find a format", autofocus: true });
