@@ -17,7 +17,7 @@ import pytest
 
 CHROMIUM = Path("/usr/bin/chromium")
 SIZE = {"width": 1366, "height": 768}
-PATIENCE = 20
+PATIENCE = 100
 """Seconds in which something is to happen that the page waits for."""
 STARTS = 60
 """Seconds that a server may take to say its address."""
@@ -92,8 +92,7 @@ class Window:
         ids = self.page.evaluate("tapkit.api.clips().then(clips => Object.fromEntries(clips.map(c => [c.name, c.id])))")
         number = next(id for name, id in ids.items() if Path(name).stem == clip)
         self.page.evaluate(f"location.hash = '#/clip/{number}'")
-        self.wait(f"window.studio?.clip.id === {number} && studio.element.dataset.shown !== undefined")
-        self.wait("studio.live && studio.summary.bins.length > 0")
+        self.wait(f"window.studio?.clip.id === {number} && studio.element.dataset.shown && studio.element.dataset.ready")
         return self
 
     def wait(self, condition: str) -> None:

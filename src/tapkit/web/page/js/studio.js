@@ -29,7 +29,7 @@ import { View } from "./view.js";
 
 const RELOAD = 150;           // ms of quiet after others' changes before the points are read again
 
-/** Emits "mode", "zoom", "cursor" ((x, y) or null), "hint" (sentence or null), "compare" and what its parts tell. */
+/** Emits "mode", "zoom", "cursor" ((x, y) or null), "hint" (sentence or null), "compare", "doubts" (how many) and what its parts tell. */
 export class Studio extends Emitter {
   constructor(app, clip) {
     super();
@@ -46,7 +46,10 @@ export class Studio extends Emitter {
     this.frames = new Frames(clip.frames, (t, height, signal) => this.api.frame(clip, t, height, signal), null, (error, t) => this.noFrame(error, t));
     this.player = new Player(this.frames, clip.frames, clip.fps);
     this.tracks = new Tracks(clip.frames, (ids, start, stop) => this.api.positions(clip.id, ids, start, stop), () => this.redraw());
-    this.summary = new Summary(this.api, clip, () => Math.max(1, this.annotation.points.size), () => this.timeline?.request());
+    this.summary = new Summary(this.api, clip, () => this.annotation.points.size, () => {
+      this.timeline?.request();
+      this.emit("doubts", this.summary.doubts.length);
+    });
     this.keys = new Keys(commands(this));
     this.jobs = new Jobs(this.api, (job) => this.jobOver(job));
     this.stage = new Stage(this, h("canvas", { class: "stage", tabindex: 0, role: "application", "aria-label": "Picture of the clip", "aria-describedby": "stage-help" }));
@@ -111,6 +114,7 @@ export class Studio extends Emitter {
     this.jobs.load(this.clip.id).catch(failed);
     this.panel.draw();
     this.inspector.draw();
+    this.element.dataset.ready = "yes";
     if (!this.annotation.points.size && this.readOnly === null) this.startPlacing(true);
   }
 
@@ -138,6 +142,7 @@ export class Studio extends Emitter {
       this.tracks.write(message);
       this.summary.write(message);
       this.inspector.frame();
+      this.plot.update();
     } else if (message.type === "changed") this.changed(message);
   }
 

@@ -19,12 +19,18 @@ export class Summary {
     await this.loadDoubts();
   }
 
+  /** Without points there is nothing to ask for. */
+  get none() {
+    return this.count() === 0;
+  }
+
   async all() {
-    this.take(await this.api.summary(this.clip.id, Math.max(64, Math.min(BINS, Math.floor(VALUES / this.count())))));
+    if (this.none) this.points.clear();
+    else this.take(await this.api.summary(this.clip.id, Math.max(64, Math.min(BINS, Math.floor(VALUES / this.count())))));
   }
 
   async loadDoubts() {
-    this.doubts = await this.api.doubtful(this.clip.id);
+    this.doubts = this.none ? [] : await this.api.doubtful(this.clip.id);
     this.changed();
   }
 

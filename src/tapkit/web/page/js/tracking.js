@@ -41,7 +41,7 @@ export const tracking = {
     try {
       await this.annotation.line;                  // what was just placed is there before it is tracked
       const { job: id } = await this.api.startJob(this.clip.id, job);
-      this.jobs.take({ job: id, kind: job.kind, state: "queued", done: 0, total: 0 });
+      if (!this.jobs.all.has(id)) this.jobs.take({ job: id, kind: job.kind, state: "queued", done: 0, total: 0 });
       return id;
     } catch (error) {
       failed(error);
