@@ -3,10 +3,10 @@
     python benchmarks/studio_page.py [--points 500] [--frames 10000] [--repeat 30]
 
 Clips are made here: a texture that moves. Times are in milliseconds, from the browser's own time of the event to the
-moment when the canvas is drawn: `step` a key for the next frame (neighbours are fetched ahead), `jump` a key for a frame
-that is not there yet, `click` the mark of a point that is placed, `stored` the server's answer to it, both also while
-the tracker runs behind it. `scrub` is a drag over the whole timeline with all points tracked: pictures shown per
-second, and the longest time for which the page did not answer. Stored in benchmarks/results/studio_page.json.
+moment when the canvas is drawn: `step` a key for the next frame (neighbours are fetched ahead), `jump` a key for a
+frame that is not there yet, `click` the mark of a point that is placed, `stored` the server's answer to it, both also
+while the tracker runs behind it. `scrub` is a drag over the whole timeline with all points tracked: pictures shown
+per second, and the longest time for which the page did not answer. Stored in benchmarks/results/studio_page.json.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from typing import Any
 
 import av
 import numpy as np
-import torch
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "studio_page.json"
@@ -76,10 +75,10 @@ def fill_project(folder: Path, video: Path, points: int) -> Path:
     start = random.uniform(0.1, 0.9, (points, 2)) * (info.width, info.height)
     t = np.arange(frames)
     swing = np.stack([20 * np.sin(t / 40), 16 * np.sin(t / 55)], -1)
-    xy = torch.from_numpy((start[:, None] + swing[None]).astype(np.float32))
-    visible = torch.from_numpy((random.random((points, frames)) > 0.03).astype(np.float32))
-    queries = Queries(torch.zeros(points, dtype=torch.long), xy[:, 0], [f"p{i}" for i in range(points)])
-    tracks = Tracks(xy, visible, torch.full_like(visible, 0.9), torch.ones(points, frames, dtype=torch.bool), queries, info)
+    xy = (start[:, None] + swing[None]).astype(np.float32)
+    visible = (random.random((points, frames)) > 0.03).astype(np.float32)
+    queries = Queries(np.zeros(points, np.int64), xy[:, 0], np.array([f"p{i}" for i in range(points)]))
+    tracks = Tracks(xy, visible, np.full_like(visible, 0.9), np.ones((points, frames), bool), queries, info)
     where = folder / "many.tapproj"
     with Project.create(where) as project:
         project.from_tracks(tracks, video)
@@ -108,7 +107,7 @@ def steps_and_jumps(window: Any, repeat: int) -> dict[str, Any]:
     count = window.js("studio.clip.frames")
 
     def jump() -> None:
-        window.js(f"studio.frames.close(), studio.frames.closed = false, studio.player.wanted = {next(positions) % count}")
+        window.js(f"void (studio.player.wanted = {next(positions) % count})")
         window.press("ArrowRight")
 
     return {"step": step, "jump": measured(window, jump, min(repeat, 12))}
@@ -122,9 +121,12 @@ def clicks(window: Any, repeat: int) -> dict[str, Any]:
         window.js("""(() => {
             const count = studio.annotation.points.size;
             const look = () => {
-                if (window.clickAt && studio.stage.ghosts.length) { window.marks.push(performance.now() - window.clickAt); window.clickAt = null; }
+                if (!window.clickAt || !studio.stage.ghosts.length) return;
+                window.marks.push(performance.now() - window.clickAt);
+                window.clickAt = null;
             };
-            document.addEventListener("pointerup", (event) => { window.clickAt = window.sentAt = event.timeStamp; }, { capture: true, once: true });
+            const clicked = (event) => { window.clickAt = window.sentAt = event.timeStamp; };
+            document.addEventListener("pointerup", clicked, { capture: true, once: true });
             const off = studio.on("painted", look);
             const done = studio.annotation.on("points", () => {
                 if (studio.annotation.points.size <= count) return;
@@ -140,7 +142,8 @@ def clicks(window: Any, repeat: int) -> dict[str, Any]:
 def while_tracking(window: Any, repeat: int) -> dict[str, Any]:
     """The same while the tracker runs."""
     window.press("Escape", "Control+a")
-    window.js("void studio.start({kind: 'track', points: studio.order(), model: 'strand', from: null, direction: 'both', until: 'end'}, [])")
+    order = "{kind: 'track', points: studio.order(), model: 'strand', from: null, direction: 'both', until: 'end'}"
+    window.js(f"void studio.start({order}, [])")
     window.wait("studio.jobs.running.some((job) => job.done > 0)")
     found = clicks(window, repeat)
     step = measured(window, lambda: window.press("ArrowRight"), repeat)
@@ -157,9 +160,18 @@ def scrubbing(window: Any, seconds: float = 6.0) -> dict[str, Any]:
         window.shown = 0; window.longest = 0; window.draws = [];
         studio.on("painted", () => { window.shown += 1; });
         const draw = studio.stage.draw.bind(studio.stage);
-        studio.stage.draw = () => { const from = performance.now(); draw(); window.draws.push(performance.now() - from); };
+        studio.stage.draw = () => {
+            const from = performance.now();
+            draw();
+            window.draws.push(performance.now() - from);
+        };
         let last = performance.now();
-        const beat = () => { const now = performance.now(); window.longest = Math.max(window.longest, now - last); last = now; setTimeout(beat, 0); };
+        const beat = () => {
+            const now = performance.now();
+            window.longest = Math.max(window.longest, now - last);
+            last = now;
+            setTimeout(beat, 0);
+        };
         beat();
     })()""")
     ruler = window.page.locator("canvas.ruler").bounding_box()
@@ -195,9 +207,9 @@ def main() -> None:
         folder = Path(name)
         for size, (width, height, frames) in SIZES.items():
             make_clip(folder / f"{size}.mp4", width, height, frames)
-        many = make_clip(folder / "many" / "many.mp4", 320, 180, given.frames) if _folder(folder / "many") else None
-        assert many is not None
-        project = fill_project(folder, many, given.points)
+        (folder / "many").mkdir()
+        many = make_clip(folder / "many" / "many.mp4", 320, 180, given.frames)
+        project = fill_project(folder / "many", many, given.points)
         with running(folder) as address:
             for size in SIZES:
                 window = Window(browser, address).open(size)
@@ -210,14 +222,10 @@ def main() -> None:
             window.js(STOPWATCH)
             result["many"] = steps_and_jumps(window, given.repeat) | {"scrub": scrubbing(window)}
             window.close()
+    result["load"] = os.getloadavg()[1]
     result["calibration_seconds"] = calibrate()
     print(json.dumps(result, indent=1, default=str))
     RESULTS.write_text(json.dumps(result, indent=1, default=str) + "\n")
-
-
-def _folder(path: Path) -> bool:
-    path.mkdir()
-    return True
 
 
 if __name__ == "__main__":

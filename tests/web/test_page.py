@@ -184,12 +184,8 @@ def test_everything_by_keyboard(window: Callable[..., Window]) -> None:
     without = """[...document.querySelectorAll("button, input, select")].filter((each) => !each.closest("[hidden]")
         && !(each.ariaLabel || each.labels?.length || each.textContent.trim())).length"""
     assert own.js(without) == 0
-    assert (
-        own.js(
-            "document.querySelectorAll('.toolbar > button:not([data-tip]), .transport button:not([data-tip])').length"
-        )
-        == 0
-    )
+    bare = "document.querySelectorAll('.toolbar > button:not([data-tip]), .transport button:not([data-tip])').length"
+    assert own.js(bare) == 0
 
 
 def test_hidden_by_a_drag_over_the_strip_and_by_a_key_at_both_ends(window: Callable[..., Window]) -> None:

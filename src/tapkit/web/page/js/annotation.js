@@ -4,6 +4,7 @@ import { ApiError } from "./api.js";
 import { Emitter } from "./emitter.js";
 
 const AGAIN = 1500;            // ms between tries while the server is away
+const SOON = 150;              // ms after the last undo until it is asked how much more there is
 
 /**
  * Emits "points" (ids that changed; others may still look the same), "removed" (ids), "selection", "saving" (number of
@@ -92,6 +93,7 @@ export class Annotation extends Emitter {
     try {
       const change = await this.queue(() => this.send(() => this.api[which](this.clip.id)));
       this[back] = true;
+      this.flags();
       return change;
     } catch (error) {
       if (error.status >= 400 && error.status < 500 && error.status !== 409) this[there] = false;
@@ -99,6 +101,18 @@ export class Annotation extends Emitter {
     } finally {
       this.emit("saving", this.waiting);
     }
+  }
+
+  /** Whether there is more to undo and to redo: the server knows. */
+  flags() {
+    clearTimeout(this.asking);
+    this.asking = setTimeout(async () => {
+      try {
+        const { can_undo, can_redo } = await this.api.points(this.clip.id);
+        this.take({ can_undo, can_redo });
+        this.emit("saving", this.waiting);
+      } catch { /* the next undo says it */ }
+    }, SOON);
   }
 
   queue(run, conflict = null) {
