@@ -44,7 +44,7 @@ export class Inspector {
     if (idle(this.group)) this.group.value = point.group ?? "";
     this.colour.value = colourOf(point);
     replace(this.groups, [...new Set([...annotation.points.values()].map((p) => p.group).filter(Boolean))].map((value) => h("option", { value })));
-    replace(this.several, count > 1 ? `and ${plural(count - 1, "other")} selected: group, colour and state go to all` : "");
+    replace(this.several, count > 1 ? `+ ${plural(count - 1, "other")}: group, colour and state go to all` : "");
     this.several.hidden = count < 2;
     for (const input of this.element.querySelectorAll("input")) input.disabled = this.studio.readOnly !== null;
     const two = count === 2;

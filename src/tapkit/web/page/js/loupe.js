@@ -82,7 +82,7 @@ export class Loupe {
     for (const t of new Set([reference?.t, this.studio.player.playing ? null : target?.t])) {
       if (t === null || t === undefined || this.exact.has(t)) continue;
       try {
-        const response = await this.studio.api.fullFrame(this.studio.clip.id, t);
+        const response = await this.studio.api.fullFrame(this.studio.clip, t);
         if (Number(response.headers.get("X-Tapkit-Frame")) !== t) throw new Error("another frame than was asked for");
         this.exact.set(t, await createImageBitmap(await response.blob()));
         while (this.exact.size > KEEP) {
