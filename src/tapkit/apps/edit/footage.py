@@ -13,6 +13,7 @@ import av
 import numpy as np
 
 from tapkit import storage
+from tapkit.apps.edit.colour import Curve
 from tapkit.errors import StorageError, UsageError
 from tapkit.types import VideoInfo
 from tapkit.video.base import DeepFrame, Depth, Source
@@ -46,17 +47,27 @@ def keeps_depth(source: Source, output: str | Path) -> bool:
     return is_sequence(output) and (ending == ".exr" or (ending in DEEP and source.depth is not None))
 
 
-def frames_of(source: Source, deep: bool) -> Iterator[DeepFrame]:
-    """All frames, in their own values if `deep` says so, else as 8-bit RGB."""
-    if deep and source.depth is not None:
-        return source.deep_frames()
-    return (DeepFrame(*frame) for frame in source.frames())
+def frames_of(source: Source, output: str | Path) -> Iterator[DeepFrame]:
+    """All frames as they are worked on for that output (see `depth_of`); their values are the caller's to change."""
+    depth = source.depth
+    if not keeps_depth(source, output):
+        for frame in source.frames():
+            yield DeepFrame(frame.index, frame.time, np.array(frame.image, order="C"))
+        return
+    light = Path(output).suffix.lower() == ".exr" and not (depth is not None and depth.linear)
+    for each in source.deep_frames():
+        values = Curve(depth).light(each.values) if light else each.values
+        yield each._replace(values=np.ascontiguousarray(values))
 
 
-def open_writer(output: str | Path, info: VideoInfo, deep: bool, sound: str | Path | None) -> Writer:
-    """What writes `output`: a video with the sound of `sound`, or a sequence. Raises `UsageError`, `StorageError`."""
-    ending = Path(output).suffix.lower()
-    if deep or (is_sequence(output) and ending in (".exr", ".tif", ".tiff")):
+def open_writer(
+    output: str | Path, info: VideoInfo, depth: Depth | None = None, sound: str | Path | None = None
+) -> Writer:
+    """What writes frames of that depth to `output`: a video with the sound of `sound`, or a sequence.
+
+    Raises `UsageError`, `StorageError`.
+    """
+    if depth is not None or (is_sequence(output) and Path(output).suffix.lower() in (".tif", ".tiff")):
         return DeepSequence(output, info)
     from tapkit.video.writer import VideoWriter
 
@@ -85,9 +96,8 @@ class DeepSequence:
         self.frames = 0
 
     def write(self, image: Any, time: float | None = None) -> None:
-        """Append a frame [H,W,3 or 4] of any type; see `DeepFrame` for its number."""
-        values = image.values if isinstance(image, DeepFrame) else image
-        number = (image.index if isinstance(image, DeepFrame) else self.frames) + self.info.start_frame
+        """Append a frame [H,W,3 or 4] of any type: the next one."""
+        values, number = image, self.frames + self.info.start_frame
         target = self._folder / (self._pattern % number)
         with storage.atomic(target) as part:
             part.write_bytes(encode_picture(np.asarray(values), self._ending))
@@ -133,10 +143,13 @@ def sound_of(source: Source) -> Path | None:
     return Path(path) if path and Path(path).is_file() else None
 
 
-def depth_of(source: Source, output: str | Path) -> tuple[Depth | None, bool]:
-    """What the values mean in which frames are composited, and whether they are deep.
+def depth_of(source: Source, output: str | Path) -> Depth | None:
+    """What the values mean in which frames are composited that are written to `output`; None: 8 bits.
 
-    An 8-bit source that is written as OpenEXR is composited in 8 bits and then turned to light.
+    For OpenEXR they are linear light, whatever the source has.
     """
-    deep = keeps_depth(source, output)
-    return (source.depth if deep else None), deep
+    if not keeps_depth(source, output):
+        return None
+    if Path(output).suffix.lower() == ".exr" and not (source.depth is not None and source.depth.linear):
+        return Depth(np.dtype(np.float32), 0.0, 1.0, True)
+    return source.depth

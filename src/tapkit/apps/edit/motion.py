@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tapkit.apps.edit.corrections import Pin, offsets
-from tapkit.apps.edit.models import KINDS, LEAST, Kind, apply, through
+from tapkit.apps.edit.models import DEGREES, KINDS, LEAST, Kind, apply, through
 from tapkit.apps.edit.prepare import Prepared, spikes
 from tapkit.apps.edit.region import in_polygon
 from tapkit.apps.edit.robust import LEAST_SUPPORT, Fit, robust_fit
@@ -22,6 +22,8 @@ from tapkit.errors import UsageError
 Follow = Kind | str
 CLOSE = 1.2
 """A simpler model is taken if its residuals are at most this much larger than those of the next one."""
+LEAST_RMS = 0.1
+"""Pixels: residuals are never taken to be smaller, so that a model is not chosen for what nobody sees."""
 LOOKED_AT = 12
 """Frames from which the model is chosen."""
 FADE = 4
@@ -30,6 +32,10 @@ BLEND = 5
 """Frames over which a change of the model is blended."""
 ZOOM = 4.0
 """Beyond this scale a frame is fitted from a nearer one."""
+LOYALTY = 0.8
+"""How slowly a point's record changes, from frame to frame."""
+DISLOYAL = 0.1
+"""What a point counts at least that does not agree."""
 CUT_INLIERS = 0.2
 """Share of points that agree between neighbouring frames below which there may be a cut."""
 CUT_COLOURS = 0.5
@@ -157,37 +163,48 @@ class _Fitter:
         self.xy, self.weight = prepared.xy[rows], prepared.weight[rows].copy()
         self.all_xy, self.all_weight = prepared.xy, prepared.weight
         self.notes: list[str] = []
+        self.loyal = np.ones(len(rows))
+        """[n]: how far each point has agreed lately; one that something took along counts less when it comes back."""
 
-    def between(self, kind: Kind, first: int, t: int) -> Fit | None:
-        """The model from one frame to another, of the region's own points."""
-        weight = self.weight[:, first] * self.weight[:, t]
-        corners = self.corners if first == self.reference else None
-        return robust_fit(kind, self.xy[:, first], self.xy[:, t], weight, corners, self.seed)
+    def between(self, kind: Kind, t: int, near: np.ndarray | None = None) -> Fit | None:
+        """The model from the reference to a frame; `near`: that of the frame before."""
+        weight = self.weight[:, self.reference] * self.weight[:, t] * (1 if near is None else self.loyal)
+        return robust_fit(kind, self.xy[:, self.reference], self.xy[:, t], weight, self.corners, self.seed, near)
 
     def choose(self, frames: range) -> Kind:
         """The simplest model that is nearly as good as the next one, over frames spread through the clip."""
         looked = [frames[int(i)] for i in np.linspace(0, len(frames) - 1, min(LOOKED_AT, len(frames)))]
-        residual: dict[Kind, list[float]] = {kind: [] for kind in KINDS}
-        for t in looked:
-            fits = {kind: self.between(kind, self.reference, t) for kind in KINDS}
-            best = fits["homography"] or fits["affine"] or fits["similarity"]
-            if t == self.reference or best is None:
-                continue
-            share = best.inlier * self.weight[:, t] * self.weight[:, self.reference]
-            for kind in KINDS:  # all on the same points: those that the richest model calls inliers
-                found = fits[kind]
-                if found is None or share.sum() <= 0:
-                    continue
-                gap = apply(found.matrix, self.xy[:, self.reference]) - self.xy[:, t]
-                square = np.where(share > 0, np.nan_to_num((gap * gap).sum(1), posinf=1e6), 0)
-                residual[kind].append(float(share @ square / share.sum()))
-        rms = {kind: float(np.sqrt(np.mean(values))) if values else 0.0 for kind, values in residual.items()}
+        found = [rms for t in looked if t != self.reference and (rms := self._all_rms(t)) is not None]
+        if not found:
+            return "homography"
+        rms = dict(zip(KINDS, np.median(found, 0).tolist(), strict=True))
         chosen: Kind = "homography"
         for simple, rich in zip(KINDS[-2::-1], KINDS[:0:-1], strict=True):
-            if rms[simple] > CLOSE * max(rms[rich], 0.02):
+            if rms[simple] > CLOSE * max(rms[rich], LEAST_RMS):
                 break
             chosen = simple
         return chosen
+
+    def _all_rms(self, t: int) -> list[float] | None:
+        """Residuals of all models on one frame, on the same points: those that the richest one calls inliers.
+
+        Each is what it would be for other points of the surface: more parameters follow more of the noise.
+        """
+        fits = [self.between(kind, t) for kind in KINDS]
+        best = next((each for each in reversed(fits) if each is not None), None)
+        if best is None or best.support < LEAST_SUPPORT:
+            return None
+        share = best.inlier * self.weight[:, t] * self.weight[:, self.reference]
+        count = float(share.sum() ** 2 / max((share**2).sum(), 1e-12))
+        out = []
+        for kind, found in zip(KINDS, fits, strict=True):
+            if found is None or count <= DEGREES[kind] / 2 + 1:
+                return None
+            gap = apply(found.matrix, self.xy[:, self.reference]) - self.xy[:, t]
+            square = np.where(share > 0, np.nan_to_num((gap * gap).sum(1), posinf=1e6), 0)
+            own = DEGREES[kind] / 2
+            out.append(float(np.sqrt(share @ square / share.sum() * (count + own) / (count - own))))
+        return out
 
     def run(self, kind: Kind, frames: range) -> Motion:
         """All frames of a span; those outside it are past a cut."""
@@ -203,6 +220,8 @@ class _Fitter:
         confidence[self.reference] = _trust(1.0, int((self.weight[:, self.reference] > 0).sum()), kind)
         for t in _outwards(self.reference, frames):
             before = t - 1 if t > self.reference else t + 1
+            if before == self.reference:
+                self.loyal = np.ones(len(self.rows))
             found, how = self.one(kind, t, done, matrices)
             if found is None:
                 matrices[t], kinds[t], state[t] = matrices[before], kinds[before], "held"
@@ -210,8 +229,10 @@ class _Fitter:
             matrices[t], kinds[t], state[t] = found.matrix, found.kind, how
             agreeing = int((found.inlier > 0).sum())
             confidence[t], rms[t] = _trust(found.support, agreeing, found.kind), found.rms
-            if len(found.inlier) == len(self.rows):
-                inlier[:, t] = found.inlier
+            inlier[:, t] = found.inlier
+            there = self.weight[:, t] > 0
+            agrees = np.clip(2 * found.inlier[there], 0, 1)
+            self.loyal[there] = LOYALTY * self.loyal[there] + (1 - LOYALTY) * np.maximum(agrees, DISLOYAL)
             done.append(t)
         for t in range(frames.start):
             matrices[t] = matrices[frames.start]
@@ -226,7 +247,8 @@ class _Fitter:
     def one(self, kind: Kind, t: int, done: list[int], matrices: np.ndarray) -> tuple[Fit | None, str]:
         """The fit of one frame, and how it came about."""
         common = int((self.weight[:, self.reference] * self.weight[:, t] > 0).sum())
-        direct = self.between(kind, self.reference, t) if common else None
+        before = t - 1 if t > self.reference else t + 1
+        direct = self.between(kind, t, matrices[before]) if common else None
         if direct is not None and direct.kind == kind:
             scale = float(np.sqrt(abs(np.linalg.det(direct.matrix[:2, :2]))))
             if 1 / ZOOM < scale < ZOOM:
@@ -273,7 +295,7 @@ class _Fitter:
     def _report(self, kind: Kind, kinds: list[Kind], state: list[str], confidence: np.ndarray) -> None:
         others = sum(k != kind for k in kinds)
         for count, text in (
-            (others, f"of {{}} frames a simpler model than {kind} was used, since their points do not support it"),
+            (others, f"on {{}} frames a simpler model than {kind} was used, since their points do not support it"),
             (state.count("chained"), "{} frames share too few points with the reference and were reached over others"),
             (state.count("re-anchored"), "{} frames are scaled more than 4 times and were fitted from nearer ones"),
             (state.count("held"), "on {} frames no point was visible: the last transform is held, the edit fades"),

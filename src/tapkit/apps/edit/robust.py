@@ -25,12 +25,20 @@ BIWEIGHT = 4.685
 STEPS = 10
 LEAST_SIGMA = 0.05
 """Pixels: noise is never taken to be smaller."""
+FAR = 1e6
+"""Pixels: infinity."""
 LEAST_SUPPORT = 0.5
 """Share of the weight that must agree with a model."""
 LEAST_SCATTER = 1e-3
 """Ratio of the eigenvalues of the points' scatter below which they lie on a line."""
 LEAST_PERSPECTIVE = 0.3
 """Pixels by which a homography must move the region's corners beyond an affine model, to be worth its jitter."""
+SAME = 2.0
+"""Pixels up to which two models of a frame are the same one, and a model is near the one of the frame before."""
+LEAST_NEAR = 0.2
+"""Share of the weight that speaks for a model near the one of the frame before."""
+MUCH_MORE = 0.4
+"""Share of the weight by which another one must have more."""
 LARGEST_AREA = 50.0
 """A region grows or shrinks by at most this factor."""
 
@@ -57,6 +65,7 @@ def robust_fit(
     weight: np.ndarray,
     corners: np.ndarray | None = None,
     seed: int = 0,
+    near: np.ndarray | None = None,
 ) -> Fit | None:
     """The model of `kind`, or the richest simpler one that the points support; None if none does.
 
@@ -65,6 +74,8 @@ def robust_fit(
         weight: [n], 0 for points that do not count.
         corners: [4,2] of the region on the frame of `p`, which a homography must carry sensibly.
         seed: of the samples.
+        near: [3,3], where the model should be, from the frame before. If points agree with it, another model must have
+            many more on its side: those that something in front has taken along are of one mind, too.
 
     Where more than half of the weight is against every model, the simplest that could be fitted is returned all the
     same: its `support` says so.
@@ -75,7 +86,7 @@ def robust_fit(
     a, b, w = p[used], q[used], weight[used]
     last = None
     for each in KINDS[KINDS.index(kind) :: -1]:
-        found = _fitted(each, a, b, w, corners, seed)
+        found = _fitted(each, a, b, w, corners, seed, near)
         if found is None:
             continue
         inlier = np.zeros(len(p))
@@ -86,20 +97,48 @@ def robust_fit(
     return last
 
 
-def _fitted(kind: Kind, p: np.ndarray, q: np.ndarray, w: np.ndarray, corners: np.ndarray | None, seed: int) -> Fit | None:
+def _fitted(
+    kind: Kind,
+    p: np.ndarray,
+    q: np.ndarray,
+    w: np.ndarray,
+    corners: np.ndarray | None,
+    seed: int,
+    near: np.ndarray | None,
+) -> Fit | None:
     if len(p) < LEAST[kind] or (kind in ("affine", "homography") and not spread(p, w)):
         return None
     start = _start(kind, p, q, w, np.random.default_rng(seed))
     if start is None:
         return None
-    matrix, inlier, sigma = _polished(kind, start, p, q, w)
+    found = _judged(kind, *_polished(kind, start, p, q, w, _scale(start, p, q, w, kind)), p, q, w, corners)
+    if near is None or (found is not None and np.median(_gaps(near, p, apply(found.matrix, p))) < SAME):
+        return found
+    close = _judged(kind, *_polished(kind, near, p, q, w, SAME), p, q, w, corners)
+    if close is None or close.support < LEAST_NEAR or close.rms > SAME:
+        return found
+    return close if found is None or found.support < close.support + MUCH_MORE else found
+
+
+def _judged(
+    kind: Kind,
+    matrix: np.ndarray,
+    inlier: np.ndarray,
+    sigma: float,
+    p: np.ndarray,
+    q: np.ndarray,
+    w: np.ndarray,
+    corners: np.ndarray | None,
+) -> Fit | None:
+    """A polished model with its support; None if it does not carry the region sensibly."""
     if kind == "homography" and not sensible(matrix, corners if corners is not None else p):
         return None
-    residual = np.hypot(*(apply(matrix, p) - q).T)
+    residual = _gaps(matrix, p, q)
     support = float(w[residual <= BIWEIGHT * sigma].sum() / w.sum())
-    if kind == "homography" and corners is not None and _nearly_affine(matrix, p, q, w * inlier, corners):
-        return None
     share = w * inlier
+    if kind == "homography" and corners is not None and share.any():
+        simple = _nearly_affine(matrix, p, q, share, corners)
+        matrix = matrix if simple is None else simple
     rms = float(np.sqrt(share @ residual**2 / max(share.sum(), 1e-12)))
     return Fit(kind, matrix, inlier, support, rms)
 
@@ -135,12 +174,14 @@ def _convex(polygon: np.ndarray) -> bool:
     return bool((turn > 0).all() or (turn < 0).all())
 
 
-def _nearly_affine(matrix: np.ndarray, p: np.ndarray, q: np.ndarray, w: np.ndarray, corners: np.ndarray) -> bool:
-    """Whether the affine model of the same points carries the corners to the same places, to a fraction of a pixel."""
+def _nearly_affine(
+    matrix: np.ndarray, p: np.ndarray, q: np.ndarray, w: np.ndarray, corners: np.ndarray
+) -> np.ndarray | None:
+    """The affine model of the same points, if it carries the corners to the same places, to a fraction of a pixel."""
     simple = affine(p, q, w)
-    if simple is None:
-        return False
-    return bool(np.abs(apply(matrix, corners) - apply(simple, corners)).max() < LEAST_PERSPECTIVE)
+    if simple is None or np.abs(apply(matrix, corners) - apply(simple, corners)).max() >= LEAST_PERSPECTIVE:
+        return None
+    return simple
 
 
 # -- the first guess -------------------------------------------------------------------------------
@@ -249,31 +290,47 @@ def _best(
 
 
 def _polished(
-    kind: Kind, matrix: np.ndarray, p: np.ndarray, q: np.ndarray, w: np.ndarray
+    kind: Kind, matrix: np.ndarray, p: np.ndarray, q: np.ndarray, w: np.ndarray, sigma: float
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Reweighted least squares: the model, each point's share 0..1, and the scale of the noise in pixels."""
-    sigma, inlier = _scale(matrix, p, q, w, kind), np.ones(len(p))
+    """Reweighted least squares: the model, each point's share 0..1, and the scale of the noise in pixels.
+
+    `sigma`: what the noise is taken for at first. It is measured on the points that agree so far.
+    """
+    inlier = _shares(matrix, p, q, sigma)
     for _ in range(STEPS):
-        inlier = _shares(matrix, p, q, sigma)
         found = fit(kind, p, q, w * inlier)
         if found is None:
             break
-        moved = float(np.abs(apply(found, p) - apply(matrix, p)).max())
+        moved = float(np.nan_to_num(_gaps(found, p, apply(matrix, p)), nan=FAR).max())
         matrix = found
-        sigma = _scale(matrix, p, q, w, kind)
+        sigma = _scale(matrix, p, q, w, kind, sigma)
+        inlier = _shares(matrix, p, q, sigma)
         if moved < 1e-3:
             break
-    return matrix, _shares(matrix, p, q, sigma), sigma
+    return matrix, inlier, sigma
 
 
 def _shares(matrix: np.ndarray, p: np.ndarray, q: np.ndarray, sigma: float) -> np.ndarray:
-    residual = np.hypot(*(apply(matrix, p) - q).T) / (BIWEIGHT * sigma)
+    residual = _gaps(matrix, p, q) / (BIWEIGHT * sigma)
     return np.asarray(np.where(residual < 1, (1 - np.minimum(residual, 1) ** 2) ** 2, 0.0))
 
 
-def _scale(matrix: np.ndarray, p: np.ndarray, q: np.ndarray, w: np.ndarray, kind: Kind) -> float:
-    """Robust standard deviation of a residual, with what the model itself has taken up."""
-    residual = np.hypot(*(apply(matrix, p) - q).T)
+def _gaps(matrix: np.ndarray, p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Distances [n] of where points are taken to where they are; large, not infinite, beyond the horizon."""
+    with np.errstate(invalid="ignore"):
+        gap = np.nan_to_num(apply(matrix, p) - q, nan=FAR, posinf=FAR, neginf=-FAR)
+    return np.asarray(np.minimum(np.hypot(*gap.T), FAR))
+
+
+def _scale(
+    matrix: np.ndarray, p: np.ndarray, q: np.ndarray, w: np.ndarray, kind: Kind, sigma: float | None = None
+) -> float:
+    """Robust standard deviation of a residual, with what the model itself has taken up; of the points that agree so far,
+    if `sigma` says how far that goes."""
+    residual = _gaps(matrix, p, q)
+    w = np.where(_shares(matrix, p, q, sigma) > 0, w, 0) if sigma is not None else w
+    if not w.any():
+        return LEAST_SIGMA
     order = np.argsort(residual)
     total = np.cumsum(w[order])
     median = residual[order[int((total >= 0.5 * total[-1]).argmax())]]
