@@ -113,7 +113,12 @@ class FileSource(Source):
         if full is not None and full <= 255:
             return None
         if self._levels is not None:
-            return Depth(np.dtype(np.float32 if full is None else np.uint16), self._levels.range.black, self._levels.range.white, False)
+            return Depth(
+                np.dtype(np.float32 if full is None else np.uint16),
+                self._levels.range.black,
+                self._levels.range.white,
+                False,
+            )
         return Depth(np.dtype(np.uint16), 0.0, float(full or 65535), False)
 
     def deep_frames(self, start: int = 0, stop: int | None = None) -> Iterator[DeepFrame]:

@@ -90,7 +90,9 @@ class Span(Source):
         wanted = frame_range(self.info.frames, start, stop)
         if not wanted:
             return
-        for frame in self._source.deep_frames(self._start + wanted[0] * self._step, self._start + wanted[-1] * self._step + 1):
+        for frame in self._source.deep_frames(
+            self._start + wanted[0] * self._step, self._start + wanted[-1] * self._step + 1
+        ):
             if (frame.index - self._start) % self._step == 0:
                 yield frame._replace(index=(frame.index - self._start) // self._step)
 

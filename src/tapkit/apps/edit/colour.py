@@ -47,7 +47,9 @@ class Curve:
         """Values of any shape as float32; 0 is black, 1 white, more is brighter than white."""
         if self.depth is None:
             return np.asarray((_LINEAR if self.linear else _PLAIN)[values])
-        scaled = (values.astype(np.float32) - np.float32(self.depth.black)) / np.float32(self.depth.white - self.depth.black)
+        scaled = (values.astype(np.float32) - np.float32(self.depth.black)) / np.float32(
+            self.depth.white - self.depth.black
+        )
         return to_linear(scaled) if self.linear and not self.depth.linear else scaled
 
     def values(self, light: np.ndarray) -> np.ndarray:
@@ -66,7 +68,9 @@ class Curve:
 
     def artwork(self, rgb: np.ndarray) -> np.ndarray:
         """Colours of an artwork, 0..1 through the curve of sRGB, in the light that is composited in."""
-        return to_linear(rgb) if self.linear or (self.depth is not None and self.depth.linear) else rgb.astype(np.float32)
+        return (
+            to_linear(rgb) if self.linear or (self.depth is not None and self.depth.linear) else rgb.astype(np.float32)
+        )
 
 
 def adapted(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

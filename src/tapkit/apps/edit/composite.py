@@ -148,7 +148,9 @@ class _Light:
 
     def _read(self, values: np.ndarray, t: int) -> np.ndarray:
         """Mean light [n,3] of 5 x 5 pixels at each point."""
-        spots = self._xy[:, t][:, None] + np.stack(np.meshgrid(np.arange(-2, 3), np.arange(-2, 3)), -1).reshape(1, -1, 2)
+        spots = self._xy[:, t][:, None] + np.stack(np.meshgrid(np.arange(-2, 3), np.arange(-2, 3)), -1).reshape(
+            1, -1, 2
+        )
         size = (values.shape[1] - 1e-3, values.shape[0] - 1e-3)
         column, row = np.moveaxis(np.floor(np.clip(np.nan_to_num(spots), 0, size)).astype(int), -1, 0)
         return np.asarray(self._curve.light(values[row, column]).mean(1))
@@ -156,7 +158,9 @@ class _Light:
     def on(self, layer: np.ndarray, frame: DeepFrame) -> np.ndarray:
         """A premultiplied layer [h,w,4] in the light of a frame."""
         t = frame.index
-        used = (self._motion.inlier[:, t] > 0.3) & (self._weight[:, t] > 0) & (self._weight[:, self._motion.reference] > 0)
+        used = (
+            (self._motion.inlier[:, t] > 0.3) & (self._weight[:, t] > 0) & (self._weight[:, self._motion.reference] > 0)
+        )
         if used.sum() >= 8:
             gain, offset = adapted(self._before[used], self._read(frame.values, t)[used])
             keep = STEADY_COLOUR if self._begun else 0.0
@@ -206,9 +210,7 @@ def shown_image(values: np.ndarray, curve: Curve) -> np.ndarray:
     return np.asarray(np.clip(255 * scaled, 0, 255), np.uint8)
 
 
-def composite(
-    source: Source, output: str | Path, paints: Sequence[Paint], report: Report | None = None
-) -> Path:
+def composite(source: Source, output: str | Path, paints: Sequence[Paint], report: Report | None = None) -> Path:
     """Write the video with everything that `paints` puts into its frames. Returns the path.
 
     Args:

@@ -91,7 +91,9 @@ def pin_points(prepared: Prepared, pins: Sequence[Pin]) -> Prepared:
         offset.setdefault(asked, np.zeros(2))
         xy[row] += spread(offset, prepared.frames)
         for frame in pinned:
-            xy[row, frame] = next(pin.xy for pin in pins if str(pin.name) == prepared.tracks.ids[row] and pin.frame == frame)
+            xy[row, frame] = next(
+                pin.xy for pin in pins if str(pin.name) == prepared.tracks.ids[row] and pin.frame == frame
+            )
             weight[row, frame], known[row, frame] = 1.0, True
     return replace(prepared, xy=xy, weight=weight, known=known)
 

@@ -103,9 +103,7 @@ def follow_region(source: Source, region: Region, frame: int, settings: Settings
     tracks = settings.tracks
     if tracks is None:
         image = source.read(frame).image
-        queries = points_for(
-            region, source.info.size, frame, count=settings.points, image=image, seed=settings.seed
-        )
+        queries = points_for(region, source.info.size, frame, count=settings.points, image=image, seed=settings.seed)
         tracks = track_points(source, queries, settings, progress)
     elif tracks.frames != source.info.frames:
         raise UsageError(f"these tracks have {tracks.frames} frames, the video {source.info.frames}")

@@ -18,7 +18,12 @@ from tapkit.errors import StorageError, UsageError
 from tapkit.types import VideoInfo
 from tapkit.video.base import DeepFrame, Depth, Source
 
-DEEP = {".png": ("png", "rgb48be"), ".tif": ("tiff", "rgb48le"), ".tiff": ("tiff", "rgb48le"), ".exr": ("exr", "gbrpf32le")}
+DEEP = {
+    ".png": ("png", "rgb48be"),
+    ".tif": ("tiff", "rgb48le"),
+    ".tiff": ("tiff", "rgb48le"),
+    ".exr": ("exr", "gbrpf32le"),
+}
 """Endings of sequences: FFmpeg's encoder, and the values that it is given."""
 
 
@@ -91,7 +96,12 @@ class DeepSequence:
             raise UsageError(f"{self.path.name}: a sequence needs one place for the frame number, such as out_%05d.exr")
         self._folder = storage.make_folder(self.path.parent)
         own = Path(info.path or "")
-        if info.path and own.exists() and self._folder.resolve() in (own.resolve(), own.resolve().parent) and own.is_dir():
+        if (
+            info.path
+            and own.exists()
+            and self._folder.resolve() in (own.resolve(), own.resolve().parent)
+            and own.is_dir()
+        ):
             raise UsageError(f"{self.path} would be among the pictures of the video itself: name another folder")
         self.frames = 0
 
@@ -118,7 +128,9 @@ def encode_picture(values: np.ndarray, ending: str) -> bytes:
     codec, form = DEEP[ending]
     alpha = values.shape[2] == 4
     if codec == "exr":
-        planes = [np.ascontiguousarray(values[..., channel], np.float32) for channel in ((1, 2, 0, 3) if alpha else (1, 2, 0))]
+        planes = [
+            np.ascontiguousarray(values[..., channel], np.float32) for channel in ((1, 2, 0, 3) if alpha else (1, 2, 0))
+        ]
         frame = av.VideoFrame(values.shape[1], values.shape[0], "gbrapf32le" if alpha else form)
         for plane, own in zip(frame.planes, planes, strict=True):
             room = np.zeros((own.shape[0], plane.line_size // 4), np.float32)

@@ -91,7 +91,7 @@ def affine(p: np.ndarray, q: np.ndarray, weight: np.ndarray) -> np.ndarray | Non
 def homography(p: np.ndarray, q: np.ndarray, weight: np.ndarray, steps: int = NEWTON_STEPS) -> np.ndarray | None:
     """Eight parameters: the normalised DLT, then `steps` Gauss-Newton steps. None where it is degenerate."""
     start = dlt(p, q, weight)
-    return None if start is None else _refined(start, p, q, weight, steps)
+    return None if start is None else refined(start, p, q, weight, steps)
 
 
 def dlt(p: np.ndarray, q: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
@@ -138,7 +138,9 @@ def _equations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.stack([first, second], 1).reshape(-1, 9)
 
 
-def _refined(start: np.ndarray, p: np.ndarray, q: np.ndarray, weight: np.ndarray, steps: int) -> np.ndarray:
+def refined(
+    start: np.ndarray, p: np.ndarray, q: np.ndarray, weight: np.ndarray, steps: int = NEWTON_STEPS
+) -> np.ndarray:
     """Gauss-Newton on sum w (|H p - q|^2 + |H^-1 q - p|^2); a step that does not help ends it.
 
     Both halves are taken in normalised coordinates, where the eight parameters are of one size.

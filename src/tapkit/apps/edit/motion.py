@@ -247,8 +247,7 @@ class _Fitter:
     def one(self, kind: Kind, t: int, done: list[int], matrices: np.ndarray) -> tuple[Fit | None, str]:
         """The fit of one frame, and how it came about."""
         common = int((self.weight[:, self.reference] * self.weight[:, t] > 0).sum())
-        before = t - 1 if t > self.reference else t + 1
-        direct = self.between(kind, t, matrices[before]) if common else None
+        direct = self.between(kind, t, self._expected(t, done, matrices)) if common else None
         if direct is not None and direct.kind == kind:
             scale = float(np.sqrt(abs(np.linalg.det(direct.matrix[:2, :2]))))
             if 1 / ZOOM < scale < ZOOM:
@@ -261,6 +260,15 @@ class _Fitter:
             if chained is not None and chained.support >= LEAST_SUPPORT:
                 return chained, "chained"
         return direct, "fitted"
+
+    def _expected(self, t: int, done: list[int], matrices: np.ndarray) -> np.ndarray:
+        """The motion of the frame before, gone on with if the one before that is known too."""
+        way = 1 if t > self.reference else -1
+        one, two = t - way, t - 2 * way
+        if one not in done[-1:] or two not in done[-2:] or one == self.reference:
+            return np.asarray(matrices[one])
+        further = matrices[one] @ np.linalg.inv(matrices[two]) @ matrices[one]
+        return np.asarray(further / further[2, 2])
 
     def _over(self, kind: Kind, t: int, done: list[int], matrices: np.ndarray) -> Fit | None:
         """By way of the frame that shares most points with this one, of all tracks that lie in the region there."""
@@ -392,7 +400,9 @@ def _breaks(prepared: Prepared, rows: np.ndarray, t: int) -> bool:
     if both.sum() < max(CUT_INLIERS * before.sum(), 3):
         return True
     step = (prepared.xy[rows, t + 1] - prepared.xy[rows, t])[both]
-    found = robust_fit("similarity", prepared.xy[rows, t][both], prepared.xy[rows, t + 1][both], np.ones(int(both.sum())))
+    found = robust_fit(
+        "similarity", prepared.xy[rows, t][both], prepared.xy[rows, t + 1][both], np.ones(int(both.sum()))
+    )
     return found is None or found.support < CUT_INLIERS or bool(np.median(np.hypot(*step.T)) > 0.5 * max(prepared.size))
 
 

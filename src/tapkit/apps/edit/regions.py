@@ -194,6 +194,13 @@ def corner_pin(
         if str(pin.name) in ("0", "1", "2", "3"):
             pinned[pin.frame, int(pin.name)] = True
     made = RegionTrack(
-        found.polygons, found.confidence, found.matrices, found.state, found.reference, found.video, found.followed, pinned
+        found.polygons,
+        found.confidence,
+        found.matrices,
+        found.state,
+        found.reference,
+        found.video,
+        found.followed,
+        pinned,
     )
     return made.tracks(CORNERS)

@@ -13,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 
-from tapkit.apps.edit.models import DEGREES, KINDS, LEAST, Kind, affine, apply, fit
+from tapkit.apps.edit.models import DEGREES, KINDS, LEAST, Kind, affine, apply, fit, homography, refined
 
 SAMPLES = 500
 """Minimal samples at most."""
@@ -23,6 +23,8 @@ ALL_PAIRS = 32
 """Up to so many points, a model of two points is tried on all pairs."""
 BIWEIGHT = 4.685
 STEPS = 10
+STILL = 0.01
+"""Pixels by which the points move in the last of these steps, at most."""
 LEAST_SIGMA = 0.05
 """Pixels: noise is never taken to be smaller."""
 FAR = 1e6
@@ -108,16 +110,17 @@ def _fitted(
 ) -> Fit | None:
     if len(p) < LEAST[kind] or (kind in ("affine", "homography") and not spread(p, w)):
         return None
+    close = None
+    if near is not None:
+        close = _judged(kind, *_polished(kind, near, p, q, w, SAME), p, q, w, corners)
+        close = None if close is None or close.support < LEAST_NEAR or close.rms > SAME else close
+        if close is not None and close.support + MUCH_MORE >= 1:
+            return close  # no other model can have so many more
     start = _start(kind, p, q, w, np.random.default_rng(seed))
     if start is None:
-        return None
+        return close
     found = _judged(kind, *_polished(kind, start, p, q, w, _scale(start, p, q, w, kind)), p, q, w, corners)
-    if near is None or (found is not None and np.median(_gaps(near, p, apply(found.matrix, p))) < SAME):
-        return found
-    close = _judged(kind, *_polished(kind, near, p, q, w, SAME), p, q, w, corners)
-    if close is None or close.support < LEAST_NEAR or close.rms > SAME:
-        return found
-    return close if found is None or found.support < close.support + MUCH_MORE else found
+    return close if close is not None and (found is None or found.support < close.support + MUCH_MORE) else found
 
 
 def _judged(
@@ -159,7 +162,9 @@ def sensible(matrix: np.ndarray, corners: np.ndarray) -> bool:
     if len(corners) != 4:
         return True
     before, after = area(corners), area(apply(matrix, corners))
-    return bool(before * after > 0 and 1 / LARGEST_AREA < abs(after / before) < LARGEST_AREA and _convex(apply(matrix, corners)))
+    return bool(
+        before * after > 0 and 1 / LARGEST_AREA < abs(after / before) < LARGEST_AREA and _convex(apply(matrix, corners))
+    )
 
 
 def area(polygon: np.ndarray) -> float:
@@ -268,9 +273,7 @@ def _solve(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray(out)
 
 
-def _best(
-    models: np.ndarray, p: np.ndarray, q: np.ndarray, w: np.ndarray
-) -> tuple[np.ndarray | None, float, float]:
+def _best(models: np.ndarray, p: np.ndarray, q: np.ndarray, w: np.ndarray) -> tuple[np.ndarray | None, float, float]:
     """The model of least truncated cost, that cost, and the share of the weight that agrees with it."""
     models = models[np.isfinite(models).all((1, 2))]
     if not len(models):
@@ -298,15 +301,18 @@ def _polished(
     """
     inlier = _shares(matrix, p, q, sigma)
     for _ in range(STEPS):
-        found = fit(kind, p, q, w * inlier)
+        share = w * inlier
+        found = homography(p, q, share, 1) if kind == "homography" and share.any() else fit(kind, p, q, share)
         if found is None:
             break
         moved = float(np.nan_to_num(_gaps(found, p, apply(matrix, p)), nan=FAR).max())
         matrix = found
         sigma = _scale(matrix, p, q, w, kind, sigma)
         inlier = _shares(matrix, p, q, sigma)
-        if moved < 1e-3:
+        if moved < STILL:
             break
+    if kind == "homography" and inlier.any():
+        matrix = refined(matrix, p, q, w * inlier)
     return matrix, inlier, sigma
 
 

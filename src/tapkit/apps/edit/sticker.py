@@ -74,7 +74,9 @@ def attach_sticker(
         return found
 
 
-def insert_video(video: Any, clip: Any, output: str | Path, quad: Any, *, shutter: float = 180.0, **options: Any) -> Followed:
+def insert_video(
+    video: Any, clip: Any, output: str | Path, quad: Any, *, shutter: float = 180.0, **options: Any
+) -> Followed:
     """Put a clip onto a surface: `attach_sticker` by four corners, with motion blur of a shutter open for `shutter`
     degrees (180 is usual). Further options as there."""
     look = options.pop("look", None) or Look(shutter=shutter)
@@ -89,7 +91,9 @@ def anchored(
     Raises `UsageError` unless there is exactly one anchor, within reach of the frame.
     """
     if sum(part is not None for part in (point, line, quad, mask)) != 1:
-        raise UsageError("say where the picture goes: one of a point, a line (two points), a quad (four corners), a mask")
+        raise UsageError(
+            "say where the picture goes: one of a point, a line (two points), a quad (four corners), a mask"
+        )
     if width is not None and not (width > 0 and point is not None):
         raise UsageError("width is that of a picture at a point, more than 0 pixels")
     high, wide = art.size
