@@ -11,7 +11,7 @@ import numpy as np
 from tapkit.coords import Size
 from tapkit.errors import ShapeError
 from tapkit.types import VideoInfo
-from tapkit.video.base import Frame, Source, frame_range
+from tapkit.video.base import DeepFrame, Depth, Frame, Source, frame_range, three_channels
 from tapkit.video.layout import SCANNED, ValueRange, as_numpy, find_layout, numpy_dtype, to_rgb
 from tapkit.video.resize import resize_array
 
@@ -59,6 +59,22 @@ class ArraySource(Source):
         """See `Source.frames`."""
         wanted = frame_range(self._count, start, stop, step)
         return (self._frame(index, size or self.info.size) for index in wanted)
+
+    @property
+    def depth(self) -> Depth | None:
+        """See `Source.depth`."""
+        dtype = np.dtype(numpy_dtype(self._array))
+        if dtype in (np.dtype(np.uint8), np.dtype(np.bool_)):
+            return None
+        return Depth(dtype, self._range.black, self._range.white, False)
+
+    def deep_frames(self, start: int = 0, stop: int | None = None) -> Iterator[DeepFrame]:
+        """See `Source.deep_frames`."""
+        if self.depth is None:
+            yield from super().deep_frames(start, stop)
+            return
+        for index in frame_range(self._count, start, stop):
+            yield DeepFrame(index, self.info.time_of(index), three_channels(self._picture(index)))
 
     def _frame(self, index: int, size: Size) -> Frame:
         image = to_rgb(self._range.to_uint8(self._picture(index), f"frame {index}"))

@@ -25,6 +25,25 @@ class Frame(NamedTuple):
     """[H,W,3] uint8, RGB, read-only or the caller's to change: nobody else keeps it."""
 
 
+class Depth(NamedTuple):
+    """What the values of a video of more than 8 bits mean."""
+
+    dtype: np.dtype
+    black: float
+    white: float
+    linear: bool
+    """Whether values are linear light; else they go through the curve of sRGB, or of television."""
+
+
+class DeepFrame(NamedTuple):
+    """One frame in the video's own values."""
+
+    index: int  # type: ignore[assignment]  # mypy sees tuple.index
+    time: float
+    values: np.ndarray
+    """[H,W,3], of the video's own type; grey three times, alpha left out. The caller's to change."""
+
+
 class Source(ABC):
     """A video. Nothing here ever holds all of its full-resolution frames."""
 
@@ -54,6 +73,15 @@ class Source(ABC):
         """The first frame that `frames()` will give, which gives it all the same."""
         return self.read(0)
 
+    @property
+    def depth(self) -> Depth | None:
+        """What values of more than 8 bits mean; None where there are none, or where they are not kept."""
+        return None
+
+    def deep_frames(self, start: int = 0, stop: int | None = None) -> Iterator[DeepFrame]:
+        """Frames `start` to `stop` (excluded), forwards, in their own values (8-bit RGB unless there is a `depth`)."""
+        return (DeepFrame(*frame) for frame in self.frames(start, stop))
+
     def identity(self) -> dict[str, Any]:
         """What was chosen of the video beside what `info` says (stream, value range, part), in JSON values.
 
@@ -77,6 +105,14 @@ def check_index(frames: int, index: int) -> None:
     """Raise UsageError unless a video of `frames` frames has a frame `index`."""
     if not 0 <= index < frames:
         raise UsageError(f"frame {index} is not in the video: its frames are 0..{frames - 1}")
+
+
+def three_channels(values: np.ndarray) -> np.ndarray:
+    """A picture [H,W] or [H,W,C] as [H,W,3] of the same type, a new array: grey three times, alpha left out."""
+    if values.ndim == 3 and values.shape[2] >= 3:
+        return values[..., :3].copy()
+    grey = values if values.ndim == 2 else values[..., 0]
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def frame_range(frames: int, start: int = 0, stop: int | None = None, step: int = 1) -> range:

@@ -17,7 +17,7 @@ from av.video.reformatter import VideoReformatter
 from tapkit.coords import Size
 from tapkit.errors import VideoError, VideoWarning
 from tapkit.types import VideoInfo
-from tapkit.video.base import Frame, Source, check_index, frame_range
+from tapkit.video.base import DeepFrame, Depth, Frame, Source, check_index, frame_range, three_channels
 from tapkit.video.cache import FrameCache, FrameStack
 from tapkit.video.clock import NO_RATE
 from tapkit.video.deep import own_values
@@ -105,6 +105,34 @@ class FileSource(Source):
             cached = self._read_back(index, size) if index == self._last_read - 1 else self._read_on(index, size)
         self._last_read = index
         return cached
+
+    @property
+    def depth(self) -> Depth | None:
+        """See `Source.depth`. Values of 9 to 16 bits are uint16, black and white those of their type unless stated."""
+        full = self._stored.full
+        if full is not None and full <= 255:
+            return None
+        if self._levels is not None:
+            return Depth(
+                np.dtype(np.float32 if full is None else np.uint16),
+                self._levels.range.black,
+                self._levels.range.white,
+                False,
+            )
+        return Depth(np.dtype(np.uint16), 0.0, float(full or 65535), False)
+
+    def deep_frames(self, start: int = 0, stop: int | None = None) -> Iterator[DeepFrame]:
+        """See `Source.deep_frames`."""
+        if self.depth is None:
+            yield from super().deep_frames(start, stop)
+            return
+        reader = Reader(self._path, self._stream, self._index)
+        try:
+            for index, picture in self._pictures(reader, frame_range(len(self._index), start, stop)):
+                values = self._stored.orientation.apply(three_channels(own_values(picture)))
+                yield DeepFrame(index, self.info.time_of(index), np.ascontiguousarray(values))
+        finally:
+            reader.close()
 
     def identity(self) -> dict[str, Any]:
         """See `Source.identity`."""

@@ -19,7 +19,7 @@ from tapkit import storage
 from tapkit.coords import Size
 from tapkit.errors import MissingExtra, VideoError, VideoWarning
 from tapkit.types import VideoInfo
-from tapkit.video.base import Frame, Source, frame_range
+from tapkit.video.base import DeepFrame, Depth, Frame, Source, frame_range, three_channels
 from tapkit.video.cache import FrameStack
 from tapkit.video.layout import ValueRange, to_rgb
 from tapkit.video.numbers import natural_key
@@ -84,6 +84,19 @@ class FolderSource(Source):
         size = size or self.info.size
         return self._backwards(wanted, size) if step < 0 and self._pictures.forwards else self._read(wanted, size)
 
+    @property
+    def depth(self) -> Depth | None:
+        """See `Source.depth`."""
+        if self._first.dtype == np.uint8:
+            return None
+        linear = self._pictures.linear and self._first.dtype.kind == "f"
+        return Depth(self._first.dtype, self._levels.range.black, self._levels.range.white, linear)
+
+    def deep_frames(self, start: int = 0, stop: int | None = None) -> Iterator[DeepFrame]:
+        """See `Source.deep_frames`."""
+        for index in frame_range(len(self._pictures), start, stop):
+            yield DeepFrame(index, self.info.time_of(index), three_channels(self._checked(index)))
+
     def identity(self) -> dict[str, Any]:
         """See `Source.identity`: the range of values, and names, sizes and times of change of the files."""
         digest = hashlib.sha256()
@@ -108,23 +121,27 @@ class FolderSource(Source):
 
     def _read(self, wanted: range, size: Size) -> Iterator[Frame]:
         for index in wanted:
-            values = self._values(index)
-            before = index
-            while values is None and before > 0:
-                before -= 1
-                values = self._values(before)
-            values = self._first if values is None else values
-            if values.shape[:2] != self.info.size:
-                raise VideoError(
-                    f"{self._pictures.name(before)} is {values.shape[1]}x{values.shape[0]}, but the sequence began "
-                    f"with {self.info.width}x{self.info.height}: all images must have one size"
-                )
-            if (values.dtype == np.uint8) != (self._first.dtype == np.uint8):
-                raise VideoError(
-                    f"{self._pictures.name(before)} has {values.dtype} values, but the sequence began with "
-                    f"{self._first.dtype}: all images must have one depth"
-                )
-            yield Frame(index, self.info.time_of(index), resize_array(self._shown(values), size))
+            yield Frame(index, self.info.time_of(index), resize_array(self._shown(self._checked(index)), size))
+
+    def _checked(self, index: int) -> np.ndarray:
+        """The values of a picture, or of the one before it that can be read."""
+        values = self._values(index)
+        before = index
+        while values is None and before > 0:
+            before -= 1
+            values = self._values(before)
+        values = self._first if values is None else values
+        if values.shape[:2] != self.info.size:
+            raise VideoError(
+                f"{self._pictures.name(before)} is {values.shape[1]}x{values.shape[0]}, but the sequence began "
+                f"with {self.info.width}x{self.info.height}: all images must have one size"
+            )
+        if (values.dtype == np.uint8) != (self._first.dtype == np.uint8):
+            raise VideoError(
+                f"{self._pictures.name(before)} has {values.dtype} values, but the sequence began with "
+                f"{self._first.dtype}: all images must have one depth"
+            )
+        return values
 
     def _shown(self, values: np.ndarray) -> np.ndarray:
         """RGB [H,W,3] uint8 of a picture's own values."""

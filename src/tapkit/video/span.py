@@ -12,7 +12,7 @@ import numpy as np
 from tapkit.coords import Size
 from tapkit.errors import MissingExtra, UsageError, VideoError, VideoWarning
 from tapkit.types import VideoInfo
-from tapkit.video.base import Frame, Source, check_index, frame_range
+from tapkit.video.base import DeepFrame, Depth, Frame, Source, check_index, frame_range
 
 
 class Span(Source):
@@ -76,6 +76,25 @@ class Span(Source):
         while (frame := self._source.peek()).index < self._start:
             next(iter(self._source.frames(stop=frame.index + 1)))
         return self._own(frame)
+
+    @property
+    def depth(self) -> Depth | None:
+        """See `Source.depth`."""
+        return self._source.depth
+
+    def deep_frames(self, start: int = 0, stop: int | None = None) -> Iterator[DeepFrame]:
+        """See `Source.deep_frames`."""
+        if self.info.frames is None or self.depth is None:
+            yield from super().deep_frames(start, stop)
+            return
+        wanted = frame_range(self.info.frames, start, stop)
+        if not wanted:
+            return
+        for frame in self._source.deep_frames(
+            self._start + wanted[0] * self._step, self._start + wanted[-1] * self._step + 1
+        ):
+            if (frame.index - self._start) % self._step == 0:
+                yield frame._replace(index=(frame.index - self._start) // self._step)
 
     def identity(self) -> dict[str, Any]:
         """See `Source.identity`."""
