@@ -15,8 +15,10 @@ import numpy as np
 
 from tapkit.apps.camera.rigid import hat, nearest_rotation, rotation
 
-ROUNDS = ((48, 0.65), (160, 1.1))
+ROUNDS = ((40, 0.65), (120, 1.1))
 """Samples drawn in each round, and the share of inliers that ends the search."""
+JUDGES, BEST = 80, 12
+"""Points by which all models are judged first, and how many of them are then judged by all points."""
 
 _CUBICS = [
     (3, 0, 0), (2, 1, 0), (1, 2, 0), (0, 3, 0), (2, 0, 1), (1, 1, 1), (0, 2, 1), (1, 0, 2), (0, 1, 2), (0, 0, 3),
@@ -89,11 +91,14 @@ def fundamentals(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def sampson(matrices: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Square roots of the Sampson distances [...,M] of M points to the epipolar geometries [...,3,3], in the units of
     the directions."""
-    lines = first @ np.swapaxes(matrices, -1, -2)  # in the second view
-    back = second @ matrices
-    value = np.einsum("...mi,mi->...m", lines, second)
-    slope = (lines[..., :2] ** 2).sum(-1) + (back[..., :2] ** 2).sum(-1)
-    return np.abs(value) / np.sqrt(np.maximum(slope, 1e-24))
+    flat = matrices.reshape(-1, 9)
+    value = np.abs(flat @ (second[:, :, None] * first[:, None, :]).reshape(-1, 9).T)
+    slope = (flat[:, :3] @ first.T) ** 2  # of the lines in the second view, then in the first
+    slope += (flat[:, 3:6] @ first.T) ** 2
+    slope += (flat[:, ::3] @ second.T) ** 2
+    slope += (flat[:, 1::3] @ second.T) ** 2
+    value /= np.sqrt(np.maximum(slope, 1e-24, out=slope), out=slope)
+    return value.reshape(*matrices.shape[:-2], len(first))
 
 
 class TwoView(NamedTuple):
@@ -125,19 +130,28 @@ def two_view(
         models = solve(first[drawn], second[drawn])
         if not len(models):
             continue
-        distance = sampson(models, first, second)
-        cost = np.minimum(distance / threshold, 1.0) ** 2
-        place = int(cost.sum(1).argmin())
-        if cost[place].sum() < least:
-            best, least = models[place], float(cost[place].sum())
+        some = random.permutation(len(first))[:JUDGES]
+        rough = _msac(models, first[some], second[some], threshold)
+        models = models[np.argsort(rough)[:BEST]]
+        cost = _msac(models, first, second, threshold)
+        place = int(cost.argmin())
+        if cost[place] < least:
+            best, least = models[place], float(cost[place])
         if best is not None and (sampson(best, first, second) < threshold).mean() > enough:
             break
     if best is None:
         return None
     refined = _refine_pose(best, first, second, threshold) if calibrated else _refine(best, first, second, threshold)
-    if np.minimum(sampson(refined, first, second) / threshold, 1.0).__pow__(2).sum() < least:
+    if _msac(refined[None], first, second, threshold)[0] < least:
         best = refined
     return TwoView(best, sampson(best, first, second) < threshold)
+
+
+def _msac(models: np.ndarray, first: np.ndarray, second: np.ndarray, threshold: float) -> np.ndarray:
+    """Truncated sums of squares [K]."""
+    cost = sampson(models, first, second)
+    cost /= threshold
+    return (np.minimum(cost, 1.0, out=cost) ** 2).sum(1)
 
 
 def _refine(matrix: np.ndarray, first: np.ndarray, second: np.ndarray, threshold: float) -> np.ndarray:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from tapkit.apps.camera.intrinsics import intrinsics_of
+from tapkit.apps.camera.intrinsics import intrinsics_of, pixels, rays
 from tapkit.apps.camera.leap import odometry
 from tapkit.apps.camera.observations import FEWEST, Observations, moving_weight
 from tapkit.apps.camera.options import CameraOptions
+from tapkit.apps.camera.rigid import apply, inverse
 from tapkit.apps.camera.solve import CLOUD_ANGLE, Solver, keyframes_of, rotate_only
-from tapkit.apps.camera.start import PARALLAX, Begun, Window, begin, choose_window
+from tapkit.apps.camera.start import PARALLAX, Begun, Window, begin, choose_window, widest
 from tapkit.apps.camera.trajectory import Report, Trajectory
 from tapkit.apps.camera.votes import LEAST_PAIRS, Votes, vote, without_moving
 from tapkit.errors import UsageError
@@ -22,6 +23,8 @@ FOCALS = (0.7, 0.9, 1.2, 1.6, 2.2)
 """Focal lengths, in longer sides of the image, that are tried where none is known."""
 REFINE_FRAMES = 20
 """Frames that refining a focal length needs."""
+HALF = 0.5
+"""Share of static points below which what moves as one need not be the background."""
 BAD_START = 3.0
 """Robust cost for each observation of a first window from which on another window is tried."""
 
@@ -88,7 +91,7 @@ class _Estimation:
         self.options, self.video = options, video
         self.notes: list[str] = []
         self.restarts = 0
-        self.static_share = 1.0
+        self.static_share, self.parallax = 1.0, 0.0
 
     def run(self) -> Trajectory:
         """Segment, votes, first window, everything else."""
@@ -129,10 +132,6 @@ class _Estimation:
         self, used: Observations, window: Window, start: int, stop: int
     ) -> tuple[Window, Begun, np.ndarray] | None:
         """The first window that can be explained, with the focal length that explains it best."""
-        if window.parallax < PARALLAX:
-            self.notes.append(
-                f"little parallax ({100 * window.parallax:.1f} % of the focal length at most): translations are uncertain"
-            )
         tried: list[tuple[Window, Begun, np.ndarray]] = []
         windows = [window, *_later(used, window, start, stop)]
         for each in windows:
@@ -164,11 +163,15 @@ class _Estimation:
         solver.begin(begun, window.frames)
         whole = solver.slide(keyframes)
         there = keyframes[solver.placed[keyframes]]
+        self.parallax = max(window.parallax, widest(used, camera, there))
         wanted = self.options.refine_focal
-        focal = (not self.given if wanted is None else wanted) and (
-            wanted is True or (window.parallax >= PARALLAX and stop - start >= REFINE_FRAMES)
-        )
+        possible = self.parallax >= PARALLAX and stop - start >= REFINE_FRAMES
+        focal = possible and not self.given if wanted is None else wanted
         solver.finish(there, focal)
+        if self.parallax < PARALLAX:
+            self.notes.append(
+                f"little parallax ({100 * self.parallax:.1f} % of the focal length): translations are uncertain"
+            )
         if not self.given and not focal:
             self.notes.append(
                 f"the focal length is not known and was not refined: {solver.camera[0, 0]:.0f} pixels is a guess"
@@ -180,22 +183,23 @@ class _Estimation:
         if not solver.placed[start:stop].all():
             missing = int((~solver.placed[start:stop]).sum())
             self.notes.append(f"{missing} frames see too few known points and could not be placed")
-        return self._trajectory(solver, used, window, focal)
+        return self._trajectory(solver, used, focal)
 
-    def _trajectory(self, solver: Solver, used: Observations, window: Window, focal: bool) -> Trajectory:
-        pose, world, inlier = solver.pose.copy(), solver.world, solver.errors(self.all) < self.options.last_error
-        valid = np.isfinite(world).all(1) & (solver.parallax_angles() >= CLOUD_ANGLE)
+    def _trajectory(self, solver: Solver, used: Observations, focal: bool) -> Trajectory:
+        inlier = solver.errors(self.all) < self.options.last_error
+        used_still = solver.errors()
+        agreeing = used_still[used_still < self.options.last_error]
+        valid = np.isfinite(solver.world).all(1) & (solver.parallax_angles() >= CLOUD_ANGLE)
         valid &= (inlier & (solver.observations.weight > 0)).sum(1) >= self.options.shortest
-        pose, scale = _in_units(pose, world, valid, solver)
-        fully = solver.errors()
+        pose, world = _in_units(solver, valid)
         share = _agreement(inlier, (used.weight > 0) & solver.placed[None], solver.placed)
+        share *= min(1.0, self.static_share / HALF) ** 2
         report = Report(
             "adjust", False, share, self.static_share,
-            float(np.median(fully[np.isfinite(fully) & (fully < self.options.last_error)])) if inlier.any() else 0.0,
-            window.parallax, self.restarts, self.given, focal, tuple(self._notes(share)),
+            float(np.median(agreeing)) if agreeing.size else 0.0, self.parallax, self.restarts, self.given, focal, tuple(self._notes(share)),
         )  # fmt: skip
         return Trajectory(
-            _filled(pose, solver.placed), np.where(np.isfinite(world), world * scale, np.nan), valid, solver.camera,
+            _filled(pose, solver.placed), world, valid, solver.camera,
             inlier, solver.placed, self.video, report,
         )  # fmt: skip
 
@@ -236,24 +240,16 @@ def _later(used: Observations, window: Window, start: int, stop: int) -> list[Wi
     ]
 
 
-def _in_units(pose: np.ndarray, world: np.ndarray, valid: np.ndarray, solver: Solver) -> tuple[np.ndarray, float]:
-    """Poses in the unit of a trajectory, the first placed frame at the origin; and the factor on points.
-
-    `world` is changed in place to the new origin, in the old unit.
-    """
-    from tapkit.apps.camera.rigid import apply, inverse
-
-    first = int(np.flatnonzero(solver.placed)[0])
-    origin = pose[first].copy()
-    known = np.isfinite(world).all(1)
-    world[known] = apply(origin, world[known])
-    pose = pose @ inverse(origin)
+def _in_units(solver: Solver, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Poses and points in the unit of a trajectory, the first placed frame at the origin."""
+    origin = solver.pose[np.flatnonzero(solver.placed)[0]]
+    pose, world = solver.pose @ inverse(origin), apply(origin, solver.world)
     host = np.clip(solver.observations.host, 0, len(pose) - 1)
-    use = valid if valid.any() else known
+    use = valid if valid.any() else np.isfinite(world).all(1)
     depth = apply(pose[host[use]], world[use])[:, 2]
     scale = 1 / float(np.median(depth[depth > 0])) if (depth > 0).any() else 1.0
     pose[:, :3, 3] *= scale
-    return pose, scale
+    return pose, world * scale
 
 
 def _agreement(inlier: np.ndarray, used: np.ndarray, placed: np.ndarray) -> float:
@@ -274,8 +270,6 @@ def _far_errors(
     used: Observations, camera: np.ndarray, pose: np.ndarray, start: int, stop: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Errors [N,T] in pixels of points taken as infinitely far, against the mean of their directions; and where seen."""
-    from tapkit.apps.camera.intrinsics import pixels, rays
-
     seen = used.weight > 0
     seen[:, :start], seen[:, stop:] = False, False
     towards = rays(used.xy, camera[None])

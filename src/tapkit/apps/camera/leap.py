@@ -53,8 +53,9 @@ class Constants(NamedTuple):
     """Observations of a point within a clip that are needed."""
     damping: float = 0.5
     """Share of the last motion that goes on."""
-    pose_damping: float = 10.0
-    """Added to the diagonal of the poses; it acts as a prior on motion."""
+    pose_damping: float = 10.0 / 6
+    """Added to the diagonal of the poses; it acts as a prior on motion. The release has 10, where each observation is
+    there up to six times."""
     relative_damping: float = 1e-4
     point_damping: float = 1e-4
     inverse: tuple[float, float] = (1e-3, 10.0)

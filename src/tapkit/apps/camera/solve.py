@@ -85,8 +85,7 @@ class Solver:
                 batch = rest[start : start + _BATCH]
                 if not all(self._place_next(int(t), direction) for t in batch):
                     return False
-                upto = line[: int(np.flatnonzero(line == batch[-1])[0]) + 1]
-                some = upto[-(self.options.window + _OLDER) :]
+                some = line[self.placed[line]][-(self.options.window + _OLDER) :]
                 free = np.arange(len(some)) >= min(_OLDER, len(some) - self.options.window)
                 free[0] = False
                 self._triangulate(some)

@@ -60,6 +60,17 @@ def choose_window(
     return best if best is not None and best.parallax >= LEAST_PARALLAX else None
 
 
+def widest(observations: Observations, camera: np.ndarray, keyframes: np.ndarray) -> float:
+    """The largest parallax, in focal lengths, from the first and the middle keyframe to later
+    ones."""
+    found = 0.0
+    for first in {0, len(keyframes) // 2}:
+        for span in (1 / 4, 1 / 2, 1):
+            last = min(first + max(round(span * (len(keyframes) - 1)), 1), len(keyframes) - 1)
+            found = max(found, parallax(observations, camera, int(keyframes[first]), int(keyframes[last])))
+    return found / float(camera[:, :2].mean())
+
+
 def scene_of(
     observations: Observations, frames: np.ndarray, rows: np.ndarray, pose: np.ndarray, camera: np.ndarray
 ) -> tuple[Scene, Edges]:

@@ -12,7 +12,7 @@ from tapkit.apps.camera.observations import Observations
 from tapkit.apps.camera.options import CameraOptions
 
 GAPS = (2, 4, 8)
-MOST_PAIRS = 150
+MOST_PAIRS = 100
 """Pairs of frames that vote, spread evenly over the clip."""
 FEWEST_COMMON = 12
 LEAST_RATIO = 0.35
