@@ -108,6 +108,8 @@ class TwoView(NamedTuple):
     """[3,3] essential or fundamental."""
     inlier: np.ndarray
     """[M] bool."""
+    noise: float
+    """Standard deviation of the inliers' distances, by their median."""
 
 
 def two_view(
@@ -116,10 +118,12 @@ def two_view(
     threshold: float,
     random: np.random.Generator,
     calibrated: bool = True,
+    tightest: float | None = None,
 ) -> TwoView | None:
     """The epipolar geometry that most points [M,3] agree with; None where there are too few.
 
-    Random samples scored by the truncated sum of squares (MSAC), then refined on the inliers.
+    Random samples scored by the truncated sum of squares (MSAC), then refined on the inliers. With `tightest` the
+    threshold shrinks to three times the noise of the inliers, but not below `tightest`.
     """
     needed, solve = (5, essentials) if calibrated else (7, fundamentals)
     if len(first) < needed + 1:
@@ -144,7 +148,20 @@ def two_view(
     refined = _refine_pose(best, first, second, threshold) if calibrated else _refine(best, first, second, threshold)
     if _msac(refined[None], first, second, threshold)[0] < least:
         best = refined
-    return TwoView(best, sampson(best, first, second) < threshold)
+    distance = sampson(best, first, second)
+    noise = _noise(distance, threshold)
+    if tightest is not None:
+        threshold = min(threshold, max(3 * noise, tightest))
+        again = (_refine_pose if calibrated else _refine)(best, first, second, threshold)
+        if _msac(again[None], first, second, threshold)[0] < _msac(best[None], first, second, threshold)[0]:
+            best, distance = again, sampson(again, first, second)
+            noise = _noise(distance, threshold)
+    return TwoView(best, distance < threshold, noise)
+
+
+def _noise(distance: np.ndarray, threshold: float) -> float:
+    inliers = distance[distance < threshold]
+    return 1.4826 * float(np.median(inliers)) if len(inliers) else 0.0
 
 
 def _msac(models: np.ndarray, first: np.ndarray, second: np.ndarray, threshold: float) -> np.ndarray:

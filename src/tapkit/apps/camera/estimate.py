@@ -10,7 +10,7 @@ import numpy as np
 from tapkit.apps.camera.intrinsics import intrinsics_of, pixels, rays
 from tapkit.apps.camera.leap import odometry
 from tapkit.apps.camera.observations import FEWEST, Observations, moving_weight
-from tapkit.apps.camera.options import CameraOptions
+from tapkit.apps.camera.options import CameraOptions, Tolerances
 from tapkit.apps.camera.rigid import apply, inverse
 from tapkit.apps.camera.solve import CLOUD_ANGLE, Solver, keyframes_of, rotate_only
 from tapkit.apps.camera.start import PARALLAX, Begun, Window, begin, choose_window, widest
@@ -25,8 +25,8 @@ REFINE_FRAMES = 20
 """Frames that refining a focal length needs."""
 HALF = 0.5
 """Share of static points below which what moves as one need not be the background."""
-BAD_START = 3.0
-"""Robust cost for each observation of a first window from which on another window is tried."""
+BAD_START = 0.6
+"""Cost of a first window (see `Begun`) from which on another window is tried."""
 
 
 def estimate_cameras(
@@ -92,6 +92,7 @@ class _Estimation:
         self.notes: list[str] = []
         self.restarts = 0
         self.static_share, self.parallax = 1.0, 0.0
+        self.tolerances = Tolerances(last=options.last_error)
 
     def run(self) -> Trajectory:
         """Segment, votes, first window, everything else."""
@@ -118,6 +119,7 @@ class _Estimation:
         asked = votes.pairs >= LEAST_PAIRS
         if asked.any():
             self.static_share = float(votes.static(self.options.static_score)[asked].mean())
+        self.tolerances = Tolerances.of(votes.noise, self.options.last_error)
         self._note_votes(votes)
         return without_moving(self.all, votes, self.options.static_score)
 
@@ -151,14 +153,14 @@ class _Estimation:
             longer = max(self.all.size)
             cameras = [self.camera * np.array([f, f, 1, 1]) for f in np.array(FOCALS) * longer / self.camera[0, 0]]
         few = replace(self.options, starts=min(self.options.starts, 3)) if len(cameras) > 1 else self.options
-        found = [(begin(used, camera, window.frames, few), camera) for camera in cameras]
+        found = [(begin(used, camera, window.frames, few, self.tolerances.kernel), camera) for camera in cameras]
         possible = [(begun, camera) for begun, camera in found if begun is not None]
         return min(possible, key=lambda each: each[0].cost, default=None)
 
     def _whole(
         self, used: Observations, window: Window, begun: Begun, camera: np.ndarray, start: int, stop: int
     ) -> Trajectory:
-        solver = Solver.of(used, camera, self.options)
+        solver = Solver.of(used, camera, self.options, self.tolerances)
         keyframes = keyframes_of(window, used, start, stop)
         solver.begin(begun, window.frames)
         whole = solver.slide(keyframes)
@@ -167,7 +169,7 @@ class _Estimation:
         wanted = self.options.refine_focal
         possible = self.parallax >= PARALLAX and stop - start >= REFINE_FRAMES
         focal = possible and not self.given if wanted is None else wanted
-        solver.finish(there, focal)
+        solver.finish(there, focal, self.all)
         if self.parallax < PARALLAX:
             self.notes.append(
                 f"little parallax ({100 * self.parallax:.1f} % of the focal length): translations are uncertain"
@@ -179,7 +181,7 @@ class _Estimation:
         first, last = int(there[0]), int(there[-1])
         solver.place_others(first if not whole else start, last + 1 if not whole else stop)
         if window.stride > 1 and (stop - start) <= self.options.most_keyframes and solver.placed[start:stop].all():
-            solver.finish(np.arange(start, stop), focal)
+            solver.finish(np.arange(start, stop), focal, self.all)
         if not solver.placed[start:stop].all():
             missing = int((~solver.placed[start:stop]).sum())
             self.notes.append(f"{missing} frames see too few known points and could not be placed")

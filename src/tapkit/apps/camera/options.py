@@ -56,3 +56,31 @@ class CameraOptions:
         for name, least in (("shortest", 2), ("window", 4), ("starts", 1), ("most_keyframes", 8)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be {least} or more, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """Widths in pixels that follow from how precise the tracks are; at 0.5 pixels of noise they are the usual ones."""
+
+    kernel: float = 2.0
+    """Of Cauchy's kernel."""
+    first: float = 5.0
+    """Reprojection error beyond which an observation is dropped while the window slides."""
+    track: float = 2.5
+    """Error that a static point's observations rarely have."""
+    last: float = 3.0
+    """Error beyond which an observation is dropped at the end."""
+
+    @classmethod
+    def of(cls, noise: float, most: float = 3.0) -> Tolerances:
+        """For a noise in pixels (one axis); NaN: not known. `most`: of `last`."""
+        if not noise == noise:
+            return cls(last=most)
+
+        def within(least: float, value: float, largest: float) -> float:
+            return min(max(value, least), largest)
+
+        return cls(
+            within(0.4, 4 * noise, 2.0), within(2.0, 10 * noise, 5.0), within(1.0, 5 * noise, 2.5),
+            min(within(1.2, 6 * noise, 3.0), most),
+        )  # fmt: skip

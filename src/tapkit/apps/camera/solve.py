@@ -22,15 +22,13 @@ from tapkit.apps.camera.bundle import (
 )
 from tapkit.apps.camera.intrinsics import pixels, rays
 from tapkit.apps.camera.observations import FEWEST, Observations
-from tapkit.apps.camera.options import CameraOptions
+from tapkit.apps.camera.options import CameraOptions, Tolerances
 from tapkit.apps.camera.place import locate, parallax_angles, triangulate
 from tapkit.apps.camera.rigid import apply, inverse, logarithm, motion
 from tapkit.apps.camera.start import Begun, Window, scene_of
 
-FIRST_ERROR = 5.0
-"""Pixels beyond which an observation is dropped while the window slides."""
-TRACK_ERROR, TRACK_SHARE, TRACK_LEAST = 2.5, 0.4, 4
-"""A track of at least so many observations is dropped if more than this share of them misses by more pixels."""
+TRACK_SHARE, TRACK_LEAST = 0.4, 4
+"""A track of at least so many observations is dropped if more than this share of them misses by `Tolerances.track`."""
 CLOUD_ANGLE = np.radians(0.5)
 """Parallax below which a point constrains rotations but is not placed well."""
 _BATCH = 3
@@ -48,6 +46,7 @@ class Solver:
     camera: np.ndarray
     """[T,4]."""
     options: CameraOptions
+    tolerances: Tolerances
     pose: np.ndarray
     """[T,4,4]."""
     placed: np.ndarray
@@ -56,11 +55,13 @@ class Solver:
     """[N,3], NaN while unknown."""
 
     @classmethod
-    def of(cls, observations: Observations, camera: np.ndarray, options: CameraOptions) -> Solver:
+    def of(
+        cls, observations: Observations, camera: np.ndarray, options: CameraOptions, tolerances: Tolerances
+    ) -> Solver:
         """Nothing is known yet."""
         frames, count = observations.frames, len(observations)
         return cls(
-            observations, camera, options, np.tile(np.eye(4), (frames, 1, 1)), np.zeros(frames, bool),
+            observations, camera, options, tolerances, np.tile(np.eye(4), (frames, 1, 1)), np.zeros(frames, bool),
             np.full((count, 3), np.nan),
         )  # fmt: skip
 
@@ -70,7 +71,7 @@ class Solver:
         """Take the first window up."""
         self.pose[frames], self.placed[frames] = begun.scene.pose, True
         self.world[begun.rows] = begun.scene.world()
-        self._adjust_some(frames, np.arange(len(frames)) > 0, cauchy(2.0), 10, FIRST_ERROR)
+        self._adjust_some(frames, np.arange(len(frames)) > 0, cauchy(self.tolerances.kernel), 10, self.tolerances.first)
 
     def slide(self, keyframes: np.ndarray) -> bool:
         """Place keyframes outwards from those that are, forwards and then backwards, adjusting the newest ones.
@@ -89,18 +90,50 @@ class Solver:
                 free = np.arange(len(some)) >= min(_OLDER, len(some) - self.options.window)
                 free[0] = False
                 self._triangulate(some)
-                self._adjust_some(some, free, cauchy(2.0), 4, FIRST_ERROR)
+                self._adjust_some(some, free, cauchy(self.tolerances.kernel), 4, self.tolerances.first)
         return True
 
-    def finish(self, keyframes: np.ndarray, focal: bool) -> None:
-        """Adjust all keyframes at once, reject what disagrees, and adjust again."""
+    def finish(self, keyframes: np.ndarray, focal: bool, everything: Observations) -> None:
+        """Adjust all keyframes at once, then ask of all points again which ones stand still, and adjust again.
+
+        `everything` are the observations before any was rejected.
+        """
         free = np.arange(len(keyframes)) > 0
         self._triangulate(keyframes)
-        self._adjust_some(keyframes, free, huber(1.0), 8, None, focal=focal)
-        self._drop_tracks(keyframes)
-        self._triangulate(keyframes)
-        self._adjust_some(keyframes, free, cauchy(2.0), 12, self.options.last_error, focal=focal)
-        self._adjust_some(keyframes, free, cauchy(2.0), 8, None, focal=focal)
+        self._adjust_some(keyframes, free, cauchy(2 * self.tolerances.kernel), 8, None, focal=focal)
+        for steps in (6, 10):
+            self._measure(keyframes)
+            self._choose(keyframes, everything)
+            self._adjust_some(keyframes, free, cauchy(self.tolerances.kernel), steps, None, focal=focal)
+        wrong = self.errors() > self.tolerances.last
+        self._reject(*np.nonzero(wrong))
+        self._adjust_some(keyframes, free, cauchy(self.tolerances.kernel), 8, None, focal=focal)
+
+    def _measure(self, keyframes: np.ndarray) -> None:
+        """How precise the tracks are, from the errors of what agrees."""
+        error = self.errors()[:, keyframes]
+        agreeing = error[error < self.tolerances.first]
+        if len(agreeing):
+            # The median length of a pair of normal deviates is 1.1774 of their standard deviation.
+            noise = float(np.median(agreeing)) / 1.1774
+            self.tolerances = Tolerances.of(noise, self.options.last_error)
+
+    def _choose(self, keyframes: np.ndarray, everything: Observations) -> None:
+        """Take up all points of which most observations agree with the cameras, and drop the others."""
+        before = self.observations
+        self.observations = everything
+        self.world = np.full_like(self.world, np.nan)
+        self._triangulate(keyframes, strict=True)
+        error = self.errors()[:, keyframes]
+        seen = np.isfinite(error)
+        far = (np.where(seen, error, 0) > self.tolerances.track).sum(1)
+        count = seen.sum(1)
+        wrong = (count < self.options.shortest) | ((count >= TRACK_LEAST) & (far > TRACK_SHARE * count))
+        weight = np.where(wrong[:, None], 0.0, everything.weight)
+        if (weight > 0).sum() < 0.5 * (before.weight > 0).sum():  # nothing to be gained
+            weight = before.weight
+        self.observations = everything.weighted(weight)
+        self.world[wrong] = np.nan
 
     def place_others(self, start: int, stop: int) -> None:
         """Frames between keyframes, each by the points that it sees."""
@@ -139,7 +172,7 @@ class Solver:
             guess, self.camera[frames], self.world[point], self.observations.xy[point, frames[frame]],
             self.observations.weight[point, frames[frame]], frame,
         )  # fmt: skip
-        inliers = np.bincount(frame, error < FIRST_ERROR, len(frames))
+        inliers = np.bincount(frame, error < self.tolerances.first, len(frames))
         return pose, inliers if count else inliers >= FEWEST
 
     def _part(self, frames: np.ndarray, rows: np.ndarray) -> tuple[Scene, Edges]:
@@ -174,8 +207,9 @@ class Solver:
         weight[rows, frames] = 0
         self.observations = self.observations.weighted(weight)
 
-    def _triangulate(self, frames: np.ndarray) -> None:
-        """Place points that are not yet, from placed frames that see them; and those that were lost on the way."""
+    def _triangulate(self, frames: np.ndarray, strict: bool = False) -> None:
+        """Place points that are not yet, from placed frames that see them. Depths that cannot be are replaced by the
+        usual one; if `strict`, those behind the camera stay unknown."""
         seen = (self.observations.weight[:, frames] > 0).sum(1)
         rows = np.flatnonzero((seen >= 2) & ~np.isfinite(self.world).all(1))
         if not len(rows):
@@ -184,20 +218,11 @@ class Solver:
         depth, _ = triangulate(scene, edges)
         known = np.isfinite(self.world).all(1)
         usual = 1 / max(float(np.median(apply(self.pose[frames[-1]], self.world[known])[:, 2])), 1e-3) if known.any() else 1
-        depth = np.where((depth > 1e-3 * usual) & (depth < 20 * usual), depth, usual)
+        if strict:
+            depth = np.where(depth < -0.02 * usual, np.nan, np.clip(depth, 1e-3 * usual, 20 * usual))
+        depth = np.where((depth > 1e-3 * usual) & (depth < 20 * usual) | np.isnan(depth), depth, usual)
         placed = Scene(scene.pose, scene.camera, scene.anchor, scene.xy, depth)
         self.world[rows] = placed.world()
-
-    def _drop_tracks(self, keyframes: np.ndarray) -> None:
-        """Drop points of which too many observations miss: they move, or were tracked badly."""
-        error = self.errors()[:, keyframes]
-        seen = np.isfinite(error)
-        far = (np.where(seen, error, 0) > TRACK_ERROR).sum(1)
-        count = seen.sum(1)
-        wrong = (count >= TRACK_LEAST) & (far > TRACK_SHARE * count)
-        weight = np.where(wrong[:, None], 0.0, self.observations.weight)
-        self.observations = self.observations.weighted(weight)
-        self.world[wrong] = np.nan
 
     def errors(self, observations: Observations | None = None) -> np.ndarray:
         """Reprojection errors [N,T] in pixels of observations with weight; NaN elsewhere, and for unknown points."""

@@ -95,11 +95,14 @@ class Begun(NamedTuple):
     """Points that were used."""
     scene: Scene
     cost: float
-    """Per unit of weight."""
+    """For each observation, in squared widths of the kernel."""
 
 
-def begin(observations: Observations, camera: np.ndarray, frames: np.ndarray, options: CameraOptions) -> Begun | None:
-    """The best of `options.starts` beginnings; None where too few points are seen."""
+def begin(
+    observations: Observations, camera: np.ndarray, frames: np.ndarray, options: CameraOptions, width: float
+) -> Begun | None:
+    """The best of `options.starts` beginnings by the cost under Cauchy's kernel of that width; None where too few points
+    are seen."""
     seen = (observations.weight[:, frames] > 0).sum(1)
     rows = np.flatnonzero(seen >= 3)
     rows = np.sort(rows[np.argsort(-seen[rows], kind="stable")[:MOST_POINTS]])
@@ -109,15 +112,18 @@ def begin(observations: Observations, camera: np.ndarray, frames: np.ndarray, op
     still = np.tile(np.eye(4), (len(frames), 1, 1))
     scene, edges = scene_of(observations, frames, rows, still, camera[frames])
     scenes = _from_two_views(observations, scene, edges, frames, rows, options, random)[: max(options.starts - 1, 1)]
+    views = len(scenes)
     depths = [np.full(len(rows), 1.0)] + [random.uniform(0.1, 1, len(rows)) for _ in range(options.starts)]
-    for depth in depths[: max(options.starts - len(scenes), 1 if not scenes else 0)]:
+    for depth in depths[: max(options.starts - views, 1 if not views else 0)]:
         scenes.append(_with(scene, still, depth))
     free = np.arange(len(frames)) > 0
-    tried = [adjust(each, edges, free, huber(1.0), 15, enough=1e-3) for each in scenes]
-    tried = sorted(tried, key=lambda each: each.cost)[:2]
-    finished = [adjust(each.scene, edges, free, cauchy(2.0), 20) for each in tried]
-    best = min(finished, key=lambda each: each.cost)
-    return Begun(rows, normalised(best.scene), best.cost / max(float(edges.weight.sum()), 1e-9))
+    # From wide to narrow, for each start: a wide kernel alone may favour a motion between those of two bodies.
+    tried = [adjust(each, edges, free, huber(1.0), 12, enough=1e-3) for each in scenes[views:]]
+    tried = [adjust(each, edges, free, cauchy(2.0), 12, enough=1e-3) for each in [*scenes[:views], *(t.scene for t in tried)]]
+    tried = [adjust(each.scene, edges, free, cauchy(width), 12, enough=1e-3) for each in tried]
+    best = min(tried, key=lambda each: each.cost)
+    best = adjust(best.scene, edges, free, cauchy(width), 15)
+    return Begun(rows, normalised(best.scene), best.cost / max(float(edges.weight.sum()), 1e-9) / width**2)
 
 
 def normalised(scene: Scene) -> Scene:

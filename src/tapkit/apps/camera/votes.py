@@ -11,7 +11,9 @@ from tapkit.apps.camera.intrinsics import rays
 from tapkit.apps.camera.observations import Observations
 from tapkit.apps.camera.options import CameraOptions
 
-GAPS = (2, 4, 8)
+GAPS = (2, 4, 8, 16)
+TIGHTEST = 0.4
+"""Pixels below which the threshold of a vote does not shrink, however precise the tracker is."""
 MOST_PAIRS = 100
 """Pairs of frames that vote, spread evenly over the clip."""
 FEWEST_COMMON = 12
@@ -37,6 +39,8 @@ class Votes(NamedTuple):
     """Pairs that were looked at."""
     voted: int
     """Of these, pairs with parallax and a majority."""
+    noise: float
+    """Noise of positions in pixels, the median over the pairs; NaN where none has voted."""
 
     def static(self, least: float) -> np.ndarray:
         """[N] bool; points that too few pairs have seen are not static, nor moving."""
@@ -66,7 +70,7 @@ def parallax(observations: Observations, camera: np.ndarray, first: int, second:
 
 
 def vote(observations: Observations, camera: np.ndarray, calibrated: bool, options: CameraOptions, pace: int) -> Votes:
-    """Epipolar votes on pairs of frames `pace` times 2, 4 and 8 apart.
+    """Epipolar votes on pairs of frames `pace` times 2, 4, 8 and 16 apart.
 
     A pair has no vote if rotation explains it (any point agrees with any translation) or too few points agree.
     """
@@ -74,22 +78,24 @@ def vote(observations: Observations, camera: np.ndarray, calibrated: bool, optio
     count, frames = len(observations), observations.frames
     pairs = [(t, t + g * pace) for g in GAPS for t in range(frames - g * pace)]
     chosen = np.unique(np.linspace(0, len(pairs) - 1, min(len(pairs), MOST_PAIRS)).round().astype(int))
-    agreed, seen, voted = np.zeros(count), np.zeros(count, np.int64), 0
+    agreed, seen = np.zeros(count), np.zeros(count, np.int64)
+    noise = []
     for first, second in (pairs[n] for n in chosen.tolist()):
         rows = common(observations, first, second)
         if len(rows) < FEWEST_COMMON or parallax(observations, camera, first, second) < LEAST_PARALLAX:
             continue
         one = rays(observations.xy[rows, first], camera[first])
         other = rays(observations.xy[rows, second], camera[second])
-        threshold = options.epipolar_error / float(camera[[first, second], :2].mean())
-        found = two_view(one, other, threshold, random, calibrated)
+        pixel = 1 / float(camera[[first, second], :2].mean())
+        found = two_view(one, other, options.epipolar_error * pixel, random, calibrated, TIGHTEST * pixel)
         if found is None or found.inlier.mean() < LEAST_RATIO:
             continue
-        voted += 1
+        noise.append(found.noise / pixel)
         seen[rows] += 1
         agreed[rows] += found.inlier
     with np.errstate(invalid="ignore"):
-        return Votes(agreed / np.where(seen, seen, np.nan), seen, len(chosen), voted)
+        score = agreed / np.where(seen, seen, np.nan)
+    return Votes(score, seen, len(chosen), len(noise), float(np.median(noise)) if noise else float("nan"))
 
 
 def without_moving(observations: Observations, votes: Votes, least: float) -> Observations:
