@@ -53,6 +53,16 @@ def cauchy(width: float) -> Kernel:
     return kernel
 
 
+def geman(width: float) -> Kernel:
+    """Geman and McClure's kernel on the length of the residual: far outliers cost the same however far they are."""
+
+    def kernel(residual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        square = (residual**2).sum(1) / width**2
+        return np.repeat(1 / (1 + square)[:, None] ** 2, 2, 1), 0.5 * width**2 * square / (1 + square)
+
+    return kernel
+
+
 class Edges(NamedTuple):
     """E observations, each of a point in a frame other than its anchor, no pair twice; sorted by `sorted_edges`."""
 

@@ -8,12 +8,22 @@ from tapkit.apps.camera.bundle import NEAREST, Edges, Scene
 from tapkit.apps.camera.intrinsics import rays
 from tapkit.apps.camera.rigid import hat, inverse, motion
 
-_STAGES = ((20.0, 4), (6.0, 5), (2.0, 8))
-"""Width of Cauchy's kernel in pixels, and steps with it: wide first, so that a bad guess is no obstacle."""
+Stages = tuple[tuple[float, int], ...]
+"""Widths of Geman and McClure's kernel in pixels, and steps with each."""
+WIDE: Stages = ((40.0, 4), (12.0, 5), (4.0, 8))
+"""A bad guess is no obstacle, but what moves must be little."""
+NARROW: Stages = ((8.0, 5), (2.5, 8))
+"""From a good guess, whatever else moves."""
 
 
 def locate(
-    guess: np.ndarray, camera: np.ndarray, points: np.ndarray, xy: np.ndarray, weight: np.ndarray, frame: np.ndarray
+    guess: np.ndarray,
+    camera: np.ndarray,
+    points: np.ndarray,
+    xy: np.ndarray,
+    weight: np.ndarray,
+    frame: np.ndarray,
+    stages: Stages = WIDE,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Poses of F frames from E observations of points that are known: each pose for itself, all at once.
 
@@ -24,20 +34,21 @@ def locate(
         xy: [E,2] pixels.
         weight: [E].
         frame: [E], ascending.
+        stages: kernels.
 
     Returns poses [F,4,4] and the errors of the edges [E] in pixels, infinite behind the camera.
     """
     pose, count = guess.copy(), len(guess)
     heads = np.flatnonzero(np.diff(frame, prepend=-1))
     which = frame[heads]
-    # Centred and scaled, so that one damping suits all scenes.
-    scale = float(np.median(np.linalg.norm(points - points.mean(0), axis=1))) if len(points) else 1.0
+    # Translations in usual distances, so that one damping suits all scenes; some points may be next to infinitely far.
+    scale = float(np.median(np.linalg.norm(_seen(pose, camera, points, xy, frame)[0], axis=1))) if len(points) else 1.0
     damping = np.full(count, 1e-4)
-    for width, steps in _STAGES:
+    for width, steps in stages:
         cost = _cost(pose, camera, points, xy, weight, frame, width)
         for _ in range(steps):
             at, error = _seen(pose, camera, points, xy, frame)
-            use = weight / (1 + (error**2).sum(1) / width**2) * (at[:, 2] > NEAREST * scale * 0.1)
+            use = weight / (1 + (error**2).sum(1) / width**2) ** 2 * (at[:, 2] > NEAREST * scale * 0.1)
             z = np.maximum(at[:, 2], 1e-6 * scale)
             flat = np.zeros((len(z), 2, 3))
             flat[:, 0, 0], flat[:, 1, 1] = camera[frame, 0] / z, camera[frame, 1] / z
@@ -86,7 +97,7 @@ def _cost(
 ) -> np.ndarray:
     at, error = _seen(pose, camera, points, xy, frame)
     square = np.where(at[:, 2] > 0, (error**2).sum(1), 1e6)
-    return np.bincount(frame, weight * np.log1p(square / width**2), len(pose))
+    return np.bincount(frame, weight * square / (width**2 + square), len(pose))
 
 
 def triangulate(scene: Scene, edges: Edges) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ from tapkit.apps.camera.bundle import (
 from tapkit.apps.camera.intrinsics import pixels, rays
 from tapkit.apps.camera.observations import FEWEST, Observations
 from tapkit.apps.camera.options import CameraOptions, Tolerances
-from tapkit.apps.camera.place import locate, parallax_angles, triangulate
+from tapkit.apps.camera.place import NARROW, WIDE, Stages, locate, parallax_angles, triangulate
 from tapkit.apps.camera.rigid import apply, inverse, logarithm, motion
 from tapkit.apps.camera.start import Begun, Window, scene_of
 
@@ -142,8 +142,10 @@ class Solver:
             return
         known = np.flatnonzero(self.placed)
         nearest = known[np.abs(known[None] - frames[:, None]).argmin(1)]
-        pose, good = self._locate(frames, self.pose[nearest])
-        self.pose[frames], self.placed[frames] = pose, good
+        tried = [self._locate(frames, self.pose[nearest], way) for way in (NARROW, WIDE)]
+        better = tried[0][1] >= tried[1][1]
+        self.pose[frames] = np.where(better[:, None, None], tried[0][0], tried[1][0])
+        self.placed[frames] = np.maximum(tried[0][1], tried[1][1]) >= FEWEST
 
     # -- parts -----------------------------------------------------------------------------------
 
@@ -157,23 +159,22 @@ class Solver:
             two = int(behind[1])
             step = logarithm(self.pose[one] @ inverse(self.pose[two])) * (frame - one) / (one - two)
             guesses.append(motion(step) @ self.pose[one])
-        tried = [self._locate(np.array([frame]), guess[None], count=True) for guess in guesses]
+        tried = [self._locate(np.array([frame]), each[None], way) for each in guesses for way in (NARROW, WIDE)]
         pose, inliers = max(tried, key=lambda each: each[1][0])
         if inliers[0] < FEWEST:
             return False
         self.pose[frame], self.placed[frame] = pose[0], True
         return True
 
-    def _locate(self, frames: np.ndarray, guess: np.ndarray, count: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Poses of frames, and whether (or with how many inliers) each was found."""
+    def _locate(self, frames: np.ndarray, guess: np.ndarray, stages: Stages) -> tuple[np.ndarray, np.ndarray]:
+        """Poses of frames, and with how many inliers each was found."""
         seen = (self.observations.weight[:, frames] > 0) & np.isfinite(self.world).all(1)[:, None]
         frame, point = np.nonzero(seen.T)
         pose, error = locate(
             guess, self.camera[frames], self.world[point], self.observations.xy[point, frames[frame]],
-            self.observations.weight[point, frames[frame]], frame,
+            self.observations.weight[point, frames[frame]], frame, stages,
         )  # fmt: skip
-        inliers = np.bincount(frame, error < self.tolerances.first, len(frames))
-        return pose, inliers if count else inliers >= FEWEST
+        return pose, np.bincount(frame, error < self.tolerances.first, len(frames))
 
     def _part(self, frames: np.ndarray, rows: np.ndarray) -> tuple[Scene, Edges]:
         """Points `rows` that are seen on at least two of `frames`, with the inverse depths that they have."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tapkit.apps.camera.bundle import Edges, Scene, adjust, cauchy, huber, sorted_edges
+from tapkit.apps.camera.bundle import Edges, Scene, adjust, cauchy, geman, huber, sorted_edges
 from tapkit.apps.camera.epipolar import relative_pose, two_view
 from tapkit.apps.camera.intrinsics import rays
 from tapkit.apps.camera.observations import FEWEST, Observations
@@ -121,8 +121,9 @@ def begin(
     tried = [adjust(each, edges, free, huber(1.0), 12, enough=1e-3) for each in scenes[views:]]
     tried = [adjust(each, edges, free, cauchy(2.0), 12, enough=1e-3) for each in [*scenes[:views], *(t.scene for t in tried)]]
     tried = [adjust(each.scene, edges, free, cauchy(width), 12, enough=1e-3) for each in tried]
+    # Compared by a kernel that counts rather than weighs what disagrees.
+    tried = [adjust(each.scene, edges, free, geman(width), 8, enough=1e-3) for each in tried]
     best = min(tried, key=lambda each: each.cost)
-    best = adjust(best.scene, edges, free, cauchy(width), 15)
     return Begun(rows, normalised(best.scene), best.cost / max(float(edges.weight.sum()), 1e-9) / width**2)
 
 
