@@ -1,0 +1,16 @@
+"""Cameras: where the camera was on every frame, and where the points are, from the tracks of any tracker."""
+
+from tapkit.apps.camera.estimate import estimate_cameras
+from tapkit.apps.camera.observations import Observations
+from tapkit.apps.camera.options import METHODS, CameraOptions, Method
+from tapkit.apps.camera.trajectory import Report, Trajectory
+
+__all__ = [
+    "METHODS",
+    "CameraOptions",
+    "Method",
+    "Observations",
+    "Report",
+    "Trajectory",
+    "estimate_cameras",
+]
