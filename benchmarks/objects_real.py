@@ -6,6 +6,7 @@ Points whose distances hardly change while both are visible are one object, or o
 that around its visible points (two at least), a tenth larger. Detections are those boxes with the noise of
 benchmarks/objects.py (4 % of the side, 8 % missed). A clip in which fewer than two objects are found says little and is
 left out, by name. Stored in benchmarks/results/objects_real.json, by the folder's name.
+"""
 
 from __future__ import annotations
 
