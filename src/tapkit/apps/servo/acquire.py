@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from tapkit.apps.servo.consensus import agree_on_similarity
+from tapkit.apps.servo.consensus import agree_on_similarity, tolerance_of
 from tapkit.apps.servo.plan import Stage
 from tapkit.apps.servo.tracking import Reference, started
 from tapkit.engine.session import Session
@@ -21,12 +21,10 @@ from tapkit.engine.tracker import Tracker
 
 TURNS = (0, 35, -35, 70, -70, 110, -110, 150, -150)
 """Degrees by which pictures are turned, one after the other."""
-GOOD = 0.7
+GOOD = 0.75
 """Share of the points that must agree for the search to end at once."""
 LEAST = 0.3
 """And for the points to count as found at all."""
-TOLERANCE = 0.03
-"""Of the picture's width: how far from the common similarity a point may be."""
 
 
 class Located(NamedTuple):
@@ -76,8 +74,8 @@ def _attempt(tracker: Tracker, stage: Stage, number: int, turn: float, frame: np
     seen = tracker.provenance(live=True).visible_at(result.visible, result.confidence)
     agree = np.zeros(len(points), bool)
     if seen.sum() >= 4:
-        fit = agree_on_similarity(reference.xy[seen], result.xy[seen], TOLERANCE * width)
-        if fit is not None and 0.4 < abs(fit.ratio) < 2.5:
+        fit = agree_on_similarity(reference.xy[seen], result.xy[seen], tolerance_of(reference.xy[seen], width))
+        if fit is not None and 0.5 < abs(fit.ratio) < 2:
             agree[np.flatnonzero(seen)[fit.agree]] = True
     if agree.sum() < 4:
         return None

@@ -26,6 +26,14 @@ def _complex(xy: np.ndarray) -> np.ndarray:
     return np.asarray(wide[..., 0] + 1j * wide[..., 1])
 
 
+def tolerance_of(xy: np.ndarray, width: float) -> float:
+    """Pixels within which points may miss a common similarity: a sixth of how far they [n,2] lie from their middle (root
+    mean square), since small things allow any similarity that is tested loosely; 0.8 to 3 % of the picture's width.
+    """
+    spread = float(np.sqrt(((xy - xy.mean(0)) ** 2).sum(1).mean())) if len(xy) else 0.0
+    return float(np.clip(spread / 6, 0.008 * width, 0.03 * width))
+
+
 def agree_on_similarity(
     first: np.ndarray, second: np.ndarray, tolerance: float, trials: int = 200, seed: int = 0
 ) -> Similarity | None:

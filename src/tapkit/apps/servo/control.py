@@ -5,8 +5,8 @@ Positions are normalised: tangents of the angles from the camera's axis, x right
 
     da/dt = -vx/Z + a vz/Z + b wz,      db/dt = -vy/Z + b vz/Z - a wz
 
-(Chaumette and Hutchinson, Visual Servo Control I, IEEE RAM 2006, eq. 10, with these four columns). All points are taken
-to be at one depth: an error of it scales the gains of x, y and z, and nothing else.
+(Chaumette and Hutchinson, Visual Servo Control I, IEEE RAM 2006, eq. 10, with these four columns). All points are
+taken to be at one depth: an error of it scales the gains of x, y and z, and nothing else.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def least_squares(
 ) -> Velocity:
     """Velocity that moves all points [n,2] towards their goals [n,2] best, in the sense of weighted squares.
 
-    Solves min sum w |J u - gain e|^2 / sum w + damping |u|^2 for u = (vx/Z, vy/Z, vz/Z, wz). Coordinates are normalised.
+    Solves min sum w |J u - gain e|^2 / sum w + damping |u|^2 for u = (vx/Z, vy/Z, vz/Z, wz), in normalised
+    coordinates.
     """
     total = float(weights.sum())
     if total <= 0:

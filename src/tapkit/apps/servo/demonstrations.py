@@ -1,4 +1,4 @@
-"""Demonstrations: what the camera on the gripper saw while somebody led it through the task, and what the gripper did."""
+"""Demonstrations: what the camera on the gripper saw while it was led through the task, and what the gripper did."""
 
 from __future__ import annotations
 

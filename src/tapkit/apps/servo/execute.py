@@ -79,17 +79,18 @@ def carry_out(
         control: pause, stop and cancel from another thread.
         limit: seconds of the robot's time for one stage.
 
-    The hand stands still whenever this returns or raises. Raises `UsageError` for a tracker that answers late, or another
-    camera, `ShapeError` for a picture of another size, and whatever the robot raises.
+    The hand stands still whenever this returns or raises. Raises `UsageError` for a tracker that answers late, or
+    another camera, `ShapeError` for a picture of another size, and whatever the robot raises.
     """
     if tracker.card.streaming != "causal" or tracker.card.latency != 0:
         raise UsageError(
-            f"{tracker.card.id} answers for a frame only after later ones: servoing needs a causal tracker (tapkit models)"
+            f"{tracker.card.id} answers for a frame only after later ones: servoing needs a causal tracker "
+            "(tapkit models)"
         )
     mine, theirs = (robot.camera.width, robot.camera.height), (plan.camera.width, plan.camera.height)
     if mine != theirs:
         raise UsageError(
-            f"the robot's pictures are {mine[0]}x{mine[1]}, those of the plan {theirs[0]}x{theirs[1]}: learn it anew"
+            f"the robot's pictures are {mine[0]}x{mine[1]}, the plan's {theirs[0]}x{theirs[1]}: learn it anew"
         )
     if not limit > 0:
         raise UsageError(f"limit must be a positive number of seconds, got {limit}")
@@ -111,6 +112,7 @@ class _Execution:
     reports: list[StageReport] = field(default_factory=list)
     step_seconds: list[float] = field(default_factory=list)
     search_seconds: list[float] = field(default_factory=list)
+    timed_out: bool = False
 
     def run(self) -> Outcome:
         """All stages."""
@@ -162,7 +164,9 @@ class _Execution:
             return "its points were lost and not found again"
         if follower.state == "stuck":
             return f"the points stay {share} from their goals; the arm may not reach them, or something holds it"
-        return f"the points were still {share} from their goals after {self.limit:g} s, or when it was stopped"
+        if not self.timed_out:
+            return "it was stopped"
+        return f"the points were still {share} from their goals after {self.limit:g} s"
 
     def _frames(self, number: int, follower: Follower, session: Session, most: int) -> Iterator[Frame]:
         """Pictures, one for each control step; between two of them the robot moves as the follower says."""
@@ -177,6 +181,7 @@ class _Execution:
                 self.watch(image, number, follower.moments[-1] if follower.moments else None)
             if follower.state != "moving":
                 return
+        self.timed_out = True
 
     def _picture(self) -> np.ndarray:
         image = np.asarray(self.robot.frame())

@@ -1,4 +1,4 @@
-"""One stage, step by step: which frame of the demonstration has been reached, and the velocity towards the next ones."""
+"""One stage, step by step: which frame of the demonstration has been reached, and the velocity towards the next."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from tapkit.apps.servo.camera import STILL, Velocity
-from tapkit.apps.servo.consensus import agree_on_similarity
+from tapkit.apps.servo.consensus import agree_on_similarity, tolerance_of
 from tapkit.apps.servo.control import command
 from tapkit.apps.servo.plan import Plan, Stage
 from tapkit.types import FrameResult, Provenance
@@ -16,8 +16,6 @@ from tapkit.video.base import Frame
 
 LEAST_POINTS = 4
 """Fewer points than these do not move the hand."""
-TOLERANCE = 0.04
-"""Of the width: how far from where the others say a point may be and still count."""
 SETTLED = 5
 """Steps in a row for which the error must be below the stage's tolerance."""
 
@@ -114,8 +112,8 @@ class Follower:
         both = np.flatnonzero((visible > 0) & path.visible[goal, self.points])
         if len(both) < LEAST_POINTS:
             return visible
-        width = self.plan.camera.width
-        fit = agree_on_similarity(path.xy[goal, self.points[both]], xy[both], TOLERANCE * width)
+        goals = path.xy[goal, self.points[both]]
+        fit = agree_on_similarity(goals, xy[both], 1.5 * tolerance_of(goals, self.plan.camera.width))
         if fit is None or fit.agree.sum() < LEAST_POINTS:
             return np.zeros_like(visible)
         weights = np.zeros_like(visible)

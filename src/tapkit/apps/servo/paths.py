@@ -1,4 +1,4 @@
-"""The paths of a stage's points: those that move as one thing, from the first frame on which enough of them are seen."""
+"""The paths of a stage's points: those that move as one thing, from where enough of them are seen."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tapkit.apps.servo.consensus import agree_on_similarity
+from tapkit.apps.servo.consensus import agree_on_similarity, tolerance_of
 from tapkit.apps.servo.demonstrations import Demonstration
 from tapkit.apps.servo.plan import Path2D
 from tapkit.apps.servo.stages import Found, Segment, spread_out
 from tapkit.apps.servo.tracking import PointTable
 from tapkit.errors import UsageError
 
-TOLERANCE = 0.025
-"""Of the width: how far from the common similarity a point may be on a frame and still belong to the thing."""
 SHARE = 0.6
 """Of the frames on which a point is seen, those on which it must move with the others."""
 
@@ -69,14 +67,15 @@ def _together(xy: np.ndarray, visible: np.ndarray, width: int) -> np.ndarray:
     """[n,T] bool: seen, and where the similarity from the last frame, on which most points agree, puts it."""
     kept = np.zeros_like(visible)
     kept[:, -1] = visible[:, -1]
+    limit = tolerance_of(xy[visible[:, -1], -1], width)
     for t in range(xy.shape[1] - 1):
         both = np.flatnonzero(visible[:, t] & visible[:, -1])
         if len(both) < 4:
             continue
-        fit = agree_on_similarity(xy[both, -1], xy[both, t], TOLERANCE * width)
+        fit = agree_on_similarity(xy[both, -1], xy[both, t], limit)
         if fit is not None and fit.agree.sum() >= 4:
             off = np.linalg.norm(fit(xy[:, -1]) - xy[:, t], axis=1)
-            kept[:, t] = visible[:, t] & (off <= TOLERANCE * width)
+            kept[:, t] = visible[:, t] & (off <= limit)
     return kept
 
 

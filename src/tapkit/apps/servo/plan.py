@@ -1,7 +1,7 @@
 """The motion plan: stages, each with points, where they were in the demonstrations, and what the gripper then does.
 
-On disk a plan is a folder that can be read and edited: `plan.toml` with the numbers, `stage1.csv` with the points' paths
-(demo, frame, point, x, y, visible), and one picture for each path, `stage1_demo1.png`, on whose pixels its points
+On disk a plan is a folder that can be read and edited: `plan.toml` with the numbers, `stage1.csv` with the points'
+paths (demo, frame, point, x, y, visible), and one picture for each path, `stage1_demo1.png`, on which its points
 begin. The pictures stand for the features of the published plan: any tracker makes its own from them.
 """
 
@@ -12,7 +12,7 @@ import io
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Path2D:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """Bring the points where they were at the end of this stage in the demonstrations; then close or open the gripper."""
+    """Bring the points where they were when this stage ended in the demonstrations; then close or open the gripper."""
 
     paths: tuple[Path2D, ...]
     """One for each demonstration."""
@@ -94,7 +94,7 @@ class Plan:
 
     camera: Camera
     stages: tuple[Stage, ...]
-    gains: Gains = Gains()
+    gains: Gains = field(default_factory=Gains)
     reach: float = 0.04
     """Of the picture's width: a frame of the path counts as reached at this mean error."""
     lookahead: int = 3
@@ -242,12 +242,8 @@ def _paths(folder: Path, name: str) -> tuple[Path2D, ...]:
     storage.check_file(table)
     try:
         with table.open(newline="", encoding="utf-8") as file:
-            rows = np.array(
-                [
-                    [float(row[c]) for c in ("demo", "frame", "point", "x", "y", "visible")]
-                    for row in csv.DictReader(file)
-                ]
-            )
+            columns = ("demo", "frame", "point", "x", "y", "visible")
+            rows = np.array([[float(row[c]) for c in columns] for row in csv.DictReader(file)])
     except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise StorageError(
             f"{table} must be a table of numbers with the columns demo, frame, point, x, y, visible"

@@ -54,7 +54,7 @@ def _preferences(
     xy: np.ndarray, visible: np.ndarray, options: PlanarOptions, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """How much each point agrees with each proposal [N,K], 0 to 1, and whether it was seen on both frames [N,K]."""
-    count, frames = visible.shape
+    count, _frames = visible.shape
     agree, known = [], []
     z = xy[..., 0] + 1j * xy[..., 1]
     order = random.permutation(count)

@@ -134,7 +134,10 @@ def _unit(vector: Tensor) -> Tensor:
 
 
 def orthonormal(raw: Tensor, degrees: int) -> Tensor:
-    """Rotations [...,3,3] from any matrices [...,3,3]: about the view alone (4 degrees of freedom), or free (6)."""
+    """Orthonormal [...,3,3] from any matrices [...,3,3]: turns about the view alone (4 degrees of freedom), or free (6).
+
+    All are of one hand, the left one: places are free, and take that up.
+    """
     if degrees == 4:
         flat = raw * raw.new_tensor([1.0, 1.0, 0.0])
         first = torch.zeros_like(raw[..., 0, :])

@@ -167,8 +167,8 @@ def track_from_ends(
     """Points drawn on the last frame of a stage in every demonstration, tracked through that stage of every
     demonstration, backwards in time.
 
-    What a stage is about is seen at its end in all demonstrations, from nearly the same place: there a point is found in
-    another demonstration most surely, and from there it is followed without a break. A thing that lies turned, or
+    What a stage is about is seen at its end in all demonstrations, from nearly the same place: there a point is found
+    in another demonstration most surely, and from there it is followed without a break. A thing that lies turned, or
     far away, when the stage begins need not be recognised. (The original draws on all frames and tracks forwards:
     `track_everywhere`.)
 

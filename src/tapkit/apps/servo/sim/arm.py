@@ -1,4 +1,4 @@
-"""The simulated arm: four joints (shoulder, elbow, lift, wrist), a gripper, and a camera on the wrist that looks down."""
+"""The simulated arm: four joints (shoulder, elbow, lift, wrist), a gripper, and a camera on its wrist."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ class Arm:
         self.camera = Camera(size, size, size / 2 / math.tan(math.radians(FIELD_OF_VIEW / 2)), fps)
         self.scene, self.watch = scene, watch
         self._built = build(scene)
-        self._size, self._renderers = size, {}  # type: tuple[int, dict[tuple[int, int], Any]]
+        self._size = size
+        self._renderers: dict[tuple[int, int], Any] = {}
         self.closed = False
         self.stopped = 0
         """Steps in which the arm was told to go where it cannot."""
@@ -118,7 +119,7 @@ class Arm:
         return np.array([*data.site("tip").xpos, turn])
 
     def picture(self, camera: str, width: int, height: int) -> np.ndarray:
-        """What a camera ("wrist" or "room") sees: [height,width,3] uint8. Raises `TapkitError` where nothing can draw."""
+        """What a camera ("wrist" or "room") sees: [height,width,3] uint8. Raises `TapkitError` if nothing can draw."""
         if (width, height) not in self._renderers:
             try:
                 self._renderers[width, height] = self._built.mujoco.Renderer(self._built.model, height, width)

@@ -149,6 +149,7 @@ def _xml(scene: Scene) -> str:
     <headlight ambient="0.35 0.35 0.35" diffuse="0.40 0.40 0.40" specular="0 0 0"/>
     <quality shadowsize="1024" offsamples="2"/>
     <map znear="0.02" zfar="20"/>
+    <global offwidth="1024" offheight="1024"/>
   </visual>
   <asset>{painted}{flat}</asset>
   <worldbody>
@@ -188,10 +189,10 @@ def _box(name: str, place: Place) -> str:
 
 
 _LOOK = 'rgba="0.85 0.85 0.82 1" contype="0" conaffinity="0"'
-_FINGER = f"""
-<geom type="box" size="0.007 0.004 0.05" pos="0 {{side}}0.004 0.05" rgba="{{colour}} 1" mass="0.02"
+_FINGER = """
+<geom type="box" size="0.007 0.004 0.05" pos="0 {side}0.004 0.05" rgba="{colour} 1" mass="0.02"
  friction="1.2 0.02 0.001" condim="4"/>
-<geom type="box" size="0.0072 0.0042 0.006" pos="0 {{side}}0.004 0.03" rgba="0.9 0.85 0.2 1" mass="0"
+<geom type="box" size="0.0072 0.0042 0.006" pos="0 {side}0.004 0.03" rgba="0.9 0.85 0.2 1" mass="0"
  contype="0" conaffinity="0"/>"""
 _ARM = f"""
 <body name="upper" pos="0 0 0.64" gravcomp="1">

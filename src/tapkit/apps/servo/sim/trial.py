@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tapkit.apps.servo.drawing import Film
 from tapkit.apps.servo.execute import Outcome, Watch, carry_out
 from tapkit.apps.servo.plan import Plan
 from tapkit.apps.servo.sim.arm import Arm
@@ -50,6 +51,9 @@ def attempt(
 
     with Arm(scene, plan.camera.width, plan.camera.fps, watch=count) as arm:
         arm.start_at(start_pose(np.random.default_rng((seed, 99))))
+        if isinstance(watch, Film):
+            side = 2 * plan.camera.height
+            watch.beside = lambda: arm.picture("room", side * 4 // 3, side)
         outcome = carry_out(arm, plan, tracker, watch=watch, control=control)
         for _ in range(round(plan.camera.fps)):  # let it come to rest
             arm.go(arm.pose)

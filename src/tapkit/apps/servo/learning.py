@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -42,8 +42,8 @@ class LearnOptions:
     """How a plan is made. The defaults suit a CPU."""
 
     draw: Draw = "ends"
-    """Where points are drawn: on the last frames of a stage and tracked backwards through it, or, as published, on frames
-    of all demonstrations and tracked forwards through everything."""
+    """Where points are drawn: on the last frames of a stage and tracked backwards through it, or, as published, on
+    frames of all demonstrations and tracked forwards through everything."""
     clustering: Clustering = "planar"
     """By similarities of the picture, or the published model of rigid bodies (minutes)."""
     clusters: int = 7
@@ -57,7 +57,7 @@ class LearnOptions:
     """Points of a stage at most (published: 128)."""
     depth: float = 0.16
     """Metres from the camera to what it works on, roughly."""
-    choice: Choice = Choice()
+    choice: Choice = field(default_factory=Choice)
     rigid: RigidOptions | None = None
     """For "rigid"; None: its own defaults, with `clusters`."""
     seed: int = 0
@@ -85,7 +85,8 @@ def learn(
     """The plan that the demonstrations show.
 
     Args:
-        demonstrations: two or more (published: 4 to 6) of one task; the gripper closes and opens in the same order in all.
+        demonstrations: two or more (published: 4 to 6) of one task, in all of which the gripper closes and opens in the
+            same order.
         tracker: any with sessions.
         camera: of the gripper; its pictures have the size of the demonstrations'.
         progress: called with frames tracked and frames in all.

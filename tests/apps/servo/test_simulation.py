@@ -1,0 +1,141 @@
+"""The simulated arm and what is done with it (skipped where MuJoCo is missing, or cannot draw)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tapkit.apps.servo import STILL, Camera, LearnOptions, Plan, Velocity, carry_out, learn
+from tapkit.apps.servo.sim.scene import BASE, LINK, Scene
+from tapkit.errors import ShapeError, UsageError
+
+pytest.importorskip("mujoco")
+
+from made import made_stage
+
+from tapkit import api
+from tapkit.apps.servo.sim.arm import HOME, Arm
+from tapkit.apps.servo.sim.demonstrate import demonstrate
+from tapkit.engine.tracker import Tracker
+
+SIZE = 96
+
+
+@pytest.fixture(scope="module")
+def tracker() -> Tracker:
+    return api.load("strand", device="cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def drawing() -> None:
+    """Skip where there is nothing to draw with."""
+    try:
+        with Arm(Scene.random(0), 64) as arm:
+            arm.frame()
+    except Exception as error:
+        pytest.skip(f"MuJoCo cannot draw here: {error}")
+
+
+def test_the_arm_goes_where_it_is_told_and_its_camera_sees_that() -> None:
+    with Arm(Scene.random(0), SIZE) as arm:
+        before = arm.frame()
+        assert before.shape == (SIZE, SIZE, 3) and before.std() > 10
+        for _ in range(15):
+            arm.move(Velocity(0.03, 0.02, 0.04, 0.2))
+        for _ in range(5):
+            arm.move(STILL)
+        # The camera's y and z are the tool's, the other way round, and it turns about itself, 5 cm before the tool.
+        x, y, z, turn = arm.reached
+        assert z == pytest.approx(HOME[2] - 0.04, abs=0.002) and turn == pytest.approx(-0.2, abs=0.01)
+        eye = np.array([x, y]) + 0.05 * np.array([math.cos(turn), math.sin(turn)])
+        straight = np.array([HOME[0] + 0.05 + 0.03, HOME[1] - 0.02])
+        assert np.abs(eye - straight).max() < 0.006
+        assert np.abs(arm.frame().astype(int) - before).mean() > 3 and arm.stopped == 0
+
+
+def test_beyond_its_reach_the_arm_stays_and_says_so() -> None:
+    with Arm(Scene.random(0), SIZE) as arm:
+        for _ in range(60):
+            arm.move(Velocity(0.3, 0.0, 0.5, 0.0))
+        assert arm.stopped > 20
+        x, y, z, _ = arm.reached
+        assert np.hypot(x - BASE[0], y - BASE[1]) < 2 * LINK and z > 0.005
+
+
+def test_a_demonstration_puts_the_box_on_the_pad() -> None:
+    scene = Scene.random(3)
+    shown = demonstrate(scene, size=64)
+    assert [event.closes for event in shown.events] == [True, False]
+    assert shown.height is not None and shown.height.min() < 0.02
+    assert demonstrate(scene, size=64).height.tolist() == shown.height.tolist()  # type: ignore[union-attr]
+
+
+def test_a_plan_is_learned_and_the_box_is_found_grasped_and_brought(tracker: Tracker, tmp_path: Path) -> None:
+    """The whole of it, small: three demonstrations, pictures of 160 pixels, one new scene."""
+    from tapkit.apps.servo.sim.trial import attempt
+
+    shown = [demonstrate(Scene.random(n), n, 160) for n in range(3)]
+    with Arm(Scene.random(0), 160) as arm:
+        camera = arm.camera
+    plan = learn(shown, tracker, camera, LearnOptions(step=4, points=40))
+    assert [stage.grip for stage in plan.stages] == ["close", "open"]
+    assert all(0.1 < stage.retreat < 0.2 for stage in plan.stages)
+    plan = Plan.load(plan.save(tmp_path / "plan"))
+    trial = attempt(plan, Scene.random(1001), tracker, 1)
+    assert trial.outcome.done, trial.outcome.reason
+    assert trial.offset < 0.02 and trial.turn < math.radians(10)
+
+
+class Still:
+    """A robot that sees the same picture all the time."""
+
+    def __init__(self, image: np.ndarray, camera: Camera) -> None:
+        self.image, self.camera = image, camera
+        self.moves: list[Velocity] = []
+
+    def frame(self) -> np.ndarray:
+        return self.image
+
+    def move(self, velocity: Velocity) -> None:
+        self.moves.append(velocity)
+
+    def grip(self, closed: bool) -> None:
+        raise AssertionError("nothing was found to be gripped")
+
+
+def test_what_is_not_there_is_said_and_the_hand_stands_still(tracker: Tracker) -> None:
+    stage = made_stage(1, size=64, grip="close")
+    plan = Plan(Camera(64, 64, 42.0), (stage,))
+    robot = Still(np.full((64, 64, 3), 128, np.uint8), plan.camera)
+    outcome = carry_out(robot, plan, tracker)
+    assert not outcome.done and "stage 1" in outcome.reason and "not found on the picture" in outcome.reason
+    assert robot.moves[-1] == STILL and len(outcome.search_seconds) == 3
+    assert {m.turn > 0 for m in robot.moves if m.turn} == {True, False}  # it has looked around
+
+
+def test_what_cannot_be_carried_out_is_refused(tracker: Tracker) -> None:
+    plan = Plan(Camera(64, 64, 42.0), (made_stage(1, size=64),))
+    robot = Still(np.zeros((64, 64, 3), np.uint8), replace(plan.camera, width=65))
+    with pytest.raises(UsageError, match="65x64, the plan's 64x64"):
+        carry_out(robot, plan, tracker)
+    robot.camera = plan.camera
+    robot.image = robot.image[:60]
+    with pytest.raises(ShapeError, match="pictures must be \\[64,64,3\\] uint8"):
+        carry_out(robot, plan, tracker)
+    with pytest.raises(UsageError, match="limit must be a positive number"):
+        carry_out(robot, plan, tracker, limit=0)
+    with pytest.raises(UsageError, match="needs a causal tracker"):
+        carry_out(robot, plan, _late())
+
+
+def _late() -> Tracker:
+    """A tracker of whole clips, without its network."""
+    from types import SimpleNamespace
+
+    from tapkit import registry
+
+    return SimpleNamespace(card=registry.card("cotracker3-offline"))  # type: ignore[return-value]
