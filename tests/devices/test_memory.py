@@ -176,13 +176,16 @@ def test_a_budget_of_device_memory_is_kept_by_what_was_measured(name, monkeypatc
         monkeypatch.setattr(costs_of, "meter_of", lambda device: meter)
         found = costs_of.costs(subject.model, subject.size, len(subject.frames))
         assert found.point > 100 and found.fixed > 10_000
-        before, budget = meter.restart(), found.fixed + 15 * found.point
-        tracks = subject.tracker.track(subject.frames, points, direction="forward", memory=budget)
-        assert machine.peak - before <= 1.05 * budget
-        meter.restart()
-        subject.tracker.track(subject.frames, points, direction="forward")
-        assert machine.peak - before > 1.2 * budget, "all at once take more"
-    assert tracks.valid.all()
+        budget = found.fixed + 15 * found.point
+        fitting = costs_of.points_within(budget, subject.model, subject.size, 40, len(subject.frames))
+        assert fitting == 15
+        peaks = []
+        for count in (fitting, 40):
+            before = meter.restart()
+            subject.tracker.track(subject.frames, points[:count], direction="forward")
+            peaks.append(meter.peak() - before)
+        assert 0.8 * budget < peaks[0] <= 1.05 * budget
+        assert peaks[1] > 1.5 * budget, "all at once take more"
 
 
 def test_a_device_too_small_for_one_point_is_said_to_be(monkeypatch):

@@ -16,7 +16,7 @@ from tapkit._version import __version__
 from tapkit.engine.anchors import Anchors
 from tapkit.engine.checkpoint import Checkpoint
 from tapkit.engine.control import Control, Progress
-from tapkit.engine.driver import Driver, driver_of
+from tapkit.engine.driver import Driver, HasCopies, driver_of
 from tapkit.engine.memory import parse_bytes, release, stepped_down
 from tapkit.engine.offline import Direction, plan, points_at_once
 from tapkit.engine.passes import ClipRun
@@ -43,7 +43,8 @@ class Tracker:
     def __init__(self, model: Model, weights_sha256: str = "") -> None:
         self.model = model
         self.weights_sha256 = weights_sha256
-        connect(model)
+        for copy in model.copies if isinstance(model, HasCopies) else (model,):
+            connect(copy)
 
     @property
     def card(self) -> ModelCard:
