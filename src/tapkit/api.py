@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from tapkit import weights as stored
 from tapkit.engine.control import Control, Progress
 from tapkit.engine.offline import Direction
 from tapkit.engine.progress import check_reporter, drawn, reporting
+from tapkit.engine.several import SeveralDevices, at_once
 from tapkit.engine.tracker import Tracker
 from tapkit.errors import ShapeError, UsageError
 from tapkit.models.torch_model import TorchModel
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "choose_device",
+    "choose_devices",
     "draw",
     "flow",
     "load",
@@ -62,6 +65,16 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     return torch.device("cpu")
 
 
+def choose_devices(device: str | torch.device = "auto") -> list[torch.device]:
+    """The devices of a list such as "cuda:0,cuda:1"; one, of a single name. Raises `UsageError`."""
+    if isinstance(device, torch.device):
+        return [choose_device(device)]
+    names = [name.strip() for name in device.split(",")]
+    if len(names) > 1 and ("auto" in names or "" in names):
+        raise UsageError(f'several devices are named one by one, such as "cuda:0,cuda:1", got {device!r}')
+    return [choose_device(name) for name in names]
+
+
 def load(
     model: str = registry.DEFAULT,
     weights: str | Path | Mapping[str, Any] | None = None,
@@ -77,7 +90,8 @@ def load(
         model: registry id (`tapkit.cards()` has them all; `tapkit models` prints them).
         weights: a path, a state dict with the authors' key names, or None for the official file (looked for in
             $TAPKIT_WEIGHTS and the cache, else downloaded).
-        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        device: "auto", "cpu", "cuda", "cuda:1", "mps"; or several, "cuda:0,cuda:1": the points of a video are shared
+            out among them where trackers take each point for itself, the videos of `track_batch` for all others.
         report: called while downloading with bytes done and bytes in all.
         compile: make the network's parts kernels of this machine by `torch.compile` (or by that backend of it); takes
             a minute or two at the first frames, and again for other frame sizes. Checked with strand.
@@ -103,6 +117,12 @@ def load(
     if compile:
         _compile(built, "inductor" if compile is True else compile)
     return Tracker(built, digest)
+    copies = []
+    for place in choose_devices(device):
+        copies.append(registry.build(model, state, **options).to(place))
+        if compile:
+            _compile(copies[-1], "inductor" if compile is True else compile)
+    return Tracker(copies[0] if len(copies) == 1 else SeveralDevices(copies), digest)
 
 
 def _compile(model: Any, backend: str) -> None:
@@ -307,7 +327,8 @@ def track_batch(
         videos: array or tensor [B,T,3,H,W] or [B,T,H,W,3], on any device.
         queries: one entry for each video: [B,N,3], or a list of what `track` takes.
         model: an id, or a tracker that is loaded (`device`, `weights` and `options` then stay unused).
-        grid, direction, memory, progress: as for `track`.
+        grid, direction, memory, progress: as for `track`. On several devices (see `load`) as many videos are tracked at
+            the same time, and `progress` is called from each.
 
     Returns one `Tracks` for each video. Raises `ShapeError` for other shapes and numbers, and as `track` does.
     """
@@ -322,12 +343,22 @@ def track_batch(
         raise ShapeError(f"{shape[0]} videos need as many entries of queries, got {len(queries)}")
     tracker = model if isinstance(model, Tracker) else load(model, weights, device, **options)
     layout = "TCHW" if shape[2] == 3 else "THWC"
-    results = []
-    for index in range(shape[0]):
-        with open_video(videos[index], layout=layout) as source:
-            points = make_queries(source, None if queries is None else _rows(queries[index]), grid=grid)
-            results.append(tracker.track(source, points, direction, memory, progress))
-    return results
+
+    def some(one: Tracker, indices: range) -> list[Tracks]:
+        found = []
+        for index in indices:
+            with open_video(videos[index], layout=layout) as source:
+                points = make_queries(source, None if queries is None else _rows(queries[index]), grid=grid)
+                found.append(one.track(source, points, direction, memory, progress))
+        return found
+
+    if not isinstance(tracker.model, SeveralDevices):
+        return some(tracker, range(shape[0]))
+    each = [Tracker(copy, tracker.weights_sha256) for copy in tracker.model.copies]
+    shares = [range(number, shape[0], len(each)) for number in range(len(each))]
+    with ThreadPoolExecutor(len(each)) as threads:
+        done = at_once(threads, some, each, shares)
+    return [done[index % len(each)][index // len(each)] for index in range(shape[0])]
 
 
 def _rows(queries: Any) -> Any:

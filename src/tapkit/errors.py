@@ -65,6 +65,14 @@ class MemoryBudgetError(TapkitError):
     exit_code = 7
 
 
+class DeviceMemoryError(MemoryBudgetError):
+    """The device has run out of memory."""
+
+
+class DeviceMemoryWarning(UserWarning):
+    """The device has run out of memory, and less is done at once from there on."""
+
+
 def one_line(text: str) -> str:
     """Text for a terminal: one line, in which names from files cannot move the cursor or change colours.
 

@@ -34,7 +34,7 @@ Corners = Annotated[int | None, typer.Option("--corners", min=1, help="The N bes
 OnFrame = Annotated[int, typer.Option("--frame", min=0, help="Frame of --grid, --mask and --corners.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="Tracker; `tapkit models` lists them.")]
 Weights = Annotated[Path | None, typer.Option("--weights", help="Checkpoint file, instead of the official one.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps; or several: cuda:0,cuda:1.")]
 Option = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An option of the model. Repeatable.")
 ]

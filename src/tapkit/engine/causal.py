@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tapkit.engine.costs import points_within
 from tapkit.engine.driver import DriverResult
 from tapkit.engine.fetch import to_host
-from tapkit.engine.memory import points_at_once
 from tapkit.engine.state import flatten, unflatten
 from tapkit.models.base import CausalModel, ExpectsPoints, Size
 
@@ -38,7 +38,7 @@ class CausalDriver:
     @staticmethod
     def points_at_once(model: CausalModel, size: Size, budget: int | None, count: int) -> int:
         """See `Driver.points_at_once`."""
-        return points_at_once(budget, 0, model.point_bytes(size), count)
+        return points_within(budget, model, size, count)
 
     @property
     def earliest(self) -> int:
@@ -55,8 +55,9 @@ class CausalDriver:
 
     def _join(self, keys: Tensor, xy: Tensor) -> None:
         assert self._frame is not None
-        self._new_xy = torch.cat([self._new_xy, xy])
-        self._state, _ = self.model.step(self._before, self._frame, self._new_xy.to(self.model.device))
+        new_xy = torch.cat([self._new_xy, xy])
+        self._state, _ = self.model.step(self._before, self._frame, new_xy.to(self.model.device))
+        self._new_xy = new_xy
         self.keys = torch.cat([self.keys, keys])
 
     def remove(self, keys: Tensor) -> None:

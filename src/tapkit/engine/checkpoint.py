@@ -76,6 +76,24 @@ class Checkpoint:
             return None
         return self.Position(progress["task"], progress["state"] is not None)
 
+    @property
+    def points(self) -> int | None:
+        """How many points each pass of the earlier run has (its passes are counted by them); None: no such run."""
+        found = self._read("points.json").get("points")
+        return found if self.position() is not None and isinstance(found, int) and found > 0 else None
+
+    @points.setter
+    def points(self, count: int) -> None:
+        try:
+            self._write("points.json", {"points": count})
+        except OSError as error:
+            raise StorageError(f"cannot write {self.folder}: {error.strerror or error}") from error
+
+    def forget(self) -> None:
+        """The run begins anew, with other passes."""
+        with contextlib.suppress(OSError):
+            (self.folder / "progress.json").unlink(missing_ok=True)
+
     def state(self) -> dict[str, Tensor]:
         """The session's state at that position. Raises `StorageError`."""
         from safetensors.torch import load_file

@@ -7,15 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tapkit.engine.costs import points_within
 from tapkit.engine.driver import DriverResult
 from tapkit.engine.fetch import to_host
-from tapkit.engine.memory import points_at_once
+from tapkit.engine.memory import device_memory, release, stepped_down
 from tapkit.engine.state import flatten, unflatten
+from tapkit.errors import DeviceMemoryError
 from tapkit.models.base import ClipModel, Prediction, Size
 
 _BLOCK = 64
-"""Frames for which room is made at once. On a CPU room that is not used costs nothing, and clips of up to so many
-frames are never copied."""
+"""Frames for which room is made at once, or as many as there will be. On a CPU room that is not used costs nothing, and
+clips of up to so many frames are never copied."""
 
 
 class ClipDriver:
@@ -37,6 +39,8 @@ class ClipDriver:
         self._blocks: list[Any] = []
         self._used = 0
         """Frames in the last block."""
+        self._room = _BLOCK if frames is None else min(_BLOCK, max(frames, 1))
+        """Frames that a block holds."""
 
     @staticmethod
     def points_at_once(model: ClipModel, size: Size, budget: int | None, count: int) -> int:
@@ -76,9 +80,22 @@ class ClipDriver:
 
     def _track(self, features: Any, queries: Tensor) -> Prediction:
         """The prediction for all queries, in groups that fit into the budget."""
-        fixed = self.frames * self.model.frame_bytes(self.size)
-        per_point = self.model.point_bytes(self.frames, self.size)
-        groups = -(-len(queries) // points_at_once(self.budget, fixed, per_point, len(queries)))
+        at_once = points_within(self.budget, self.model, self.size, len(queries), self.frames)
+        groups = -(-len(queries) // at_once)
+        try:
+            with device_memory(self.model.device, -(-len(queries) // groups)):
+                return self._in_groups(features, queries, groups)
+        except DeviceMemoryError as error:
+            if len(queries) <= groups:
+                raise
+            stepped_down(error, -(-len(queries) // (2 * groups)))
+        # Outside of the handler, which holds on to what had been made.
+        release(self.model.device)
+        with device_memory(self.model.device, -(-len(queries) // (2 * groups))):
+            return self._in_groups(features, queries, 2 * groups)
+
+    def _in_groups(self, features: Any, queries: Tensor, groups: int) -> Prediction:
+        """The prediction for all queries, every `groups`-th of them together."""
         if groups == 1:
             return self.model.track(features, self.size, queries)
         count, frames, device = len(queries), self.frames, queries.device
@@ -97,7 +114,7 @@ class ClipDriver:
         """See `Driver.snapshot`."""
         flat = {"keys": self.keys, "queries": self.queries, "frames": torch.tensor(self.frames)}
         for number, block in enumerate(self._blocks):
-            used = self._used if number == len(self._blocks) - 1 else _BLOCK
+            used = self._used if number == len(self._blocks) - 1 else self._room
             flat |= {name: part[:used] for name, part in flatten(block, f"block{number}").items()}
         return flat
 
@@ -109,15 +126,17 @@ class ClipDriver:
         if frames:
             blank = torch.zeros(1, 3, *self.size, dtype=torch.uint8, device=self.model.device)
             template = self.model.encode(blank)
-            for number in range(-(-frames // _BLOCK)):
+            number = 0
+            while self.frames < frames:
                 self._store(unflatten(template, snapshot, f"block{number}"))
+                number += 1
 
     def _store(self, features: Any) -> None:
         """Append the features of some frames, which fit into one block."""
         parts = flatten(features)
         count = len(next(iter(parts.values())))
-        if not self._blocks or self._used == _BLOCK:
-            room = {name: part.new_empty(_BLOCK, *part.shape[1:]) for name, part in parts.items()}
+        if not self._blocks or self._used + count > self._room:
+            room = {name: part.new_empty(max(self._room, count), *part.shape[1:]) for name, part in parts.items()}
             self._blocks.append(unflatten(features, room))
             self._used = 0
         for name, part in flatten(self._blocks[-1]).items():

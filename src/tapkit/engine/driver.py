@@ -7,7 +7,7 @@ live in pixels of the frames the model is handed. Frames are counted from 0 in t
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -23,8 +23,17 @@ DRIVERS: dict[str, str] = {
 the kind: what else differs is on the card (`bidirectional`, `uses_past`, `latency`), or a named ability."""
 
 
+SEVERAL_DEVICES = "tapkit.engine.several:SeveralDriver"
+"""The driver of models that are on several devices."""
 BEGINS_ON_QUERIES = "tapkit.engine.groups:GroupDriver"
 """The driver of window models that `BeginsOnQueries`."""
+
+
+@runtime_checkable
+class HasCopies(Protocol):
+    """A model that is on several devices."""
+
+    copies: tuple[Model, ...]
 
 
 def driver_of(model: Model) -> type[Driver]:
@@ -32,6 +41,10 @@ def driver_of(model: Model) -> type[Driver]:
     kind = model.card.streaming
     if kind not in DRIVERS:
         raise UsageError(f"there is no way to run a tracker of kind {kind!r} (known: {', '.join(DRIVERS)})")
+    if isinstance(model, HasCopies):
+        module, _, name = SEVERAL_DEVICES.partition(":")
+        several: type[Driver] = getattr(import_module(module), name)
+        return several
     begins_on_queries = kind == "window" and isinstance(model, BeginsOnQueries)
     module, _, name = (BEGINS_ON_QUERIES if begins_on_queries else DRIVERS[kind]).partition(":")
     found: type[Driver] = getattr(import_module(module), name)

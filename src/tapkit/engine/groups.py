@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tapkit.engine.costs import points_within
 from tapkit.engine.driver import DriverResult
 from tapkit.engine.fetch import to_host
-from tapkit.engine.memory import points_at_once
 from tapkit.engine.state import flatten, unflatten
 from tapkit.models.base import Prediction, Size, WindowModel
 
@@ -80,7 +80,7 @@ class GroupDriver:
     @staticmethod
     def points_at_once(model: WindowModel, size: Size, budget: int | None, count: int) -> int:
         """See `Driver.points_at_once`: the features of one window, and a step's share, are held beside the points."""
-        return points_at_once(budget, model.window * model.frame_bytes(size), model.point_bytes(size), count)
+        return points_within(budget, model, size, count)
 
     @property
     def earliest(self) -> int:

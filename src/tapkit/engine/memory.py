@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from tapkit.errors import MemoryBudgetError, UsageError
+import torch
+
+from tapkit.errors import DeviceMemoryError, DeviceMemoryWarning, MemoryBudgetError, UsageError
 
 _UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
@@ -43,6 +48,39 @@ def points_at_once(budget: int | None, fixed: int, per_point: int, points: int) 
             "point; raise memory=, or lower the resolution"
         )
     return min(int(fitting), points)
+
+
+_RAN_OUT = ("out of memory", "can't allocate memory")
+"""How torch says it of devices that have no error of their own for it."""
+
+
+@contextmanager
+def device_memory(device: torch.device, points: int) -> Iterator[None]:
+    """Within, that the device runs out of memory is a `DeviceMemoryError` of one sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        typed = isinstance(error, torch.OutOfMemoryError)
+        if isinstance(error, DeviceMemoryError) or not (typed or any(part in str(error) for part in _RAN_OUT)):
+            raise
+        raise DeviceMemoryError(
+            f"{device} ran out of memory with {points} point{'' if points == 1 else 's'} at once; give a budget below "
+            'what is free (memory="8GB"), fewer points, smaller frames, or precision="bfloat16"'
+        ) from error
+
+
+def stepped_down(error: DeviceMemoryError, points: int) -> None:
+    """Say in a sentence that it goes on with fewer points at once."""
+    first = str(error).split(" at once;")[0]
+    warnings.warn(f"{first}; going on with {points} at once", DeviceMemoryWarning, stacklevel=3)
+
+
+def release(device: torch.device) -> None:
+    """Give back what torch keeps of the device's memory for later."""
+    if device.type == "cuda" and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif device.type == "mps" and torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def _readable(size: int) -> str:

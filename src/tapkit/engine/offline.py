@@ -41,13 +41,18 @@ class Pass:
         return self.start + self.step * local
 
 
-def plan(model: Model, queries: Queries, info: VideoInfo, direction: Direction, budget: int | None) -> list[Pass]:
-    """The passes that answer `queries`; those that go forward come last, so that frames are completed in order."""
+def points_at_once(model: Model, count: int, info: VideoInfo, budget: int | None) -> int:
+    """How many of `count` points a pass over the clip may have."""
+    size = model.frame_size(info.size) or info.size
+    return driver_of(model).points_at_once(model, size, budget, count)
+
+
+def plan(model: Model, queries: Queries, info: VideoInfo, direction: Direction, chunk: int) -> list[Pass]:
+    """The passes that answer `queries`, `chunk` points each; those that go forward come last, so that frames are
+    completed in order."""
     if direction not in ("both", "forward", "backward"):
         raise UsageError(f'direction must be "both", "forward" or "backward", got {direction!r}')
     card, count = model.card, len(queries)
-    size = model.frame_size(info.size) or info.size
-    chunk = driver_of(model).points_at_once(model, size, budget, count)
     chunks = [slice(first, min(first + chunk, count)) for first in range(0, max(count, 1), chunk)]
     if card.bidirectional:
         return [Pass(rows, 0, 1) for rows in chunks]

@@ -59,12 +59,20 @@ class ClipRun:
         self.frames = 0
         """Frames really seen (a broken file has fewer than it promises)."""
 
-    def execute(self, passes: list[Pass]) -> None:
-        """Run all passes, or those that an earlier run left."""
+    def restart(self) -> None:
+        """Begin anew, with other passes; what sinks have been given they are not given again."""
+        self.frames = 0
+        if self.checkpoint is not None:
+            self.checkpoint.forget()
+
+    def execute(self, passes: list[Pass], points: int | None = None) -> None:
+        """Run all passes, or those that an earlier run left. `points`, how many each has, is kept with the run."""
         self.control.refuse_corrections(
             "a run over a whole clip takes its keyframes when it starts: cancel it, and track again with keyframes="
         )
         position = self.checkpoint.position() if self.checkpoint else None
+        if self.checkpoint is not None and points is not None:
+            self.checkpoint.points = points
         lengths = [task.length(self.source.info.frames) for task in passes]
         total = None if None in lengths else sum(length or 0 for length in lengths)
         before = 0
@@ -152,8 +160,7 @@ class _Completed:
 
     def frame(self, frame: Frame) -> None:
         """See `Sink`."""
-        for sink in self.follower.sinks:
-            sink.frame(frame)
+        self.follower.frame(frame)
 
     def result(self, result: FrameResult) -> None:
         """See `Sink`."""
@@ -169,6 +176,15 @@ class _Follower:
     def __init__(self, anchors: Anchors, table: Table, sinks: Sequence[Sink]) -> None:
         self.anchors, self.table, self.sinks = anchors, table, tuple(sinks)
         self._completed = 0
+        self._shown = -1
+
+    def frame(self, frame: Frame) -> None:
+        """A frame of the last pass; in one that is run again, only those that have not been shown."""
+        if frame.index <= self._shown:
+            return
+        self._shown = frame.index
+        for sink in self.sinks:
+            sink.frame(frame)
 
     def complete(self, until: int) -> None:
         """Frames before `until` cannot change any more."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from tapkit import coords
 from tapkit.engine.driver import Driver, DriverResult
 from tapkit.engine.frame_clock import FrameClock, Gap
+from tapkit.engine.memory import device_memory
 from tapkit.engine.single_user import SingleUser
 from tapkit.errors import QueryError, ShapeError, StorageError, UsageError
 from tapkit.models.base import Model, Size
@@ -132,9 +133,9 @@ class Session:
         if not len(queries):
             return queries.ids
         rows = np.arange(len(self.names), len(self.names) + len(queries))
+        self._anchor(queries, rows, corrected=False)
         self.names = np.concatenate([self.names, queries.ids])
         self._active.update(zip(queries.ids.tolist(), rows.tolist(), strict=True))
-        self._anchor(queries, rows, corrected=False)
         return queries.ids
 
     @torch.inference_mode()
@@ -196,14 +197,15 @@ class Session:
         """Have the driver track points from these positions on; returns their keys."""
         count = len(queries)
         keys = np.arange(len(self._t), len(self._t) + count)
+        handed = torch.from_numpy(queries.array())
+        handed[:, 1:] = coords.resize(handed[:, 1:], self.info.size, self.size)
+        with device_memory(self.model.device, len(self) + count):  # first, so that nothing has changed if it fails
+            self._driver.add(torch.from_numpy(keys), handed)
         self._t = np.concatenate([self._t, queries.t])
         self._xy = np.concatenate([self._xy, queries.xy])
         self._row = np.concatenate([self._row, rows])
         self._until = np.concatenate([self._until, np.full(count, _NEVER)])
         self._corrected = np.concatenate([self._corrected, np.full(count, corrected)])
-        handed = torch.from_numpy(queries.array())
-        handed[:, 1:] = coords.resize(handed[:, 1:], self.info.size, self.size)
-        self._driver.add(torch.from_numpy(keys), handed)
         if self.latency == 0:  # a causal model has answered for the frame stepped last already
             self._owed = np.concatenate([self._owed, keys[queries.t < self.frame]])
         return keys
@@ -241,6 +243,7 @@ class Session:
 
         Returns what is final by now, oldest first. Raises `ShapeError` and `UsageError` for a frame that cannot be
         read, or whose number or time is not after the one before; it is then as if the call had not been made.
+        `DeviceMemoryError` where the device runs out of memory (a causal tracker is then as before, too).
         """
         with self._user:
             self._running()
@@ -248,7 +251,8 @@ class Session:
             tensor = self._tensor(frame)
             if self._detector is not None and self._detector(tensor):
                 self._cut(tensor)
-            results = self._driver.step(self.frame, tensor)
+            with device_memory(self.model.device, len(self)):
+                results = self._driver.step(self.frame, tensor)
             self._clock.take(missing, number, time)
             self.frame += 1
             said = self._take_owed() + self._convert(results, provisional)
@@ -306,7 +310,9 @@ class Session:
         with self._user:
             self._running()
             self._finished = True
-            return self._take_owed() + self._convert(self._driver.finish(), False)
+            with device_memory(self.model.device, len(self)):
+                results = self._driver.finish()
+            return self._take_owed() + self._convert(results, False)
 
     def close(self) -> None:
         """The session is over; what is still owed is not computed. A second call does nothing."""

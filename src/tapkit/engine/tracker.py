@@ -16,16 +16,16 @@ from tapkit._version import __version__
 from tapkit.engine.anchors import Anchors
 from tapkit.engine.checkpoint import Checkpoint
 from tapkit.engine.control import Control, Progress
-from tapkit.engine.driver import Driver, driver_of
-from tapkit.engine.memory import parse_bytes
-from tapkit.engine.offline import Direction, plan
+from tapkit.engine.driver import Driver, HasCopies, driver_of
+from tapkit.engine.memory import parse_bytes, release, stepped_down
+from tapkit.engine.offline import Direction, plan, points_at_once
 from tapkit.engine.passes import ClipRun
 from tapkit.engine.progress import reporting
 from tapkit.engine.retrack import through
 from tapkit.engine.run import finishing
 from tapkit.engine.session import OnCut, Session
 from tapkit.engine.sparse import connect
-from tapkit.errors import UsageError
+from tapkit.errors import DeviceMemoryError, UsageError
 from tapkit.models.base import Model, Size
 from tapkit.sinks.base import Sink
 from tapkit.sinks.table import DiskTable, MemoryTable, Table
@@ -43,7 +43,8 @@ class Tracker:
     def __init__(self, model: Model, weights_sha256: str = "") -> None:
         self.model = model
         self.weights_sha256 = weights_sha256
-        connect(model)
+        for copy in model.copies if isinstance(model, HasCopies) else (model,):
+            connect(copy)
 
     @property
     def card(self) -> ModelCard:
@@ -191,8 +192,11 @@ class Tracker:
 
     def _execute(self, job: _Job, checkpoint: Checkpoint | None) -> int:
         """Returns how many frames the clip really has."""
-        budget = parse_bytes(job.memory)
-        passes = plan(self.model, job.anchors.queries, job.source.info, job.direction, budget)
+        budget, info, queries = parse_bytes(job.memory), job.source.info, job.anchors.queries
+        chunk = None if checkpoint is None else checkpoint.points
+        if chunk is None:
+            chunk = points_at_once(self.model, len(queries), info, budget)
+        passes = plan(self.model, queries, info, job.direction, chunk)
         clip_run = ClipRun(
             lambda info, points: self.start(info, points, job.memory),
             job.source,
@@ -203,7 +207,21 @@ class Tracker:
             control=job.control,
             checkpoint=checkpoint,
         )
-        clip_run.execute(passes)
+        try:
+            clip_run.execute(passes, chunk)
+        except DeviceMemoryError as error:
+            # Models of whole clips step down by themselves: their frames need not be encoded again for that.
+            chunk = min(chunk, len(queries))
+            if self.card.streaming == "offline" or chunk < 2:
+                raise
+            chunk = -(-chunk // 2)
+            stepped_down(error, chunk)
+        else:
+            return clip_run.frames
+        # Outside of the handler, which holds on to what had been made.
+        release(self.model.device)
+        clip_run.restart()
+        clip_run.execute(plan(self.model, queries, info, job.direction, chunk), chunk)
         return clip_run.frames
 
     def provenance(

@@ -95,7 +95,8 @@ class Trainer:
         self._apply_gradients(stage)
         self.step += 1
         self.clips += stage.batch * self.workers.count
-        return {name: float(value) for name, value in sums.items()}
+        values = torch.stack([value.float() for value in sums.values()]).tolist()  # the device is waited for once
+        return dict(zip(sums, values, strict=True))
 
     def _backpropagate(self, batch: Batch, stage: Stage, seed: int) -> dict[str, Tensor]:
         """Accumulate the gradients of a batch; returns the loss and its parts."""

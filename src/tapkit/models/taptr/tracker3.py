@@ -103,7 +103,7 @@ class Taptr3(Adapter):
         """No points yet, on frames of `size`."""
         self.network_size(size)  # says now if they are too small
         number = torch.tensor(0)  # on the host: it is asked for without waiting for the device
-        points = self._points(torch.zeros(0, 3, device=self.device), 0)
+        points = self._points(number[None][:0], torch.zeros(0, 2, device=self.device), 0)
         return FrameState(torch.tensor(size), number, number, *points)
 
     def select(self, state: FrameState, rows: Tensor) -> FrameState:
@@ -135,14 +135,14 @@ class Taptr3(Adapter):
 
     # -- points ------------------------------------------------------------------------------------
 
-    def _points(self, rows: Tensor, remembered: int) -> tuple[Tensor, ...]:
-        """The fields of new points, rows [M,3] (frame, normalised position)."""
-        count, xy, device = len(rows), rows[:, 1:], self.device
+    def _points(self, t: Tensor, xy: Tensor, remembered: int) -> tuple[Tensor, ...]:
+        """The fields of new points: their frames int64 [M], on the host, and normalised positions [M,2]."""
+        count, device = len(xy), self.device
         sure = inverse_sigmoid(torch.ones(count, device=device))
         return (
-            rows[:, 0].long(),
+            t,
             xy,
-            torch.zeros(count, dtype=torch.bool, device=device),
+            torch.zeros(count, dtype=torch.bool),
             torch.zeros(count, PATCH, WIDTH, device=device),
             inverse_sigmoid(torch.cat([xy, torch.full_like(xy, 0.5)], 1)),
             sure,
@@ -158,28 +158,33 @@ class Taptr3(Adapter):
         xy = self.with_own(self.normalised(new_xy, _size(state)))
         if not len(state.t):
             shared = self.shared_support(xy)
-            shared[:, 0] += now
-            state = _insert(state, self._points(shared, remembered), 0)
+            begin = shared[:, 0].cpu().long() + now
+            state = _insert(state, self._points(begin, shared[:, 1:], remembered), 0)
             state = state._replace(shared=torch.full_like(state.shared, len(shared)))
-        rows = torch.cat([torch.full_like(xy[:, :1], now), xy], 1)
-        return _insert(state, self._points(rows, remembered), len(state.t) - int(state.shared))
+        points = self._points(torch.full((len(xy),), now), xy, remembered)
+        return _insert(state, points, len(state.t) - int(state.shared))
 
     def _read(self, state: FrameState, tokens: Tensor) -> FrameState:
         """Read the patches of points that begin now."""
-        due = (~state.begun & (state.t <= state.now)).nonzero()[:, 0]
-        if not len(due):
+        begins = ~state.begun & (state.t <= state.now)
+        if not bool(begins.any()):
             return state
+        due = begins.nonzero()[:, 0].to(self.device)
         context = self.network.context(tokens, pyramid_of(self.network_size(_size(state))), state.xy[due])
-        return state._replace(
-            begun=state.begun.index_fill(0, due, True), context=state.context.index_copy(0, due, context)
-        )
+        return state._replace(begun=state.begun | begins, context=state.context.index_copy(0, due, context))
 
     # -- a frame -----------------------------------------------------------------------------------
 
     def _track(self, state: FrameState, tokens: Tensor) -> FrameState:
         """One frame. Points that have not begun are left out: in the original nobody looks at them."""
-        active = state.begun.nonzero()[:, 0]
-        known = state.t[active] < state.now
+        # Which those are is known on the host: nothing is sent to the device where it is all of them.
+        whole = bool(state.begun.all())
+        active = (
+            torch.arange(len(state.t), device=self.device) if whole else state.begun.nonzero()[:, 0].to(self.device)
+        )
+        before = state.t[state.begun] < state.now
+        known = torch.ones(len(before), dtype=torch.bool, device=self.device)
+        known = known if bool(before.all()) else before.to(self.device)
         origin = state.context[active, CENTRE]
         weight = torch.where(known, UNSEEN, 1.0)
         past = Past(
@@ -187,7 +192,7 @@ class Taptr3(Adapter):
             torch.cat([state.weight[active], weight[:, None]], 1),
         )
         content = origin
-        if bool(known.any()):
+        if bool(before.any()):
             window = Window(
                 tokens, pyramid_of(self.network_size(_size(state))), torch.ones_like(known)[None], known[None]
             )
@@ -218,7 +223,11 @@ def _size(state: FrameState) -> Size:
 
 
 def _take(state: FrameState, rows: Tensor) -> FrameState:
-    return state._replace(**{name: getattr(state, name)[rows] for name in _PER_POINT})
+    on_host = rows.cpu()
+    fields = {name: getattr(state, name) for name in _PER_POINT}
+    return state._replace(
+        **{name: part[on_host if part.device.type == "cpu" else rows] for name, part in fields.items()}
+    )
 
 
 def _insert(state: FrameState, points: tuple[Tensor, ...], at: int) -> FrameState:

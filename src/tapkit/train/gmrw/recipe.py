@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from tapkit.constants import constant_like
 from tapkit.datasets.frames import ArrayFrames
 from tapkit.engine.tracker import Tracker
 from tapkit.errors import UsageError
@@ -82,7 +83,7 @@ class GmrwTraining:
         return Loss(walk + weight * smoothness, parts)
 
     def _features(self, images: Tensor) -> Tensor:
-        mean, deviation = (images.new_tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
+        mean, deviation = (constant_like(values, images)[:, None, None] for values in (MEAN, DEVIATION))
         return self.network.encode((images - mean) / deviation)
 
     @torch.no_grad()

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapkit.constants import constant_like
 from tapkit.models.strand.network import STRIDES, Step, to_cells
 from tapkit.train.strand.settings import StrandSettings
 
@@ -68,7 +69,7 @@ def cell_entropy(logits: Tensor, target: Tensor, shape: tuple[int, int], x_slow:
     Returns the entropies [M], and which positions lie within the map [M] bool.
     """
     height, width = shape
-    limit = target.new_tensor([width - 1.0, height - 1.0])
+    limit = constant_like([width - 1.0, height - 1.0], target)
     inside = ((target >= 0) & (target <= limit)).all(-1)
     place = torch.where(inside[:, None], target, torch.zeros_like(target))
     corner = torch.minimum(place.floor(), (limit - 1).clamp(min=0))
@@ -91,7 +92,7 @@ def frame_losses(step: Step, truth: Truth, size: tuple[int, int], settings: Stra
     xy = torch.where(placed[:, None], truth.xy, torch.zeros_like(truth.xy))
     seen = truth.active & truth.visible & truth.known & placed
     # Occluded points: only where the position is known and within the frame, since nothing outside can be seen.
-    within = (xy >= 0).all(-1) & (xy <= xy.new_tensor([size[1], size[0]])).all(-1)
+    within = (xy >= 0).all(-1) & (xy <= constant_like([size[1], size[0]], xy)).all(-1)
     unseen = truth.active & truth.known & ~truth.visible & placed & within
     weight = seen.float() + settings.loss_weights.occluded * unseen.float()
     unit = STRIDES[0]
@@ -112,7 +113,7 @@ def frame_losses(step: Step, truth: Truth, size: tuple[int, int], settings: Stra
     candidates = huber(misses(step.refined) / unit, BEND)
     parts["candidate_position"] = mean_where(candidates, weight[:, None] * near(step.candidates))
     grid = (size[0] // STRIDES[0], size[1] // STRIDES[0])
-    limit = xy.new_tensor([grid[1] - 1.0, grid[0] - 1.0])
+    limit = constant_like([grid[1] - 1.0, grid[0] - 1.0], xy)
     cells = torch.minimum(to_cells(xy, STRIDES[0]).clamp(min=0), limit)  # half a cell of border counts to its cell
     entropy, inside = cell_entropy(step.cost, cells, grid, x_slow=False)
     parts["matching"] = mean_where(entropy, seen & inside)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapkit.constants import constant_like
 from tapkit.models.strand.network import STRIDES, Network, to_cells
 from tapkit.nn.sampling import blend, integer_patch
 from tapkit.train.batch import Batch
@@ -49,7 +50,7 @@ def matching_losses(network: Network, batch: Batch, seed: int) -> dict[str, Tens
     temperatures, sharpness = network.temperature.float().exp(), network.look.sharpness.float().exp()
     for number, (level, stride) in enumerate(zip(maps, STRIDES, strict=True)):
         height, width = level.shape[1:3]
-        size = xy.new_tensor([width * stride, height * stride])
+        size = constant_like([width * stride, height * stride], xy)
         grid = (2 * xy / size - 1).flatten(0, 1)[:, :, None].to(level.dtype)
         found = F.grid_sample(level.permute(0, 3, 1, 2), grid, padding_mode="border", align_corners=False)
         features = found[..., 0].transpose(1, 2).float()
