@@ -236,7 +236,10 @@ def _draw(cards: list[Card], t: int, pose: np.ndarray, camera: np.ndarray, size:
         own = owner == number
         picture = cards[number].texture
         column, row = u[own] * (picture.shape[1] - 1), v[own] * (picture.shape[0] - 1)
-        left, top = np.minimum(column.astype(int), picture.shape[1] - 2), np.minimum(row.astype(int), picture.shape[0] - 2)
+        left, top = (
+            np.minimum(column.astype(int), picture.shape[1] - 2),
+            np.minimum(row.astype(int), picture.shape[0] - 2),
+        )
         fx, fy = (column - left)[:, None], (row - top)[:, None]
         upper = picture[top, left] * (1 - fx) + picture[top, left + 1] * fx
         lower = picture[top + 1, left] * (1 - fx) + picture[top + 1, left + 1] * fx
