@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tapkit.apps.camera import Observations
 from tapkit.apps.camera.intrinsics import pixels
 from tapkit.apps.camera.rigid import apply, inverse, motion, of_parts, rotation
 
@@ -96,6 +97,11 @@ def points(
     noisy[wrong] += 15 * random.normal(size=(int(wrong.sum()), 2))
     noisy[np.arange(count), hosts] = seen[np.arange(count), hosts]
     return Points(noisy, visible, hosts, dynamic, pose)
+
+
+def observed(scene: Points) -> Observations:
+    """What estimation is given of a scene."""
+    return Observations.of(scene.xy, scene.visible, SIZE, query_frame=scene.query_frame)
 
 
 # -- rendered clips ------------------------------------------------------------------------------

@@ -21,9 +21,10 @@ from tapkit.types import Tracks, VideoInfo
 
 FOCALS = (0.7, 0.9, 1.2, 1.6, 2.2)
 """Focal lengths, in longer sides of the image, that are tried where none is known."""
-REFINE_PARALLAX = 0.02
 REFINE_FRAMES = 20
-"""Parallax in focal lengths, and frames, that refining a focal length needs."""
+"""Frames that refining a focal length needs, besides plenty of parallax."""
+BETTER = 0.75
+"""Share of the usual focal length's cost that another one must get below where there is little parallax."""
 HALF = 0.5
 """Share of static points below which what moves as one need not be the background."""
 BAD_START = 0.6
@@ -157,7 +158,10 @@ class _Estimation:
             found = [(begin(used, camera, each.frames, few, self.tolerances.kernel), camera) for camera in cameras]
             possible = [(each, begun, camera) for begun, camera in found if begun is not None]
             if possible:
-                tried.append(min(possible, key=lambda one: one[1].cost))
+                best = min(possible, key=lambda one: one[1].cost)
+                usual = possible[len(possible) // 2]
+                doubtful = window.parallax < PARALLAX and best[1].cost > BETTER * usual[1].cost
+                tried.append(usual if doubtful else best)
                 if tried[-1][1].cost < BAD_START:
                     break
         self.restarts = max(len(tried) - 1, 0)
@@ -173,7 +177,7 @@ class _Estimation:
         there = keyframes[solver.placed[keyframes]]
         self.parallax = max(window.parallax, widest(used, camera, there))
         wanted = self.options.refine_focal
-        possible = self.parallax >= REFINE_PARALLAX and stop - start >= REFINE_FRAMES
+        possible = self.parallax >= PARALLAX and stop - start >= REFINE_FRAMES
         focal = possible and not self.given if wanted is None else wanted
         solver.finish(there, focal, self.all)
         if self.parallax < PARALLAX:

@@ -97,6 +97,7 @@ def _draw(ax: Axes, cameras: Trajectory, axes: tuple[int, int], reach: tuple[np.
         ax.plot(seen[order, one], seen[order, other], color="tab:orange", linewidth=0.6, alpha=0.7)
     ax.plot(centres[placed, one], centres[placed, other], color="tab:red", linewidth=1.6)
     ax.plot(*centres[placed[0], [one, other]], "o", color="tab:red", markersize=5)
-    ax.set_xlim(reach[0][one], reach[1][one])
-    ax.set_ylim(reach[0][other], reach[1][other])
-    ax.set_aspect("equal", adjustable="datalim")
+    middle, half = (reach[0] + reach[1]) / 2, float(np.max(reach[1] - reach[0])) / 2
+    ax.set_xlim(middle[one] - half, middle[one] + half)
+    ax.set_ylim(middle[other] - half, middle[other] + half)
+    ax.set_aspect("equal", adjustable="box")
