@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tapkit.apps.camera import Observations
 from tapkit.apps.camera.intrinsics import pixels
 from tapkit.apps.camera.rigid import apply, inverse, motion, of_parts, rotation
 
@@ -96,6 +97,11 @@ def points(
     noisy[wrong] += 15 * random.normal(size=(int(wrong.sum()), 2))
     noisy[np.arange(count), hosts] = seen[np.arange(count), hosts]
     return Points(noisy, visible, hosts, dynamic, pose)
+
+
+def observed(scene: Points) -> Observations:
+    """What estimation is given of a scene."""
+    return Observations.of(scene.xy, scene.visible, SIZE, query_frame=scene.query_frame)
 
 
 # -- rendered clips ------------------------------------------------------------------------------
@@ -236,7 +242,10 @@ def _draw(cards: list[Card], t: int, pose: np.ndarray, camera: np.ndarray, size:
         own = owner == number
         picture = cards[number].texture
         column, row = u[own] * (picture.shape[1] - 1), v[own] * (picture.shape[0] - 1)
-        left, top = np.minimum(column.astype(int), picture.shape[1] - 2), np.minimum(row.astype(int), picture.shape[0] - 2)
+        left, top = (
+            np.minimum(column.astype(int), picture.shape[1] - 2),
+            np.minimum(row.astype(int), picture.shape[0] - 2),
+        )
         fx, fy = (column - left)[:, None], (row - top)[:, None]
         upper = picture[top, left] * (1 - fx) + picture[top, left + 1] * fx
         lower = picture[top + 1, left] * (1 - fx) + picture[top + 1, left + 1] * fx

@@ -46,11 +46,15 @@ def _rotation_quaternion(rotation: np.ndarray) -> np.ndarray:
     return quaternion if quaternion[0] >= 0 else -quaternion
 
 
-def _text(job: Job, target: Path, focal: float = 0.0, image: str = "", poses: Any = None, points: Any = None) -> None:
+def _text(
+    job: Job, target: Path, focal: float = 0.0, image: str = "", poses: Any = None, points: Any = None,
+    intrinsics: Any = None,
+) -> None:  # fmt: skip
     """cameras.txt, images.txt and points3D.txt in a folder.
 
-    `poses` [T,3,4] world to camera and `points` [N,3] (NaN: unknown, N as in the tracks) are what odometry found;
-    without them poses are the identity and no 2D point belongs to a 3D one, as `point_triangulator` expects it.
+    `poses` [T,3,4] world to camera (NaN: of a frame that is left out), `points` [N,3] (NaN: unknown, N as in the tracks)
+    and `intrinsics` [4] or [T,4] (fx, fy, cx, cy) are what odometry found; without them poses are the identity and no
+    2D point belongs to a 3D one, as `point_triangulator` expects it.
     """
     count, frames = job.keys.key.shape
     poses = np.broadcast_to(np.eye(3, 4), (frames, 3, 4)) if poses is None else np.asarray(poses, float)
@@ -61,15 +65,24 @@ def _text(job: Job, target: Path, focal: float = 0.0, image: str = "", poses: An
             f"got {list(poses.shape)} and {list(world.shape)}"
         )
     length, (height, width) = _focal(job, focal), job.video.size
+    given = np.array([length, length, width / 2, height / 2]) if intrinsics is None else np.asarray(intrinsics, float)
+    if given.shape not in ((4,), (frames, 4)) or not np.isfinite(given).all():
+        raise UsageError(f"intrinsics must be [4] or [T,4]={[frames, 4]} finite numbers, got {list(given.shape)}")
+    cameras, which = np.unique(np.broadcast_to(given, (frames, 4)), axis=0, return_inverse=True)
     target.mkdir()
-    camera = f"1 PINHOLE {width} {height} {length} {length} {width / 2} {height / 2}\n"
-    write_text(target / "cameras.txt", ["# CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]\n", camera])
-    known = np.isfinite(world).all(1)
-    write_text(target / "images.txt", _images(job, poses, known, image))
-    write_text(target / "points3D.txt", _points3d(job, world, known))
+    lines = [
+        f"{number} PINHOLE {width} {height} " + " ".join(str(v) for v in each) + "\n"
+        for number, each in enumerate(cameras.tolist(), 1)
+    ]
+    write_text(target / "cameras.txt", ["# CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]\n", *lines])
+    known, placed = np.isfinite(world).all(1), np.isfinite(poses).all((1, 2))
+    write_text(target / "images.txt", _images(job, poses, known, placed, which.ravel() + 1, image))
+    write_text(target / "points3D.txt", _points3d(job, world, known, placed))
 
 
-def _images(job: Job, poses: np.ndarray, known: np.ndarray, image: str) -> Iterator[str]:
+def _images(
+    job: Job, poses: np.ndarray, known: np.ndarray, placed: np.ndarray, camera: np.ndarray, image: str
+) -> Iterator[str]:
     yield "# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME\n# POINTS2D[] as (X, Y, POINT3D_ID)\n"
     names = job.image_names(image)
     if any(re.search(r"\s", name) for name in names):
@@ -79,18 +92,20 @@ def _images(job: Job, poses: np.ndarray, known: np.ndarray, image: str) -> Itera
         )
         names = [re.sub(r"\s", "_", name) for name in names]
     for t, name in enumerate(names):
+        if not placed[t]:
+            continue
         here = np.flatnonzero(job.keys.key[:, t])
         x, y = job.keys.xy[here, t].T
         pose = " ".join(f"{v:.12g}" for v in (*_rotation_quaternion(poses[t, :, :3]), *poses[t, :, 3]))
-        yield f"{t + 1} {pose} 1 {name}\n"
+        yield f"{t + 1} {pose} {camera[t]} {name}\n"
         yield table("%.5f %.5f %d ", x, y, np.where(known[here], here + 1, -1)).rstrip() + "\n"
 
 
-def _points3d(job: Job, world: np.ndarray, known: np.ndarray) -> Iterator[str]:
+def _points3d(job: Job, world: np.ndarray, known: np.ndarray, placed: np.ndarray) -> Iterator[str]:
     yield "# POINT3D_ID, X, Y, Z, R, G, B, ERROR, TRACK[] as (IMAGE_ID, POINT2D_IDX)\n"
     order = np.cumsum(job.keys.key, 0) - 1  # index of each key among those of its frame
     for row in np.flatnonzero(known):
-        seen = np.flatnonzero(job.keys.key[row])
+        seen = np.flatnonzero(job.keys.key[row] & placed)
         place = " ".join(f"{v:.9g}" for v in world[row])
         yield f"{row + 1} {place} 128 128 128 0 " + table("%d %d ", seen + 1, order[row, seen]).rstrip() + "\n"
 
@@ -181,7 +196,7 @@ def _database_size(job: Job, span: int = 64, **_: Any) -> float:
 
 def _python_only(text: str) -> Any:
     raise UsageError(
-        "poses and points are arrays: give them from Python, tracks.to_colmap(path, poses=..., points=...)"
+        "poses, points and intrinsics are arrays: give them from Python, tracks.to_colmap(path, poses=..., points=...)"
     )
 
 
@@ -194,6 +209,7 @@ COLMAP = Format(
     options={
         **_OPTIONS, "poses": Option(_python_only, "[T,3,4] world to camera; from Python only"),
         "points": Option(_python_only, "[N,3] positions in the world; from Python only"),
+        "intrinsics": Option(_python_only, "[4] or [T,4] fx, fy, cx, cy; from Python only"),
     },
 )  # fmt: skip
 COLMAP_DATABASE = Format(

@@ -22,7 +22,9 @@ from tapkit.types import Tracks, VideoInfo
 FOCALS = (0.7, 0.9, 1.2, 1.6, 2.2)
 """Focal lengths, in longer sides of the image, that are tried where none is known."""
 REFINE_FRAMES = 20
-"""Frames that refining a focal length needs."""
+"""Frames that refining a focal length needs, besides plenty of parallax."""
+BETTER = 0.75
+"""Share of the usual focal length's cost that another one must get below where there is little parallax."""
 HALF = 0.5
 """Share of static points below which what moves as one need not be the background."""
 BAD_START = 0.6
@@ -93,6 +95,7 @@ class _Estimation:
         self.restarts = 0
         self.static_share, self.parallax = 1.0, 0.0
         self.tolerances = Tolerances(last=options.last_error)
+        self.votes: Votes | None = None
 
     def run(self) -> Trajectory:
         """Segment, votes, first window, everything else."""
@@ -103,59 +106,66 @@ class _Estimation:
             return self._turning(self.all, start, stop)
         least = -(-(stop - start) // self.options.most_keyframes)
         window = choose_window(self.all, self.camera, start, stop, least)
-        used = self.all if window is None else self._voted(window)
-        if window is not None and used is not self.all:
-            window = choose_window(used, self.camera, start, stop, least)
-        begun = None if window is None else self._begin(used, window, start, stop)
+        if window is None:
+            return self._turning(self.all, start, stop)
+        used = self._voted(window, self.camera, self.given)
+        begun = self._begin(used, start, stop, least, self._cameras())
+        if begun is not None and not self.given and used is not self.all:
+            # With a focal length the votes are those of essential matrices, which fit fewer moving points.
+            used = self._voted(begun[0], begun[2], True)
+            begun = self._begin(used, start, stop, least, [begun[2]])
         if begun is None:
             return self._turning(used, start, stop)
+        self._note_votes()
         return self._whole(used, *begun, start, stop)
 
-    def _voted(self, window: Window) -> Observations:
+    def _voted(self, window: Window, camera: np.ndarray, calibrated: bool) -> Observations:
         """Without points that were voted out."""
         if self.labelled or not self.options.vote:
             return self.all
-        votes = vote(self.all, self.camera, self.given, self.options, window.stride)
+        self.votes = votes = vote(self.all, camera, calibrated, self.options, window.stride)
         asked = votes.pairs >= LEAST_PAIRS
         if asked.any():
             self.static_share = float(votes.static(self.options.static_score)[asked].mean())
         self.tolerances = Tolerances.of(votes.noise, self.options.last_error)
-        self._note_votes(votes)
         return without_moving(self.all, votes, self.options.static_score)
 
-    def _note_votes(self, votes: Votes) -> None:
-        if votes.asked and votes.voted < 0.2 * votes.asked:
+    def _cameras(self) -> list[np.ndarray]:
+        """Intrinsics [T,4] to be tried."""
+        if self.given or self.options.refine_focal is False:
+            return [self.camera]
+        longer = max(self.all.size)
+        return [self.camera * np.array([f, f, 1, 1]) for f in np.array(FOCALS) * longer / self.camera[0, 0]]
+
+    def _note_votes(self) -> None:
+        votes = self.votes
+        if votes is not None and votes.asked and votes.voted < 0.2 * votes.asked:
             self.notes.append(
                 f"only {votes.voted} of {votes.asked} pairs of frames show parallax and a common motion: moving points "
                 "could hardly be told from still ones"
             )
 
     def _begin(
-        self, used: Observations, window: Window, start: int, stop: int
+        self, used: Observations, start: int, stop: int, least: int, cameras: list[np.ndarray]
     ) -> tuple[Window, Begun, np.ndarray] | None:
         """The first window that can be explained, with the focal length that explains it best."""
-        tried: list[tuple[Window, Begun, np.ndarray]] = []
-        windows = [window, *_later(used, window, start, stop)]
-        for each in windows:
-            found = self._begin_at(used, each)
-            if found is not None:
-                tried.append((each, *found))
-                if found[0].cost < BAD_START:
-                    break
-        if not tried:
+        window = choose_window(used, cameras[len(cameras) // 2], start, stop, least)
+        if window is None:
             return None
-        self.restarts = len(tried) - 1
-        return min(tried, key=lambda each: each[1].cost)
-
-    def _begin_at(self, used: Observations, window: Window) -> tuple[Begun, np.ndarray] | None:
-        cameras = [self.camera]
-        if not self.given and self.options.refine_focal is not False:
-            longer = max(self.all.size)
-            cameras = [self.camera * np.array([f, f, 1, 1]) for f in np.array(FOCALS) * longer / self.camera[0, 0]]
+        tried: list[tuple[Window, Begun, np.ndarray]] = []
         few = replace(self.options, starts=min(self.options.starts, 3)) if len(cameras) > 1 else self.options
-        found = [(begin(used, camera, window.frames, few, self.tolerances.kernel), camera) for camera in cameras]
-        possible = [(begun, camera) for begun, camera in found if begun is not None]
-        return min(possible, key=lambda each: each[0].cost, default=None)
+        for each in [window, *_later(used, window, start, stop)]:
+            found = [(begin(used, camera, each.frames, few, self.tolerances.kernel), camera) for camera in cameras]
+            possible = [(each, begun, camera) for begun, camera in found if begun is not None]
+            if possible:
+                best = min(possible, key=lambda one: one[1].cost)
+                usual = possible[len(possible) // 2]
+                doubtful = window.parallax < PARALLAX and best[1].cost > BETTER * usual[1].cost
+                tried.append(usual if doubtful else best)
+                if tried[-1][1].cost < BAD_START:
+                    break
+        self.restarts = max(len(tried) - 1, 0)
+        return min(tried, key=lambda one: one[1].cost, default=None)
 
     def _whole(
         self, used: Observations, window: Window, begun: Begun, camera: np.ndarray, start: int, stop: int

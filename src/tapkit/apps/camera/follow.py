@@ -64,18 +64,23 @@ def track_camera(
     Raises `UsageError`, and what tracking raises.
     """
     options = options or CameraOptions()
+    with using(video) as source:
+        check_source(source, points, every)
+        loaded = api.load(tracker, device=device) if isinstance(tracker, str) else tracker
+        tracks = follow_scene(source, loaded, points, every, control)
+    return Followed(estimate_cameras(tracks, intrinsics, options=options), tracks)
+
+
+def check_source(source: Source, points: int = POINTS, every: int | None = None) -> None:
+    """Raise `UsageError` for what no cameras can be found in."""
     if points < 8:
         raise UsageError(f"a camera needs 8 points a frame or more, got {points}")
     if every is not None and every < 1:
         raise UsageError(f"every must be 1 frame or more, got {every}")
-    with using(video) as source:
-        if source.live or source.info.frames is None:
-            raise UsageError("cameras are found in files: a live source must be recorded first")
-        if source.info.frames < 2:
-            raise UsageError("a camera's motion needs two frames or more, and this video has one")
-        loaded = api.load(tracker, device=device) if isinstance(tracker, str) else tracker
-        tracks = follow_scene(source, loaded, points, every, control)
-    return Followed(estimate_cameras(tracks, intrinsics, options=options), tracks)
+    if source.live or source.info.frames is None:
+        raise UsageError("cameras are found in files: a live source must be recorded first")
+    if source.info.frames < 2:
+        raise UsageError("a camera's motion needs two frames or more, and this video has one")
 
 
 def follow_scene(

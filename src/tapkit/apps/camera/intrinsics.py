@@ -13,9 +13,7 @@ UNKNOWN_FOCAL = 1.2
 """Focal length to begin with where none is known, in longer sides of the image; COLMAP's guess, too."""
 
 
-def intrinsics_of(
-    given: Any, size: tuple[int, int], frames: int, pixel_aspect: float = 1.0
-) -> tuple[np.ndarray, bool]:
+def intrinsics_of(given: Any, size: tuple[int, int], frames: int, pixel_aspect: float = 1.0) -> tuple[np.ndarray, bool]:
     """(fx, fy, cx, cy) of each frame [T,4] float64, and whether the focal length was given.
 
     Args:

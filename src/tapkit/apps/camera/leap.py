@@ -204,7 +204,9 @@ def odometry(
     placed = used.any(0) | (np.arange(observations.frames) == 0)
     share = float(inlier.sum() / max(int((observations.weight > 0).sum()), 1))
     median = float(np.median(error[inlier])) if inlier.any() else 0.0
-    report = Report("leap", False, share * min(1.0, float(np.median(inlier.sum(0))) / 20), 1.0, median, focal_given=True)
+    report = Report(
+        "leap", False, share * min(1.0, float(np.median(inlier.sum(0))) / 20), 1.0, median, focal_given=True
+    )
     scale = float(np.median(state.inverse[valid])) if valid.any() else 1.0
     pose = state.pose.copy()
     pose[:, :3, 3] *= scale

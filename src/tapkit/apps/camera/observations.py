@@ -133,7 +133,6 @@ class Observations:
         return best
 
 
-
 def _hosts(query_frame: Any, count: int, frames: int) -> np.ndarray:
     hosts = np.asarray(query_frame)
     if hosts.shape != (count,):

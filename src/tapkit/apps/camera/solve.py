@@ -181,7 +181,9 @@ class Solver:
         scene, edges = scene_of(self.observations, frames, rows, self.pose[frames], self.camera[frames])
         here = apply(scene.pose[scene.anchor], self.world[rows])
         depth = np.where(np.isfinite(here[:, 2]), here[:, 2], 1.0)
-        return Scene(scene.pose, scene.camera, scene.anchor, scene.xy, np.clip(1 / np.maximum(depth, 1e-3), 1e-4, 20)), edges
+        return Scene(
+            scene.pose, scene.camera, scene.anchor, scene.xy, np.clip(1 / np.maximum(depth, 1e-3), 1e-4, 20)
+        ), edges
 
     def _adjust_some(
         self, frames: np.ndarray, free: np.ndarray, kernel: Kernel, iterations: int, error: float | None,
@@ -218,7 +220,9 @@ class Solver:
         scene, edges = self._part(frames, rows)
         depth, _ = triangulate(scene, edges)
         known = np.isfinite(self.world).all(1)
-        usual = 1 / max(float(np.median(apply(self.pose[frames[-1]], self.world[known])[:, 2])), 1e-3) if known.any() else 1
+        usual = (
+            1 / max(float(np.median(apply(self.pose[frames[-1]], self.world[known])[:, 2])), 1e-3) if known.any() else 1
+        )
         if strict:
             depth = np.where(depth < -0.02 * usual, np.nan, np.clip(depth, 1e-3 * usual, 20 * usual))
         depth = np.where((depth > 1e-3 * usual) & (depth < 20 * usual) | np.isnan(depth), depth, usual)

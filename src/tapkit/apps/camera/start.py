@@ -119,7 +119,9 @@ def begin(
     free = np.arange(len(frames)) > 0
     # From wide to narrow, for each start: a wide kernel alone may favour a motion between those of two bodies.
     tried = [adjust(each, edges, free, huber(1.0), 12, enough=1e-3) for each in scenes[views:]]
-    tried = [adjust(each, edges, free, cauchy(2.0), 12, enough=1e-3) for each in [*scenes[:views], *(t.scene for t in tried)]]
+    tried = [
+        adjust(each, edges, free, cauchy(2.0), 12, enough=1e-3) for each in [*scenes[:views], *(t.scene for t in tried)]
+    ]
     tried = [adjust(each.scene, edges, free, cauchy(width), 12, enough=1e-3) for each in tried]
     # Compared by a kernel that counts rather than weighs what disagrees.
     tried = [adjust(each.scene, edges, free, geman(width), 8, enough=1e-3) for each in tried]
