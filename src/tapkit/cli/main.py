@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "draw": ("tapkit.cli.draw", "draw", "Draw stored tracks over their video."),
     "show": ("tapkit.cli.show", "show", "Look at stored tracks in a viewer or the browser; writes no file."),
     "objects": ("tapkit.cli.objects", "objects", "Follow objects: boxes get identities, by points inside them."),
+    "edit": ("tapkit.cli.edit", "edit_app", "Edits that follow points: stickers, pins, stabilising."),
     "plot": ("tapkit.cli.plot", "plot", "Plot positions, speeds and confidence over time, or paths."),
     "stats": ("tapkit.cli.stats", "stats", "Distances, speeds, visibility and jumps of each point."),
     "models": ("tapkit.cli.models", "models", "List the trackers: licence, speed class, published numbers, weights."),

@@ -1,9 +1,10 @@
 """Sub-pixel refinement: every position is aligned again to the patch around its point on the frame it was asked for.
 
-Trackers work at some 256 to 512 pixels, so their noise in a large frame is several pixels. Here a patch of the full-size
-frame is matched to the reference patch, in the shape that the points around it say it has taken (an affine map), by
-the inverse compositional form of Lucas and Kanade's method (S. Baker and I. Matthews, IJCV 2004), with contrast and
-brightness made equal. A position is moved only if the patches are alike afterwards and it has not moved far.
+Trackers work at some 256 to 512 pixels, so their noise in a large frame is several pixels. Here a patch of the
+full-size frame is matched to the reference patch, in the shape that the points around it say it has taken (an affine
+map), by the inverse compositional form of Lucas and Kanade's method (S. Baker and I. Matthews, IJCV 2004), with
+contrast and brightness made equal. A position is moved only if the patches are alike afterwards and it has not moved
+far.
 """
 
 from __future__ import annotations
@@ -76,8 +77,8 @@ def refine_tracks(
     with using(video) as source:
         if source.info.size != tracks.video.size or source.info.frames != tracks.frames:
             raise ShapeError(
-                f"the tracks are of {tracks.frames} frames of {tracks.video.width}x{tracks.video.height}, the video has "
-                f"{source.info.frames} of {source.info.width}x{source.info.height}"
+                f"the tracks are of {tracks.frames} frames of {tracks.video.width}x{tracks.video.height}, the video "
+                f"has {source.info.frames} of {source.info.width}x{source.info.height}"
             )
         return _Refiner(tracks, options).run(source, report)
 
