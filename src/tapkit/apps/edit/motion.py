@@ -240,8 +240,8 @@ class _Fitter:
             matrices[t] = matrices[frames.stop - 1]
         self._report(kind, kinds, state, confidence)
         return Motion(
-            matrices, confidence, tuple(kinds), tuple(state), presence(state, self.reference), self.reference, self.corners,
-            self.rows, inlier, rms, tuple(self.notes),
+            matrices, confidence, tuple(kinds), tuple(state), presence(state, self.reference), self.reference,
+            self.corners, self.rows, inlier, rms, tuple(self.notes),
         )  # fmt: skip
 
     def one(self, kind: Kind, t: int, done: list[int], matrices: np.ndarray) -> tuple[Fit | None, str]:
