@@ -37,6 +37,9 @@ def export(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An option of the format. Repeatable.")
     ] = None,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Align positions to a fraction of a pixel first; the video must be there.")
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace what is there already; write files of more than 2 GB, too.")
     ] = False,
@@ -70,6 +73,8 @@ def export(
     if is_dense(tracks) and (tracks.suffix.lower() != ".zarr" or (form.name in exr.PLANES and not selected)):
         if selected:
             raise UsageError("flow is written whole: --points, --when, --threshold and --set are for tracks")
+        if refine:
+            raise UsageError("--refine is for tracks of single points, not for dense results")
         size = {"largest": float("inf")} if force else {}
         dense = load_dense(tracks)
         claim(*exr.dense_files(dense, target, start_frame), inputs=[tracks], force=force)
@@ -82,6 +87,10 @@ def export(
     if form.files is not None:
         first = form.number_of_first(stored.video, start_frame)
         claim(*form.files(target, range(first, first + stored.frames)), inputs=[tracks], force=force)
+    if refine:
+        from tapkit.apps.edit import refine_tracks
+
+        stored = refine_tracks(stored)
     if points:
         stored = stored[[name.strip() for name in points.split(",")]]
     choices: dict[str, Any] = {"when": when, "gaps": gaps, "threshold": threshold, "start_frame": start_frame}

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "project": ("tapkit.cli.project", "project_app", "Annotation projects: clips, points, corrections, teams."),
     "servo": ("tapkit.cli.servo", "servo_app", "Show a robot arm a task a few times; it repeats it by tracked points."),
     "camera": ("tapkit.cli.camera", "camera", "Find where the camera was on every frame, and where points are."),
+    "edit": ("tapkit.cli.edit", "edit_app", "Edits that follow points: stickers, pins, stabilising."),
     "plot": ("tapkit.cli.plot", "plot", "Plot positions, speeds and confidence over time, or paths."),
     "stats": ("tapkit.cli.stats", "stats", "Distances, speeds, visibility and jumps of each point."),
     "models": ("tapkit.cli.models", "models", "List the trackers: licence, speed class, published numbers, weights."),

@@ -24,6 +24,9 @@ PICTURES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".exr", ".dpx", ".ppm", ".pgm", ".jp2", ".dcm"}
 )
 
+SEQUENCES = (".png", ".tif", ".tiff", ".exr")
+"""Endings of numbered pictures that are written."""
+
 
 def claim(
     *files: Name, videos: Iterable[Name] = (), folders: Iterable[Name] = (), inputs: Iterable[Name] = (), force: bool
@@ -113,7 +116,7 @@ def _video_there(path: Path) -> Path | None:
     pattern = path.name
     if path.is_dir() or not path.suffix:
         path, pattern = path / "%06d.png", "%06d.png"
-    place = re.search(r"%0?\d*d|#+", pattern) if path.suffix.lower() == ".png" else None
+    place = re.search(r"%0?\d*d|#+", pattern) if path.suffix.lower() in SEQUENCES else None
     if place is None:
         return _file_there(path)
     name = re.compile(re.escape(pattern[: place.start()]) + r"\d+" + re.escape(pattern[place.end() :]))

@@ -16,7 +16,7 @@ from tapkit.apps.edit.mesh import Box, Warp
 from tapkit.apps.edit.models import apply
 from tapkit.apps.edit.motion import Motion
 from tapkit.apps.edit.prepare import Prepared
-from tapkit.apps.edit.sampling import bilinear
+from tapkit.apps.edit.sampling import bicubic, bilinear
 from tapkit.apps.edit.support import Support
 from tapkit.errors import ShapeError, UsageError
 from tapkit.video.base import DeepFrame, Depth, Source
@@ -67,6 +67,7 @@ class Painter:
         curve: of the frames' values.
         prepared: tracks, whose places tell how the light changes.
         reference_image: the reference frame's values, for the same.
+        within: [H,W] bool of the reference frame: outside of it nothing of the artwork is seen; None: it is everywhere.
     """
 
     def __init__(
@@ -79,12 +80,14 @@ class Painter:
         curve: Curve,
         prepared: Prepared | None = None,
         reference_image: np.ndarray | None = None,
+        within: np.ndarray | None = None,
     ) -> None:
         self.artwork, self.warp, self.support, self.look, self.curve = artwork, warp, support, look, curve
         self.place, self.motion = place, warp.motion
         height, width = artwork.size
         self._outline = apply(place, np.array([(0, 0), (width, 0), (width, height), (0, height)], float))
         self._to_art = np.linalg.inv(place)
+        self._within = None if within is None else within.astype(np.float32)[..., None]
         self._light: _Light | None = None
         if look.adapt and prepared is not None and reference_image is not None:
             self._light = _Light(prepared, warp.motion, reference_image, curve)
@@ -102,6 +105,8 @@ class Painter:
             return
         pyramid = self.artwork.at(t, frame.time)
         layer = self._warped(pyramid, t, box, matrices)
+        if self._within is not None:
+            layer = layer * np.clip(bicubic(self._within, self.warp.back(t, box)), 0, 1)
         if self._light is not None:
             layer = self._light.on(layer, frame)
         if self.support is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -62,7 +63,7 @@ def spread(offset: dict[int, np.ndarray], frames: int, linear: bool = False) -> 
     keys = sorted(offset)
     out = np.empty((frames, 2))
     out[: keys[0]], out[keys[-1] :] = offset[keys[0]], offset[keys[-1]]
-    for a, b in zip(keys, keys[1:], strict=False):
+    for a, b in itertools.pairwise(keys):
         u = (np.arange(a, b) - a) / (b - a)
         share = u if linear else u * u * (3 - 2 * u)
         out[a:b] = offset[a] + share[:, None] * (offset[b] - offset[a])

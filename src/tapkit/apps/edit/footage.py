@@ -72,7 +72,7 @@ def open_writer(
 
     Raises `UsageError`, `StorageError`.
     """
-    if depth is not None or (is_sequence(output) and Path(output).suffix.lower() in (".tif", ".tiff")):
+    if depth is not None or Path(output).suffix.lower() in (".tif", ".tiff", ".exr"):
         return DeepSequence(output, info)
     from tapkit.video.writer import VideoWriter
 
@@ -83,7 +83,7 @@ class DeepSequence:
     """Pictures of more than 8 bits, one file each, named by the frame's number. A context manager.
 
     Integers are written as 16 bits (PNG, TIFF), floats as they are (OpenEXR, linear light). A file has its name only
-    when it is complete. Raises `UsageError` for another ending, or where pictures of the video itself would be replaced.
+    when it is complete. Raises `UsageError` for another ending, or a folder whose pictures are the video itself.
     """
 
     def __init__(self, path: str | Path, info: VideoInfo) -> None:
@@ -96,12 +96,7 @@ class DeepSequence:
             raise UsageError(f"{self.path.name}: a sequence needs one place for the frame number, such as out_%05d.exr")
         self._folder = storage.make_folder(self.path.parent)
         own = Path(info.path or "")
-        if (
-            info.path
-            and own.exists()
-            and self._folder.resolve() in (own.resolve(), own.resolve().parent)
-            and own.is_dir()
-        ):
+        if info.path and own.is_dir() and self._folder.resolve() == own.resolve():
             raise UsageError(f"{self.path} would be among the pictures of the video itself: name another folder")
         self.frames = 0
 

@@ -94,9 +94,9 @@ def propagate_mask(
         mask: [H,W], nonzero = inside, on `frame`.
         output: a sequence of pictures or a video, white where the mask is; None: nothing is written.
         occlusion, occluder: see `Support`: what is hidden is taken off.
-        segmenter: segmenter(image [H,W,3] uint8, points [n,2], labels [n], box [4]) -> (mask [H,W], score): a model such
-            as SAM that is asked on every frame, with visible points inside (label 1) and outside (0). Where its mask
-            holds the points and it is sure, it is taken; else the warped mask.
+        segmenter: segmenter(image [H,W,3] uint8, points [n,2], labels [n], box [4]) -> (mask [H,W], score): a model
+            such as SAM that is asked on every frame, with visible points inside (label 1) and outside (0). Where its
+            mask holds the points and it is sure, it is taken; else the warped mask.
         each: called with every frame's number and its mask [H,W] float32, 0..1.
         settings, progress, report, options: as for `attach_sticker`; `follow` is "mesh" unless it says otherwise.
 

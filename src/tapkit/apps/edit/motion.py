@@ -240,8 +240,8 @@ class _Fitter:
             matrices[t] = matrices[frames.stop - 1]
         self._report(kind, kinds, state, confidence)
         return Motion(
-            matrices, confidence, tuple(kinds), tuple(state), presence(state), self.reference, self.corners,
-            self.rows, inlier, rms, tuple(self.notes),
+            matrices, confidence, tuple(kinds), tuple(state), presence(state, self.reference), self.reference,
+            self.corners, self.rows, inlier, rms, tuple(self.notes),
         )  # fmt: skip
 
     def one(self, kind: Kind, t: int, done: list[int], matrices: np.ndarray) -> tuple[Fit | None, str]:
@@ -303,7 +303,7 @@ class _Fitter:
     def _report(self, kind: Kind, kinds: list[Kind], state: list[str], confidence: np.ndarray) -> None:
         others = sum(k != kind for k in kinds)
         for count, text in (
-            (others, f"on {{}} frames a simpler model than {kind} was used, since their points do not support it"),
+            (others, f"on {{}} frames a simpler model than {kind} was used: their points do not support it"),
             (state.count("chained"), "{} frames share too few points with the reference and were reached over others"),
             (state.count("re-anchored"), "{} frames are scaled more than 4 times and were fitted from nearer ones"),
             (state.count("held"), "on {} frames no point was visible: the last transform is held, the edit fades"),
@@ -327,24 +327,16 @@ def _outwards(reference: int, frames: range) -> list[int]:
     return [*range(reference + 1, frames.stop), *range(reference - 1, frames.start - 1, -1)]
 
 
-def presence(state: Sequence[str]) -> np.ndarray:
-    """How much of an edit is shown on each frame: it fades out in `FADE` frames once held, and in again."""
-    there = np.array([each not in ("held", "cut") for each in state])
-    cut = np.array([each == "cut" for each in state])
-    out = there.astype(float)
-    gone = 0
-    for t in range(len(there)):  # out, after the last frame that is known
-        gone = 0 if there[t] else gone + 1
-        out[t] = max(1 - gone / FADE, 0.0) if gone else 1.0
-    gone = 0
-    for t in range(len(there) - 1, -1, -1):  # in, before the next one
-        gone = 0 if there[t] else gone + 1
-        if gone:
-            out[t] = max(out[t], 1 - gone / FADE, 0.0)
-    if not there[0]:
-        first = int(there.argmax()) if there.any() else len(there)
-        out[:first] = np.clip(1 - (first - np.arange(first)) / FADE, 0, 1)
-    out[cut] = 0
+def presence(state: Sequence[str], reference: int = 0) -> np.ndarray:
+    """How much of an edit is shown on each frame: away from the reference frame it fades out in `FADE` frames once the
+    motion is held, and in again once it is known."""
+    out = np.ones(len(state))
+    for order in (range(reference + 1, len(state)), range(reference - 1, -1, -1)):
+        shown = 1.0
+        for t in order:
+            there = state[t] not in ("held", "cut")
+            shown = min(shown + 1 / FADE, 1.0) if there else max(shown - 1 / FADE, 0.0)
+            out[t] = 0.0 if state[t] == "cut" else shown
     return out
 
 

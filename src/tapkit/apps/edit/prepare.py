@@ -60,7 +60,7 @@ def prepare(
         tracks: of any tracker; positions that are not finite count as not known.
         size: of the video that is edited. Raises `ShapeError` unless the tracks are of a video of that size.
         max_gap: gaps of at most so many frames are bridged by cubic Hermite curves, with weight 0.
-        returned: the same points tracked back from their ends (see `track_back`): where the two ways differ, trust falls.
+        returned: the same points tracked back from their ends (see `track_back`): where the ways differ, trust falls.
         input_size: (height, width) that the tracker works at, in whose pixels that difference is taken.
     """
     if size is not None and tracks.video.size != size:

@@ -1,9 +1,10 @@
 """Sub-pixel refinement: every position is aligned again to the patch around its point on the frame it was asked for.
 
-Trackers work at some 256 to 512 pixels, so their noise in a large frame is several pixels. Here a patch of the full-size
-frame is matched to the reference patch, in the shape that the points around it say it has taken (an affine map), by
-the inverse compositional form of Lucas and Kanade's method (S. Baker and I. Matthews, IJCV 2004), with contrast and
-brightness made equal. A position is moved only if the patches are alike afterwards and it has not moved far.
+Trackers work at some 256 to 512 pixels, so their noise in a large frame is several pixels. Here a patch of the
+full-size frame is matched to the reference patch, in the shape that the points around it say it has taken (an affine
+map), by the inverse compositional form of Lucas and Kanade's method (S. Baker and I. Matthews, IJCV 2004), with
+contrast and brightness made equal. A position is moved only if the patches are alike afterwards and it has not moved
+far.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ ALIKE = 0.85
 FARTHEST = 3.0
 """Pixels, at the scale that the tracker works at, by which a position may move."""
 STEPS = 12
+ROUNDS = 2
+"""The shapes of the patches come from the points themselves: refined ones say them better."""
 NEAREST = 12
 """Points around a point that say how its patch is turned and stretched."""
 LONGEST_STEP = 2.0
@@ -76,8 +79,8 @@ def refine_tracks(
     with using(video) as source:
         if source.info.size != tracks.video.size or source.info.frames != tracks.frames:
             raise ShapeError(
-                f"the tracks are of {tracks.frames} frames of {tracks.video.width}x{tracks.video.height}, the video has "
-                f"{source.info.frames} of {source.info.width}x{source.info.height}"
+                f"the tracks are of {tracks.frames} frames of {tracks.video.width}x{tracks.video.height}, the video "
+                f"has {source.info.frames} of {source.info.width}x{source.info.height}"
             )
         return _Refiner(tracks, options).run(source, report)
 
@@ -91,6 +94,8 @@ class _Refiner:
         self.movable = self.seen & ~human
         asked = tracks.queries.t
         self.movable[np.arange(len(asked)), asked] = False
+        self.xy = np.array(tracks.xy)
+        """[N,T,2], refined so far."""
         self.start = np.asarray(tracks.queries.xy, np.float64)
         self.near = _neighbours(tracks, self.seen)
         ticks = torch.arange(-options.radius, options.radius + 1, dtype=torch.float32)
@@ -98,24 +103,28 @@ class _Refiner:
 
     def run(self, source: Source, report: Callable[[int, int | None], object] | None) -> Tracks:
         patches = self._patches(source)
-        xy = np.array(self.tracks.xy)
         count = 0
         for frame in source.frames():
             rows = np.flatnonzero(self.movable[:, frame.index] & patches.usable)
             if len(rows):
-                grey = _grey(frame.image)
-                at_once = max(_SAMPLES // len(self.offsets), 1)
-                for begin in range(0, len(rows), at_once):
-                    part = rows[begin : begin + at_once]
-                    moved, accepted = self._align(grey, patches, part, frame.index)
-                    xy[part[accepted], frame.index] = moved[accepted]
-                    count += int(accepted.sum())
+                count += self._frame(_grey(frame.image), patches, rows, frame.index)
             if report is not None:
                 report(frame.index + 1, self.tracks.frames)
         edit = {"refine": self.options.radius, "positions": count}
         made = self.tracks.source
         options = {**made.options, "edits": [*made.options.get("edits", []), edit]}
-        return self.tracks.with_(xy=xy, source=replace(made, options=options))
+        return self.tracks.with_(xy=self.xy, source=replace(made, options=options))
+
+    def _frame(self, grey: torch.Tensor, patches: _Patches, rows: np.ndarray, t: int) -> int:
+        """Refine the positions of one frame; how many were moved."""
+        at_once = max(_SAMPLES // len(self.offsets), 1)
+        parts = [rows[begin : begin + at_once] for begin in range(0, len(rows), at_once)]
+        given = self.tracks.xy
+        for _ in range(ROUNDS):
+            found = [self._align(grey, patches, part, t) for part in parts]
+            for part, (moved, accepted) in zip(parts, found, strict=True):
+                self.xy[part, t] = np.where(accepted[:, None], moved, given[part, t])
+        return sum(int(accepted.sum()) for _, accepted in found)
 
     def _patches(self, source: Source) -> _Patches:
         """The reference patches of all points, each on its query frame."""
@@ -142,7 +151,8 @@ class _Refiner:
     def _align(self, grey: torch.Tensor, patches: _Patches, rows: np.ndarray, t: int) -> tuple[np.ndarray, np.ndarray]:
         """Refined positions [n,2] of some points on a frame, and which of them are accepted [n] bool."""
         shape = torch.from_numpy(self._shapes(rows, t)).float()
-        begin = torch.from_numpy(np.asarray(self.tracks.xy[rows, t], np.float32))
+        given = torch.from_numpy(np.asarray(self.tracks.xy[rows, t], np.float32))
+        begin = torch.from_numpy(self.xy[rows, t])
         template, slopes = patches.template[rows], patches.slopes[rows]
         size = template.shape[1]
         structure = torch.einsum("nik,njk->nij", slopes, slopes) + 1e-4 * size * torch.eye(2)
@@ -159,7 +169,7 @@ class _Refiner:
                 break
         found, spread = _centred(_read(grey, at[:, None] + around))
         alike = (found / spread * template).mean(1)
-        shift = (at - begin).norm(dim=1)
+        shift = (at - given).norm(dim=1)
         height, width = self.tracks.video.size
         within = ((at >= 0) & (at <= torch.tensor([width, height]))).all(1)
         accepted = (alike > self.options.alike) & (shift < self.farthest) & within
@@ -169,11 +179,11 @@ class _Refiner:
         """[n,2,2]: how the surroundings of each point are turned and stretched since its query frame."""
         near = self.near[rows]  # [n,k]
         asked = self.tracks.queries.t[rows]
-        before = self.tracks.xy[near, asked[:, None]].astype(np.float64)
-        after = self.tracks.xy[near, t].astype(np.float64)
+        before = self.xy[near, asked[:, None]].astype(np.float64)
+        after = self.xy[near, t].astype(np.float64)
         known = self.seen[near, t] & self.seen[near, asked[:, None]] & (near != rows[:, None])
         a = np.where(known[..., None], before - self.start[rows][:, None], 0)
-        b = np.where(known[..., None], after - self.tracks.xy[rows, t][:, None], 0)
+        b = np.where(known[..., None], after - self.xy[rows, t][:, None], 0)
         out = np.tile(np.eye(2), (len(rows), 1, 1))
         weight = known.astype(float)
         for _ in range(4):  # Huber weights against single neighbours on another surface

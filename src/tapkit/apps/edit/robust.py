@@ -27,6 +27,8 @@ STILL = 0.01
 """Pixels by which the points move in the last of these steps, at most."""
 LEAST_SIGMA = 0.05
 """Pixels: noise is never taken to be smaller."""
+LARGEST_SIGMA, SIGMA_SHARE = 4.0, 0.02
+"""Nor to be larger than so many pixels, or that share of the points' extent."""
 FAR = 1e6
 """Pixels: infinity."""
 LEAST_SUPPORT = 0.5
@@ -34,7 +36,8 @@ LEAST_SUPPORT = 0.5
 LEAST_SCATTER = 1e-3
 """Ratio of the eigenvalues of the points' scatter below which they lie on a line."""
 LEAST_PERSPECTIVE = 0.3
-"""Pixels by which a homography must move the region's corners beyond an affine model, to be worth its jitter."""
+"""Pixels by which a homography must move the region's corners beyond an affine model, to be worth its jitter; less
+where many exact points tell it apart."""
 SAME = 2.0
 """Pixels up to which two models of a frame are the same one, and a model is near the one of the frame before."""
 LEAST_NEAR = 0.2
@@ -79,24 +82,25 @@ def robust_fit(
         near: [3,3], where the model should be, from the frame before. If points agree with it, another model must have
             many more on its side: those that something in front has taken along are of one mind, too.
 
-    Where more than half of the weight is against every model, the simplest that could be fitted is returned all the
+    Where more than half of the weight is against every model, the one with most and closest points is returned all the
     same: its `support` says so.
     """
     used = np.flatnonzero(weight > 0)
     if not len(used):
         return None
     a, b, w = p[used], q[used], weight[used]
-    last = None
+    tried: list[Fit] = []
     for each in KINDS[KINDS.index(kind) :: -1]:
         found = _fitted(each, a, b, w, corners, seed, near)
         if found is None:
             continue
         inlier = np.zeros(len(p))
         inlier[used] = found.inlier
-        last = Fit(found.kind, found.matrix, inlier, found.support, found.rms)
-        if last.support >= LEAST_SUPPORT:
-            return last
-    return last
+        whole = Fit(found.kind, found.matrix, inlier, found.support, found.rms)
+        if whole.support >= LEAST_SUPPORT:
+            return whole
+        tried.append(whole)
+    return max(tried, key=lambda each: each.support / (1 + each.rms), default=None)
 
 
 def _fitted(
@@ -109,6 +113,8 @@ def _fitted(
     near: np.ndarray | None,
 ) -> Fit | None:
     if len(p) < LEAST[kind] or (kind in ("affine", "homography") and not spread(p, w)):
+        return None
+    if kind == "similarity" and np.ptp(p, axis=0).max() < 1e-6:  # all in one place
         return None
     close = None
     if near is not None:
@@ -136,11 +142,14 @@ def _judged(
     """A polished model with its support; None if it does not carry the region sensibly."""
     if kind == "homography" and not sensible(matrix, corners if corners is not None else p):
         return None
+    if kind == "affine" and np.linalg.det(matrix[:2, :2]) <= 0:  # a mirror
+        return None
     residual = _gaps(matrix, p, q)
     support = float(w[residual <= BIWEIGHT * sigma].sum() / w.sum())
     share = w * inlier
     if kind == "homography" and corners is not None and share.any():
-        simple = _nearly_affine(matrix, p, q, share, corners)
+        noise = float(np.sqrt(share @ residual**2)) / max(float(share.sum()), 1e-12)
+        simple = _nearly_affine(matrix, p, q, share, corners, min(LEAST_PERSPECTIVE, 3 * noise))
         matrix = matrix if simple is None else simple
     rms = float(np.sqrt(share @ residual**2 / max(share.sum(), 1e-12)))
     return Fit(kind, matrix, inlier, support, rms)
@@ -155,7 +164,7 @@ def spread(p: np.ndarray, w: np.ndarray) -> bool:
 
 
 def sensible(matrix: np.ndarray, corners: np.ndarray) -> bool:
-    """Whether a homography keeps a region in front of the camera, its corners in their order, and its area in bounds."""
+    """Whether a homography keeps a region in front of the camera, its corners in order, and its area in bounds."""
     lifted = np.column_stack([corners, np.ones(len(corners))]) @ matrix[2]
     if not (lifted > 1e-9).all():
         return False
@@ -180,11 +189,11 @@ def _convex(polygon: np.ndarray) -> bool:
 
 
 def _nearly_affine(
-    matrix: np.ndarray, p: np.ndarray, q: np.ndarray, w: np.ndarray, corners: np.ndarray
+    matrix: np.ndarray, p: np.ndarray, q: np.ndarray, w: np.ndarray, corners: np.ndarray, limit: float
 ) -> np.ndarray | None:
-    """The affine model of the same points, if it carries the corners to the same places, to a fraction of a pixel."""
+    """The affine model of the same points, if it carries the corners to the same places, to `limit` pixels."""
     simple = affine(p, q, w)
-    if simple is None or np.abs(apply(matrix, corners) - apply(simple, corners)).max() >= LEAST_PERSPECTIVE:
+    if simple is None or np.abs(apply(matrix, corners) - apply(simple, corners)).max() >= limit:
         return None
     return simple
 
@@ -283,7 +292,7 @@ def _best(models: np.ndarray, p: np.ndarray, q: np.ndarray, w: np.ndarray) -> tu
         residual = np.nan_to_num(((moved - q) ** 2).sum(-1), nan=np.inf, posinf=1e12)
     median = np.median(residual, 1)
     sigma = 1.4826 * float(np.sqrt(median.min()))
-    limit = max(1.0, 1.5 * sigma) ** 2
+    limit = max(1.0, 1.5 * min(sigma, largest_noise(q))) ** 2
     cost = np.minimum(residual, limit) @ w
     row = int(cost.argmin())
     return models[row], float(cost[row] / limit), float(w[residual[row] < limit].sum() / w.sum())
@@ -331,8 +340,10 @@ def _gaps(matrix: np.ndarray, p: np.ndarray, q: np.ndarray) -> np.ndarray:
 def _scale(
     matrix: np.ndarray, p: np.ndarray, q: np.ndarray, w: np.ndarray, kind: Kind, sigma: float | None = None
 ) -> float:
-    """Robust standard deviation of a residual, with what the model itself has taken up; of the points that agree so far,
-    if `sigma` says how far that goes."""
+    """Robust standard deviation of a residual, with what the model itself has taken up.
+
+    `sigma`: of the points that agree so far, by this one; None: of all.
+    """
     residual = _gaps(matrix, p, q)
     w = np.where(_shares(matrix, p, q, sigma) > 0, w, 0) if sigma is not None else w
     if not w.any():
@@ -342,4 +353,9 @@ def _scale(
     median = residual[order[int((total >= 0.5 * total[-1]).argmax())]]
     free = max(len(p) - DEGREES[kind] / 2, 1)
     # 1.4826 for one axis; residuals here are lengths in two, whose median is 1.1774 sigma.
-    return max(float(median) / 1.1774 * (1 + 2.5 / free), LEAST_SIGMA)
+    return float(np.clip(float(median) / 1.1774 * (1 + 2.5 / free), LEAST_SIGMA, largest_noise(q)))
+
+
+def largest_noise(q: np.ndarray) -> float:
+    """Pixels up to which residuals of points that are spread like these may be noise, and not another motion."""
+    return max(LARGEST_SIGMA, SIGMA_SHARE * float(np.hypot(*np.quantile(q, 0.9, 0) - np.quantile(q, 0.1, 0))))

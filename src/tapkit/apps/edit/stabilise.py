@@ -338,7 +338,7 @@ class _Shift:
 
 def way_in(result: Stabilised, t: int, size: Size) -> np.ndarray:
     """From the pixels of the written frame to those of frame t, [3,3]."""
-    left, top, right, bottom = result.crop[t]
+    left, top, right, _bottom = result.crop[t]
     scale = (right - left) / size[1]
     shown = np.array([[scale, 0, left], [0, scale, top], [0, 0, 1.0]])
     back = through(result.smooth[t], result.path[t])

@@ -69,7 +69,7 @@ def attach_sticker(
         found = follow_region(source, region, frame, settings, progress)
         support = Support(found.prepared, found.warp, occlusion, occluder, source.read(frame).image)
         before = reference_values(source, output, frame) if look.adapt else None
-        painter = Painter(_cut(art, place, region), place, found.warp, support, look, curve, found.prepared, before)
+        painter = Painter(art, place, found.warp, support, look, curve, found.prepared, before, within=region.inside)
         composite(source, output, [painter], report)
         return found
 
@@ -130,35 +130,6 @@ def _through(own: np.ndarray, corners: np.ndarray) -> np.ndarray:
     if not ((turn > 0).all() or (turn < 0).all()):
         raise UsageError("the four corners must be given one after the other around a convex area")
     return place
-
-
-def _cut(art: Artwork, place: np.ndarray, region: Region) -> Artwork:
-    """An artwork of which nothing is seen outside the mask that it was put on."""
-    if region.inside is None:
-        return art
-    return _Masked(art, place, region.inside)
-
-
-class _Masked:
-    """An artwork times a mask of the reference frame."""
-
-    def __init__(self, art: Artwork, place: np.ndarray, inside: np.ndarray) -> None:
-        from tapkit.apps.edit.mesh import Box, plane_pixels
-        from tapkit.apps.edit.sampling import bicubic
-
-        self._art, self.size = art, art.size
-        places = plane_pixels(place, Box(0, 0, art.size[1], art.size[0]))
-        self._alpha = np.clip(bicubic(inside.astype(np.float32)[..., None], places), 0, 1)
-        self._known: dict[int, Any] = {}
-
-    def at(self, t: int, time: float) -> Any:
-        """See `Artwork`."""
-        from tapkit.apps.edit.sampling import Pyramid
-
-        whole = self._art.at(t, time)
-        if id(whole) not in self._known:
-            self._known = {id(whole): Pyramid(whole.levels[0] * self._alpha)}
-        return self._known[id(whole)]
 
 
 def reference_values(source: Source, output: str | Path, frame: int) -> np.ndarray:

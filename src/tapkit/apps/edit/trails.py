@@ -1,6 +1,6 @@
 """Trails: where points have been, drawn over the video; with the camera's motion taken out if asked for.
 
-Every frame draws only the window of its own trail, so that a long video takes no longer for each frame than a short one.
+Every frame draws only the window of its own trail: one of a long video takes no longer than one of a short one.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class TrailStyle:
     fade: Fade = "quadratic"
     """How its opacity falls towards its end."""
     color: Color = "start-y"
-    """By the height at which a point began (a rainbow), by point, by time, by speed, or by direction and speed (the flow
-    wheel)."""
+    """By the height at which a point began (a rainbow), by point, by time, by speed, or by direction and speed (the
+    flow wheel)."""
     occluded: Hidden = "ring"
     """Where a point is not visible: a ring and no trail, nothing at all, or a dashed trail."""
     width: float | None = None

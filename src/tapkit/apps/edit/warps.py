@@ -24,8 +24,8 @@ MOST_SPLINE = 500
 """More points than this are thinned out for a spline, to `KEPT_SPLINE` of them."""
 KEPT_SPLINE = 300
 STIFFNESS = 1e-6
-"""Default regularisation of a spline, times the number of points and the mean of |K|: about what tracks of 0.3 pixels of
-noise need. A thousand times of it bends visibly less than cloth does."""
+"""Default regularisation of a spline, times the number of points and the mean of |K|: about what tracks of 0.3 pixels
+of noise need. A thousand times of it bends visibly less than cloth does."""
 _CELLS = 4_000_000
 """Weights (places x points) that are held at a time."""
 
