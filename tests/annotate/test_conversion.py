@@ -108,7 +108,7 @@ def test_exporters_take_a_project(project: Project, tmp_path: Path, name: str) -
     form = library.find(name)
     path = project.export(SHORT, tmp_path / f"out{form.suffix}", name, points=[1, 2])
     assert path.stat().st_size > 100
-    if form.reader is not None:
+    if form.reader is not None and name != "blender":  # what is read back is what Blender makes of the script
         back = Tracks.read(path, name, original=project.to_tracks(SHORT, [1, 2]))
         np.testing.assert_allclose(back.xy, project.to_tracks(SHORT, [1, 2]).xy, atol=0.02)
         project.from_tracks(back, clip=SHORT)  # nothing was corrected, so nothing changes

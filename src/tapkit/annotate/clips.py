@@ -46,6 +46,8 @@ def add(database: Database, path: str | Path, name: str | None, user: int | None
     """See `Project.add_clip`."""
     from tapkit.video import open_video
 
+    with database.read() as connection:  # nothing is opened for those who may not add it
+        rules.must_lead(connection, user, "add clips")
     text = os.fspath(path)
     if "://" in text or text.startswith("camera:"):
         raise UsageError("a clip of a project is a file or a folder: a camera or a stream cannot be looked at twice")
