@@ -101,7 +101,8 @@ def main() -> None:
             }
         size = 0 if asked.database else sum(p.stat().st_size for p in Path(place).iterdir())
     result = {
-        "points": asked.points, "frames": asked.frames, "megabytes": round(size / 1e6, 1), "made_seconds": round(made, 1),
+        "points": asked.points, "frames": asked.frames, "megabytes": round(size / 1e6, 1),
+        "made_seconds": round(made, 1),
         "milliseconds": figures,
         "workload_milliseconds": [
             round(1000 * calibrate(clock=clock), 1) for clock in (time.perf_counter, time.process_time)
