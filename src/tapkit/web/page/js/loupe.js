@@ -104,7 +104,7 @@ export class Loupe {
     } else {
       const exact = this.exact.get(target.t) ?? null;
       patch(this.now, exact ?? this.studio.player.entry?.bitmap, target, target.mark ?? target, this.studio.clip);
-      replace(this.nowNote, `frame ${target.t}: ${number(target.x, 1)}, ${number(target.y, 1)}`, exact ? "" : " ~");
+      replace(this.nowNote, `here: ${number(target.x, 1)}, ${number(target.y, 1)}`, exact ? "" : " ~");
     }
     const key = active && this.reference(target?.t ?? this.studio.player.shown ?? 0);
     const picture = key && this.exact.get(key.t);

@@ -14,6 +14,7 @@ export function toast(sentence, { kind = "info", actions = [] } = {}) {
     actions.map(([label, run]) => h("button", { class: "link", onclick: () => { close(); run(); } }, label)),
     h("button", { class: "bare", "aria-label": "Close this message", onclick: close }, icon("close")));
   if ([...place.children].some((other) => other.firstChild.textContent === sentence)) return close;
+  if (kind !== "error") place.querySelectorAll(".toast.info").forEach((other) => other.remove());     // one at a time
   place.append(note);
   while (place.children.length > 4) place.firstChild.remove();
   if (kind !== "error") setTimeout(close, actions.length ? 2 * STAY : STAY);
