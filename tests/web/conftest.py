@@ -9,19 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import numbered_clips
-
-for module in ("fastapi", "httpx", "sqlalchemy", "argon2"):
-    pytest.importorskip(module)
-
 from starlette.testclient import TestClient
 
 from tapkit.annotate import Project
 from tapkit.web.app import make_app
 from tapkit.web.studio import Studio, open_studio
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import numbered_clips
 
 ADDRESS = "http://127.0.0.1:8010"
 
@@ -51,6 +47,12 @@ class Browser(TestClient):
         answer = self.request(method, path, json=body)
         assert answer.status_code == status, (answer.status_code, answer.text)
         return answer.json()
+
+    def live(self, clip: int = 1, origin: str = ADDRESS) -> Any:
+        """The socket of a clip. (The test client itself would ask for "testserver".)"""
+        return self.websocket_connect(
+            ADDRESS.replace("http", "ws") + f"/api/clips/{clip}/live", headers={"origin": origin}
+        )
 
     def edit(self, *edits: dict[str, Any], base: int | None = None, force: bool = False, status: int = 200) -> Any:
         """Edits of the first clip."""

@@ -3,19 +3,19 @@
 from typing import Any
 
 import pytest
-from conftest import ADDRESS, Browser, Opener
 from starlette.routing import Route
 from starlette.websockets import WebSocketDisconnect
 
-from tapkit.web.app import make_app
+from conftest import ADDRESS, Browser, Opener
+from tapkit.web.app import ROUTERS, make_app
 from tapkit.web.gate import OPEN
 from tapkit.web.studio import Studio
 
 
-def addresses(app: Any) -> list[tuple[str, str]]:
+def addresses() -> list[tuple[str, str]]:
     """(method, path) of all addresses under /api."""
     found = []
-    for route in app.routes:
+    for route in (route for router in ROUTERS for route in router.routes):
         if isinstance(route, Route):
             path = route.path.replace("{what}", "pause")
             for name in ("clip", "t", "job", "user", "assignment", "event"):
@@ -24,15 +24,15 @@ def addresses(app: Any) -> list[tuple[str, str]]:
     return found
 
 
-def test_the_addresses_are_found(app: Any) -> None:
-    found = addresses(app)
+def test_the_addresses_are_found() -> None:
+    found = addresses()
     assert {("POST", "/api/clips/1/edits"), ("GET", "/api/clips/1/frame/1"), ("POST", "/api/upload")} <= set(found)
     assert all(path.startswith("/api/") for _, path in found) and len(found) > 30
 
 
 def test_nothing_is_seen_without_the_key(app: Any) -> None:
     stranger = Browser(app)
-    for method, path in addresses(app):
+    for method, path in addresses():
         if path not in OPEN:
             answer = stranger.request(method, path)
             assert answer.status_code == 401 and "error" in answer.json(), (method, path)
@@ -45,7 +45,7 @@ def test_nothing_is_written_without_the_token(app: Any, browser: Browser, studio
     before = studio.project.clip(1).revision
     for token in ("", "wrong", other):
         browser.headers["x-tapkit-token"] = token
-        for method, path in addresses(app):
+        for method, path in addresses():
             if method != "GET" and path not in OPEN:
                 answer = browser.request(method, path, json={})
                 assert answer.status_code == 403 and "token" in answer.json()["error"], (method, path)
@@ -79,10 +79,10 @@ def test_another_site_gets_nothing_even_with_the_cookie(browser: Browser) -> Non
 
 
 def test_a_socket_needs_the_cookie_and_the_same_site(app: Any, browser: Browser) -> None:
-    with browser.websocket_connect("/api/clips/1/live", headers={"origin": ADDRESS}):
+    with browser.live():
         pass
-    for client, headers in ((Browser(app), {}), (browser, {"origin": "http://evil.example"})):
-        with pytest.raises(WebSocketDisconnect), client.websocket_connect("/api/clips/1/live", headers=headers):
+    for client, origin in ((Browser(app), ADDRESS), (browser, "http://evil.example")):
+        with pytest.raises(WebSocketDisconnect), client.live(origin=origin):
             pass
 
 
@@ -94,7 +94,14 @@ def test_signing_out_ends_the_session(browser: Browser) -> None:
 
 
 def test_no_file_of_the_machine_is_served(browser: Browser) -> None:
-    for path in ("/../app.py", "/%2e%2e/app.py", "/..%2fapp.py", "//etc/passwd", "/page/../../app.py", "/js/%2e%2e/%2e%2e/app.py"):
+    for path in (
+        "/../app.py",
+        "/%2e%2e/app.py",
+        "/..%2fapp.py",
+        "//etc/passwd",
+        "/page/../../app.py",
+        "/js/%2e%2e/%2e%2e/app.py",
+    ):
         answer = browser.get(path)
         assert answer.status_code in (403, 404) and "error" in answer.json(), path
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ADDRESS, Browser
 
+from conftest import Browser
 from tapkit.web.studio import Studio
 
 BAD = [
@@ -59,7 +59,8 @@ def test_a_wrong_edit_is_one_sentence_and_changes_nothing(browser: Browser, edit
         '{"edits": [{"op": "add_point", "t": 0, "x": Infinity, "y": 1}]}',
         '{"edits": [{"op": "add_point", "t": 1e400, "x": 1, "y": 1}]}',
         '{"edits": [{"op": "delete_point", "point": 99999999999999999999999}]}',
-        '{"edits": [], "base": "x"}', "[" * 100_000, '{"edits": [{"op": "add_point", "t": 0, "x": 1, "y": 1, "label": "\\ud800"}]}',
+        '{"edits": [], "base": "x"}', "[" * 100_000,
+        '{"edits": [{"op": "add_point", "t": 0, "x": 1, "y": 1, "label": "\\ud800"}]}',
     ],
 )  # fmt: skip
 def test_a_malformed_body_is_one_sentence(browser: Browser, body: str) -> None:
@@ -185,7 +186,7 @@ def test_no_update_is_lost_when_many_write_at_once(app: Any, studio: Studio) -> 
 
 def test_others_are_told_what_changed(app: Any, browser: Browser, studio: Studio) -> None:
     other = Browser(app, window="b").enter(studio)
-    with browser.websocket_connect("/api/clips/1/live", headers={"origin": ADDRESS}) as socket:
+    with browser.live() as socket:
         id = other.add(40, 30)
         said = socket.receive_json()
         assert (said["type"], said["points"], said["window"]) == ("changed", [id], "b")
@@ -199,7 +200,7 @@ def test_a_listener_that_falls_behind_is_let_go(browser: Browser, studio: Studio
 
     from tapkit.web import hub
 
-    with browser.websocket_connect("/api/clips/1/live", headers={"origin": ADDRESS}) as socket:
+    with browser.live() as socket:
         browser.add()
         assert socket.receive_json()["type"] == "changed"
         listener = next(iter(studio.hub.listeners()))

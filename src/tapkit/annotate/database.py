@@ -86,9 +86,10 @@ class Database:
             file = file if file.suffix == ".db" and file.is_file() else file / FILE
             if not file.is_file():
                 raise StorageError(f"{storage.shown(where)} is no project: there is no {FILE} in it")
-            if why is None and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
+            writable = os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+            if not writable:
                 why = f"{file.parent} may not be written to by this user"
-            found = cls(_sqlite(file, read_only=why is not None), str(file.parent), file.parent, why)
+            found = cls(_sqlite(file, read_only=not writable), str(file.parent), file.parent, why)
         try:
             found._check_version()
         except BaseException:

@@ -27,7 +27,7 @@ def read(connection: sa.Connection, points: Sequence[int], wanted: range) -> np.
         )
         for point, block, data in connection.execute(query):
             frames[row_of[point], block - wanted.start] = packed.unpack(data)
-    return frames.reshape(len(points), -1)
+    return frames.reshape(len(points), len(wanted) * packed.FRAMES)
 
 
 def read_digests(connection: sa.Connection, points: Sequence[int], count: int) -> np.ndarray:

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "show": ("tapkit.cli.show", "show", "Look at stored tracks in a viewer or the browser; writes no file."),
     "studio": ("tapkit.cli.studio", "studio", "Place, watch, correct and hand on points in a browser."),
     "objects": ("tapkit.cli.objects", "objects", "Follow objects: boxes get identities, by points inside them."),
+    "project": ("tapkit.cli.project", "project_app", "Annotation projects: clips, points, corrections, teams."),
     "plot": ("tapkit.cli.plot", "plot", "Plot positions, speeds and confidence over time, or paths."),
     "stats": ("tapkit.cli.stats", "stats", "Distances, speeds, visibility and jumps of each point."),
     "models": ("tapkit.cli.models", "models", "List the trackers: licence, speed class, published numbers, weights."),

@@ -27,6 +27,8 @@ LARGEST_LOGIN = 8 << 10
 _FORM = 1 << 20
 """What a form adds to the file in it."""
 
+ROUTERS = tuple(each.router for each in (clip_routes, point_routes, job_routes, people_routes, export_routes))
+
 log = logging.getLogger("tapkit.web")
 
 
@@ -49,8 +51,8 @@ def make_app(studio: Studio) -> FastAPI:
     )
     app.state.studio = studio
     _add_refusals(app)
-    for routes in (clip_routes, point_routes, job_routes, people_routes, export_routes):
-        app.include_router(routes.router)
+    for router in ROUTERS:
+        app.include_router(router)
     app.mount("/", _Page(directory=page(), html=True))
     return app
 

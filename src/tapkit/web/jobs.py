@@ -19,6 +19,7 @@ from tapkit.types import Provenance
 from tapkit.web import answers
 from tapkit.web.crew import Crew
 from tapkit.web.hub import Hub
+from tapkit.web.refusals import no_weights
 from tapkit.web.regions import Anchor, Group, Wish, grouped, region
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class Jobs:
     def _track_order(
         self, clip: v.Clip, chosen: Sequence[v.Point], request: Request, user: int | None
     ) -> tuple[dict[str, Any], int | None, tuple[int, ...]]:
-        registry.card(request.model)
+        self._check_tracker(request.model)
         groups = self._groups(clip, chosen, request.wish, user)
         if not groups:
             raise UsageError("there is nothing to track: no point has a keyframe at which it is seen")
@@ -162,6 +163,11 @@ class Jobs:
             ],
         }
         return order, total, tuple(sorted(point for group in groups for point, _ in group.points))
+
+    def _check_tracker(self, model: str) -> None:
+        registry.card(model)
+        if self._trackers is not None and model not in {each["id"] for each in self._trackers}:
+            raise no_weights(model)
 
     def _groups(self, clip: v.Clip, chosen: Sequence[v.Point], wish: Wish, user: int | None) -> list[Group]:
         now: dict[int, Anchor] = {}

@@ -45,6 +45,8 @@ class Places:
         for real in allowed:
             if real.is_file() or real.is_dir():
                 return real
+        if any(os.path.lexists(path) for path in candidates):  # a link that leads outside
+            raise NotAllowed(f"{_shown(name)} is not in the folders that were opened")
         raise Unknown(f"there is no {_shown(name)} in the folders that were opened")
 
     def holds(self, path: str | Path) -> bool:

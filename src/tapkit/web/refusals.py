@@ -45,6 +45,11 @@ class TooMany(Refused):
         self.seconds = seconds
 
 
+def no_weights(model: str) -> WeightsError:
+    """Of a tracker that is asked for in the page, which downloads nothing."""
+    return WeightsError(f"the weights of {model} are not on this machine: tapkit weights fetch {model} gets them")
+
+
 def status_of(error: TapkitError) -> int:
     """The HTTP status with which an error is answered."""
     if isinstance(error, Refused):

@@ -20,6 +20,8 @@ import threading
 from typing import IO, Any
 
 from tapkit.errors import TapkitError, one_line
+from tapkit.types import ModelCard
+from tapkit.web.refusals import no_weights
 
 NICE = 10
 """How far the tracker stands back when others want the processor: the server's answers come first."""
@@ -132,8 +134,11 @@ class Worker:
 
     def _tracker(self, model: str) -> Any:
         """The tracker of that id; the last one stays loaded."""
+        from tapkit import registry
         from tapkit.api import load
 
+        if not here(registry.card(model)):
+            raise no_weights(model)
         if self._loaded is None or self._loaded[0] != model:
             self._loaded = None
             self._loaded = (model, load(model))
@@ -142,13 +147,20 @@ class Worker:
 
 def trackers() -> list[dict[str, Any]]:
     """Trackers that can be used here and now: their weights are on this machine, or they need none."""
-    from tapkit import registry, weights
+    from tapkit import registry
 
     return [
         {"id": card.id, "name": card.name, "default": card.id == registry.DEFAULT}
         for card in registry.cards().values()
-        if card.weights_file is None or weights.find(card) is not None
+        if here(card)
     ]
+
+
+def here(card: ModelCard) -> bool:
+    """Whether a tracker needs no weights, or has them."""
+    from tapkit import weights
+
+    return card.weights_file is None or weights.find(card) is not None
 
 
 def main() -> None:
