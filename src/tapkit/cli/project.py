@@ -48,7 +48,7 @@ def new(
     from tapkit.annotate import Project
     from tapkit.annotate.database import is_address
 
-    place = where if is_address(where) or Path(where).suffix else f"{where.rstrip('/')}.tapproj"
+    place = where if is_address(where) or Path(where).suffix or Path(where).exists() else f"{where.rstrip('/')}.tapproj"
     with Project.create(place, name) as project:
         for clip in clips or ():
             project.add_clip(clip)
