@@ -133,7 +133,7 @@ function patch(target, bitmap, at, mark, clip) {
   context.imageSmoothingEnabled = false;
   context.drawImage(bitmap, -left * ZOOM, -top * ZOOM, clip.width * ZOOM, clip.height * ZOOM);
   const x = (mark.x - left) * ZOOM, y = (mark.y - top) * ZOOM;
-  for (const [width, colour] of [[3, "rgba(0,0,0,.65)"], [1, "#fff"]]) {
+  for (const [width, colour] of [[4, "rgba(0,0,0,.7)"], [1.75, "#fff"]]) {
     context.lineWidth = width;
     context.strokeStyle = colour;
     context.beginPath();

@@ -36,14 +36,14 @@ export function banner(sentence, kind = "warn") {
 }
 
 /** A modal dialog. `content(close)` gives its children; resolves with what close was called with, null where dismissed. */
-export function dialog(title, content, { wide = false } = {}) {
+export function dialog(title, content, { size = "" } = {}) {
   return new Promise((resolve) => {
     const close = (value = null) => {
       box.returned = value;
       box.close();
     };
     const id = `dialog-${Math.random().toString(36).slice(2)}`;
-    const box = h("dialog", { class: wide ? "wide" : "", "aria-labelledby": id });
+    const box = h("dialog", { class: size, "aria-labelledby": id });
     append(box, [
       h("header", {}, h("h2", { id }, title),
         h("button", { class: "bare", "aria-label": "Close", onclick: () => close() }, icon("close"))),
