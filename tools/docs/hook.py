@@ -11,12 +11,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from click_curve import annotation_clicks
 from command_pages import commands, exit_codes
 from format_tables import format_options, formats_table
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from model_tables import card_table, options_table, overview, page_of, published_table, table
+from studio_tables import latencies
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from gallery import PICTURES
@@ -151,6 +153,7 @@ def edge_columns() -> str:
 
 
 GENERATED = {
+    "annotation clicks": annotation_clicks,
     "gallery": gallery,
     "edge columns": edge_columns,
     "stats columns": stats_columns,
@@ -161,6 +164,7 @@ GENERATED = {
     "commands": commands,
     "errors": errors,
     "exit codes": exit_codes,
+    "studio latencies": latencies,
 }
 """What `<!-- generated: NAME -->` in a page becomes."""
 

@@ -4,6 +4,7 @@ import { ApiError } from "./api.js";
 import { Emitter } from "./emitter.js";
 
 const AGAIN = 1500;            // ms between tries while the server is away
+const SOON = 150;              // ms after the last undo until it is asked how much more there is
 
 /**
  * Emits "points" (ids that changed; others may still look the same), "removed" (ids), "selection", "saving" (number of
@@ -26,11 +27,11 @@ export class Annotation extends Emitter {
   }
 
   async load() {
-    const answer = await this.api.points(this.clip.id);
+    const [answer, objects] = await Promise.all([this.api.points(this.clip.id), this.api.objects(this.clip.id)]);
     const before = new Set(this.points.keys());
     this.points = new Map(answer.points.map((point) => [point.id, point]));
     this.take(answer);
-    this.objects = answer.objects ?? [];
+    this.objects = objects;
     const gone = [...before].filter((id) => !this.points.has(id));
     for (const id of gone) this.selection.delete(id);
     if (gone.length) this.emit("removed", gone);
@@ -63,7 +64,7 @@ export class Annotation extends Emitter {
 
   /** Sends edits in the order in which they were made; resolves to the change, null where they were given up. */
   edit(edits, { force = false } = {}) {
-    const base = this.revision;
+    const base = this.seen(edits);
     return this.queue(() => this.send(() => this.api.edits(this.clip.id, base, edits, force)), (error) => new Promise((resolve) => {
       this.emit("conflict", {
         error: error.message, theirs: error.body.theirs,
@@ -71,18 +72,56 @@ export class Annotation extends Emitter {
         drop: () => this.load().then(() => resolve(null)),
       });
     })).then((change) => {
-      if (change) this.canUndo = true, this.canRedo = change.can_redo ?? false;
+      if (change) {
+        this.canUndo = true;
+        this.canRedo = false;
+      }
       this.emit("saving", this.waiting);
       return change;
     });
   }
 
+  /**
+   * The revision up to which this page knows the points that the edits are about. Not that of the clip: the answer to an
+   * edit of one point carries it beyond what others did to another point meanwhile.
+   */
+  seen(edits) {
+    const known = edits.flatMap(({ point, keep, other }) => [point, keep, other]).map((id) => this.points.get(id)?.revision);
+    return Math.min(this.revision, ...known.filter((revision) => revision !== undefined));
+  }
+
   undo() {
-    return this.queue(() => this.send(() => this.api.undo(this.clip.id)));
+    return this.travel("undo", "canUndo", "canRedo");
   }
 
   redo() {
-    return this.queue(() => this.send(() => this.api.redo(this.clip.id)));
+    return this.travel("redo", "canRedo", "canUndo");
+  }
+
+  async travel(which, there, back) {
+    try {
+      const change = await this.queue(() => this.send(() => this.api[which](this.clip.id)));
+      this[back] = true;
+      this.flags();
+      return change;
+    } catch (error) {
+      if (error.status >= 400 && error.status < 500 && error.status !== 409) this[there] = false;
+      throw error;
+    } finally {
+      this.emit("saving", this.waiting);
+    }
+  }
+
+  /** Whether there is more to undo and to redo: the server knows. */
+  flags() {
+    clearTimeout(this.asking);
+    this.asking = setTimeout(async () => {
+      try {
+        const { can_undo, can_redo } = await this.api.points(this.clip.id);
+        this.take({ can_undo, can_redo });
+        this.emit("saving", this.waiting);
+      } catch { /* the next undo says it */ }
+    }, SOON);
   }
 
   queue(run, conflict = null) {

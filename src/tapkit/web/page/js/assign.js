@@ -9,7 +9,7 @@ export async function assignDialog(app, clip) {
   let people;
   try {
     const answer = await app.api.users();
-    people = (answer.users ?? answer).filter((user) => user.active !== false);
+    people = answer.filter((user) => user.active !== false);
   } catch (error) {
     return failed(error);
   }

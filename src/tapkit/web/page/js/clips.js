@@ -2,12 +2,12 @@
 
 import { duration, h, icon, number, plural, replace } from "./dom.js";
 import { assignDialog } from "./assign.js";
-import { failed, toast } from "./notes.js";
+import { dialog, failed, toast } from "./notes.js";
 
 const LARGEST = 4 * 2 ** 30;          // bytes; the server's own limit holds, this one only answers sooner
 
 export async function clipsPage(app) {
-  const { clips } = await app.clips(), owner = !app.session.team || app.session.user?.role !== "annotator";
+  const [{ clips }, files] = await Promise.all([app.clips(), app.api.files().catch(() => [])]), owner = !app.session.team || app.session.user?.role !== "annotator";
   const list = h("div", { class: "cards" });
   const add = owner && !app.session.read_only ? adding(app) : null;
   replace(list, clips.map((clip) => card(app, clip, owner)));
@@ -15,8 +15,9 @@ export async function clipsPage(app) {
     h("header", { class: "page-head" }, h("h1", {}, "Clips"), h("span", { class: "dim" }, clips.length ? progress(clips) : ""), h("span", { class: "spacer" }), add),
     clips.length ? list : h("div", { class: "empty big" }, icon("film"), h("h2", {}, "No clips yet"),
       h("p", {}, owner ? "Drop a video here, choose one with the button above, or start the studio with a clip or a folder: " : "The owner has not given you a clip yet."),
-      owner ? h("pre", {}, "tapkit studio clip.mp4") : null));
-  if (add) droppable(app, element);
+      owner ? h("pre", {}, "tapkit studio clip.mp4") : null),
+    add && files.length ? more(app, files) : null);
+  if (add && app.session.upload) droppable(app, element);
   return { element };
 }
 
@@ -27,16 +28,37 @@ function progress(clips) {
 
 function card(app, clip, owner) {
   const seconds = clip.fps ? clip.frames / Number(clip.fps) : null;
-  const picture = clip.problem ? h("div", { class: "no-picture" }, icon("warn")) : h("img", { src: app.api.frameUrl(clip.id, Math.floor(clip.frames / 3), 180), alt: "", loading: "lazy" });
+  const picture = clip.problem ? h("div", { class: "no-picture" }, icon("warn")) : h("img", { src: app.api.frameUrl(clip, Math.floor(clip.frames / 3), 180), alt: "", loading: "lazy" });
   const who = clip.assigned_to ?? [];
   return h("article", { class: "card" },
     h("a", { class: "picture", href: `#/clip/${clip.id}`, "aria-label": `Open ${clip.name}` }, picture),
     h("div", { class: "card-text" },
       h("h2", {}, h("a", { href: `#/clip/${clip.id}` }, clip.name)),
       h("p", { class: "dim" }, `${clip.width} × ${clip.height} · ${plural(clip.frames, "frame")}${seconds ? ` · ${duration(seconds)}` : ""} · ${plural(clip.points, "point")}`),
-      clip.problem ? h("p", { class: "said bad" }, clip.problem) : null,
+      clip.problem ? [h("p", { class: "said bad" }, clip.problem), owner ? h("button", { onclick: () => relink(app, clip) }, "Say where it is now") : null] : null,
       app.session.team ? h("p", { class: "row wrap" }, h("span", { class: `state ${(clip.state ?? "open").replace(" ", "-")}` }, clip.state ?? "open"), who.length ? h("span", { class: "dim" }, who.map((one) => one.name ?? one).join(", ")) : h("span", { class: "dim" }, "nobody has it")) : null,
       app.session.team && owner ? h("p", { class: "row" }, h("button", { onclick: () => assignDialog(app, clip) }, icon("people"), "Assign"), h("a", { class: "button", href: `#/review/${clip.id}` }, "Review")) : null));
+}
+
+/** Videos in the folders that were opened, which are no clips yet. */
+function more(app, files) {
+  return h("section", {}, h("h2", {}, "Other videos in the opened folders"), h("ul", { class: "lines" }, files.slice(0, 200).map((file) => h("li", {}, h("span", { "data-tip": file.path }, file.name),
+    h("button", { class: "button", onclick: () => app.api.addClip(file.path).then(() => app.route(), failed) }, icon("plus"), "Add")))));
+}
+
+async function relink(app, clip) {
+  const path = h("input", { required: true, autofocus: true, placeholder: clip.path });
+  await dialog(`Where is ${clip.name} now?`, (close) => h("form", { onsubmit: async (event) => {
+    event.preventDefault();
+    try {
+      await app.api.relink(clip.id, path.value.trim());
+      close(true);
+      await app.route();
+    } catch (error) {
+      failed(error);
+    }
+  } }, h("label", { class: "field" }, "Its path, in one of the folders that were opened", path), h("p", { class: "dim" }, "It has to be the same video; its points then fit."),
+  h("footer", {}, h("button", { type: "button", onclick: () => close() }, "Cancel"), h("button", { class: "primary" }, "Use it"))));
 }
 
 function adding(app) {
@@ -52,7 +74,7 @@ function adding(app) {
       failed(error);
     }
     return undefined;
-  } }, file, h("button", { type: "button", class: "primary", onclick: () => file.click() }, icon("upload"), "Add a video"), path, h("button", {}, "Add"));
+  } }, file, app.session.upload ? h("button", { type: "button", class: "primary", onclick: () => file.click() }, icon("upload"), "Add a video") : null, path, h("button", {}, "Add"));
 }
 
 async function upload(app, file) {

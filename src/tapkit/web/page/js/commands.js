@@ -12,9 +12,9 @@ export function commands(s) {
   return [
     { id: "play", keys: [" "], group: "Time", title: "Play and pause", run: () => s.player.toggle() },
     ...arrows.flatMap(({ key, dx, dy, title }) => [
-      { id: key, keys: [key], group: title ? "Time" : "Moving", title: title ?? `Move the cross or the point ${dy < 0 ? "up" : "down"}`, when: title ? null : moving, run: () => (moving() ? s.moveCursor(dx, dy) : s.player.step(dx)) },
-      { id: `shift${key}`, keys: [`shift+${key}`], group: title ? "Time" : "Moving", title: title ? `Ten frames ${dx < 0 ? "back" : "on"}` : `The same by 10 px ${dy < 0 ? "up" : "down"}`, when: title ? null : moving, run: () => (moving() ? s.moveCursor(10 * dx, 10 * dy) : s.player.step(10 * dx)) },
-      { id: `ctrl${key}`, keys: [`ctrl+${key}`], group: "Moving", title: `The same by 0.1 px ${{ ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down" }[key]}`, when: moving, run: () => s.moveCursor(dx / 10, dy / 10) },
+      { id: key, keys: [key], group: title ? "Time" : "Moving", title: title ?? `Move the cross or the point ${dy < 0 ? "up" : "down"}`, quiet: !title, when: title ? null : moving, run: () => (moving() ? s.moveCursor(dx, dy) : s.player.step(dx)) },
+      { id: `shift${key}`, keys: [`shift+${key}`], group: title ? "Time" : "Moving", title: title ? `Ten frames ${dx < 0 ? "back" : "on"}` : `The same by 10 px ${dy < 0 ? "up" : "down"}`, quiet: !title, when: title ? null : moving, run: () => (moving() ? s.moveCursor(10 * dx, 10 * dy) : s.player.step(10 * dx)) },
+      { id: `ctrl${key}`, keys: [`ctrl+${key}`], group: "Moving", quiet: true, title: `The same by 0.1 px ${{ ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down" }[key]}`, when: moving, run: () => s.moveCursor(dx / 10, dy / 10) },
     ]),
     { id: "first", keys: ["Home"], group: "Time", title: "First frame", run: () => s.player.step(-s.clip.frames) },
     { id: "last", keys: ["End"], group: "Time", title: "Last frame", run: () => s.player.step(s.clip.frames) },
@@ -25,7 +25,7 @@ export function commands(s) {
 
     { id: "place", keys: ["n"], group: "Points", title: "Place a point", run: () => s.startPlacing(false) },
     { id: "placeMany", keys: ["shift+n"], group: "Points", title: "Place points, one after the other", run: () => s.startPlacing(true) },
-    { id: "grab", keys: ["g"], group: "Points", title: "Move the selected point with the arrow keys", run: () => s.grab() },
+    { id: "grab", keys: ["g"], group: "Points", title: "Move the selected point with the arrow keys (Shift: 10 px, Ctrl: 0.1 px)", run: () => s.grab() },
     { id: "enter", keys: ["Enter"], group: "Points", title: "Set the point that is placed or moved", when: moving, run: () => s.enter(false) },
     { id: "enterStay", keys: ["shift+Enter"], group: "Points", title: "Set it and place another", when: moving, run: () => s.enter(true) },
     { id: "keyframe", keys: ["k"], group: "Points", title: "Keep the position on this frame as a keyframe", run: () => s.setKeyframeHere() },

@@ -21,7 +21,7 @@ export function commentsPanel(studio) {
   };
   const load = async () => {
     const answer = await studio.api.comments(studio.clip.id);
-    draw(answer.comments ?? answer);
+    draw(answer);
   };
   const send = async (event) => {
     event.preventDefault();
@@ -37,7 +37,7 @@ export function commentsPanel(studio) {
   };
   if (studio.session.user?.role !== "annotator") {
     studio.api.users().then((answer) => {
-      for (const user of answer.users ?? answer) names.set(user.id, user.name);
+      for (const user of answer) names.set(user.id, user.name);
       return load();
     }).catch(() => load().catch(failed));
   } else load().catch(failed);

@@ -3,14 +3,14 @@
 import { h, icon, plural, replace } from "./dom.js";
 import { dialog, failed, toast } from "./notes.js";
 
-const FIRST = ["nuke", "after-effects", "blender", "deeplabcut", "npz", "csv"];
+const FIRST = ["nuke", "ae", "blender", "dlc", "fusion", "sleap", "cvat", "tapvid", "csv"];
 
 export function exportDialog({ api, clip, annotation, formats, chosen = null }) {
   return dialog("Export", (close) => {
-    const rank = (format) => { const n = FIRST.findIndex((name) => format.id.includes(name)); return n < 0 ? FIRST.length : n; };
+    const rank = (format) => { const n = FIRST.indexOf(format.id); return n < 0 ? FIRST.length : n; };
     const ordered = [...formats].sort((a, b) => rank(a) - rank(b));
     const warnings = h("div", { class: "warnings" }), selected = annotation.chosen;
-    const find = h("input", { type: "search", placeholder: `Find among ${formats.length} formats`, "aria-label": "Find a format" });
+    const find = h("input", { type: "search", placeholder: `Find among ${formats.length} formats`, "aria-label": "Find a format", autofocus: true });
     const list = h("div", { class: "formats", role: "radiogroup", "aria-label": "Format" });
     const only = h("input", { type: "checkbox", disabled: !selected.length });
     let format = ordered.find((one) => one.id === chosen)?.id ?? ordered[0]?.id;
@@ -32,17 +32,15 @@ export function exportDialog({ api, clip, annotation, formats, chosen = null }) 
       return undefined;
     } }, icon("download"), "Download");
     api.checkExport(clip.id).then((check) => {
-      const lines = check.warnings ?? check.problems ?? [];
-      replace(warnings, lines.map((line) => h("p", { class: "warning" }, icon("warn"), h("span", {}, typeof line === "string" ? line : line.text ?? line.message))));
+      replace(warnings, check.notes.map((note) => h("p", { class: "warning" }, icon("warn"), h("span", {}, note))));
     }).catch(() => {});
     return [
-      annotation.points.size ? null : h("p", { class: "warning" }, icon("warn"), h("span", {}, "There are no points yet: place some and track them first.")),
       find, list, warnings,
       h("footer", {},
-        h("label", { class: "check" }, only, selected.length ? `only the ${plural(selected.length, "selected point")}` : "only selected points"),
+        h("label", { class: "check" }, only, selected.length > 1 ? `only the ${plural(selected.length, "selected point")}` : "only the selected point"),
         h("button", { onclick: () => close() }, "Cancel"), save),
     ];
-  });
+  }, { size: "middle-wide" });
 }
 
 async function download(api, clip, format, points) {
@@ -55,5 +53,7 @@ async function download(api, clip, format, points) {
   link.click();
   link.remove();
   setTimeout(() => URL.revokeObjectURL(url), 60000);
+  const notes = JSON.parse(decodeURIComponent(response.headers.get("X-Tapkit-Notes") ?? "[]"));
   toast(`Exported ${name}.`);
+  for (const note of notes) toast(note, { kind: "error" });
 }

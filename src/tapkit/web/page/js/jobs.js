@@ -17,8 +17,7 @@ export class Jobs {
   }
 
   async load(clip) {
-    const jobs = await this.api.jobs();
-    for (const job of jobs.jobs ?? jobs) if (!OVER.has(job.state) && (job.clip ?? clip) === clip) this.take(job);
+    for (const job of await this.api.jobs()) if (!OVER.has(job.state) && job.clip === clip) this.take(job);
   }
 
   then(job, run) {

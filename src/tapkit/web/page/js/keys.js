@@ -82,17 +82,17 @@ export class Keys {
 
   /** All commands with their keys, by group. */
   help() {
-    const groups = Map.groupBy ? Map.groupBy(this.commands.values(), (c) => c.group) : grouped(this.commands.values());
+    const groups = grouped([...this.commands.values()].filter((command) => !command.quiet));
     return dialog("Keys", () => [
       h("div", { class: "keys" }, [...groups].map(([group, commands]) => h("section", {},
         h("h3", {}, group),
-        h("dl", {}, commands.filter((c) => c.keys?.length).map((command) => [
+        h("dl", {}, commands.filter((c) => c.keys?.length && !c.quiet).map((command) => [
           h("dt", {}, command.keys.slice(0, 2).map((key, i) => [i ? " or " : null, h("kbd", {}, keyLabel(key))])),
           h("dd", {}, command.title),
         ]))))),
-      h("p", { class: "dim" }, "With the mouse: drag a point to correct it (Shift: eight times finer), Shift+click an empty place for a new point, ",
+      h("p", { class: "dim" }, "With the mouse: drag a point to correct it (Shift: eight times finer), or Ctrl+click where the selected one is; Shift+click an empty place for a new point, ",
         "wheel to zoom, drag an empty place to pan; on the timeline drag along a strip to say that the point is hidden."),
-    ], { wide: true });
+    ], { size: "wide" });
   }
 }
 

@@ -120,7 +120,9 @@ function transport(studio) {
   field.addEventListener("keydown", (event) => { if (event.key === "Enter") field.blur(); });
   const time = h("span", { class: "dim time" });
   const note = h("span", { class: "hint", "aria-live": "polite" });
-  const doubts = keys.button("doubt", [icon("doubt"), h("span", {}, "Next doubt")], { class: "doubt" });
+  const count = h("span", { class: "count" });
+  const doubts = keys.button("doubt", [icon("doubt"), h("span", {}, "Next doubt"), count], { class: "doubt" });
+  studio.on("doubts", (many) => replace(count, many ? String(many) : ""));
   studio.on("painted", (t) => {
     if (document.activeElement !== field) field.value = t;
     replace(time, `of ${clip.frames - 1} · ${(t / (clip.fps || 25)).toFixed(2)} s${player.playing ? ` · ${player.rate} fps` : ""}`);

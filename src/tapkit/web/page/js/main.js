@@ -5,7 +5,7 @@ import { clipsPage } from "./clips.js";
 import { pageCommands } from "./commands.js";
 import { h, icon, replace } from "./dom.js";
 import { Keys } from "./keys.js";
-import { loginPage } from "./login.js";
+import { firstPage, loginPage } from "./login.js";
 import { banner, failed, startTips, toast } from "./notes.js";
 import { peoplePage } from "./people.js";
 import { reportPage } from "./report.js";
@@ -36,8 +36,6 @@ class App {
     try {
       this.session = await this.api.session();
     } catch (error) {
-      if (error.status === 401 || error.status === 403) return this.show(h("div", { class: "page narrow" }, h("h1", {}, "This address is not complete"),
-        h("p", {}, "Open the studio by the address that ", h("code", {}, "tapkit studio"), " printed: it carries the secret that lets you in."), h("p", { class: "dim" }, error.message)));
       this.show(h("div", { class: "page narrow" }, h("h1", {}, "The studio is not running"), h("p", {}, error.message),
         h("button", { class: "primary", onclick: () => this.again() }, "Try again")));
       return undefined;
@@ -48,10 +46,11 @@ class App {
 
   async route() {
     const turn = this.turn += 1;
-    if (this.session.team && !this.session.user) return this.open(loginPage(this), "Log in");
-    const [name, id] = location.hash.replace(/^#\/?/, "").split("/");
+    if (!this.session.signed_in && !this.session.team) return this.show(incomplete());
+    if (this.session.team && !this.session.user) return this.open(this.session.setup ? firstPage(this) : loginPage(this));
+    const [name, id, , of] = location.hash.replace(/^#\/?/, "").split("/");
     try {
-      const page = await this.make(name, Number(id));
+      const page = await this.make(name, Number(id), of ? Number(of) : null);
       if (turn !== this.turn) return page.close?.();
       return this.open(page);
     } catch (error) {
@@ -62,9 +61,9 @@ class App {
     }
   }
 
-  async make(name, id) {
+  async make(name, id, of) {
     switch (name) {
-      case "clip": return this.clip(id);
+      case "clip": return this.clip(id, of);
       case "work": return workPage(this);
       case "review": return reviewPage(this, id);
       case "people": return peoplePage(this);
@@ -79,14 +78,13 @@ class App {
   }
 
   async clips() {
-    const answer = await this.api.clips();
-    return Array.isArray(answer) ? { clips: answer } : answer;
+    return { clips: await this.api.clips() };
   }
 
-  async clip(id) {
+  async clip(id, of = null) {
     const { clips } = await this.clips(), clip = clips.find((one) => one.id === id);
     if (!clip) throw new Error("There is no such clip in this project, or it is not yours.");
-    return new Studio(this, { ...clip, fps: Number(clip.fps) });
+    return new Studio(this, { ...clip, of });
   }
 
   open(page) {
@@ -167,7 +165,7 @@ function submit(app, studio) {
   if (!app.session.team || !app.session.user) return null;
   const place = h("span", {});
   app.api.work().then((answer) => {
-    const mine = (answer.assignments ?? answer).find((one) => one.clip === studio.clip.id && ["open", "in work"].includes(one.state));
+    const mine = answer.find((one) => one.clip === studio.clip.id && ["open", "in work"].includes(one.state));
     if (!mine) return;
     replace(place, h("button", { class: "primary", "data-tip": "Hand it to the reviewer", onclick: async () => {
       try {
@@ -180,6 +178,11 @@ function submit(app, studio) {
     } }, icon("check"), "Hand in"));
   }).catch(failed);
   return place;
+}
+
+function incomplete() {
+  return h("div", { class: "page narrow" }, h("h1", {}, "This address lacks its key"),
+    h("p", {}, "Open the address that ", h("code", {}, "tapkit studio"), " printed when it was started: the key in it lets you in."));
 }
 
 const app = new App();

@@ -6,7 +6,7 @@ import { dialog, failed, toast } from "./notes.js";
 const ROLES = ["annotator", "reviewer", "owner"];
 
 export async function peoplePage(app) {
-  const answer = await app.api.users(), people = answer.users ?? answer, owner = app.session.user?.role === "owner";
+  const answer = await app.api.users(), people = answer, owner = app.session.user?.role === "owner";
   const change = (user, changes) => app.api.changeUser(user.id, changes).then(() => app.route()).catch((error) => { failed(error); app.route(); });
   const element = h("div", { class: "page", dataset: { view: "people" } },
     h("header", { class: "page-head" }, h("h1", {}, "People"), h("span", { class: "spacer" }), owner ? h("button", { class: "primary", onclick: () => add(app) }, "Add a person") : null),
@@ -15,7 +15,7 @@ export async function peoplePage(app) {
         h("th", { scope: "row" }, user.name),
         h("td", {}, owner ? h("select", { "aria-label": `Role of ${user.name}`, onchange: (event) => change(user, { role: event.target.value }) }, ROLES.map((role) => h("option", { value: role, selected: role === user.role }, role))) : user.role),
         h("td", {}, when(user.created)),
-        h("td", { class: "row" }, owner ? [h("button", { onclick: () => password(app, user) }, "New password"), h("button", { onclick: () => change(user, { active: user.active === false }) }, user.active === false ? "Let in again" : "Lock out")] : null)))))),
+        h("td", { class: "row" }, owner || user.id === app.session.user?.id ? h("button", { onclick: () => password(app, user) }, "New password") : null, owner ? [ h("button", { onclick: () => change(user, { active: user.active === false }) }, user.active === false ? "Let in again" : "Lock out")] : null)))))),
     h("p", { class: "dim" }, "Annotators see the clips that were given to them. Reviewers see all, compare and accept. Owners also make accounts."));
   return { element };
 }
@@ -41,16 +41,17 @@ async function add(app) {
 }
 
 async function password(app, user) {
-  const word = secret();
+  const word = secret(), self = user.id === app.session.user.id, old = h("input", { type: "password", autocomplete: "current-password", required: true });
   await dialog(`New password for ${user.name}`, (close) => h("form", { onsubmit: async (event) => {
     event.preventDefault();
     try {
-      await app.api.changeUser(user.id, { password: word.value });
+      await app.api.changeUser(user.id, { password: word.value, ...(self ? { current: old.value } : {}) });
+      if (self) app.session = await app.api.session();
       close(true);
       toast(`${user.name} has a new password.`);
     } catch (error) {
       failed(error);
     }
-  } }, h("label", { class: "field" }, "Password, at least 8 characters", word),
+  } }, self ? h("label", { class: "field" }, "The password you have now", old) : null, h("label", { class: "field" }, "New password, at least 8 characters", word),
   h("footer", {}, h("button", { type: "button", onclick: () => close() }, "Cancel"), h("button", { class: "primary" }, "Set"))));
 }

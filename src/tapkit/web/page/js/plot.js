@@ -4,7 +4,7 @@ import { h, number, replace } from "./dom.js";
 import { keep, settings } from "./settings.js";
 import { colourOf, palette } from "./theme.js";
 
-const MOST = 8, BINS = 400, SOON = 150;       // points drawn; bins asked for; ms of quiet before asking
+const MOST = 8, BINS = 400, SOON = 150;       // points drawn; bins asked for; ms from a change to asking
 const LEFT = 40, FOOT = 16, HEAD = 6;         // CSS pixels around the curves
 const KINDS = { x: "x, px", y: "y, px", speed: "px per frame" };
 
@@ -43,11 +43,11 @@ export class Plot {
 
   /** The selection or a selected point changed. */
   update() {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.fetch(), SOON);
+    this.timer ??= setTimeout(() => this.fetch(), SOON);
   }
 
   async fetch() {
+    this.timer = null;
     const ids = this.studio.annotation.chosen.slice(0, MOST), asked = this.asked = {};
     if (!ids.length) this.data = null;
     else {

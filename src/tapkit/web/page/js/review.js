@@ -9,7 +9,7 @@ const RADII = [1, 2, 4, 8, 16];           // px at 256 x 256
 export async function reviewPage(app, id) {
   const { clips } = await app.clips(), clip = clips.find((one) => one.id === id);
   if (!clip) throw new Error("There is no such clip in this project, or it is not yours.");
-  const [agreement, assignments, people] = await Promise.all([app.api.agreement(id), assigned(app, id), names(app)]);
+  const [agreement, assignments, people] = await Promise.all([app.api.agreement(id), app.api.assignments(id), names(app)]);
   const name = (user) => people.get(user) ?? `person ${user}`;
   const labels = new Map(agreement.points.map((one) => [one.point, one.label || `point ${one.point}`]));
   const element = h("div", { class: "page", dataset: { view: "review" } },
@@ -27,14 +27,9 @@ export async function reviewPage(app, id) {
   return { element };
 }
 
-async function assigned(app, id) {
-  const answer = await app.api.json("GET", `/clips/${id}/assignments`).catch(() => app.api.work());
-  return (answer.assignments ?? answer).filter((one) => one.clip === id);
-}
-
 async function names(app) {
   const answer = await app.api.users().catch(() => []);
-  return new Map((answer.users ?? answer).map((user) => [user.id, user.name]));
+  return new Map(answer.map((user) => [user.id, user.name]));
 }
 
 function agreementTable(app, clip, agreement, name) {
@@ -71,6 +66,7 @@ function decision(app, one, name) {
   };
   return h("li", {}, h("b", {}, name(one.user)), h("span", { class: `state ${one.state.replace(" ", "-")}` }, one.state), h("span", { class: "dim" }, `${one.stage}${one.blind ? ", blind" : ""}`),
     one.comment ? h("q", {}, one.comment) : null,
+    one.blind ? h("a", { href: `#/clip/${one.clip}/of/${one.user}` }, "see the work") : null,
     one.state === "to review" ? h("span", { class: "row" }, h("button", { onclick: () => decide("reject") }, "Hand back"), h("button", { class: "primary", onclick: () => decide("accept") }, icon("check"), "Accept")) : null);
 }
 

@@ -16,6 +16,7 @@ import { Loupe } from "./loupe.js";
 import { banner, dialog, failed, toast } from "./notes.js";
 import { Player } from "./player.js";
 import { Plot } from "./plot.js";
+import { ObjectsPanel } from "./objects_panel.js";
 import { PointsPanel } from "./points_panel.js";
 import { keep, settings } from "./settings.js";
 import { Stage } from "./stage.js";
@@ -29,7 +30,7 @@ import { View } from "./view.js";
 
 const RELOAD = 150;           // ms of quiet after others' changes before the points are read again
 
-/** Emits "mode", "zoom", "cursor" ((x, y) or null), "hint" (sentence or null), "compare" and what its parts tell. */
+/** Emits "mode", "zoom", "cursor" ((x, y) or null), "hint" (sentence or null), "compare", "doubts" (how many) and what its parts tell. */
 export class Studio extends Emitter {
   constructor(app, clip) {
     super();
@@ -39,13 +40,17 @@ export class Studio extends Emitter {
     this.unseen = new Set();              // ids that are hidden from the picture in this window
     this.corrections = new Map();         // id -> event of its last correction
     this.pendingSpan = null;
+    this.api.of = clip.of ?? null;
     this.readOnly = clip.problem ?? app.session.read_only ?? null;
     this.view = new View(clip.width, clip.height);
     this.annotation = new Annotation(this.api, clip);
-    this.frames = new Frames(clip.frames, (t, height, signal) => this.api.frame(clip.id, t, height, signal), null, (error, t) => this.noFrame(error, t));
+    this.frames = new Frames(clip.frames, (t, height, signal) => this.api.frame(clip, t, height, signal), null, (error, t) => this.noFrame(error, t));
     this.player = new Player(this.frames, clip.frames, clip.fps);
     this.tracks = new Tracks(clip.frames, (ids, start, stop) => this.api.positions(clip.id, ids, start, stop), () => this.redraw());
-    this.summary = new Summary(this.api, clip, () => this.timeline?.request());
+    this.summary = new Summary(this.api, clip, () => this.annotation.points.size, () => {
+      this.timeline?.request();
+      this.emit("doubts", this.summary.doubts.length);
+    });
     this.keys = new Keys(commands(this));
     this.jobs = new Jobs(this.api, (job) => this.jobOver(job));
     this.stage = new Stage(this, h("canvas", { class: "stage", tabindex: 0, role: "application", "aria-label": "Picture of the clip", "aria-describedby": "stage-help" }));
@@ -53,10 +58,14 @@ export class Studio extends Emitter {
     this.timeline = new Timeline(this);
     this.loupe = new Loupe(this);
     this.plot = new Plot(this);
+    this.objects = new ObjectsPanel(this);
     this.panel = new PointsPanel(this);
     this.inspector = new Inspector(this);
     this.element = layout(this);
-    this.off = [onTheme(() => this.redraw())];
+    this.off = [onTheme(() => {
+      this.redraw();
+      this.plot.draw();
+    })];
     this.wire();
   }
 
@@ -77,6 +86,7 @@ export class Studio extends Emitter {
       this.tracks.stale(ids);
       this.summary.touch(ids);
       this.panel.draw();
+      this.objects.draw();
       this.inspector.draw();
       this.loupe.update();
       if (ids.some((id) => annotation.selection.has(id))) this.plot.update();
@@ -107,6 +117,7 @@ export class Studio extends Emitter {
     this.jobs.load(this.clip.id).catch(failed);
     this.panel.draw();
     this.inspector.draw();
+    this.element.dataset.ready = "yes";
     if (!this.annotation.points.size && this.readOnly === null) this.startPlacing(true);
   }
 
@@ -134,22 +145,24 @@ export class Studio extends Emitter {
       this.tracks.write(message);
       this.summary.write(message);
       this.inspector.frame();
+      this.plot.update();
     } else if (message.type === "changed") this.changed(message);
   }
 
-  changed({ revision, points = [], removed = [], by }) {
+  /** Something was changed: by a job, whose positions are read again, or in another window, whose edits are. */
+  changed({ revision, points = [], by, window: where, job }) {
+    if (where !== undefined && where === this.api.window) return;
     this.tracks.stale(points);
     this.summary.touch(points);
     if (points.some((id) => this.annotation.selection.has(id))) this.plot.update();
-    const known = points.every((id) => this.annotation.points.has(id)) && !removed.some((id) => this.annotation.points.has(id));
-    if (known && revision !== undefined && revision <= this.annotation.revision && !this.others(by)) return;
+    if (job !== undefined) {
+      this.annotation.revision = Math.max(this.annotation.revision, revision);
+      return;
+    }
     clearTimeout(this.reload);
     this.reload = setTimeout(() => this.annotation.load().catch(() => {}), RELOAD);
-    if (this.others(by) && points.length) this.emit("hint", `${by.name} changed ${points.length === 1 ? this.annotation.name(points[0]) : plural(points.length, "point")}`);
-  }
-
-  others(by) {
-    return Boolean(by?.id && this.session.user && by.id !== this.session.user.id);
+    const what = points.length === 1 ? this.annotation.name(points[0]) : plural(points.length, "point");
+    if (points.length) this.emit("hint", `${by?.name ?? "Another window"} changed ${what}`);
   }
 
   jobOver(job) {
@@ -158,6 +171,7 @@ export class Studio extends Emitter {
     this.summary.touch(ids);
     this.plot.update();
     this.annotation.canUndo = true;
+    this.annotation.canRedo = false;
     this.annotation.emit("saving", this.annotation.waiting);
     if (job.state === "cancelled") toast("Stopped. What was tracked so far is kept.");
   }

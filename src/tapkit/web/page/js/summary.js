@@ -1,11 +1,13 @@
 // The whole clip in bins, and the places to look at: what the timeline draws without any positions.
 
 const BINS = 512;
+const VALUES = 60_000;                   // bins times points: with many points the bins are fewer
 const SOON = 200, LATER = 700;           // ms after the last change until bins and doubtful places are asked for again
 
 export class Summary {
-  constructor(api, clip, changed) {
-    Object.assign(this, { api, clip, changed });
+  /** `count()` says how many points there are; `changed()` is called when something can be drawn anew. */
+  constructor(api, clip, count, changed) {
+    Object.assign(this, { api, clip, count, changed });
     this.bins = [];                       // first frame of each bin
     this.points = new Map();              // id -> {visible, confidence, doubt}
     this.doubts = [];                     // {t, point, reason, value}, by frame
@@ -13,13 +15,22 @@ export class Summary {
   }
 
   async load() {
-    this.take(await this.api.summary(this.clip.id, BINS));
+    await this.all();
     await this.loadDoubts();
   }
 
+  /** Without points there is nothing to ask for. */
+  get none() {
+    return this.count() === 0;
+  }
+
+  async all() {
+    if (this.none) this.points.clear();
+    else this.take(await this.api.summary(this.clip.id, Math.max(64, Math.min(BINS, Math.floor(VALUES / this.count())))));
+  }
+
   async loadDoubts() {
-    const answer = await this.api.doubtful(this.clip.id);
-    this.doubts = Array.isArray(answer) ? answer : answer.doubtful ?? answer.doubts ?? [];
+    this.doubts = this.none ? [] : await this.api.doubtful(this.clip.id);
     this.changed();
   }
 
@@ -39,10 +50,9 @@ export class Summary {
   }
 
   async again() {
-    const ids = [...this.stale];
     this.stale.clear();
     try {
-      this.take(await this.api.summary(this.clip.id, BINS, ids.length > 40 ? null : ids));
+      await this.all();
     } catch { /* the server is away: the line being there again asks for everything */ }
   }
 

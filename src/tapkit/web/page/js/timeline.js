@@ -5,6 +5,7 @@ import { reason } from "./summary.js";
 import { colourOf, palette } from "./theme.js";
 
 const ROW = 20, RULER = 24, SLOP = 4, COARSE = 3;       // CSS pixels; COARSE: a bin wider than this is drawn from positions
+const FINEST = 1500;          // frames in sight at most for that
 const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000];
 
 export class Timeline {
@@ -193,7 +194,7 @@ export class Timeline {
     const first = Math.floor(this.rows.scrollTop / ROW), last = Math.min(order.length, first + Math.ceil(this.height / ROW) + 1);
     const ids = order.slice(first, last);
     const binWidth = this.x(this.studio.summary.bins[1] ?? 1) - this.x(0);
-    const fine = binWidth > COARSE && (this.studio.summary.bins[1] ?? 1) > 1;
+    const fine = binWidth > COARSE && (this.studio.summary.bins[1] ?? 1) > 1 && this.range[1] - this.range[0] <= FINEST;
     if (fine) this.studio.tracks.ensure(ids, Math.floor(this.range[0]), Math.ceil(this.range[1]));
     ids.forEach((id, n) => this.drawRow(context, colours, id, (first + n) * ROW - this.rows.scrollTop, fine));
     const { shown, wanted } = this.studio.player;

@@ -41,7 +41,7 @@ export const tracking = {
     try {
       await this.annotation.line;                  // what was just placed is there before it is tracked
       const { job: id } = await this.api.startJob(this.clip.id, job);
-      this.jobs.take({ job: id, kind: job.kind, state: "queued", done: 0, total: 0 });
+      if (!this.jobs.all.has(id)) this.jobs.take({ job: id, kind: job.kind, state: "queued", done: 0, total: 0 });
       return id;
     } catch (error) {
       failed(error);
@@ -81,9 +81,9 @@ export const tracking = {
     }
     try {
       const answer = await this.api.compare(this.clip.id, event);
-      const pair = (answer.points ?? answer).find((one) => (one.before?.id ?? one.id) === id);
+      const pair = answer.find((one) => one.before.id === id);
       if (!pair) return;
-      this.stage.ghostPath = { id, ...pair.before };
+      this.stage.ghostPath = { ...pair.before, id, start: pair.start };
       this.emit("hint", "dashed: the path before the correction");
       this.emit("compare", true);
       this.stage.request();

@@ -5,7 +5,7 @@ import { duration, h, icon, plural } from "./dom.js";
 const STAGES = { objects: "boxes and labels of objects", points: "points", "clean-up": "clean-up" };
 
 export async function workPage(app) {
-  const answer = await app.api.work(), mine = answer.assignments ?? answer, { clips } = await app.clips();
+  const answer = await app.api.work(), mine = answer, { clips } = await app.clips();
   const clip = (id) => clips.find((one) => one.id === id);
   const rows = [...mine].sort((a, b) => rank(a) - rank(b));
   const waiting = app.session.user?.role !== "annotator" ? clips.filter((one) => one.state === "to review") : [];
