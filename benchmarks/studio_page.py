@@ -62,7 +62,7 @@ def make_clip(path: Path, width: int, height: int, frames: int) -> Path:
     return path
 
 
-def fill_project(folder: Path, video: Path, points: int) -> Path:
+def fill_project(folder: Path, video: Path, points: int, frames: int) -> Path:
     """A project with so many points, tracked on every frame of the video."""
     import tapkit
     from tapkit.annotate import Project
@@ -70,7 +70,6 @@ def fill_project(folder: Path, video: Path, points: int) -> Path:
 
     with tapkit.open_video(video) as source:
         info = source.info
-        frames = len(source)
     random = np.random.default_rng(1)
     start = random.uniform(0.1, 0.9, (points, 2)) * (info.width, info.height)
     t = np.arange(frames)
@@ -209,7 +208,7 @@ def main() -> None:
             make_clip(folder / f"{size}.mp4", width, height, frames)
         (folder / "many").mkdir()
         many = make_clip(folder / "many" / "many.mp4", 320, 180, given.frames)
-        project = fill_project(folder / "many", many, given.points)
+        project = fill_project(folder / "many", many, given.points, given.frames)
         with running(folder) as address:
             for size in SIZES:
                 window = Window(browser, address).open(size)

@@ -102,6 +102,7 @@ REFUSED = [
     "export t.npz mine.h5 --to dlc-predictions",
     "import t.csv mine.npz",
     "export-model lucas-kanade full",
+    "project new full",
     "weights convert pips2 t.npz -o mine.safetensors",
     "weights average t.npz t.csv -o mine.safetensors",
     "plot t.npz mine.png",

@@ -17,7 +17,7 @@ from tapkit.web.studio import Studio, open_studio
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import numbered_clips  # noqa: E402  (it lies beside this file)
+import numbered_clips
 
 ADDRESS = "http://127.0.0.1:8010"
 

@@ -265,7 +265,8 @@ def test_a_name_never_leads_out(tmp_path: Path, name: str) -> None:
     "body",
     [
         b"", b"#EXTM3U\n#EXTINF:1\n/etc/passwd\n", b"ffconcat version 1.0\nfile /etc/passwd\n", b"v=0\r\no=- 0",
-        b"<?xml version='1.0'?><MPD/>", b"<svg/>", b"MZ\x90\0", b"#!/bin/sh\n", b"PK\x03\x04", b"G" * 10, b"Good morning" * 50,
+        b"<?xml version='1.0'?><MPD/>", b"<svg/>", b"MZ\x90\0", b"#!/bin/sh\n", b"PK\x03\x04", b"G" * 10,
+        b"Good morning" * 50,
     ],
 )  # fmt: skip
 def test_what_is_no_video_is_refused_and_nothing_stays(tmp_path: Path, body: bytes) -> None:

@@ -126,9 +126,10 @@ def test_a_number_never_stands_beside_another_frame(window: Callable[..., Window
         const canvas = studio.stage.canvas, context = canvas.getContext("2d");
         const read = (selector, of) => Number(document.querySelector(selector)[of]);
         const look = () => {                       // what is on the screen, at any moment
-            const at = studio.view.toScreen(studio.clip.width / 2, studio.clip.height - 0.8);
-            const [x, y] = at.map((value) => Math.round(value * studio.stage.ratio));
-            const picture = Math.round(context.getImageData(x, y, 1, 1).data[0] / 10);
+            const [left, y] = studio.view.toScreen(0, studio.clip.height - 0.5), { ratio } = studio.stage;
+            const width = Math.floor(studio.clip.width * studio.view.scale * ratio);
+            const row = context.getImageData(Math.ceil(left * ratio), Math.round(y * ratio), width, 1).data;
+            const picture = Math.round(row.filter((_, i) => i % 4 < 3).reduce((a, b) => a + b) / (3 * width) / 10);
             window.seen.push([read(".frame-badge", "textContent"), picture, read(".transport .frame", "value")]);
             requestAnimationFrame(look);
         };

@@ -59,7 +59,8 @@ def test_a_wrong_edit_is_one_sentence_and_changes_nothing(browser: Browser, edit
         '{"edits": [{"op": "add_point", "t": 0, "x": Infinity, "y": 1}]}',
         '{"edits": [{"op": "add_point", "t": 1e400, "x": 1, "y": 1}]}',
         '{"edits": [{"op": "delete_point", "point": 99999999999999999999999}]}',
-        '{"edits": [], "base": "x"}', "[" * 100_000, '{"edits": [{"op": "add_point", "t": 0, "x": 1, "y": 1, "label": "\\ud800"}]}',
+        '{"edits": [], "base": "x"}', "[" * 100_000,
+        '{"edits": [{"op": "add_point", "t": 0, "x": 1, "y": 1, "label": "\\ud800"}]}',
     ],
 )  # fmt: skip
 def test_a_malformed_body_is_one_sentence(browser: Browser, body: str) -> None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from click_curve import annotation_clicks
 from command_pages import commands, exit_codes
 from format_tables import format_options, formats_table
 from mkdocs.config.defaults import MkDocsConfig
@@ -152,6 +153,7 @@ def edge_columns() -> str:
 
 
 GENERATED = {
+    "annotation clicks": annotation_clicks,
     "gallery": gallery,
     "edge columns": edge_columns,
     "stats columns": stats_columns,

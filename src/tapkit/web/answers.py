@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -52,10 +53,10 @@ def plain(value: Any) -> Any:
 
 def numbers(values: np.ndarray, digits: int = 3) -> list[Any]:
     """An array [n] as a list; None where it is no number."""
-    rounded = np.round(values.astype(np.float64), digits)
-    if np.isfinite(rounded).all():
-        return rounded.tolist()
-    return np.where(np.isfinite(rounded), rounded.astype(object), None).tolist()
+    rounded: list[Any] = np.round(values.astype(np.float64), digits).tolist()
+    if not np.isfinite(values).all():
+        rounded = [value if isfinite(value) else None for value in rounded]
+    return rounded
 
 
 def clip(value: v.Clip) -> dict[str, Any]:
@@ -101,12 +102,11 @@ def change(value: v.Change) -> dict[str, Any]:
 def positions(value: v.Positions) -> dict[str, Any]:
     """Where one point is; `visible` 0 or 1, None where nothing is known of it."""
     known = np.isfinite(value.xy[:, 0])
-    seen = value.visible.astype(object)
     return {
         "id": value.id,
         "x": numbers(value.xy[:, 0], 2),
         "y": numbers(value.xy[:, 1], 2),
-        "visible": np.where(known, seen.astype(int), None).tolist(),
+        "visible": [int(seen) if there else None for seen, there in zip(value.visible, known, strict=True)],
         "confidence": numbers(value.confidence),
         "source": value.source,
     }

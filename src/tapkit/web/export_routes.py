@@ -101,7 +101,8 @@ def check(studio: OfStudio, who: From, clip: int) -> Response:
         notes.append(f"Visible on no frame: {names}{' and others' if len(without) > 5 else ''}.")
     places = project.doubtful(clip, who.user)
     if places:
-        notes.append(f"{len(places)} doubtful places have not been looked at or corrected.")
+        many = "1 doubtful place has" if len(places) == 1 else f"{len(places)} doubtful places have"
+        notes.append(f"{many} not been looked at or corrected.")
     if found.problem:
         notes.append(f"{found.problem}.")
     waiting = [job for job in studio.jobs.every(None) if job.clip == clip and job.state in ("queued", "running")]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -103,13 +103,14 @@ class Guard:
                 await receive()
                 await send({"type": "websocket.close", "code": 4403, "reason": refusal})
             return
-        answer = _Answer(send)
         limit = next(size for start, size in self.limits if scope["path"].startswith(start))
+        body = _Body(receive, limit, _values(scope, b"content-length"))
+        answer = _Answer(send, body)
         if refusal is not None:
             await answer.refuse(403, refusal)
             return
         try:
-            await self.app(scope, _bounded(scope, receive, limit), answer)
+            await self.app(scope, body, answer)
         except TooLarge as error:
             await answer.refuse(413, str(error))
 
@@ -141,34 +142,42 @@ def _same(origin: str, host: str) -> bool:
     return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
 
 
-def _bounded(scope: Any, receive: Any, limit: int) -> Any:
+class _Body:
     """`receive` that raises `TooLarge` beyond `limit` bytes, at once if they are announced."""
-    taken = 0
-    announced = _values(scope, b"content-length")
-    too_large = announced and announced[-1].isdigit() and int(announced[-1]) > limit
 
-    async def bounded() -> Any:
-        nonlocal taken
-        said = f"that is more than the {limit / 1e6:.0f} MB that are taken here"
-        if too_large:
-            raise TooLarge(said)
-        message = await receive()
-        taken += len(message.get("body", b""))
-        if taken > limit:
-            raise TooLarge(said)
+    def __init__(self, receive: Any, limit: int, announced: Sequence[str]) -> None:
+        self._receive, self._limit, self._taken = receive, limit, 0
+        self.too_large = any(not each.isdigit() or int(each) > limit for each in announced)
+
+    async def __call__(self) -> Any:
+        """The next message."""
+        if not self.too_large:
+            message = await self._receive()
+            self._taken += len(message.get("body", b""))
+            self.too_large = self._taken > self._limit
+        if self.too_large:
+            raise TooLarge(self.said)
         return message
 
-    return bounded
+    @property
+    def said(self) -> str:
+        """The sentence of the refusal."""
+        return f"that is more than the {max(self._limit / 1e6, 0.01):.2g} MB that are taken here"
 
 
 class _Answer:
-    """`send` that adds the headers, and knows whether an answer has begun."""
+    """`send` that adds the headers, and that answers 413 instead of whatever is made of a body cut short."""
 
-    def __init__(self, send: Any) -> None:
-        self.send, self.begun = send, False
+    def __init__(self, send: Any, body: _Body) -> None:
+        self.send, self.body, self.begun, self.refused = send, body, False, False
 
     async def __call__(self, message: Any) -> None:
+        if self.refused:
+            return
         if message["type"] == "http.response.start":
+            if self.body.too_large and message["status"] != 413:
+                await self.refuse(413, self.body.said)
+                return
             self.begun = True
             has = {key.lower() for key, _ in message["headers"]}
             more = [(key.encode(), value.encode()) for key, value in HEADERS.items() if key.encode() not in has]
@@ -185,3 +194,4 @@ class _Answer:
             headers.append((b"connection", b"close"))  # the rest of the body is not read
         await self({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
+        self.refused = True

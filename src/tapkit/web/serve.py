@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import sys
 import threading
+import warnings
 import webbrowser
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tapkit.annotate import Project
-from tapkit.errors import UsageError, require
+from tapkit.errors import UsageError, VideoError, VideoWarning, require
 from tapkit.web.places import PICTURES, VIDEOS
 
 PORT = 8010
@@ -53,19 +56,34 @@ def _opened(where: str) -> Project:
     return Project.open(where)
 
 
-def _filled(where: Path, clips: Iterable[Path]) -> Project:
-    """The project there, made if there is none, with these clips in it."""
-    project = Project.open(where) if where.exists() else Project.create(where)
+def _filled(where: Path, clips: Sequence[Path]) -> Project:
+    """The project there, made if there is none, with these clips in it; of several, those that are videos.
+
+    Where there is no clip to be had, no project is left behind.
+    """
+    fresh = not where.exists()
+    project = Project.create(where) if fresh else Project.open(where)
     try:
         if project.read_only is None and not project.users():  # with accounts, clips are added by those who may
             have = {clip.path for clip in project.clips()}
             for clip in clips:
                 if str(clip) not in have:
-                    project.add_clip(clip)
+                    _add(project, clip, alone=len(clips) == 1)
     except BaseException:
         project.close()
+        if fresh:
+            shutil.rmtree(where, ignore_errors=True)
         raise
     return project
+
+
+def _add(project: Project, clip: Path, alone: bool) -> None:
+    try:
+        project.add_clip(clip)
+    except VideoError as error:
+        if alone:
+            raise
+        warnings.warn(f"{error}; it is left out", VideoWarning)
 
 
 def serve(
@@ -131,7 +149,9 @@ def serve(
             _announce(say, address, studio.team, studio.setting_up, project.where)
             if browser:
                 threading.Timer(0.5, webbrowser.open, [address]).start()
-            server.run(sockets=[listener])
+            with suppress(KeyboardInterrupt):  # the usual end
+                server.run(sockets=[listener])
+            say("The studio is closed; everything is stored.")
     finally:
         project.close()
 

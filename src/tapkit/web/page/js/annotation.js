@@ -64,7 +64,7 @@ export class Annotation extends Emitter {
 
   /** Sends edits in the order in which they were made; resolves to the change, null where they were given up. */
   edit(edits, { force = false } = {}) {
-    const base = this.revision;
+    const base = this.seen(edits);
     return this.queue(() => this.send(() => this.api.edits(this.clip.id, base, edits, force)), (error) => new Promise((resolve) => {
       this.emit("conflict", {
         error: error.message, theirs: error.body.theirs,
@@ -79,6 +79,15 @@ export class Annotation extends Emitter {
       this.emit("saving", this.waiting);
       return change;
     });
+  }
+
+  /**
+   * The revision up to which this page knows the points that the edits are about. Not that of the clip: the answer to an
+   * edit of one point carries it beyond what others did to another point meanwhile.
+   */
+  seen(edits) {
+    const known = edits.flatMap(({ point, keep, other }) => [point, keep, other]).map((id) => this.points.get(id)?.revision);
+    return Math.min(this.revision, ...known.filter((revision) => revision !== undefined));
   }
 
   undo() {

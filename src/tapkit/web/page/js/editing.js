@@ -76,6 +76,12 @@ export const editing = {
     }
   },
 
+  /** The active point is at (x, y) on this frame, wherever it was thought to be. */
+  putHere(x, y) {
+    if (!this.view.inside(x, y)) return toast("That is outside the picture: click on it.");
+    return this.correct(this.annotation.active.id, this.player.shown, x, y);
+  },
+
   /** The keyframe as it will be, before the server has answered. */
   showKeyframe(id, t, x, y) {
     const point = this.annotation.points.get(id);

@@ -40,7 +40,7 @@ export function exportDialog({ api, clip, annotation, formats, chosen = null }) 
         h("label", { class: "check" }, only, selected.length > 1 ? `only the ${plural(selected.length, "selected point")}` : "only the selected point"),
         h("button", { onclick: () => close() }, "Cancel"), save),
     ];
-  });
+  }, { size: "middle-wide" });
 }
 
 async function download(api, clip, format, points) {

@@ -34,7 +34,8 @@ export class Gestures {
     else if (studio.mode === "box") this.now = { kind: "box", ...common, from: video };
     else {
       const id = stage.hit(...screen);
-      if (studio.mode === "place" || (id === null && event.shiftKey)) this.now = { kind: "place", ...common };
+      if ((event.ctrlKey || event.metaKey) && studio.annotation.active && studio.mode === "select") this.now = { kind: "put", ...common };
+      else if (studio.mode === "place" || (id === null && event.shiftKey)) this.now = { kind: "place", ...common };
       else if (id === null) this.now = { kind: "pan", ...common };
       else {
         const at = stage.place(id, studio.player.shown);
@@ -84,7 +85,9 @@ export class Gestures {
     const { studio, now } = this, { stage, view, annotation } = studio, video = view.toVideo(...this.at(event));
     this.now = null;
     if (!now) return;
-    if (now.kind === "place" && !now.moved) studio.placePoint(...video, { stay: event.shiftKey || studio.sticky });
+    if (now.kind === "put" && !now.moved) studio.putHere(...video);
+    else if (now.kind === "pan" && !now.moved && event.button === 0) studio.emit("hint", "Nothing was placed: press N first, or hold Shift.");
+    else if (now.kind === "place" && !now.moved) studio.placePoint(...video, { stay: event.shiftKey || studio.sticky });
     else if (now.kind === "point") {
       if (!now.moved) annotation.select([now.id], { toggle: now.shift });
       else if (studio.readOnly) studio.refuse();

@@ -65,7 +65,7 @@ export class Inspector {
       parts.push(h("b", {}, `${number(at.x, 2)}, ${number(at.y, 2)}`));
       if (key) parts.push(h("span", {}, "keyframe"));
       else if (at.source !== KEY) parts.push(h("span", {}, `confidence ${number(at.confidence, 2)}`));
-    } else parts.push(h("span", {}, this.studio.tracks.unknown(point.id, t) ? "…" : "no position on this frame: track it, or place it here"));
+    } else parts.push(h("span", {}, this.studio.tracks.unknown(point.id, t) ? "…" : "no position here: track it (T), or Ctrl+click where it is"));
     replace(this.position, parts);
     const stated = annotation.stated(point.id, t);
     const state = stated ?? (at && at.visible === 0 ? "occluded" : at ? "visible" : null);

@@ -90,9 +90,9 @@ export class Keys {
           h("dt", {}, command.keys.slice(0, 2).map((key, i) => [i ? " or " : null, h("kbd", {}, keyLabel(key))])),
           h("dd", {}, command.title),
         ]))))),
-      h("p", { class: "dim" }, "With the mouse: drag a point to correct it (Shift: eight times finer), Shift+click an empty place for a new point, ",
+      h("p", { class: "dim" }, "With the mouse: drag a point to correct it (Shift: eight times finer), or Ctrl+click where the selected one is; Shift+click an empty place for a new point, ",
         "wheel to zoom, drag an empty place to pan; on the timeline drag along a strip to say that the point is hidden."),
-    ], { wide: true });
+    ], { size: "wide" });
   }
 }
 

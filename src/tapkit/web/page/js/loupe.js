@@ -104,7 +104,7 @@ export class Loupe {
     } else {
       const exact = this.exact.get(target.t) ?? null;
       patch(this.now, exact ?? this.studio.player.entry?.bitmap, target, target.mark ?? target, this.studio.clip);
-      replace(this.nowNote, `frame ${target.t}: ${number(target.x, 1)}, ${number(target.y, 1)}`, exact ? "" : " ~");
+      replace(this.nowNote, `here: ${number(target.x, 1)}, ${number(target.y, 1)}`, exact ? "" : " ~");
     }
     const key = active && this.reference(target?.t ?? this.studio.player.shown ?? 0);
     const picture = key && this.exact.get(key.t);
@@ -133,7 +133,7 @@ function patch(target, bitmap, at, mark, clip) {
   context.imageSmoothingEnabled = false;
   context.drawImage(bitmap, -left * ZOOM, -top * ZOOM, clip.width * ZOOM, clip.height * ZOOM);
   const x = (mark.x - left) * ZOOM, y = (mark.y - top) * ZOOM;
-  for (const [width, colour] of [[3, "rgba(0,0,0,.65)"], [1, "#fff"]]) {
+  for (const [width, colour] of [[4, "rgba(0,0,0,.7)"], [1.75, "#fff"]]) {
     context.lineWidth = width;
     context.strokeStyle = colour;
     context.beginPath();

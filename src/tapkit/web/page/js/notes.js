@@ -14,6 +14,7 @@ export function toast(sentence, { kind = "info", actions = [] } = {}) {
     actions.map(([label, run]) => h("button", { class: "link", onclick: () => { close(); run(); } }, label)),
     h("button", { class: "bare", "aria-label": "Close this message", onclick: close }, icon("close")));
   if ([...place.children].some((other) => other.firstChild.textContent === sentence)) return close;
+  if (kind !== "error") place.querySelectorAll(".toast.info").forEach((other) => other.remove());     // one at a time
   place.append(note);
   while (place.children.length > 4) place.firstChild.remove();
   if (kind !== "error") setTimeout(close, actions.length ? 2 * STAY : STAY);
@@ -35,14 +36,14 @@ export function banner(sentence, kind = "warn") {
 }
 
 /** A modal dialog. `content(close)` gives its children; resolves with what close was called with, null where dismissed. */
-export function dialog(title, content, { wide = false } = {}) {
+export function dialog(title, content, { size = "" } = {}) {
   return new Promise((resolve) => {
     const close = (value = null) => {
       box.returned = value;
       box.close();
     };
     const id = `dialog-${Math.random().toString(36).slice(2)}`;
-    const box = h("dialog", { class: wide ? "wide" : "", "aria-labelledby": id });
+    const box = h("dialog", { class: size, "aria-labelledby": id });
     append(box, [
       h("header", {}, h("h2", { id }, title),
         h("button", { class: "bare", "aria-label": "Close", onclick: () => close() }, icon("close"))),

@@ -23,7 +23,7 @@ export class PointsPanel {
       h("p", {}, "Then press ", h("kbd", {}, "T"), " and it is followed through the clip."));
     this.element = h("aside", { class: "left panel", "aria-label": "Points of the clip" },
       h("header", {}, h("h2", {}, "Points"), this.count, studio.keys.button("place", icon("plus"), { class: "bare" })),
-      this.search, this.empty, this.list);
+      this.search, this.empty, this.list, studio.objects.element);
     this.list.addEventListener("scroll", () => this.rows(), { passive: true });
     this.list.addEventListener("keydown", (event) => this.key(event));
     new ResizeObserver(() => this.rows()).observe(this.list);

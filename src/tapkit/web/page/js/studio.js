@@ -16,6 +16,7 @@ import { Loupe } from "./loupe.js";
 import { banner, dialog, failed, toast } from "./notes.js";
 import { Player } from "./player.js";
 import { Plot } from "./plot.js";
+import { ObjectsPanel } from "./objects_panel.js";
 import { PointsPanel } from "./points_panel.js";
 import { keep, settings } from "./settings.js";
 import { Stage } from "./stage.js";
@@ -57,6 +58,7 @@ export class Studio extends Emitter {
     this.timeline = new Timeline(this);
     this.loupe = new Loupe(this);
     this.plot = new Plot(this);
+    this.objects = new ObjectsPanel(this);
     this.panel = new PointsPanel(this);
     this.inspector = new Inspector(this);
     this.element = layout(this);
@@ -84,6 +86,7 @@ export class Studio extends Emitter {
       this.tracks.stale(ids);
       this.summary.touch(ids);
       this.panel.draw();
+      this.objects.draw();
       this.inspector.draw();
       this.loupe.update();
       if (ids.some((id) => annotation.selection.has(id))) this.plot.update();
