@@ -84,7 +84,8 @@ class App {
   async clip(id, of = null) {
     const { clips } = await this.clips(), clip = clips.find((one) => one.id === id);
     if (!clip) throw new Error("There is no such clip in this project, or it is not yours.");
-    return new Studio(this, { ...clip, of });
+    const whose = of === null ? null : (await this.api.users()).find((user) => user.id === of)?.name ?? `person ${of}`;
+    return new Studio(this, { ...clip, of, whose });
   }
 
   open(page) {
@@ -121,7 +122,7 @@ class App {
     const chief = session?.user && session.user.role !== "annotator";
     replace(this.top,
       h("a", { class: "brand", href: "#/clips", "data-tip": "All clips" }, h("img", { src: "icon.svg", alt: "", width: 22, height: 22 }), h("b", {}, "tapkit"), h("span", { class: "wide-only" }, "studio")),
-      studio ? h("span", { class: "crumb" }, h("span", { class: "clip-name" }, studio.clip.name)) : h("nav", { "aria-label": "Pages" },
+      studio ? h("span", { class: "crumb" }, h("span", { class: "clip-name" }, studio.clip.whose ? `${studio.clip.name}: the work of ${studio.clip.whose}` : studio.clip.name)) : h("nav", { "aria-label": "Pages" },
         session?.team && !session.user ? null : [link("#/clips", "Clips"), session?.team ? [link("#/work", "My work"), chief ? [link("#/report", "Report"), link("#/people", "People")] : null] : null]),
       studio?.jobs.element, h("span", { class: "spacer" }),
       studio ? [saved(studio), submit(this, studio), history(studio)] : null,

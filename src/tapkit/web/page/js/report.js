@@ -1,6 +1,6 @@
 // The work on the whole project: time per track, progress of each person, agreement.
 
-import { duration, h, icon, number } from "./dom.js";
+import { duration, h, icon, number, plural } from "./dom.js";
 
 export async function reportPage(app) {
   const { rows, agreement = [] } = await app.api.report();
@@ -8,9 +8,9 @@ export async function reportPage(app) {
   const element = h("div", { class: "page", dataset: { view: "report" } },
     h("header", { class: "page-head" }, h("h1", {}, "Report")),
     rows.length ? [
-      h("section", {}, h("h2", {}, "Progress by person"), h("div", { class: "bars" }, people.map((one) => person(one, most)))),
+      people.length ? h("section", {}, h("h2", {}, "Progress by person"), h("div", { class: "bars" }, people.map((one) => person(one, most)))) : null,
       h("section", {}, h("h2", {}, "Work on each clip"), table(["Clip", "Person", "Stage", "State", "Points", "Keyframes", "Edits", "Time", "Time per track"], rows.map((row) => [
-        row.clip, row.user, row.stage, h("span", { class: `state ${row.state.replace(" ", "-")}` }, row.state), number(row.points), number(row.keyframes), number(row.edits), duration(row.seconds), row.seconds_per_track === null ? "–" : `${number(row.seconds_per_track, 1)} s`]))),
+        row.clip, row.user || "–", row.stage || "–", row.state ? h("span", { class: `state ${row.state.replace(" ", "-")}` }, row.state) : "–", number(row.points), number(row.keyframes), number(row.edits), duration(row.seconds), row.seconds_per_track === null ? "–" : `${number(row.seconds_per_track, 1)} s`]))),
       agreement.length ? h("section", {}, h("h2", {}, "Agreement of clips that several annotated"), table(["Clip", "Median distance at 256 × 256", "Kappa of visibility"],
         agreement.map((one) => (Array.isArray(one) ? one : [one.clip, one.median, one.kappa])).map(([clip, median, kappa]) => [clip, median === null ? "–" : `${number(median, 2)} px`, number(kappa, 2)]))) : null,
     ] : h("div", { class: "empty big" }, icon("chart"), h("h2", {}, "Nothing to report yet"), h("p", {}, "Time and progress are counted from the first edit on. Give clips to people on the page Clips.")));
@@ -25,6 +25,7 @@ export function table(heads, rows) {
 function byPerson(rows) {
   const people = new Map();
   for (const row of rows) {
+    if (!row.state) continue;                  // looked in, without being asked to
     const one = people.get(row.user) ?? { name: row.user, total: 0, states: new Map(), seconds: 0, points: 0 };
     one.total += 1;
     one.seconds += row.seconds ?? 0;
@@ -44,5 +45,5 @@ function person({ name, total, states, seconds, points }, most) {
     part.style.width = `${(100 * count) / most}%`;
     bar.append(part);
   }
-  return h("div", { class: "bar-row" }, h("span", { class: "bar-name" }, name || "without account"), bar, h("span", { class: "dim" }, `${number(points)} points, ${duration(seconds)}, ${number(total)} clips`));
+  return h("div", { class: "bar-row" }, h("span", { class: "bar-name" }, name || "without account"), bar, h("span", { class: "dim" }, `${plural(points, "point")}, ${duration(seconds)}, ${plural(total, "clip")}`));
 }

@@ -21,9 +21,10 @@ export async function reviewPage(app, id) {
       agreementTable(app, clip, agreement, name),
       h("p", { class: "dim" }, "Distances in pixels of the frame scaled to 256 × 256, where both see the point; kappa is of visible or not.")]
       : h("p", { class: "dim" }, "Agreement is measured where two people annotated the clip blind to each other.")),
-    agreement.unmatched?.length ? h("section", {}, h("h2", {}, "Only one has them"), h("ul", { class: "lines" }, agreement.unmatched.map(([user, point]) => h("li", {}, labels.get(point) ?? `point ${point}`, h("span", { class: "dim" }, name(user)))))) : null,
-    agreement.places?.length ? h("section", {}, h("h2", {}, plural(agreement.places.length, "place", "places to look at")), h("ol", { class: "places" }, agreement.places.slice(0, 200).map((place) => h("li", {},
-      h("a", { href: `#/clip/${id}`, onclick: () => sessionStorage.setItem(`tapkit.frame.${id}`, place.t) }, `frame ${place.t}`), ` ${labels.get(place.point) ?? `point ${place.point}`}: `, h("b", {}, `${number(place.value, 1)} px`), " apart")))) : null);
+    agreement.unmatched.length ? h("section", {}, h("h2", {}, "Only one has them"), h("ul", { class: "lines" }, agreement.unmatched.map(([user, point]) => h("li", {}, labels.get(point) ?? `point ${point}`, h("span", { class: "dim" }, name(user)))))) : null,
+    agreement.places.length ? h("section", {}, h("h2", {}, plural(agreement.places.length, "place", "places to look at")), h("ol", { class: "places" }, agreement.places.slice(0, 200).map((place) => h("li", {},
+      `frame ${place.t}, ${labels.get(place.point) ?? `point ${place.point}`}: `, h("b", {}, `${number(place.value, 1)} px`), " apart ",
+      (agreement.points.find((one) => one.point === place.point)?.users ?? agreement.users).map((user) => [" ", h("a", { href: `#/clip/${id}/of/${user}`, "aria-label": `See what ${name(user)} did on frame ${place.t}`, onclick: () => sessionStorage.setItem(`tapkit.frame.${id}`, place.t) }, name(user))]))))) : null);
   return { element };
 }
 
