@@ -113,13 +113,10 @@ def load(
     digest = ""
     if state is not None:
         digest = stored.sha256_of(state) if path is None else stored.sha256(path)
-    built = registry.build(model, state, **{**registry.when_loaded(card), **options}).to(choose_device(device))
-    if compile:
-        _compile(built, "inductor" if compile is True else compile)
-    return Tracker(built, digest)
+    chosen = {**registry.when_loaded(card), **options}
     copies = []
     for place in choose_devices(device):
-        copies.append(registry.build(model, state, **options).to(place))
+        copies.append(registry.build(model, state, **chosen).to(place))
         if compile:
             _compile(copies[-1], "inductor" if compile is True else compile)
     return Tracker(copies[0] if len(copies) == 1 else SeveralDevices(copies), digest)
