@@ -177,7 +177,9 @@ def test_a_budget_of_device_memory_is_kept_by_what_was_measured(name, monkeypatc
         found = costs_of.costs(subject.model, subject.size, len(subject.frames))
         assert found.point > 100 and found.fixed > 10_000
         budget = found.fixed + 15 * found.point
-        fitting = costs_of.points_within(budget, subject.model, subject.size, 40, len(subject.frames))
+        fitting = costs_of.points_within(
+            budget, subject.model, subject.size, 40, subject.card.streaming, len(subject.frames)
+        )
         assert fitting == 15
         peaks = []
         for count in (fitting, 40):

@@ -38,7 +38,7 @@ class CausalDriver:
     @staticmethod
     def points_at_once(model: CausalModel, size: Size, budget: int | None, count: int) -> int:
         """See `Driver.points_at_once`."""
-        return points_within(budget, model, size, count)
+        return points_within(budget, model, size, count, "causal")
 
     @property
     def earliest(self) -> int:

@@ -80,7 +80,7 @@ class ClipDriver:
 
     def _track(self, features: Any, queries: Tensor) -> Prediction:
         """The prediction for all queries, in groups that fit into the budget."""
-        at_once = points_within(self.budget, self.model, self.size, len(queries), self.frames)
+        at_once = points_within(self.budget, self.model, self.size, len(queries), "offline", self.frames)
         groups = -(-len(queries) // at_once)
         try:
             with device_memory(self.model.device, -(-len(queries) // groups)):

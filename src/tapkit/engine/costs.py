@@ -68,35 +68,36 @@ class Costs:
     """What one more point takes at the peak."""
 
 
-def costs(model: Any, size: Size, frames: int | None = None) -> Costs:
-    """Of tracking with `model` in frames of `size`; `frames` of the clip, for models of whole clips.
+def costs(model: Any, size: Size, frames: int | None = None, kind: str | None = None) -> Costs:
+    """Of tracking with `model` in frames of `size`; `frames` of the clip, for models of whole clips. `kind`: as on the card.
 
     Raises what torch raises where the device has no room for a single point.
     """
     meter = meter_of(model.device)
     if meter is None or isinstance(model, StartsFromTracks):  # those have another tracker run first
-        return estimated(model, size, frames)
-    kind = {"causal": _causal, "window": _window, "offline": _clip}[model.card.streaming]
+        return estimated(model, size, frames, kind)
+    measure = {"causal": _causal, "window": _window, "offline": _clip}[kind or model.card.streaming]
     with torch.inference_mode():
-        return kind(model, size, frames, meter)
+        return measure(model, size, frames, meter)
 
 
-def estimated(model: Any, size: Size, frames: int | None = None) -> Costs:
+def estimated(model: Any, size: Size, frames: int | None = None, kind: str | None = None) -> Costs:
     """By what the model says of itself."""
-    if model.card.streaming == "causal":
+    kind = kind or model.card.streaming
+    if kind == "causal":
         return Costs(0, model.point_bytes(size))
-    if model.card.streaming == "window":
+    if kind == "window":
         return Costs(model.window * model.frame_bytes(size), model.point_bytes(size))
     count = frames or 1
     return Costs(count * model.frame_bytes(size), model.point_bytes(count, size))
 
 
-def points_within(budget: int | None, model: Any, size: Size, count: int, frames: int | None = None) -> int:
+def points_within(budget: int | None, model: Any, size: Size, count: int, kind: str, frames: int | None = None) -> int:
     """How many of `count` points fit into a budget together; without one nothing is measured."""
     if budget is None or count == 0:
         return max(count, 1)
     with device_memory(model.device, 1):
-        found = costs(model, size, frames)
+        found = costs(model, size, frames, kind)
     return points_at_once(budget, found.fixed, found.point, count)
 
 

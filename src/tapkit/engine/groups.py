@@ -80,7 +80,7 @@ class GroupDriver:
     @staticmethod
     def points_at_once(model: WindowModel, size: Size, budget: int | None, count: int) -> int:
         """See `Driver.points_at_once`: the features of one window, and a step's share, are held beside the points."""
-        return points_within(budget, model, size, count)
+        return points_within(budget, model, size, count, "window")
 
     @property
     def earliest(self) -> int:

@@ -82,7 +82,15 @@ class CoTracker2Network(nn.Module):
         return values
 
     def forward(
-        self, maps: Maps, xy: Tensor, visible: Tensor, mask: Tensor, active: Tensor, feature: Tensor, iterations: int
+        self,
+        maps: Maps,
+        xy: Tensor,
+        visible: Tensor,
+        mask: Tensor,
+        active: Tensor,
+        feature: Tensor,
+        iterations: int,
+        all_active: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """One window.
 
@@ -94,6 +102,7 @@ class CoTracker2Network(nn.Module):
             active: bool [B,N]: the query lies in this window or before it.
             feature: [B,N,128] at the queries.
             iterations: how often to update.
+            all_active: known to the caller: there is nothing to mask then, and attention is faster without.
 
         Returns:
             Positions [B,N,S,2] and visibility logits [B,N,S].
@@ -104,7 +113,7 @@ class CoTracker2Network(nn.Module):
         for _ in range(iterations):
             xy = xy.detach()
             tokens = self._embed(maps, xy, features, mask, visible, codes)
-            delta = self.updateformer(tokens, active)
+            delta = self.updateformer(tokens, None if all_active else active)
             xy = xy + delta[..., :2]
             features = features + self._feature_update(delta[..., 2:])
         return xy, self.vis_predictor(features)[..., 0]

@@ -71,16 +71,18 @@ class CoTracker2(WindowAdapter):
         if first > 0:
             mask = mask & (frames >= first + self.window - self.stride)
         given = (start.xy, start.visible, mask, active, self.grouped(state.features[0]))
+        whole = bool(active.all())
         # With exactly 64 points the authors' masks let the inactive ones have a say, so they have to stay then.
-        if active.shape[1] == VIRTUAL or len(active) != 1 or bool(active.all()):
-            xy, visible = self.network(features, *given, self.iterations)
+        if active.shape[1] == VIRTUAL or len(active) != 1 or whole:
+            xy, visible = self.network(features, *given, self.iterations, whole)
             return WindowTrack(xy, visible, visible)
         rows = active[0].nonzero()[:, 0]
         if not len(rows):
             return WindowTrack(start.xy, start.visible, start.visible)
-        if len(rows) == VIRTUAL:  # not 64 points before, so not now either
+        all_active = len(rows) != VIRTUAL
+        if not all_active:  # not 64 points before, so not now either
             rows = torch.cat([rows, (~active[0]).nonzero()[:1, 0]])
-        xy, visible = self.network(features, *(part[:, rows] for part in given), self.iterations)
+        xy, visible = self.network(features, *(part[:, rows] for part in given), self.iterations, all_active)
         visible = start.visible.index_copy(1, rows, visible)
         return WindowTrack(start.xy.index_copy(1, rows, xy), visible, visible)
 

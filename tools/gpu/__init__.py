@@ -1,0 +1,1 @@
+"""Parts of `tools/gpu_check.py`, one for each question that is asked of a GPU."""
