@@ -86,6 +86,8 @@ def camera(
     claim(*files, save_tracks, videos=[images], folders=folders, inputs=[video, tracks, truth, weights], force=force)
     given = _intrinsics(focal, fov, intrinsics)
     settings = CameraOptions(method, seed=seed)
+    if method == "leap" and given is None:
+        raise UsageError("the method leap needs a focal length (--focal, --fov or --intrinsics): it never refines one")
     found: Trajectory
     known: Tracks | None
     if Trajectory.found_in(video):
@@ -125,6 +127,8 @@ def _intrinsics(focal: float | None, fov: float | None, text: str | None) -> tup
     if len(said) > 1:
         raise UsageError(f"{said[0]} and {said[1]} say the same thing: give one of them")
     if focal is not None:
+        if not focal > 0:
+            raise UsageError(f"a focal length is a positive number of pixels, got {focal}")
         return "focal", [focal]
     if fov is not None:
         if not 0 < fov < 180:

@@ -28,7 +28,7 @@ def moving_scene() -> tuple[camera_scenes.Points, Trajectory]:
 def exact() -> tuple[Trajectory, Tracks]:
     """Eight exact cameras with a lens off the centre, of which the sixth was not placed, and exact tracks of 20 points."""
     random = np.random.default_rng(0)
-    pose = camera_scenes.handheld(random, 8, reach=0.8, turn=0.5)
+    pose = camera_scenes.handheld(random, 8, reach=0.4, turn=0.25)
     lens = np.array([300.0, 300.0, 170.0, 85.0])
     start = random.uniform(20, 160, (20, 2)) + [60, 0]
     points = apply(inverse(pose)[0], rays(start, lens) * random.uniform(1, 3, (20, 1)))
