@@ -1,6 +1,6 @@
 """Cameras from tracks, on scenes whose cameras are known: `tapkit.apps.camera`.
 
-    python benchmarks/camera.py points [--seeds 4]
+    python benchmarks/camera.py points [--seeds 3]
     python benchmarks/camera.py rendered [--seeds 3] [--model strand] [--known]
 
 points: made tracks (see benchmarks/camera_scenes.py) of static scenes and of scenes in which 30 % and 50 % of the
@@ -78,18 +78,19 @@ def main() -> None:
     """Measure and store."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["points", "rendered"])
-    parser.add_argument("--seeds", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--model", default="strand")
     parser.add_argument("--known", action="store_true")
     asked = parser.parse_args()
+    name = asked.what
+    if asked.what == "rendered":
+        name += f", {asked.model}, focal length {'known' if asked.known else 'found'}"
     rows = []
-    seeds = range(asked.seeds or (4 if asked.what == "points" else 3))
     for moving in (0.0, 0.3, 0.5) if asked.what == "points" else (0.0, 0.3):
-        for seed in seeds:
+        for seed in range(asked.seeds):
             row = of_points(moving, seed) if asked.what == "points" else of_clip(moving, seed, asked.model, asked.known)
             print(row, flush=True)
             rows.append(row)
-    name = "points" if asked.what == "points" else f"rendered, {asked.model}, focal length {'known' if asked.known else 'found'}"
     stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     stored[name] = rows
     RESULTS.write_text(json.dumps(stored, indent=1) + "\n")

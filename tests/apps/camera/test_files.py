@@ -109,7 +109,9 @@ def test_nerf_sees_the_points_where_the_tracks_are(exact: Exact, tmp_path: Path)
     assert [f["file_path"] for f in content["frames"]] == [f"images/{t:06d}.png" for t in range(8) if t != 5]
     assert content["w"] == 320 and content["camera_angle_x"] == pytest.approx(2 * np.arctan(160 / 300))
     for frame, t in zip(content["frames"], np.flatnonzero(cameras.placed), strict=True):
-        xy = seen_by(np.array(frame["transform_matrix"]), cameras.points, content["fl_x"], (content["cx"], content["cy"]))
+        xy = seen_by(
+            np.array(frame["transform_matrix"]), cameras.points, content["fl_x"], (content["cx"], content["cy"])
+        )
         seen = tracks.valid[:, t]
         assert np.abs(xy - tracks.xy[:, t])[seen].max() < 1e-3
 
@@ -189,7 +191,13 @@ def test_rerun_reads_the_recording(exact: Exact, tmp_path: Path) -> None:
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    for entity in ("/world/points", "/world/path", "/world/camera", "/world/camera/image", "/world/camera/image/tracks"):
+    for entity in (
+        "/world/points",
+        "/world/path",
+        "/world/camera",
+        "/world/camera/image",
+        "/world/camera/image/tracks",
+    ):
         assert entity in done.stdout, (rerun.__version__, entity)
 
 
