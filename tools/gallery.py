@@ -102,6 +102,15 @@ PICTURES = (
         60,
     ),
     Picture(
+        "camera",
+        "Where the camera of the rabbit was and the points that it saw, by tapkit camera with strand: from above, from "
+        "the side, and how many points agree with it over time.",
+        ("tapkit camera rabbit.mp4 --fov 45 -o camera.png",),
+        "camera.png",
+        None,
+        800,
+    ),
+    Picture(
         "dense-grid",
         "Every second pixel of the first frame by flow-chain, drawn as a grid that was straight there.",
         (

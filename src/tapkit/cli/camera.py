@@ -77,6 +77,7 @@ def camera(
     """
     from tapkit.apps.camera import CameraOptions, Trajectory
     from tapkit.apps.camera.files import kind_of, truth_for, write_cameras
+    from tapkit.types import Tracks
 
     targets = output or [beside(video, ".camera.npz")]
     kinds = [kind_of(target) for target in targets]
@@ -86,18 +87,18 @@ def camera(
     claim(*files, save_tracks, videos=[images], folders=folders, inputs=[video, tracks, truth, weights], force=force)
     given = _intrinsics(focal, fov, intrinsics)
     settings = CameraOptions(method, seed=seed)
+    if method == "leap" and given is None:
+        raise UsageError("the method leap needs a focal length (--focal, --fov or --intrinsics): it never refines one")
     found: Trajectory
-    known: Tracks | None
     if Trajectory.found_in(video):
         if images is not None or save_tracks is not None or given is not None:
             raise UsageError("cameras that were found before are only written anew: give the video for anything else")
-        found, known = Trajectory.load(video), _read_tracks(tracks)
+        found, known = Trajectory.load(video), None if tracks is None else Tracks.load(tracks)
     else:
         with f.open_footage(video, start, end, step, value_range, stream) as source:
-            known = _read_tracks(tracks) if tracks is not None else _tracked(
-                source, (model, weights, device, option, points, every), quiet
-            )  # fmt: skip
-            found = _estimated(source, known, given, settings)
+            asked = (model, weights, device, option, points, every)
+            used = _tracked(source, asked, quiet) if tracks is None else Tracks.load(tracks)
+            found, known = _estimated(source, used, given, settings), used
             if images is not None:
                 _write_images(source, images)
     if save_tracks is not None and known is not None:
@@ -125,6 +126,8 @@ def _intrinsics(focal: float | None, fov: float | None, text: str | None) -> tup
     if len(said) > 1:
         raise UsageError(f"{said[0]} and {said[1]} say the same thing: give one of them")
     if focal is not None:
+        if not focal > 0:
+            raise UsageError(f"a focal length is a positive number of pixels, got {focal}")
         return "focal", [focal]
     if fov is not None:
         if not 0 < fov < 180:
@@ -169,12 +172,6 @@ def _tracked(source: Source, asked: tuple, quiet: bool) -> Tracks:  # type: igno
     tracker = o.load_tracker(model, weights, device, option, quiet)
     with o.progress_of("tracking", quiet) as progress:
         return follow_scene(source, tracker, points, every, Control(progress))
-
-
-def _read_tracks(path: Path | None) -> Tracks | None:
-    from tapkit.types import Tracks
-
-    return None if path is None else Tracks.load(path)
 
 
 def _write_images(source: Source, folder: Path) -> None:

@@ -52,9 +52,9 @@ def _text(
 ) -> None:  # fmt: skip
     """cameras.txt, images.txt and points3D.txt in a folder.
 
-    `poses` [T,3,4] world to camera (NaN: of a frame that is left out), `points` [N,3] (NaN: unknown, N as in the tracks)
-    and `intrinsics` [4] or [T,4] (fx, fy, cx, cy) are what odometry found; without them poses are the identity and no
-    2D point belongs to a 3D one, as `point_triangulator` expects it.
+    `poses` [T,3,4] world to camera (NaN: of a frame that is left out), `points` [N,3] (NaN: unknown, N as in the
+    tracks) and `intrinsics` [4] or [T,4] (fx, fy, cx, cy) are what odometry found; without them poses are the identity
+    and no 2D point belongs to a 3D one, as `point_triangulator` expects it.
     """
     count, frames = job.keys.key.shape
     poses = np.broadcast_to(np.eye(3, 4), (frames, 3, 4)) if poses is None else np.asarray(poses, float)

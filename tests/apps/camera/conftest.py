@@ -26,9 +26,9 @@ def moving_scene() -> tuple[camera_scenes.Points, Trajectory]:
 
 @pytest.fixture(scope="session")
 def exact() -> tuple[Trajectory, Tracks]:
-    """Eight exact cameras with a lens off the centre, of which the sixth was not placed, and exact tracks of 20 points."""
+    """Eight exact cameras with a lens off the centre, of which the sixth was not placed, and tracks of 20 points."""
     random = np.random.default_rng(0)
-    pose = camera_scenes.handheld(random, 8, reach=0.8, turn=0.5)
+    pose = camera_scenes.handheld(random, 8, reach=0.4, turn=0.25)
     lens = np.array([300.0, 300.0, 170.0, 85.0])
     start = random.uniform(20, 160, (20, 2)) + [60, 0]
     points = apply(inverse(pose)[0], rays(start, lens) * random.uniform(1, 3, (20, 1)))
@@ -39,7 +39,5 @@ def exact() -> tuple[Trajectory, Tracks]:
     ones = np.ones((20, 8))
     tracks = Tracks(xy, ones, ones, seen, Queries.at(0, start), video)
     valid = seen.sum(1) >= 3
-    cameras = Trajectory(
-        pose, points, valid, np.tile(lens, (8, 1)), seen & valid[:, None], np.arange(8) != 5, video
-    )
+    cameras = Trajectory(pose, points, valid, np.tile(lens, (8, 1)), seen & valid[:, None], np.arange(8) != 5, video)
     return cameras, tracks

@@ -103,9 +103,7 @@ def test_slow_motion_is_found_from_frames_further_apart() -> None:
 @pytest.mark.parametrize("count", [0, 3, 9])
 def test_too_few_points_are_no_crash(count: int) -> None:
     scene = camera_scenes.points(0, each=1)
-    found = estimate_cameras(
-        Observations.of(scene.xy[:count], scene.visible[:count], camera_scenes.SIZE), CAMERA
-    )
+    found = estimate_cameras(Observations.of(scene.xy[:count], scene.visible[:count], camera_scenes.SIZE), CAMERA)
     assert found.report.confidence < 0.5 and found.report.notes and np.isfinite(found.world_to_camera).all()
 
 

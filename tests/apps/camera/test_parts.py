@@ -25,7 +25,7 @@ from tapkit.apps.camera.bundle import (
     sorted_edges,
 )
 from tapkit.apps.camera.epipolar import relative_pose, rotation_between, sampson, two_view
-from tapkit.apps.camera.intrinsics import focal_of_view, intrinsics_of, pixels, rays
+from tapkit.apps.camera.intrinsics import focal_of_view, intrinsics_of, pixels
 from tapkit.apps.camera.leap import per_component
 from tapkit.apps.camera.options import Tolerances
 from tapkit.apps.camera.place import NARROW, WIDE, locate, triangulate
@@ -191,7 +191,9 @@ def test_what_the_points_are_eliminated_from_has_the_same_solution(bundle: tuple
     assert not by_pose[~free].any()
 
 
-def test_products_of_many_edges_are_summed_in_parts(bundle: tuple[Scene, Edges], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_products_of_many_edges_are_summed_in_parts(
+    bundle: tuple[Scene, Edges], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import tapkit.apps.camera.bundle as module
 
     scene, edges = bundle

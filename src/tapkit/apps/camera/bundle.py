@@ -95,7 +95,8 @@ class Scene:
         """Points in the world [N,3]."""
         back = inverse(self.pose)[self.anchor]
         here = rays(self.xy, self.camera[self.anchor]) / self.inverse[:, None]
-        return (back[:, :3, :3] @ here[..., None])[..., 0] + back[:, :3, 3]
+        found: np.ndarray = (back[:, :3, :3] @ here[..., None])[..., 0] + back[:, :3, 3]
+        return found
 
 
 def sorted_edges(edges: Edges, scene: Scene) -> Edges:

@@ -1,9 +1,10 @@
 """Two views: rotation, essential and fundamental matrices from points that partly move or are wrong.
 
 Points are directions (x, y, 1) of two cameras; the matrices satisfy second^T M first = 0. Thresholds and distances are
-in pixels, by the focal length. Sources: D. Nister, An efficient solution to the five-point relative pose problem (2004),
-in the form of H. Stewenius, C. Engels, D. Nister, Recent developments on direct relative orientation (2006); Hartley and
-Zisserman, Multiple view geometry, sections 9.6 (four poses), 11.1.2 (seven points) and 11.4.3 (Sampson distance).
+in pixels, by the focal length. Sources: D. Nister, An efficient solution to the five-point relative pose problem
+(2004), in the form of H. Stewenius, C. Engels, D. Nister, Recent developments on direct relative orientation (2006);
+Hartley and Zisserman, Multiple view geometry, sections 9.6 (four poses), 11.1.2 (seven points) and 11.4.3 (Sampson
+distance).
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ def essentials(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     sample, column = np.nonzero(real)
     solution = vectors[sample, :, column].real
     weights = solution[:, 6:10] / solution[:, 9:]
-    found = np.einsum("ki,kiab->kab", weights, basis[sample])
-    return found / np.linalg.norm(found, axis=(1, 2), keepdims=True)
+    found: np.ndarray = np.einsum("ki,kiab->kab", weights, basis[sample])
+    found /= np.linalg.norm(found, axis=(1, 2), keepdims=True)
+    return found
 
 
 _LEVI_CIVITA = np.zeros((3, 3, 3))
@@ -84,8 +86,9 @@ def fundamentals(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     roots = np.linalg.eigvals(companion)
     sample, column = np.nonzero(np.abs(roots.imag) < 1e-9)
     mix = roots[sample, column].real[:, None, None]
-    found = basis[sample, 0] + mix * basis[sample, 1]
-    return found / np.linalg.norm(found, axis=(1, 2), keepdims=True)
+    found: np.ndarray = basis[sample, 0] + mix * basis[sample, 1]
+    found /= np.linalg.norm(found, axis=(1, 2), keepdims=True)
+    return found
 
 
 def sampson(matrices: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -98,7 +101,8 @@ def sampson(matrices: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.n
     slope += (flat[:, ::3] @ second.T) ** 2
     slope += (flat[:, 1::3] @ second.T) ** 2
     value /= np.sqrt(np.maximum(slope, 1e-24, out=slope), out=slope)
-    return value.reshape(*matrices.shape[:-2], len(first))
+    found: np.ndarray = value.reshape(*matrices.shape[:-2], len(first))
+    return found
 
 
 class TwoView(NamedTuple):
@@ -168,7 +172,8 @@ def _msac(models: np.ndarray, first: np.ndarray, second: np.ndarray, threshold: 
     """Truncated sums of squares [K]."""
     cost = sampson(models, first, second)
     cost /= threshold
-    return (np.minimum(cost, 1.0, out=cost) ** 2).sum(1)
+    found: np.ndarray = (np.minimum(cost, 1.0, out=cost) ** 2).sum(1)
+    return found
 
 
 def _refine(matrix: np.ndarray, first: np.ndarray, second: np.ndarray, threshold: float) -> np.ndarray:
@@ -210,7 +215,8 @@ def _refine_pose(matrix: np.ndarray, first: np.ndarray, second: np.ndarray, thre
         turn = rotation(step[:3]) @ turn
         shift = shift + across.T @ step[3:]
         shift = shift / np.linalg.norm(shift)
-    return hat(shift) @ turn / np.sqrt(2)
+    found: np.ndarray = hat(shift) @ turn / np.sqrt(2)
+    return found
 
 
 def four_poses(matrix: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

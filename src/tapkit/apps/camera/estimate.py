@@ -45,8 +45,8 @@ def estimate_cameras(
         cameras.world_to_camera, cameras.points[cameras.point_valid], cameras.report
 
     Args:
-        tracks: of points on what stands still, and on what moves, spread over the frame. `Observations.of` makes what is
-            needed of plain arrays.
+        tracks: of points on what stands still, and on what moves, spread over the frame. `Observations.of` makes what
+            is needed of plain arrays.
         intrinsics: None (unknown: found with the rest where the motion allows it), a focal length in pixels,
             (fx, fy, cx, cy), or one of these for each frame. Lenses are taken for undistorted.
         dynamic: [N] or [N,T], P(the point moves by itself) or bool, where that is known; no votes are taken then.
@@ -206,14 +206,13 @@ class _Estimation:
         pose, world = _in_units(solver, valid)
         share = _agreement(inlier, (used.weight > 0) & solver.placed[None], solver.placed)
         share *= min(1.0, self.static_share / HALF) ** 2
+        error = float(np.median(agreeing)) if agreeing.size else 0.0
         report = Report(
-            "adjust", False, share, self.static_share,
-            float(np.median(agreeing)) if agreeing.size else 0.0, self.parallax, self.restarts, self.given, focal, tuple(self._notes(share)),
+            "adjust", False, share, self.static_share, error, self.parallax, self.restarts, self.given, focal,
+            tuple(self._notes(share)),
         )  # fmt: skip
-        return Trajectory(
-            _filled(pose, solver.placed), world, valid, solver.camera,
-            inlier, solver.placed, self.video, report,
-        )  # fmt: skip
+        pose = _filled(pose, solver.placed)
+        return Trajectory(pose, world, valid, solver.camera, inlier, solver.placed, self.video, report)
 
     def _notes(self, confidence: float) -> list[str]:
         if confidence < 0.5:
@@ -275,13 +274,15 @@ def _filled(pose: np.ndarray, placed: np.ndarray) -> np.ndarray:
     """Frames that were not placed repeat the nearest one that was."""
     known = np.flatnonzero(placed)
     nearest = known[np.abs(known[None] - np.arange(len(pose))[:, None]).argmin(1)]
-    return pose[nearest]
+    found: np.ndarray = pose[nearest]
+    return found
 
 
 def _far_errors(
     used: Observations, camera: np.ndarray, pose: np.ndarray, start: int, stop: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Errors [N,T] in pixels of points taken as infinitely far, against the mean of their directions; and where seen."""
+    """Errors [N,T] in pixels of points taken as infinitely far, against the mean of their directions; and where they
+    are seen."""
     seen = used.weight > 0
     seen[:, :start], seen[:, stop:] = False, False
     towards = rays(used.xy, camera[None])

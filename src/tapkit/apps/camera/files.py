@@ -1,4 +1,4 @@
-"""Files of cameras: TUM, COLMAP, NeRF (transforms.json), Nuke (.chan), Blender (a script), rerun, plots, and tapkit's own.
+"""Files of cameras: TUM, COLMAP, NeRF (transforms.json), Nuke (.chan), Blender (a script), rerun, plots, our own.
 
 Inside tapkit a camera looks along z with y down. NeRF, Nuke and Blender have cameras that look along -z with y up; the
 worlds of Nuke and NeRF are turned with them (y up for Nuke), Blender's has z up.
@@ -215,7 +215,8 @@ def _write_colmap(path: Path, cameras: Trajectory, tracks: Tracks | None) -> Pat
     if tracks is None:
         raise UsageError("COLMAP's images hold the 2D points: give the tracks that the cameras rest on, too")
     seen = tracks.with_(valid=tracks.valid & cameras.inlier)
-    points = np.where(cameras.inlier.any(1)[:, None], points, np.nan)
+    unseen = ~np.asarray(cameras.inlier.any(1))
+    points[unseen] = np.nan
     return library.find("colmap").write(
         seen, path, poses=poses, points=points, intrinsics=cameras.intrinsics, threshold=0.0
     )

@@ -40,8 +40,8 @@ def intrinsics_of(given: Any, size: tuple[int, int], frames: int, pixel_aspect: 
         values = np.array([focal, focal * pixel_aspect, width / 2, height / 2])
     if values.shape not in ((4,), (frames, 4)):
         raise ShapeError(
-            f"intrinsics are a focal length, (fx, fy, cx, cy), a matrix [3,3], or one of these for each of the {frames} "
-            f"frames; got an array of shape {list(np.shape(given))}"
+            "intrinsics are a focal length, (fx, fy, cx, cy), a matrix [3,3], or one of these for each of the "
+            f"{frames} frames; got an array of shape {list(np.shape(given))}"
         )
     if not np.isfinite(values).all() or (values[..., :2] <= 0).any():
         raise UsageError("focal lengths must be positive numbers of pixels, and the principal point finite")
@@ -68,4 +68,5 @@ def rays(xy: np.ndarray, camera: np.ndarray) -> np.ndarray:
 def pixels(points: np.ndarray, camera: np.ndarray, nearest: float = 1e-6) -> np.ndarray:
     """Points [...,3] in front of cameras [...,4] as pixels [...,2]; depths below `nearest` are taken for it."""
     depth = np.maximum(points[..., 2:], nearest)
-    return points[..., :2] / depth * camera[..., :2] + camera[..., 2:]
+    found: np.ndarray = points[..., :2] / depth * camera[..., :2] + camera[..., 2:]
+    return found

@@ -1,13 +1,14 @@
 """The back end of LEAP-VO: visual odometry frame by frame over tracks that are given.
 
-Source: W. Chen et al., LEAP-VO: Long-term Effective Any Point Tracking for Visual Odometry, CVPR 2024 (arXiv 2401.01887),
-section 4, and the behaviour of its release. Every frame is placed by an even motion, halved; every second frame takes
-up the observations of a window of 12 frames; after 8 frames, and from then on for every frame, four Gauss-Newton
-steps change the last 15 poses and all depths they see. Poses older than that stay.
+Source: W. Chen et al., LEAP-VO: Long-term Effective Any Point Tracking for Visual Odometry, CVPR 2024 (arXiv
+2401.01887), section 4, and the behaviour of its release. Every frame is placed by an even motion, halved; every second
+frame takes up the observations of a window of 12 frames; after 8 frames, and from then on for every frame, four
+Gauss-Newton steps change the last 15 poses and all depths they see. Poses older than that stay.
 
 Differences, all because tracks are given whole: a point belongs to the frame it was chosen on, whichever that is; an
 observation counts once, not once for every call of the tracker that repeats it; and the test on the tracker's
-uncertainty is one on confidence. Moving points are taken out by `dynamic` (their test is on their own network's output).
+uncertainty is one on confidence. Moving points are taken out by `dynamic` (their test is on their own network's
+output).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tapkit.apps.camera.bundle import (
     sorted_edges,
     step,
 )
+from tapkit.apps.camera.intrinsics import pixels
 from tapkit.apps.camera.observations import Observations
 from tapkit.apps.camera.options import CameraOptions
 from tapkit.apps.camera.place import parallax_angles
@@ -118,9 +120,9 @@ class _Odometry:
         if not self.begun and n >= c.begin:
             self.begun = True
             for _ in range(c.first_updates):
-                self._update(n)
+                self.update(n)
         elif self.begun:
-            self._update(n)
+            self.update(n)
 
     def _take(self, j: int) -> None:
         """Take up what a window of frames sees of points chosen in it."""
@@ -149,7 +151,7 @@ class _Odometry:
         scene = Scene(self.pose[frames], self.camera[frames], anchor, self.xy[rows], self.inverse[rows])
         return rows, frames, scene, sorted_edges(edges, scene)
 
-    def _update(self, n: int) -> None:
+    def update(self, n: int) -> None:
         """Four steps of Gauss and Newton, then drop what misses by far."""
         c = self.constants
         part = self._scene(n)
@@ -195,7 +197,7 @@ def odometry(
     if not state.begun:  # a clip shorter than the beginning needs
         state.begun = True
         for _ in range(constants.first_updates):
-            state._update(observations.frames)
+            state.update(observations.frames)
     world, angles = state.world()
     used = state.weight > 0
     error = _errors(state, world, observations)
@@ -210,14 +212,12 @@ def odometry(
     scale = float(np.median(state.inverse[valid])) if valid.any() else 1.0
     pose = state.pose.copy()
     pose[:, :3, 3] *= scale
-    world = np.where(used.any(1)[:, None], world * scale, np.nan)
+    world = np.where(used.any(1, keepdims=True), world * scale, np.nan)
     return Trajectory(pose, world, valid, camera, inlier, placed, video, report)
 
 
 def _errors(state: _Odometry, world: np.ndarray, observations: Observations) -> np.ndarray:
     """Reprojection errors [N,T] in pixels."""
-    from tapkit.apps.camera.intrinsics import pixels
-
     at = np.einsum("tij,nj->nti", state.pose[:, :3, :3], world) + state.pose[None, :, :3, 3]
     far = np.linalg.norm(pixels(at, state.camera[None]) - observations.xy, axis=-1)
     return np.where(at[..., 2] > 0, far, np.inf)

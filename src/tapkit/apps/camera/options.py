@@ -74,7 +74,7 @@ class Tolerances:
     @classmethod
     def of(cls, noise: float, most: float = 3.0) -> Tolerances:
         """For a noise in pixels (one axis); NaN: not known. `most`: of `last`."""
-        if not noise == noise:
+        if noise != noise:
             return cls(last=most)
 
         def within(least: float, value: float, largest: float) -> float:

@@ -40,7 +40,8 @@ def rotation(vector: np.ndarray) -> np.ndarray:
     vector = np.asarray(vector, np.float64)
     sine, cosine, _ = _factors(np.linalg.norm(vector, axis=-1))
     cross = hat(vector)
-    return np.eye(3) + sine[..., None, None] * cross + cosine[..., None, None] * (cross @ cross)
+    found: np.ndarray = np.eye(3) + sine[..., None, None] * cross + cosine[..., None, None] * (cross @ cross)
+    return found
 
 
 def rotation_vector(matrix: np.ndarray) -> np.ndarray:
@@ -75,7 +76,8 @@ def of_quaternion(q: np.ndarray) -> np.ndarray:
     q = np.asarray(q, np.float64)
     q = q / np.linalg.norm(q, axis=-1, keepdims=True)
     cross = hat(q[..., :3])
-    return np.eye(3) + 2 * q[..., 3, None, None] * cross + 2 * (cross @ cross)
+    found: np.ndarray = np.eye(3) + 2 * q[..., 3, None, None] * cross + 2 * (cross @ cross)
+    return found
 
 
 def motion(xi: np.ndarray) -> np.ndarray:
@@ -116,10 +118,12 @@ def inverse(matrix: np.ndarray) -> np.ndarray:
 
 def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Points [...,3] moved by [...,4,4]."""
-    return (matrix[..., :3, :3] @ points[..., None])[..., 0] + matrix[..., :3, 3]
+    found: np.ndarray = (matrix[..., :3, :3] @ points[..., None])[..., 0] + matrix[..., :3, 3]
+    return found
 
 
 def nearest_rotation(matrix: np.ndarray) -> np.ndarray:
     """The rotation nearest to a matrix [3,3] (Frobenius norm)."""
     u, _, v = np.linalg.svd(matrix)
-    return u @ np.diag([1.0, 1.0, np.linalg.det(u @ v)]) @ v
+    found: np.ndarray = u @ np.diag([1.0, 1.0, np.linalg.det(u @ v)]) @ v
+    return found

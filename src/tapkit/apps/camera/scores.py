@@ -76,7 +76,8 @@ def rotation_errors(estimate: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Degrees [T] between the rotations of world-to-camera poses [T,4,4], each relative to its first frame."""
     own = estimate[:, :3, :3] @ estimate[0, :3, :3].T
     true = truth[:, :3, :3] @ truth[0, :3, :3].T
-    return np.degrees(np.linalg.norm(rotation_vector(own @ np.swapaxes(true, 1, 2)), axis=1))
+    found: np.ndarray = np.degrees(np.linalg.norm(rotation_vector(own @ np.swapaxes(true, 1, 2)), axis=1))
+    return found
 
 
 def _poses(given: Trajectory | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -85,4 +86,4 @@ def _poses(given: Trajectory | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     poses = np.asarray(given, np.float64)
     if poses.ndim != 3 or poses.shape[1:] != (4, 4):
         raise ShapeError(f"poses must be [T,4,4], got {list(poses.shape)}")
-    return poses, np.isfinite(poses).all((1, 2))
+    return poses, np.asarray(np.isfinite(poses).all((1, 2)))

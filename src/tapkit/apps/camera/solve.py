@@ -16,15 +16,14 @@ from tapkit.apps.camera.bundle import (
     Scene,
     adjust,
     cauchy,
-    huber,
     misses,
-    sorted_edges,
 )
+from tapkit.apps.camera.epipolar import rotation_between
 from tapkit.apps.camera.intrinsics import pixels, rays
 from tapkit.apps.camera.observations import FEWEST, Observations
 from tapkit.apps.camera.options import CameraOptions, Tolerances
 from tapkit.apps.camera.place import NARROW, WIDE, Stages, locate, parallax_angles, triangulate
-from tapkit.apps.camera.rigid import apply, inverse, logarithm, motion
+from tapkit.apps.camera.rigid import apply, inverse, logarithm, motion, of_parts
 from tapkit.apps.camera.start import Begun, Window, scene_of
 
 TRACK_SHARE, TRACK_LEAST = 0.4, 4
@@ -151,8 +150,8 @@ class Solver:
 
     def _place_next(self, frame: int, direction: int) -> bool:
         """Place a frame beside placed ones: from where an even motion would have brought it, or from its neighbour."""
-        behind = np.flatnonzero(self.placed[:frame])[::-1] if direction > 0 else []
-        behind = behind if direction > 0 else frame + 1 + np.flatnonzero(self.placed[frame + 1 :])
+        earlier, later = np.flatnonzero(self.placed[:frame])[::-1], np.flatnonzero(self.placed[frame + 1 :])
+        behind = earlier if direction > 0 else frame + 1 + later
         one = int(behind[0])
         guesses = [self.pose[one]]
         if len(behind) > 1:
@@ -250,26 +249,29 @@ class Solver:
         return found
 
 
-def rotate_only(observations: Observations, camera: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """Poses [T,4,4] of a camera that only turns: all points are infinitely far, and all rotations adjusted at once."""
-    from tapkit.apps.camera.epipolar import rotation_between
-    from tapkit.apps.camera.rigid import of_parts
+def rotate_only(observations: Observations, camera: np.ndarray, start: int, stop: int, most: int = 150) -> np.ndarray:
+    """Poses [T,4,4] of a camera that only turns.
 
-    pose = np.tile(np.eye(4), (observations.frames, 1, 1))
+    Rotations from frame to frame, of which at most `most`, spread over the clip, are then adjusted at once with all
+    points infinitely far; the frames between them keep their rotation to the one before.
+    """
+    chain = np.tile(np.eye(4), (observations.frames, 1, 1))
     for t in range(start + 1, stop):
         rows = np.flatnonzero((observations.weight[:, t - 1] > 0) & (observations.weight[:, t] > 0))
         turn = np.eye(3)
         if len(rows) >= 2:
             one, other = rays(observations.xy[rows, t - 1], camera[t - 1]), rays(observations.xy[rows, t], camera[t])
             turn, _ = rotation_between(one, other, np.ones(len(rows)))
-        pose[t] = of_parts(turn, np.zeros(3)) @ pose[t - 1]
-    frames = np.arange(start, stop)
+        chain[t] = of_parts(turn, np.zeros(3)) @ chain[t - 1]
+    frames = np.arange(start, stop, max(-(-(stop - start) // most), 1))
     rows = np.flatnonzero((observations.weight[:, frames] > 0).sum(1) >= 2)
+    pose = chain.copy()
     if len(rows) and len(frames) > 1:
-        scene, edges = scene_of(observations, frames, rows, pose[frames], camera[frames])
+        scene, edges = scene_of(observations, frames, rows, chain[frames], camera[frames])
         far = Scene(scene.pose, scene.camera, scene.anchor, scene.xy, np.zeros(len(rows)))
-        free = np.arange(len(frames)) > 0
-        pose[frames] = adjust(far, edges, free, cauchy(2.0), 15, rotations=True).scene.pose
+        found = adjust(far, edges, np.arange(len(frames)) > 0, cauchy(2.0), 15, rotations=True).scene.pose
+        before = np.searchsorted(frames, np.arange(start, stop), side="right") - 1
+        pose[start:stop] = chain[start:stop] @ inverse(chain[frames])[before] @ found[before]
     pose[:start], pose[stop:] = pose[start], pose[stop - 1]
     return pose
 
@@ -281,6 +283,3 @@ def keyframes_of(window: Window, observations: Observations, start: int, stop: i
     hosts = np.unique(observations.host[(observations.host >= start) & (observations.host < stop)])
     extra = hosts if len(hosts) <= len(regular) // 2 + 2 else np.zeros(0, np.int64)
     return np.unique(np.concatenate([regular, [start, stop - 1], extra]))
-
-
-__all__ = ["CLOUD_ANGLE", "Edges", "Solver", "keyframes_of", "rotate_only", "sorted_edges"]

@@ -101,8 +101,8 @@ class Begun(NamedTuple):
 def begin(
     observations: Observations, camera: np.ndarray, frames: np.ndarray, options: CameraOptions, width: float
 ) -> Begun | None:
-    """The best of `options.starts` beginnings by the cost under Cauchy's kernel of that width; None where too few points
-    are seen."""
+    """The best of `options.starts` beginnings, by what they explain to within about `width` pixels; None where too few
+    points are seen."""
     seen = (observations.weight[:, frames] > 0).sum(1)
     rows = np.flatnonzero(seen >= 3)
     rows = np.sort(rows[np.argsort(-seen[rows], kind="stable")[:MOST_POINTS]])
