@@ -102,6 +102,28 @@ PICTURES = (
         60,
     ),
     Picture(
+        "sticker",
+        "A poster put on the cutting mat on the first frame; the hand that comes later passes in front of it (strand).",
+        (
+            "tapkit synth look -n 4 --frames 9 --size 128x128 --sheet poster.png",
+            "tapkit edit sticker blocks.mp4 poster.png sticker.mp4 --quad 318,196,448,196,448,266,318,266",
+        ),
+        "sticker.mp4",
+        80,
+    ),
+    Picture(
+        "trails",
+        "Trails of corners over 40 frames against the static scene: the camera's motion is taken out, by the votes of all "
+        "points. What is left are a few that slid along the rabbit's outline.",
+        (
+            "tapkit track rabbit.mp4 --corners 150 -o corners.npz",
+            "tapkit edit trails rabbit.mp4 corners.npz trails.mp4 --length 40 --compensate --color speed --dim 0.3",
+        ),
+        "trails.mp4",
+        70,
+        320,
+    ),
+    Picture(
         "dense-grid",
         "Every second pixel of the first frame by flow-chain, drawn as a grid that was straight there.",
         (
