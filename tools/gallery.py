@@ -103,25 +103,22 @@ PICTURES = (
     ),
     Picture(
         "sticker",
-        "A poster put on the cutting mat on the first frame; the hand that comes later passes in front of it (strand).",
-        (
-            "tapkit synth look -n 4 --frames 9 --size 128x128 --sheet poster.png",
-            "tapkit edit sticker blocks.mp4 poster.png sticker.mp4 --quad 318,196,448,196,448,266,318,266",
-        ),
+        "The other clip plays on the cutting mat: it was put there on the first frame, and the hand that comes later "
+        "passes in front of it (strand).",
+        ("tapkit edit sticker blocks.mp4 rabbit.mp4 sticker.mp4 --quad 322,194,422,194,422,269,322,269",),
         "sticker.mp4",
         80,
     ),
     Picture(
         "trails",
-        "Trails of corners over 40 frames against the static scene: the camera's motion is taken out, by the votes of all "
-        "points. What is left are a few that slid along the rabbit's outline.",
+        "Where corners have been in the last 30 frames, in the colours of the flow wheel: direction is hue, speed is "
+        "saturation.",
         (
-            "tapkit track rabbit.mp4 --corners 150 -o corners.npz",
-            "tapkit edit trails rabbit.mp4 corners.npz trails.mp4 --length 40 --compensate --color speed --dim 0.3",
+            "tapkit track blocks.mp4 --corners 250 -o corners.npz",
+            "tapkit edit trails blocks.mp4 corners.npz trails.mp4 --length 30 --color flow --occluded hide --dim 0.5",
         ),
         "trails.mp4",
-        70,
-        320,
+        44,
     ),
     Picture(
         "dense-grid",

@@ -166,7 +166,7 @@ class Warp:
         smoother = max(0.5 * spacing, 0.5)
         for _ in range(SMOOTHER + 1):
             moved = mls(places.astype(np.float32), on_plane, known, weight, self.local, ALPHA, smoother)
-            mesh = (places + fall[:, None] * (moved - places)).reshape(flat.shape)
+            mesh: np.ndarray = (places + fall[:, None] * (moved - places)).reshape(flat.shape)
             if not grid or not folds(mesh, flat):
                 return mesh
             smoother *= 2
