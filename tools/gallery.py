@@ -111,6 +111,25 @@ PICTURES = (
         800,
     ),
     Picture(
+        "sticker",
+        "The other clip plays on the cutting mat: it was put there on the first frame, and the hand that comes later "
+        "passes in front of it (strand).",
+        ("tapkit edit sticker blocks.mp4 rabbit.mp4 sticker.mp4 --quad 322,194,422,194,422,269,322,269",),
+        "sticker.mp4",
+        80,
+    ),
+    Picture(
+        "trails",
+        "Where corners have been in the last 30 frames, in the colours of the flow wheel: direction is hue, speed is "
+        "saturation.",
+        (
+            "tapkit track blocks.mp4 --corners 250 -o corners.npz",
+            "tapkit edit trails blocks.mp4 corners.npz trails.mp4 --length 30 --color flow --occluded hide --dim 0.5",
+        ),
+        "trails.mp4",
+        44,
+    ),
+    Picture(
         "dense-grid",
         "Every second pixel of the first frame by flow-chain, drawn as a grid that was straight there.",
         (

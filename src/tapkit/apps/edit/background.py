@@ -75,7 +75,7 @@ def _pair(p: np.ndarray, q: np.ndarray, seed: int) -> np.ndarray | None:
     found = robust_fit("homography", p, q, np.ones(len(p)), None, seed)
     if found is not None:
         with np.errstate(invalid="ignore"):
-            flat = np.hypot(*(apply(found.matrix, p) - q).T) < AGREE
+            flat: np.ndarray = np.hypot(*(apply(found.matrix, p) - q).T) < AGREE
         if flat.mean() >= FLAT:
             return flat
     matrix = fundamental(p, q, seed)
@@ -98,7 +98,7 @@ def fundamental(p: np.ndarray, q: np.ndarray, seed: int = 0) -> np.ndarray | Non
         if inlier.sum() < 8:
             return None
         best = _eight(p[inlier][None], q[inlier][None])[0]
-    return best
+    return np.asarray(best)
 
 
 def _eight(p: np.ndarray, q: np.ndarray) -> np.ndarray:

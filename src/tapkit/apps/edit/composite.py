@@ -100,7 +100,7 @@ class Painter:
             return
         matrices = self._moments(t)
         outline = np.concatenate([apply(matrix, self._outline) for matrix in matrices])
-        box = Box.around(outline, frame.values.shape[:2], 2 + self.warp.reach)  # type: ignore[arg-type]
+        box = Box.around(outline, frame.values.shape[:2], 2 + self.warp.reach)
         if box is None:
             return
         pyramid = self.artwork.at(t, frame.time)

@@ -33,13 +33,18 @@ def outside(places: np.ndarray, polygon: np.ndarray) -> np.ndarray:
         gaps = places[:, None] - polygon[None]
         return np.asarray(np.sqrt((gaps * gaps).sum(-1)).min(1))
     start, side = polygon, np.roll(polygon, -1, 0) - polygon
-    gap = places[:, None] - start
-    length = np.maximum((side * side).sum(1), 1e-12)
-    share = np.clip((gap * side).sum(-1) / length, 0, 1)
-    nearest = np.sqrt(((gap - share[..., None] * side) ** 2).sum(-1)).min(1)
-    turn = side[:, 0] * gap[..., 1] - side[:, 1] * gap[..., 0]
+    along, down = side.T
+    length = np.maximum(along * along + down * down, 1e-12)
+    x, y = places[:, :1] - start[:, 0], places[:, 1:] - start[:, 1]
+    turn = along * y - down * x
     inside = (turn >= 0).all(1) | (turn <= 0).all(1)
-    return np.asarray(np.where(inside, 0, nearest))
+    out = np.zeros(len(places))
+    x, y = x[~inside], y[~inside]  # few are outside
+    share = np.clip((x * along + y * down) / length, 0, 1)
+    x -= share * along
+    y -= share * down
+    out[~inside] = np.sqrt((x * x + y * y).min(1)) if len(x) else 0
+    return out
 
 
 def radius(polygon: np.ndarray) -> float:

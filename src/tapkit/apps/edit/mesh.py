@@ -7,6 +7,7 @@ moving least squares on a grid and fading out beyond the points' hull.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -28,7 +29,7 @@ ALPHA = 2.0
 """Weights fall with the fourth power of the distance: with the second power far points flatten every bend."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Box:
     """A rectangle of whole pixels of a frame."""
 
@@ -91,12 +92,13 @@ class Warp:
         self.given_up: list[int] = []
         """Frames whose mesh folded over and was replaced by the plane motion."""
         self._mesh = prepared is not None
+        self._last: tuple[tuple[int, Box, bytes | None], np.ndarray] | None = None
         if prepared is not None:
             self._p = prepared.xy[motion.rows, motion.reference]
             self._q = prepared.xy[motion.rows]
             self._weight = _steady(prepared.weight[motion.rows] * prepared.weight[motion.rows][:, [motion.reference]])
 
-    @property
+    @cached_property
     def reach(self) -> float:
         """Pixels by which a mesh may leave the plane motion."""
         return 0.0 if not self._mesh else 8.0 + self._largest()
@@ -112,8 +114,11 @@ class Warp:
         found = self._points(t) if self._mesh else None
         if found is None:
             return plane_pixels(then @ plane, box)
-        mesh = self._meshed(t, apply(plane, box.grid(self.step).astype(np.float64)), *found)
-        return enlarged(apply(then, mesh.astype(np.float64)), self.step, box.size)
+        key = (t, box, None if matrix is None else matrix.tobytes())
+        if self._last is None or self._last[0] != key:  # the same frame is asked for by artwork, matte and mask
+            mesh = self._meshed(t, apply(plane, box.grid(self.step).astype(np.float64)), *found)
+            self._last = key, mesh.astype(np.float64)
+        return enlarged(apply(then, self._last[1]), self.step, box.size)
 
     def forward(self, t: int, xy: np.ndarray) -> np.ndarray:
         """Where positions [n,2] of the reference frame are on frame t."""
@@ -161,7 +166,7 @@ class Warp:
         smoother = max(0.5 * spacing, 0.5)
         for _ in range(SMOOTHER + 1):
             moved = mls(places.astype(np.float32), on_plane, known, weight, self.local, ALPHA, smoother)
-            mesh = (places + fall[:, None] * (moved - places)).reshape(flat.shape)
+            mesh: np.ndarray = (places + fall[:, None] * (moved - places)).reshape(flat.shape)
             if not grid or not folds(mesh, flat):
                 return mesh
             smoother *= 2
@@ -170,8 +175,8 @@ class Warp:
 
     def _largest(self) -> float:
         predicted = self.motion.path(self._p).swapaxes(0, 1)
-        gap = np.where(self._weight[..., None] > 0, self._q - predicted, 0)
-        return float(np.nan_to_num(np.hypot(gap[..., 0], gap[..., 1]), posinf=0).max(initial=0.0))
+        gap = np.nan_to_num(self._q - predicted, posinf=0, neginf=0)[self._weight > 0]
+        return float(np.quantile(np.hypot(*gap.T), 0.98)) if len(gap) else 0.0  # a few may be wrong
 
 
 def plane_pixels(matrix: np.ndarray, box: Box) -> np.ndarray:
@@ -206,7 +211,7 @@ def _agree(xy: np.ndarray, residual: np.ndarray) -> np.ndarray:
     """Which points [n,2] move as their neighbours do: within 4 MAD + 2 px of the median of the nearest eight."""
     if len(xy) <= NEIGHBOURS:
         return np.ones(len(xy), bool)
-    square = ((xy[:, None] - xy[None]) ** 2).sum(-1)
+    square = squares(xy, xy)
     near = np.argpartition(square, NEIGHBOURS, 1)[:, : NEIGHBOURS + 1]
     middle = np.median(residual[near], 1)
     distance = np.hypot(*(residual - middle).T)
@@ -217,9 +222,16 @@ def typical_spacing(xy: np.ndarray) -> float:
     """Median distance of points [n,2] to their nearest neighbour; 1 where there is none."""
     if len(xy) < 2:
         return 1.0
-    square = ((xy[:, None] - xy[None]) ** 2).sum(-1)
+    square = squares(xy, xy)
     np.fill_diagonal(square, np.inf)
     return max(float(np.median(np.sqrt(square.min(1)))), 1.0)
+
+
+def squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Squared distances [n,m] of points [n,2] and [m,2]."""
+    x = a[:, :1] - b[:, 0]
+    y = a[:, 1:] - b[:, 1]
+    return np.asarray(x * x + y * y)
 
 
 def smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:

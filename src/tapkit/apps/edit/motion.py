@@ -142,7 +142,7 @@ def fit_motion(
             f"no point of the region is visible on frame {reference}: choose another frame, or track points there"
         )
     first, last = cuts_around(prepared, rows, reference, picture) if picture is not None else (0, prepared.frames)
-    chosen = fitter.choose(range(first, last)) if kind == "auto" else KINDS[KINDS.index(kind)]  # type: ignore[arg-type]
+    chosen = fitter.choose(range(first, last)) if kind == "auto" else KINDS[KINDS.index(kind)]
     motion = fitter.run(chosen, range(first, last))
     if fitter.drop_spikes(motion):
         motion = fitter.run(chosen, range(first, last))
@@ -174,7 +174,7 @@ class _Fitter:
     def choose(self, frames: range) -> Kind:
         """The simplest model that is nearly as good as the next one, over frames spread through the clip."""
         looked = [frames[int(i)] for i in np.linspace(0, len(frames) - 1, min(LOOKED_AT, len(frames)))]
-        found = [rms for t in looked if t != self.reference and (rms := self._all_rms(t)) is not None]
+        found = [own for t in looked if t != self.reference and (own := self._all_rms(t)) is not None]
         if not found:
             return "homography"
         rms = dict(zip(KINDS, np.median(found, 0).tolist(), strict=True))

@@ -51,7 +51,7 @@ class RegionTrack:
     def boxes_in_frame(self) -> np.ndarray:
         """[T,4]: the part of `boxes` within the frame; without area where there is none."""
         size = [self.video.width, self.video.height] * 2
-        return np.clip(self.boxes, 0, size)
+        return np.asarray(np.clip(self.boxes, 0, size))
 
     @property
     def bad_frames(self) -> np.ndarray:

@@ -240,7 +240,7 @@ def covered(path: np.ndarray, smooth: np.ndarray, corners: np.ndarray) -> np.nda
     for own, wanted in zip(path, smooth, strict=True):
         matrix = through(own, wanted)
         out.append(corners if matrix is None else apply(matrix, corners))
-    return np.nan_to_num(np.stack(out), posinf=1e6, neginf=-1e6)
+    return np.asarray(np.nan_to_num(np.stack(out), posinf=1e6, neginf=-1e6))
 
 
 def _crops(quads: np.ndarray, size: Size, crop: Crop) -> np.ndarray:
@@ -357,8 +357,8 @@ class _Filler:
 
     def __init__(self, source: Source, result: Stabilised, curve: Curve) -> None:
         frames, size = source.info.frames or 1, source.info.size
-        self._known = np.zeros((*size, 3), np.float32)
-        self._there = np.zeros(size, np.float32)
+        self._known: np.ndarray = np.zeros((*size, 3), np.float32)
+        self._there: np.ndarray = np.zeros(size, np.float32)
         for t in np.linspace(frames - 1, 0, min(frames, 12)).astype(int).tolist():
             light = Curve(None, False).light(source.read(t).image)
             places = plane_pixels(way_in(result, t, size), Box(0, 0, size[1], size[0]))

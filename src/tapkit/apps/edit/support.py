@@ -32,6 +32,9 @@ SHADE = (0.55, 1.15)
 """By how much it may have become darker or brighter."""
 VOTES = (2.0, 3.0)
 """How much the points and the picture have to say."""
+_GREY = np.full(3, 1 / 3, np.float32)
+_LARGE = 60_000
+"""Pixels of a box from which on pictures are compared at half the size."""
 GUIDE = (8, 1e-3)
 """Radius in pixels and epsilon of the guided filter."""
 
@@ -105,18 +108,26 @@ class Support:
         else:
             votes = VOTES[0] * (2 * share - 1) + VOTES[1] * self._alike(t, box, here)
             rough = smoothstep(-0.6, 0.6, votes)
-        fine = np.clip(guided(here.mean(-1), rough.astype(np.float32), *GUIDE), 0, 1)
+        fine = np.clip(guided(here @ _GREY, rough.astype(np.float32), *GUIDE), 0, 1)
         return smoothstep(0.2, 0.8, fine).astype(np.float32)
 
     def _alike(self, t: int, box: Box, here: np.ndarray) -> np.ndarray:
         """Whether a box of the frame looks as its surface did on the reference frame: 1 (it does) to -1.5 [h,w]."""
         assert self._before is not None
-        before = bicubic(self._before, self._warp.back(t, box), edge=True)
-        one, two = (np.stack([box_mean(part[..., c], 2) for c in range(3)], -1) for part in (here, before))
-        shade = np.clip((one * two).sum(-1) / np.maximum((two * two).sum(-1), 1e-4), *SHADE)
-        gap = one - shade[..., None] * two
-        difference = box_mean(np.sqrt((gap * gap).sum(-1)), 1)
-        return np.clip(1 - difference / np.float32(LIKE), -1.5, 1)
+        places = self._warp.back(t, box)
+        half = places.shape[0] * places.shape[1] > _LARGE
+        if half:
+            places, here = _halved(places), _halved(here)
+        before = bicubic(self._before, places, edge=True)
+        one, two = ([box_mean(part[..., c], 1 if half else 2) for c in range(3)] for part in (here, before))
+        product = one[0] * two[0] + one[1] * two[1] + one[2] * two[2]
+        square = two[0] * two[0] + two[1] * two[1] + two[2] * two[2]
+        shade = np.clip(product / np.maximum(square, 1e-4), *SHADE)
+        gap = sum((a - shade * b) ** 2 for a, b in zip(one, two, strict=True))
+        alike = np.clip(1 - box_mean(np.sqrt(gap), 1) / np.float32(LIKE), -1.5, 1)
+        if half:
+            alike = np.repeat(np.repeat(alike, 2, 0), 2, 1)[: box.size[0], : box.size[1]]
+        return np.asarray(alike)
 
     def _share(self, t: int, box: Box, places: np.ndarray, known: np.ndarray, wide: float) -> np.ndarray:
         """Share of the points around each pixel that are visible [h,w]: near ones count most, at any distance."""
@@ -125,12 +136,24 @@ class Support:
         grid = box.grid(STEP)
         flat = grid.reshape(-1, 2)
         a = places[known].astype(np.float32)
-        square = (flat * flat).sum(1)[:, None] - 2 * (flat @ a.T) + (a * a).sum(1)
-        np.maximum(square, 0, out=square)
-        near = 1 + square / np.float32(reach * reach)
-        kernel = 1 / (near * near * near)
+        kernel = flat @ (-2 * a.T)
+        kernel += (flat[:, 0] ** 2 + flat[:, 1] ** 2)[:, None]
+        kernel += a[:, 0] ** 2 + a[:, 1] ** 2
+        np.maximum(kernel, 0, out=kernel)
+        kernel /= np.float32(reach * reach)
+        kernel += 1
+        kernel *= kernel * kernel
+        np.reciprocal(kernel, out=kernel)
         share = (kernel @ self._seen[known, t].astype(np.float32)) / (kernel.sum(1) + np.float32(1e-9))
         return enlarged(share.reshape(*grid.shape[:2], 1), STEP, box.size)[..., 0]
+
+
+def _halved(image: np.ndarray) -> np.ndarray:
+    """Means of 2 x 2 pixels [h,w,C]; the last row or column twice where a side is odd."""
+    if image.shape[0] % 2 or image.shape[1] % 2:
+        image = np.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), "edge")
+    top = image[::2, ::2] + image[::2, 1::2]
+    return np.asarray(0.25 * (top + image[1::2, ::2] + image[1::2, 1::2]), np.float32)
 
 
 def steady(seen: np.ndarray) -> np.ndarray:

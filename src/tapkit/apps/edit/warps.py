@@ -79,9 +79,15 @@ def _features(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _moved(
     v: np.ndarray, a: np.ndarray, w: np.ndarray, features: np.ndarray, kind: Local, alpha: float, nearest: float
 ) -> np.ndarray:
-    square = (v * v).sum(1)[:, None] - 2 * (v @ a.T) + (a * a).sum(1)
+    square = v @ (-2 * a.T)
+    square += (v[:, 0] ** 2 + v[:, 1] ** 2)[:, None]
+    square += a[:, 0] ** 2 + a[:, 1] ** 2
     np.maximum(square, v.dtype.type(nearest * nearest), out=square)
-    u = w / (square if alpha == 1.0 else square**alpha)
+    if alpha == 2.0:
+        square *= square
+    elif alpha != 1.0:
+        square **= alpha
+    u = np.divide(w, square, out=square)
     sums = u @ features
     sums /= sums[:, :1]
     ax, ay, bx, by = sums[:, 1:5].T
