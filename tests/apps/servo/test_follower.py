@@ -35,7 +35,9 @@ def plan_of(*paths: Path2D) -> Plan:
     return Plan(CAMERA, (Stage(paths, depth=0.2),))
 
 
-def follow(eye: Pinhole, plan: Plan, noise: float = 0.5, hidden: float = 0.2, wrong: int = 0, steps: int = 300) -> Follower:
+def follow(
+    eye: Pinhole, plan: Plan, noise: float = 0.5, hidden: float = 0.2, wrong: int = 0, steps: int = 300
+) -> Follower:
     random = np.random.default_rng(0)
     follower = Follower(plan, plan.stages[0], 0, np.arange(24), SAID)
     for step in range(steps):
