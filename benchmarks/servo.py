@@ -85,6 +85,9 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "median_offset_mm": round(float(np.median([row["offset_mm"] for row in good])), 2) if good else None,
         "median_turn_degrees": round(float(np.median([row["turn_degrees"] for row in good])), 2) if good else None,
         "median_step_ms": round(float(np.median([row["step_ms"] for row in rows])), 1),
+        "median_step_cpu_ms": round(float(np.median([row["step_cpu_ms"] for row in rows if "step_cpu_ms" in row])), 1)
+        if any("step_cpu_ms" in row for row in rows)
+        else None,
         "steps_per_simulated_second": 15,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),

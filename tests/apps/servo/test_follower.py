@@ -65,6 +65,15 @@ def test_a_demonstration_is_followed_to_its_end(wrong: int, depth: float) -> Non
     assert follower.velocity == STILL
 
 
+def test_a_quick_demonstration_is_followed_too() -> None:
+    """Its frames lie further apart than what counts as reached; the hand begins close to one of them."""
+    points = thing()
+    plan = plan_of(shown(points, (0.08, -0.06, 0.1, 0.7), frames=6))
+    eye = Pinhole(points, (0.02 + 0.6 * 0.08, 0.6 * -0.06, 0.15 + 0.06), 0.42)
+    assert follow(eye, plan).state == "arrived"
+    assert np.abs(eye.place - (0.02, 0.0, 0.15)).max() < 0.004
+
+
 def test_points_that_vanish_stop_the_hand_and_are_lost_after_a_second() -> None:
     points = thing()
     follower = Follower(plan_of(shown(points, (0.05, 0.0, 0.1, 0.0))), made_once(points), 0, np.arange(24), SAID)

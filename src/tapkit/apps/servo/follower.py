@@ -90,8 +90,7 @@ class Follower:
         weights = self._trusted(xy, visible)
         last = len(path.xy) - 1
         before = self.reached
-        while self.reached < last and self._off(xy, weights, self.reached) < self.plan.reach:
-            self.reached += 1
+        self._advance(xy, weights, last)
         goal = min(self.reached + self.plan.lookahead, last)
         known = weights * path.visible[goal, self.points]
         goals = path.xy[goal, self.points]
@@ -129,6 +128,17 @@ class Follower:
         weights = np.zeros_like(visible)
         weights[both[fit.agree]] = visible[both[fit.agree]]
         return weights
+
+    def _advance(self, xy: np.ndarray, weights: np.ndarray, last: int) -> None:
+        """Go on to the frame after the latest one that has been reached, of those up to the goal.
+
+        (Where the demonstration was quick, its frames lie far apart: the goal may be reached and none of those before.)
+        """
+        ahead = self.reached
+        while ahead < last and ahead <= self.reached + self.plan.lookahead:
+            if self._off(xy, weights, ahead) < self.plan.reach:
+                self.reached = ahead + 1
+            ahead += 1
 
     def _off(self, xy: np.ndarray, weights: np.ndarray, frame: int) -> float:
         """Mean distance to where the points were on a frame of the path, of the width; 0 where none is known there."""
