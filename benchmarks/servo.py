@@ -1,6 +1,7 @@
 """A task learned from five scripted demonstrations, repeated in twenty new scenes with distractors.
 
     python benchmarks/servo.py [--scenes 20] [--distractors 3] [--size 256] [--model strand] [--seed 0] [--plan FOLDER]
+    python benchmarks/servo.py --first 1 --scenes 10 & python benchmarks/servo.py --first 11 --scenes 20    # in parts
 
 A simulated arm with a camera on its wrist (MuJoCo) puts a box on a pad. Places and turns (up to 35 degrees) of both are
 random, in demonstrations and in new scenes; new scenes have other boxes around. A scene is a success if the box ends on
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from tapkit import api
 from tapkit.apps.servo import LearnOptions, Plan
@@ -31,6 +33,7 @@ def main() -> None:
     """Learn, repeat, store."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=20)
+    parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--distractors", type=int, default=3)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--model", default="strand")
@@ -48,15 +51,30 @@ def main() -> None:
         print(f"learned in {time.perf_counter() - began:.0f} s", flush=True)
     plan = Plan.load(asked.plan)
     name = f"{asked.model}, {asked.size} px, {asked.distractors} distractors, seed {asked.seed}"
-    stored: dict[str, Any] = json.loads(asked.results.read_text()) if asked.results.exists() else {}
-    rows: list[dict[str, Any]] = [] if asked.again else stored.get(name, {}).get("scenes", [])
-    for number in range(len(rows) + 1, asked.scenes + 1):
+    if asked.again and asked.results.exists():
+        _store(asked.results, name, None)
+    for number in range(asked.first, asked.scenes + 1):
+        if any(row["scene"] == number for row in _stored(asked.results).get(name, {}).get("scenes", [])):
+            continue
         trial = acting.attempt(plan, tracker, number)
-        rows.append(acting.row(number, trial))
         print(acting.line(number, trial), flush=True)
-        stored[name] = {**_summary(rows), "scenes": rows}
-        asked.results.write_text(json.dumps(stored, indent=1) + "\n")
+        _store(asked.results, name, acting.row(number, trial))
+    rows = _stored(asked.results)[name]["scenes"]
     print(json.dumps(_summary(rows)))
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _store(path: Path, name: str, row: dict[str, Any] | None) -> None:
+    """Add a scene to a setting; None: forget its scenes. Several runs may do so at a time."""
+    with FileLock(f"{path}.lock"):
+        stored = _stored(path)
+        rows = [] if row is None else [*stored.get(name, {}).get("scenes", []), row]
+        rows.sort(key=lambda each: each["scene"])
+        stored[name] = {**(_summary(rows) if rows else {}), "scenes": rows}
+        path.write_text(json.dumps(stored, indent=1) + "\n")
 
 
 def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -67,6 +85,9 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "median_offset_mm": round(float(np.median([row["offset_mm"] for row in good])), 2) if good else None,
         "median_turn_degrees": round(float(np.median([row["turn_degrees"] for row in good])), 2) if good else None,
         "median_step_ms": round(float(np.median([row["step_ms"] for row in rows])), 1),
+        "median_step_cpu_ms": round(float(np.median([row["step_cpu_ms"] for row in rows if "step_cpu_ms" in row])), 1)
+        if any("step_cpu_ms" in row for row in rows)
+        else None,
         "steps_per_simulated_second": 15,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),

@@ -99,7 +99,7 @@ def demo(
 @servo_app.command()
 def learn(
     videos: Annotated[
-        list[str], typer.Argument(help="Demonstrations: videos of the gripper's camera, each with VIDEO.gripper.csv.")
+        list[str], typer.Argument(help="Videos of the gripper's camera, each with VIDEO.gripper.csv beside it.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the plan.")] = Path("plan"),
     focal: Annotated[float | None, typer.Option(help="The camera's focal length, pixels. [0.65 x the width]")] = None,
@@ -118,7 +118,7 @@ def learn(
 ) -> None:
     """Make a plan of recorded demonstrations: stages, the points that matter in each, and where they go.
 
-    VIDEO.gripper.csv has the columns frame and closed (0 or 1), and perhaps height (metres): a row holds until the next.
+    VIDEO.gripper.csv has frame and closed (0 or 1), and perhaps height (metres); a row holds until the next.
 
     tapkit servo learn take1.mp4 take2.mp4 take3.mp4 take4.mp4 -o plan --focal 610
     """

@@ -35,7 +35,9 @@ def plan_of(*paths: Path2D) -> Plan:
     return Plan(CAMERA, (Stage(paths, depth=0.2),))
 
 
-def follow(eye: Pinhole, plan: Plan, noise: float = 0.5, hidden: float = 0.2, wrong: int = 0, steps: int = 300) -> Follower:
+def follow(
+    eye: Pinhole, plan: Plan, noise: float = 0.5, hidden: float = 0.2, wrong: int = 0, steps: int = 300
+) -> Follower:
     random = np.random.default_rng(0)
     follower = Follower(plan, plan.stages[0], 0, np.arange(24), SAID)
     for step in range(steps):
@@ -61,6 +63,15 @@ def test_a_demonstration_is_followed_to_its_end(wrong: int, depth: float) -> Non
     assert follower.state == "arrived" and follower.reached == 29
     assert np.abs(eye.place - (0.02, 0.0, 0.15)).max() < 0.004 and abs(eye.turn) < math.radians(3)
     assert follower.velocity == STILL
+
+
+def test_a_quick_demonstration_is_followed_too() -> None:
+    """Its frames lie further apart than what counts as reached; the hand begins close to one of them."""
+    points = thing()
+    plan = plan_of(shown(points, (0.08, -0.06, 0.1, 0.7), frames=6))
+    eye = Pinhole(points, (0.02 + 0.6 * 0.08, 0.6 * -0.06, 0.15 + 0.06), 0.42)
+    assert follow(eye, plan).state == "arrived"
+    assert np.abs(eye.place - (0.02, 0.0, 0.15)).max() < 0.004
 
 
 def test_points_that_vanish_stop_the_hand_and_are_lost_after_a_second() -> None:

@@ -79,7 +79,8 @@ def _attempt(tracker: Tracker, stage: Stage, number: int, turn: float, frame: np
             agree[np.flatnonzero(seen)[fit.agree]] = True
     if agree.sum() < 4:
         return None
-    return Located(session, points, result.xy, agree, float(agree.mean()), number)
+    share = float(agree.sum() / max(len(points), 0.6 * stage.used.sum()))
+    return Located(session, points, result.xy, agree, share, number)
 
 
 def closest(stage: Stage, points: np.ndarray, xy: np.ndarray) -> int:

@@ -27,8 +27,10 @@ def _complex(xy: np.ndarray) -> np.ndarray:
 
 
 def tolerance_of(xy: np.ndarray, width: float) -> float:
-    """Pixels within which points may miss a common similarity: a sixth of how far they [n,2] lie from their middle (root
-    mean square), since small things allow any similarity that is tested loosely; 0.8 to 3 % of the picture's width.
+    """Pixels within which points may miss a common similarity.
+
+    A sixth of how far they [n,2] lie from their middle (root mean square), since small things allow any similarity that
+    is tested loosely; 0.8 to 3 % of the picture's width.
     """
     spread = float(np.sqrt(((xy - xy.mean(0)) ** 2).sum(1).mean())) if len(xy) else 0.0
     return float(np.clip(spread / 6, 0.008 * width, 0.03 * width))

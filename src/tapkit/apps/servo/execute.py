@@ -52,8 +52,15 @@ class Outcome:
     stages: tuple[StageReport, ...]
     step_seconds: tuple[float, ...] = field(default=(), repr=False)
     """Of every control step: from the picture to the velocity."""
+    step_cpu_seconds: tuple[float, ...] = field(default=(), repr=False)
+    """The same as time of this thread: what it costs where nothing else runs."""
     search_seconds: tuple[float, ...] = field(default=(), repr=False)
     """Of every search for a stage's points, during which the hand stands still."""
+
+    @property
+    def step_cpu_ms(self) -> float:
+        """Median time of a control step on the processor."""
+        return 1e3 * float(np.median(self.step_cpu_seconds)) if self.step_cpu_seconds else 0.0
 
     @property
     def step_ms(self) -> float:
@@ -111,6 +118,7 @@ class _Execution:
     limit: float
     reports: list[StageReport] = field(default_factory=list)
     step_seconds: list[float] = field(default_factory=list)
+    step_cpu_seconds: list[float] = field(default_factory=list)
     search_seconds: list[float] = field(default_factory=list)
     timed_out: bool = False
 
@@ -126,7 +134,8 @@ class _Execution:
         return self._outcome(True, "")
 
     def _outcome(self, done: bool, reason: str) -> Outcome:
-        return Outcome(done, reason, tuple(self.reports), tuple(self.step_seconds), tuple(self.search_seconds))
+        times = (self.step_seconds, self.step_cpu_seconds, self.search_seconds)
+        return Outcome(done, reason, tuple(self.reports), *(tuple(each) for each in times))
 
     def _stage(self, number: int, stage: Stage) -> str:
         """Bring its points to their goals. Returns why that was not possible, or nothing."""
@@ -174,9 +183,10 @@ class _Execution:
             if index:
                 self.robot.move(follower.velocity)
             image = self._picture()
-            began = time.perf_counter()
+            began, begun = time.perf_counter(), time.thread_time()
             yield Frame(session.frame, session.frame / self.plan.camera.fps, image)
             self.step_seconds.append(time.perf_counter() - began)
+            self.step_cpu_seconds.append(time.thread_time() - begun)
             if self.watch is not None:
                 self.watch(image, number, follower.moments[-1] if follower.moments else None)
             if follower.state != "moving":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cmath
+import math
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -18,6 +20,13 @@ LEAST_POINTS = 4
 """Fewer points than these do not move the hand."""
 SETTLED = 5
 """Steps in a row for which the error must be below the stage's tolerance."""
+
+SCALE = 0.03
+"""How much wider or narrower than in the demonstration the points may lie at the end: 3 % of the distance to them.
+
+The mean error alone would let a small thing be grasped from far too high."""
+TURN = math.radians(2)
+"""And how far they may be turned."""
 
 State = Literal["moving", "arrived", "lost", "stuck"]
 
@@ -81,8 +90,7 @@ class Follower:
         weights = self._trusted(xy, visible)
         last = len(path.xy) - 1
         before = self.reached
-        while self.reached < last and self._off(xy, weights, self.reached) < self.plan.reach:
-            self.reached += 1
+        self._advance(xy, weights, last)
         goal = min(self.reached + self.plan.lookahead, last)
         known = weights * path.visible[goal, self.points]
         goals = path.xy[goal, self.points]
@@ -99,7 +107,8 @@ class Follower:
             camera.normalised(xy), camera.normalised(goals), known, self.stage.depth, self.plan.gains,
             camera.width / camera.focal,
         )  # fmt: skip
-        self._judge(self.reached == last, self.reached > before)
+        at_end = self.reached == last
+        self._judge(at_end, at_end and self._fits(xy[known > 0], goals[known > 0]), self.reached > before)
         self.moments[:] = [Moment(frame, xy, known, goals, self.reached, self.error, self.velocity)]
 
     def _trusted(self, xy: np.ndarray, visible: np.ndarray) -> np.ndarray:
@@ -120,6 +129,17 @@ class Follower:
         weights[both[fit.agree]] = visible[both[fit.agree]]
         return weights
 
+    def _advance(self, xy: np.ndarray, weights: np.ndarray, last: int) -> None:
+        """Go on to the frame after the latest one that has been reached, of those up to the goal.
+
+        (Where the demonstration was quick, its frames lie far apart: the goal may be reached and none of those before.)
+        """
+        ahead = self.reached
+        while ahead < last and ahead <= self.reached + self.plan.lookahead:
+            if self._off(xy, weights, ahead) < self.plan.reach:
+                self.reached = ahead + 1
+            ahead += 1
+
     def _off(self, xy: np.ndarray, weights: np.ndarray, frame: int) -> float:
         """Mean distance to where the points were on a frame of the path, of the width; 0 where none is known there."""
         path = self.stage.paths[self.demo]
@@ -129,6 +149,13 @@ class Follower:
             return 0.0 if (weights > 0).sum() >= LEAST_POINTS else float("inf")
         away = np.linalg.norm(path.xy[frame, self.points] - xy, axis=1)
         return float((known * away).sum()) / total / self.plan.camera.width
+
+    def _fits(self, xy: np.ndarray, goals: np.ndarray) -> bool:
+        """Whether points [n,2] are as wide and as little turned as their goals."""
+        fit = agree_on_similarity(goals, xy, 2 * tolerance_of(goals, self.plan.camera.width))
+        if fit is None or fit.ratio == 0:
+            return False
+        return abs(math.log(abs(fit.ratio))) < SCALE and abs(cmath.phase(fit.ratio)) < TURN
 
     def _next_seen(self, weights: np.ndarray, goal: int) -> int:
         visible = self.stage.paths[self.demo].visible[:, self.points]
@@ -144,14 +171,14 @@ class Follower:
             self.state = "lost"
         self.moments[:] = [Moment(frame, xy, np.zeros_like(weights), goals, self.reached, self.error, STILL)]
 
-    def _judge(self, at_end: bool, progressed: bool) -> None:
-        """Whether the stage has arrived, or is stuck."""
+    def _judge(self, at_end: bool, fits: bool, progressed: bool) -> None:
+        """Whether the stage has arrived, or is stuck. (Of points that fit badly the error may no longer improve.)"""
         fps = self.plan.camera.fps
         if progressed or self.error < 0.98 * self._best:
             self._best, self._since = self.error, 0
         else:
             self._since += 1
-        self._settled = self._settled + 1 if at_end and self.error < self.stage.tolerance else 0
+        self._settled = self._settled + 1 if fits and self.error < self.stage.tolerance else 0
         close_enough = at_end and self._since > 2 * fps and self.error < 2 * self.stage.tolerance
         if self._settled >= SETTLED or close_enough:
             self.state, self.velocity = "arrived", STILL

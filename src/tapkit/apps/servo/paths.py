@@ -17,6 +17,11 @@ from tapkit.errors import UsageError
 SHARE = 0.6
 """Of the frames on which a point is seen, those on which it must move with the others."""
 
+LATE = 0.4
+"""Of a stage's frames: a demonstration that shows the thing only after so many is not followed."""
+LEAST_WAY = 0.06
+"""Of the width: how far the points must go from the first frame to the last for a demonstration to be followed."""
+
 
 def paths_of(
     table: PointTable,
@@ -27,7 +32,7 @@ def paths_of(
     most: int,
     number: int,
 ) -> tuple[Path2D, ...]:
-    """Of the stage's points at most `most`, candidates first, well spread; in each demonstration.
+    """Of the stage's points at most `most`, candidates first, well spread; in each demonstration that shows their way.
 
     A camera that looks down on something sees all of it move by one similarity, but for its height; where a point does
     not, it has been lost there, or lies on something else.
@@ -37,7 +42,7 @@ def paths_of(
         own: where it lies in the table's.
         number: of the stage, for messages.
 
-    Raises `UsageError` where fewer than four points move as one.
+    Raises `UsageError` where fewer than four points move as one, or no demonstration shows their way.
     """
     rows = np.flatnonzero(found.members)
     xys = [xy[rows, part.start : part.end + 1] for xy, part in zip(table.xy, own, strict=True)]
@@ -45,14 +50,16 @@ def paths_of(
     agree = [_together(xy, visible, table.size[1]) for xy, visible in zip(xys, seen, strict=True)]
     share = sum(a.sum(1) for a in agree) / np.maximum(sum(v.sum(1) for v in seen), 1)
     ends = np.stack([a[:, -1] for a in agree], 1).mean(1)
-    good = (share >= SHARE) & (ends > 0.5)
+    good = (share >= SHARE) & (ends > 0.5) & _same_at_ends(xys, seen, table.size[1])
     if good.sum() < 4:
         raise UsageError(f"stage {number}: only {int(good.sum())} of its points move as one thing; draw more points")
     end = np.mean([xy[:, -1] for xy in xys], axis=0)
     chosen = _chosen(end, good, found.candidates[rows], most)
-    made = []
+    made: list[Path2D] = []
     for each, xy, visible, place in zip(used, xys, agree, stage, strict=True):
         skip = _first_seen(visible[chosen])
+        if skip > LATE * xy.shape[1] or not _goes_far(xy[chosen, skip:], visible[chosen, skip:], table.size[1]):
+            continue  # hidden at first: what was taken for the thing hangs on the hand
         made.append(
             Path2D(
                 each.frames[place.start + skip],
@@ -60,7 +67,18 @@ def paths_of(
                 visible[chosen, skip:].T.copy(),
             )
         )
+    if not made:
+        raise UsageError(f"stage {number}: its object is seen from early on in no demonstration")
+    if len(made) < len(used):
+        warnings.warn(f"stage {number}: {len(used) - len(made)} of {len(used)} demonstrations show its object too late")
     return tuple(made)
+
+
+def _goes_far(xy: np.ndarray, visible: np.ndarray, width: int) -> bool:
+    """Whether points [n,T,2] are at first far from where they end, in the median."""
+    both = visible[:, 0] & visible[:, -1]
+    way = np.linalg.norm(xy[both, 0] - xy[both, -1], axis=1)
+    return len(way) >= 4 and bool(np.median(way) >= LEAST_WAY * width)
 
 
 def _together(xy: np.ndarray, visible: np.ndarray, width: int) -> np.ndarray:
@@ -79,6 +97,22 @@ def _together(xy: np.ndarray, visible: np.ndarray, width: int) -> np.ndarray:
     return kept
 
 
+def _same_at_ends(xys: Sequence[np.ndarray], seen: Sequence[np.ndarray], width: int) -> np.ndarray:
+    """[n] bool: where the last frames of most demonstrations differ by a similarity, this point follows it closely.
+
+    What was matched on something else that happened to lie there does so less well than what was found again.
+    """
+    middle = np.median(np.stack([xy[:, -1] for xy in xys]), axis=0)
+    close = np.zeros((len(middle), len(xys)))
+    for d, (xy, visible) in enumerate(zip(xys, seen, strict=True)):
+        there = np.flatnonzero(visible[:, -1])
+        limit = 0.5 * tolerance_of(middle[there], width)
+        fit = agree_on_similarity(middle[there], xy[there, -1], limit)
+        if fit is not None:
+            close[there, d] = np.linalg.norm(fit(middle[there]) - xy[there, -1], axis=1) <= limit
+    return np.asarray(close.mean(1) > 0.7)
+
+
 def _chosen(end: np.ndarray, good: np.ndarray, candidates: np.ndarray, most: int) -> np.ndarray:
     """Rows of the points to keep: good candidates, then other good ones, far from one another."""
     first, rest = np.flatnonzero(good & candidates), np.flatnonzero(good & ~candidates)
@@ -91,7 +125,4 @@ def _first_seen(visible: np.ndarray) -> int:
     """The first frame on which half of the points [n,T] are seen, or as many as ever are."""
     counts = visible.sum(0)
     enough = np.flatnonzero(counts >= max(4, min(0.5 * len(visible), 0.8 * counts.max())))
-    skip = int(enough[0]) if len(enough) else 0
-    if skip > 0.7 * visible.shape[1]:
-        warnings.warn("in one demonstration a stage's points are seen only near its end", stacklevel=4)
-    return skip
+    return int(enough[0]) if len(enough) else 0

@@ -134,7 +134,7 @@ def _unit(vector: Tensor) -> Tensor:
 
 
 def orthonormal(raw: Tensor, degrees: int) -> Tensor:
-    """Orthonormal [...,3,3] from any matrices [...,3,3]: turns about the view alone (4 degrees of freedom), or free (6).
+    """Orthonormal [...,3,3] from any [...,3,3]: turns about the view alone (4 degrees of freedom), or free (6).
 
     All are of one hand, the left one: places are free, and take that up.
     """

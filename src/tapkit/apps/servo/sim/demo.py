@@ -77,6 +77,7 @@ class Demo:
             "turn_degrees": round(math.degrees(trial.turn), 2),
             "simulated_seconds": round(trial.seconds, 1),
             "step_ms": round(outcome.step_ms, 1),
+            "step_cpu_ms": round(outcome.step_cpu_ms, 1),
             "search_seconds": [round(s, 2) for s in outcome.search_seconds],
             "reason": outcome.reason,
             "stages": [
