@@ -137,11 +137,13 @@ def test_a_full_disk_is_said_and_loses_nothing(template: Path, tmp_path: Path) -
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
             connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
 
-        many = np.zeros((600, 2))
-        with pytest.raises(StorageError, match="the disk is full; nothing of this change was kept"):
+        def fill() -> None:
             for _ in range(9):
-                project.store_span(SHORT, point, 0, 12, many[:12] + 5, many[:12, 0], many[:12, 0], "s")
+                project.store_span(SHORT, point, 0, 12, np.full((12, 2), 5.0), np.ones(12), np.ones(12), "s")
                 project.edit(SHORT, [{"op": "add_point", "t": 0, "x": 1, "y": 1, "label": "x" * 200}] * 40)
+
+        with pytest.raises(StorageError, match="the disk is full; nothing of this change was kept"):
+            fill()
         known = project.clip(SHORT).revision
     with Project.open(tmp_path / "a.tapproj") as project:
         assert project.clip(SHORT).revision == known == len(project.events(SHORT))

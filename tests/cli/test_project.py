@@ -44,6 +44,9 @@ def test_from_tracks_to_nuke_and_back(here: Path) -> None:
     corrected = (here / "all.csv").read_text().replace("0,0,0,20.5,20.5", "0,0,0,19.5,20.5")
     (here / "all.csv").write_text(corrected)
     assert "2 points" in run("project", "import", "a.tapproj", "all.csv").stdout
+    run("project", "export", "a.tapproj", "all.pkl", "--all", "-q")
+    assert run("data", "check", "all.pkl").stdout.startswith("TAP-Vid")
+    assert "goes without" in run("project", "export", "a.tapproj", "b.pkl", "--all", "--to", "csv", code=2).stderr
     report = run("project", "report", "a.tapproj").stdout
     assert report.startswith("clip  frames  points") and "shot" in report
     found = json.loads(run("project", "report", "a.tapproj", "--json").stdout)

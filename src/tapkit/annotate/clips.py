@@ -46,6 +46,8 @@ def add(database: Database, path: str | Path, name: str | None, user: int | None
     """See `Project.add_clip`."""
     from tapkit.video import open_video
 
+    with database.read() as connection:  # nothing is opened for those who may not add it
+        rules.must_lead(connection, user, "add clips")
     text = os.fspath(path)
     if "://" in text or text.startswith("camera:"):
         raise UsageError("a clip of a project is a file or a folder: a camera or a stream cannot be looked at twice")
@@ -129,7 +131,7 @@ def info_of(row: sa.Row[Any]) -> VideoInfo:
 
 def place_of(database: Database, row: sa.Row[Any]) -> Path:
     """Where the video is: where it was, or at the same place beside a project that was moved together with it."""
-    path = Path(row.path)
+    path: Path = Path(row.path)
     if not _there(path) and row.relative and database.folder is not None:
         beside = (database.folder.absolute().parent / row.relative).resolve()
         if _there(beside):

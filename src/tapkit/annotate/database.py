@@ -122,7 +122,8 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """One look at one state of the database."""
-        with self._told(), self.engine.connect() as connection:
+        options = {} if self.folder is not None else {"isolation_level": "REPEATABLE READ"}
+        with self._told(), self.engine.connect().execution_options(**options) as connection:
             yield connection
 
     @contextmanager

@@ -34,7 +34,7 @@ def of_frames(
     """
     unsure = np.where(seen, 1 - np.nan_to_num(confidence, nan=1.0), 0.0)
     apart = np.nan_to_num(disagreement) * scale_to_256(size) / FAR
-    doubts = np.maximum(unsure, apart).clip(0, 1).astype(np.float32)
+    doubts: np.ndarray = np.maximum(unsure, apart).clip(0, 1).astype(np.float32)
     step = np.linalg.norm(np.diff(xy, axis=1), axis=-1)
     far = np.nan_to_num(step) > LEAST * np.hypot(*size)
     far &= seen[:, 1:] & seen[:, :-1]

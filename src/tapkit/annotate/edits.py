@@ -200,13 +200,16 @@ def _parsed(values: Any) -> Edit:
 
 
 def _links(links: Any) -> tuple[tuple[int, int], ...]:
-    pairs = links if isinstance(links, Sequence) and not isinstance(links, str) else [None]
-    for pair in pairs:
+    """Pairs of ids, each once in whichever direction. Raises `UsageError`."""
+    if isinstance(links, str) or not isinstance(links, Sequence):
+        raise UsageError(f"a skeleton is a list of pairs of points' ids, got {links!r}"[:200])
+    ordered: dict[frozenset[int], tuple[int, int]] = {}
+    for pair in links:
         if not isinstance(pair, Sequence) or len(pair) != 2 or not all(_is_int(end) for end in pair):
             raise UsageError(f"a skeleton is a list of pairs of points' ids, got {pair!r}"[:200])
         if pair[0] == pair[1]:
             raise UsageError("a point cannot be joined to itself")
-    ordered = {frozenset(pair): (int(pair[0]), int(pair[1])) for pair in pairs}
+        ordered[frozenset(pair)] = (pair[0], pair[1])
     return tuple(ordered.values())
 
 

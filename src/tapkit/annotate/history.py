@@ -132,7 +132,7 @@ def _put_blocks(
 ) -> None:
     """Predictions as they were before an event."""
     keys = [(row.point, row.block) for row in was]
-    written = {}
+    written: dict[tuple[int, int], int] = {}
     for some in lookup.batches([*dict.fromkeys(point for point, _ in keys)]):
         query = sa.select(blocks.c.point, blocks.c.block, blocks.c.event).where(blocks.c.point.in_(some))
         written |= {(row.point, row.block): row.event for row in connection.execute(query)}
@@ -151,7 +151,7 @@ def _put_blocks(
 def _others(connection: sa.Connection, event: int, done: sa.Row[Any]) -> bool:
     """Whether an event is that of another user than the one of `done`."""
     author = connection.execute(sa.select(log.c.author).where(log.c.id == event)).scalar()
-    return author != done.author
+    return bool(author != done.author)
 
 
 # -- looking back -------------------------------------------------------------------------------------

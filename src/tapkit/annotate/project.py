@@ -20,6 +20,7 @@ from tapkit.annotate.edits import Edit, parse_edits
 from tapkit.errors import require
 
 if TYPE_CHECKING:
+    from tapkit.annotate.dataset import ProjectDataset
     from tapkit.annotate.solve.motion import Motion
     from tapkit.types import Provenance, Tracks
     from tapkit.video.base import Source
@@ -272,6 +273,12 @@ class Project:
     ) -> Path:
         """Write a clip's points for another program: formats and options as `Tracks.write` has them."""
         return self.to_tracks(clip, points, user).write(path, format, **options)
+
+    def dataset(self, user: int | None = None) -> ProjectDataset:
+        """The whole project as a benchmark, for `tapkit.evaluation` and the writers of `tapkit.datasets`."""
+        from tapkit.annotate.dataset import ProjectDataset
+
+        return ProjectDataset(self, user)
 
     # -- people -----------------------------------------------------------------------------------
 

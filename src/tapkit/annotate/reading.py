@@ -130,7 +130,8 @@ def _exact(found: Sequence[Positions], size: tuple[int, int], cell: int) -> np.n
     shape = (len(found), -1, cell)
     least = np.where(there, np.nan_to_num(confidence), 1.0).reshape(shape).min(-1)
     counts = [part.reshape(shape).sum(-1) for part in (there, seen & there)]
-    return np.stack([*counts, least, doubts.reshape(shape).max(-1)], -1).astype(np.float64)
+    cells: np.ndarray = np.stack([*counts, least, doubts.reshape(shape).max(-1)], -1).astype(np.float64)
+    return cells
 
 
 def _from_digests(

@@ -142,10 +142,10 @@ class Recorder:
         self._kept.update(new)
         self.points.update(dict.fromkeys(point for point, _ in new))
         found: dict[tuple[int, int], Any] = {}
-        for point in {point for point, _ in new}:
-            wanted = [block for each, block in new if each == point]
+        numbers = [block for _, block in new]
+        for some in lookup.batches(list(dict.fromkeys(point for point, _ in new))):
             query = sa.select(blocks).where(
-                blocks.c.point == point, blocks.c.block >= min(wanted), blocks.c.block <= max(wanted)
+                blocks.c.point.in_(some), blocks.c.block >= min(numbers), blocks.c.block <= max(numbers)
             )
             found |= {(row.point, row.block): row for row in self.connection.execute(query)}
         rows = [

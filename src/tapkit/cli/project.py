@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -123,6 +124,9 @@ def export(
     output: Annotated[Path, typer.Argument(help="File (or folder) to write.")],
     to: Annotated[str | None, typer.Option("--to", "-t", help="Format. [by the ending of the output]")] = None,
     clip: ClipName = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All clips: a TAP-Vid pickle (NAME.pkl), else a folder for tapkit eval.")
+    ] = False,
     points: Points = None,
     when: Annotated[
         str | None, typer.Option(help="Frames to write: visible, valid (occluded ones too) or all. [by format]")
@@ -138,8 +142,19 @@ def export(
 
     tapkit project export shot.tapproj shot.nk --to nuke
 
-    tapkit project export takes.tapproj takes.pkl --to tapvid --clip take3
+    tapkit project export takes.tapproj take3.pkl --to tapvid --clip take3
+
+    tapkit project export takes.tapproj takes.pkl --all
     """
+    from tapkit.errors import UsageError
+
+    if every:
+        if any(part is not None for part in (to, clip, points, when, settings)):
+            raise UsageError("--all writes all points of all clips: it goes without the options of one clip")
+        _export_all(where, output, user, force)
+        if not quiet:
+            print(output)
+        return
     from tapkit.cli.export import claim_format, read_settings, spoken
     from tapkit.cli.outputs import claim
     from tapkit.export import library
@@ -158,9 +173,28 @@ def export(
             if form is None:
                 tracks.save(output)
             else:
-                form.write(tracks, output, when=when, **read_settings(form.name, form.options, settings))
+                choices: dict[str, Any] = {"when": when, **read_settings(form.name, form.options, settings)}
+                form.write(tracks, output, **choices)
     if not quiet:
         print(output)
+
+
+def _export_all(where: str, output: Path, user: str | None, force: bool) -> None:
+    """All clips as one benchmark."""
+    from tapkit import storage
+    from tapkit.cli.outputs import claim
+    from tapkit.datasets.folder import write_clip
+    from tapkit.datasets.tapvid import write_tapvid
+
+    with _opened(where) as project:
+        found = project.dataset(_user(project, user))
+        single = output.suffix == ".pkl"
+        claim(output if single else None, folders=[] if single else [output], inputs=[project.where], force=force)
+        if single:
+            write_tapvid(output, found)
+            return
+        for each in found:
+            write_clip(output / storage.file_name(each.name), each)
 
 
 @project_app.command("solve")
@@ -291,7 +325,7 @@ def _points(project: Project, clip: Clip, wanted: str | None, user: int | None) 
     return chosen
 
 
-def _print(rows: list[tuple[str, ...]]) -> None:
+def _print(rows: Sequence[Sequence[str]]) -> None:
     from tapkit.errors import one_line
 
     widths = [max(len(one_line(row[k])) for row in rows) for k in range(len(rows[0]))]

@@ -97,10 +97,14 @@ class FlowMotion:
             missing = np.flatnonzero(~self._known[start : max(stop - 1, start)]) + start
             if not len(missing):
                 return
-            runs = np.split(missing, np.flatnonzero(np.diff(missing) > 1) + 1)
             done = 0
-            for run in runs:
-                self._compute(int(run[0]), int(run[-1]) + 1, lambda now, at=done: told and told(at + now, len(missing)))
+
+            def so_far(now: int) -> None:
+                if told is not None:
+                    told(done + now, len(missing))
+
+            for run in np.split(missing, np.flatnonzero(np.diff(missing) > 1) + 1):
+                self._compute(int(run[0]), int(run[-1]) + 1, so_far)
                 done += len(run)
 
     def _compute(self, first: int, last: int, told: Callable[[int], object]) -> None:
