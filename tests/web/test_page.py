@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from studio_in_browser import Window, chromium, running
 
-CLIPS = ("empty", "track", "drag", "scrub", "keys", "two", "hidden", "names", "away", "export", "look")
+CLIPS = ("empty", "track", "drag", "scrub", "keys", "two", "hidden", "names", "away", "export", "look", "boxes")
 
 
 @pytest.fixture(scope="module")
@@ -264,6 +264,26 @@ def test_what_is_done_while_the_server_is_away_is_sent_when_it_is_back(window: C
     own.page.unroute("**/api/clips/*/edits")
     own.wait("studio.annotation.points.size === 1 && studio.annotation.waiting === 0")
     assert own.js("document.getElementById('banner').hidden")
+
+
+def test_boxes_of_objects_and_a_point_put_where_it_is(window: Callable[..., Window]) -> None:
+    own = window("boxes")
+    own.press("Escape", "b")
+    own.drag((20, 10), (60, 50))
+    own.page.get_by_label("Label of the new object").fill("left <player>")
+    own.press("Enter")
+    own.wait("document.querySelector('.objects')?.textContent.includes('left <player>')")
+    box = own.js("studio.annotation.objects[0].boxes[0]")
+    assert [box["t"], box["x0"], box["y0"], box["x1"], box["y1"]] == pytest.approx([0, 20, 10, 60, 50], abs=0.2)
+    own.press("Control+z")
+    own.wait("studio.annotation.objects.length === 0")
+    own.place((30, 20))
+    own.go(9)
+    own.page.keyboard.down("Control")
+    own.click(45, 31)
+    own.page.keyboard.up("Control")
+    own.wait("studio.annotation.active.keyframes.length === 2 && studio.annotation.waiting === 0")
+    assert own.position(own.js("studio.order()[0]"), 9) == pytest.approx((45, 31), abs=0.06)
 
 
 def test_export_offers_what_the_command_line_does(window: Callable[..., Window], tmp_path: Path) -> None:
