@@ -66,6 +66,7 @@ def test_the_path_passes_through_all_anchors(clip: Path) -> None:
 
 def test_groups_are_one_job(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "EVERY", 0.0)
+    monkeypatch.setattr(tracking, "A_POINT", 0.0)
     one, other = (
         Group(0, 5, "forward", ((1, (Anchor(0, 40, 30),)),)),
         Group(9, 13, "both", ((2, (Anchor(11, 40, 30),)),)),

@@ -23,7 +23,11 @@ from tapkit.video.span import Span
 from tapkit.web.regions import Group
 
 EVERY = 0.1
-"""Seconds between two messages with positions; they say all that is new since."""
+"""Seconds between two messages; those with positions say all that is new since."""
+A_POINT = 0.0016
+"""Seconds added to that for each point: storing and showing many takes the server's time, which clicks need."""
+LONGEST = 0.8
+"""Seconds of tracking that are never more than lost with the server."""
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -157,7 +161,7 @@ class _Told(MemoryTable):
         super().result(result)
         if result.final:
             self._new.add(result.frame)
-            if time.monotonic() - self._last >= EVERY:
+            if time.monotonic() - self._last >= min(EVERY + A_POINT * len(self._ids), LONGEST):
                 self.tell()
 
     def tell(self) -> None:
