@@ -114,6 +114,7 @@ def test_a_whole_project_is_a_benchmark(project: Project, tmp_path: Path) -> Non
         found.clip("other")
 
 
+@pytest.mark.filterwarnings("ignore::tapkit.export.format.ExportWarning")
 @pytest.mark.parametrize("name", ["nuke", "ae", "blender", "3de", "cvat", "coco", "csv", "fusion"])
 def test_exporters_take_a_project(project: Project, tmp_path: Path, name: str) -> None:
     if "sqlite" not in project.database.engine.name:

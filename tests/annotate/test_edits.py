@@ -180,7 +180,7 @@ def test_merging_keeps_what_the_first_one_says(project: Project) -> None:
 def test_whatever_was_done_undo_takes_all_of_it_back(project: Project) -> None:
     dice = random.Random(7)
     states = [state(project)]
-    for _ in range(18):
+    for _ in range(16 if project.database.folder else 7):  # a server answers slowly while others compute
         ids = [point.id for point in project.points(SHORT).points]
         any_point = dice.choice(ids) if ids else 0
         t, x, y = dice.randrange(12), dice.uniform(0, 64), dice.uniform(0, 48)
