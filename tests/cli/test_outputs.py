@@ -16,7 +16,7 @@ from tapkit.errors import UsageError
 from tapkit.types import Queries, Tracks, VideoInfo
 
 CLIP = np.random.default_rng(0).integers(0, 255, (6, 48, 64, 3), dtype=np.uint8)
-READS_ONLY = {"models", "info", "show", "bench", "eval", "pseudo-label", "partial"}
+READS_ONLY = {"models", "info", "show", "studio", "bench", "eval", "pseudo-label", "partial"}
 """Commands that write nothing, or into folders whose own rules are tested with them."""
 
 

@@ -18,6 +18,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from model_tables import card_table, options_table, overview, page_of, published_table, table
+from studio_tables import latencies
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from gallery import PICTURES
@@ -163,6 +164,7 @@ GENERATED = {
     "commands": commands,
     "errors": errors,
     "exit codes": exit_codes,
+    "studio latencies": latencies,
 }
 """What `<!-- generated: NAME -->` in a page becomes."""
 

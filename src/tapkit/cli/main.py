@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "live": ("tapkit.cli.live", "live", "Track on a camera, a stream or a file as it plays."),
     "draw": ("tapkit.cli.draw", "draw", "Draw stored tracks over their video."),
     "show": ("tapkit.cli.show", "show", "Look at stored tracks in a viewer or the browser; writes no file."),
+    "studio": ("tapkit.cli.studio", "studio", "Place, watch, correct and hand on points in a browser."),
     "objects": ("tapkit.cli.objects", "objects", "Follow objects: boxes get identities, by points inside them."),
     "project": ("tapkit.cli.project", "project_app", "Annotation projects: clips, points, corrections, teams."),
     "plot": ("tapkit.cli.plot", "plot", "Plot positions, speeds and confidence over time, or paths."),
