@@ -29,6 +29,7 @@ NEEDED = (
     "tapkit/export/templates/after_effects.jsx",
     "tapkit/export/templates/blender.py.txt",
     "tapkit/evaluation/report.css",
+    "tapkit/web/page/index.html",
 )
 UNWANTED = ("tests/", "tools/", "docs/", "benchmarks/", "examples/", ".ci/", "__pycache__", ".pyc", "/site/")
 USE = """
@@ -94,6 +95,8 @@ def content(wheel: Path) -> list[str]:
     with zipfile.ZipFile(wheel) as files:
         names = files.namelist()
     modules = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src" / "tapkit").rglob("*.py")}
+    page = ROOT / "src" / "tapkit" / "web" / "page"
+    modules |= {path.relative_to(ROOT / "src").as_posix() for path in page.rglob("*") if path.is_file()}
     problems = [f"the wheel lacks {name}" for name in sorted({*NEEDED, *modules} - set(names))]
     problems += [f"the wheel has {name}" for name in names if any(f"/{part}" in f"/{name}" for part in UNWANTED)]
     if wheel.stat().st_size > LARGEST:

@@ -21,7 +21,10 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "web"))
 
+import studio_in_browser  # noqa: E402
 from studio_in_browser import Window, chromium, running  # noqa: E402
+
+studio_in_browser.PATIENCE = 900  # the built-in tracker, both ways, on whatever machine
 
 SAMPLES = ROOT / "src" / "tapkit" / "video" / "samples"
 LARGEST = 90_000

@@ -69,6 +69,25 @@ def test_the_assist(here: Path) -> None:
     np.testing.assert_allclose(found.xy[:, 0], 30 + 2 * np.arange(6), atol=0.5)
 
 
+def test_a_tracker_through_the_keyframes(here: Path) -> None:
+    from tapkit.annotate import Project
+
+    run("project", "new", "a.tapproj", "shot", "-q")
+    with Project.open("a.tapproj") as project:
+        point = project.edit(1, [{"op": "add_point", "t": 1, "x": 32, "y": 20, "label": "nose"}]).points[0].id
+        hidden = {"op": "set_keyframe", "point": point, "t": 3, "x": 36, "y": 20, "visible": False}
+        project.edit(1, [{**hidden, "t": 4, "x": 38.5, "visible": True}, hidden])
+        run("project", "solve", "a.tapproj", "-m", "lucas-kanade", "--between", "-q")
+        (found,) = project.positions(1)
+        assert found.source == "-kpkk-" and found.visible.tolist() == [False, True, True, False, True, False]
+        done = run("project", "solve", "a.tapproj", "-m", "lucas-kanade")
+        assert done.stdout == "tracked 1 point with lucas-kanade\n"
+        (found,) = project.positions(1)
+        assert found.source == "pkpkkp" and found.xy[4].tolist() == [38.5, 20]
+        np.testing.assert_allclose(found.xy[[0, 1, 2, 3], 0], [30, 32, 34, 36], atol=0.3)
+        assert project.to_tracks(1).source.model == "lucas-kanade" and len(project.events(1)) == 4
+
+
 def test_what_is_meant_is_asked_for(here: Path) -> None:
     run("project", "new", "a.tapproj", "shot", "shot/0000.png", "-q")
     assert "which clip?" in run("project", "export", "a.tapproj", "x.npz", code=2).stderr

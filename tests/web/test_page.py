@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from studio_in_browser import Window, chromium, running
 
-CLIPS = ("empty", "track", "drag", "scrub", "keys", "two", "hidden", "names", "away", "export", "look")
+CLIPS = ("empty", "track", "drag", "scrub", "keys", "two", "hidden", "names", "away", "export", "look", "boxes")
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +266,26 @@ def test_what_is_done_while_the_server_is_away_is_sent_when_it_is_back(window: C
     assert own.js("document.getElementById('banner').hidden")
 
 
+def test_boxes_of_objects_and_a_point_put_where_it_is(window: Callable[..., Window]) -> None:
+    own = window("boxes")
+    own.press("Escape", "b")
+    own.drag((20, 10), (60, 50))
+    own.page.get_by_label("Label of the new object").fill("left <player>")
+    own.press("Enter")
+    own.wait("document.querySelector('.objects')?.textContent.includes('left <player>')")
+    box = own.js("studio.annotation.objects[0].boxes[0]")
+    assert [box["t"], box["x0"], box["y0"], box["x1"], box["y1"]] == pytest.approx([0, 20, 10, 60, 50], abs=0.2)
+    own.press("Control+z")
+    own.wait("studio.annotation.objects.length === 0")
+    own.place((30, 20))
+    own.go(9)
+    own.page.keyboard.down("Control")
+    own.click(45, 31)
+    own.page.keyboard.up("Control")
+    own.wait("studio.annotation.active.keyframes.length === 2 && studio.annotation.waiting === 0")
+    assert own.position(own.js("studio.order()[0]"), 9) == pytest.approx((45, 31), abs=0.06)
+
+
 def test_export_offers_what_the_command_line_does(window: Callable[..., Window], tmp_path: Path) -> None:
     from tapkit.export.library import formats
 
@@ -302,3 +322,87 @@ def test_dark_and_light_and_at_400_percent(window: Callable[..., Window]) -> Non
     own.page.locator("canvas.stage").scroll_into_view_if_needed()
     own.place((30, 20))
     assert own.js("studio.annotation.points.size") == 1
+
+
+# -- a team ------------------------------------------------------------------------------------------
+
+PASSWORD = "correct horse"
+
+
+def fill(window: Window, **fields: str) -> None:
+    """Write into fields by their labels."""
+    for label, text in fields.items():
+        window.page.get_by_label(label.replace("_", " "), exact=False).last.fill(text)
+
+
+def button(window: Window, name: str) -> None:
+    """Press a button by its name."""
+    window.page.get_by_role("button", name=name, exact=True).last.click()
+
+
+def text(window: Window) -> str:
+    return str(window.page.locator("main").inner_text())
+
+
+@pytest.fixture
+def team(tmp_path: Path) -> Iterator[str]:
+    clips.write_clip(tmp_path / "shot.mp4", clips.pictures())
+    with running(tmp_path, "--team") as found:
+        yield found
+
+
+def test_a_team_from_the_first_account_to_an_accepted_clip(browser: Any, team: str) -> None:
+    owner = Window(browser, team)
+    assert "This studio has no accounts yet" in text(owner)
+    fill(owner, Name="Ana", Password=PASSWORD)
+    button(owner, "Make the account")
+    owner.wait("document.querySelector('[data-view=people]')")
+    button(owner, "Add a person")
+    fill(owner, Name="Ben", Password=PASSWORD)
+    button(owner, "Add")
+    owner.wait("document.querySelectorAll('[data-view=people] tbody tr').length === 2")
+    owner.page.get_by_role("link", name="Clips", exact=True).click()
+    owner.wait("document.querySelector('[data-view=clips] .card')")
+    button(owner, "Assign")
+    owner.page.get_by_label("Ben").check()
+    owner.page.get_by_role("dialog").get_by_role("button", name="Assign").click()
+    owner.wait("document.querySelector('.card').textContent.includes('Ben')")
+
+    ben = Window(browser, owner.home)
+    fill(ben, Name="Ben", Password="something else")
+    button(ben, "Log in")
+    ben.wait("document.querySelector('[role=alert].said').textContent !== ''")
+    fill(ben, Password=PASSWORD)
+    button(ben, "Log in")
+    ben.wait("document.querySelector('[data-view=work] .lines')")
+    assert "Report" not in ben.page.locator("#top").inner_text()
+    ben.page.get_by_role("link", name="Open", exact=True).click()
+    ben.wait("window.studio?.element.dataset.ready")
+    ben.place((30, 20))
+    ben.page.get_by_label("Comment").fill("the corner <b>here</b>")
+    button(ben, "Send")
+    ben.wait("document.querySelector('.comments')?.textContent.includes('the corner <b>here</b>')")
+    button(ben, "Hand in")
+    ben.wait("document.querySelector('[data-view=work]')?.textContent.includes('to review')")
+
+    owner.page.get_by_role("link", name="Review", exact=True).click()
+    owner.wait("document.querySelector('[data-view=review]')")
+    button(owner, "Hand back")
+    fill(owner, What_is_to_be_done="one more point, please")
+    owner.page.get_by_role("dialog").get_by_role("button", name="Hand back").click()
+    owner.wait("document.querySelector('[data-view=review]').textContent.includes('in work')")
+    ben.page.reload()
+    ben.wait("document.querySelector('[data-view=work]')?.textContent.includes('one more point, please')")
+    ben.page.get_by_role("link", name="Do again", exact=True).click()
+    ben.wait("window.studio?.element.dataset.ready")
+    ben.place((50, 40))
+    button(ben, "Hand in")
+    ben.wait("document.querySelector('[data-view=work]')?.textContent.includes('to review')")
+    owner.js("tapkit.route()")
+    owner.wait("document.querySelector('[data-view=review]').textContent.includes('to review')")
+    button(owner, "Accept")
+    owner.wait("document.querySelector('[data-view=review]').textContent.includes('accepted')")
+    owner.page.goto(f"{owner.home}#/report")
+    owner.wait("document.querySelector('[data-view=report] table')?.textContent.includes('Ben')")
+    for each in (ben, owner):
+        each.close()

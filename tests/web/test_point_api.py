@@ -2,13 +2,16 @@
 
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from conftest import Browser
-from tapkit.web.studio import Studio
+from tapkit.annotate import Project
+from tapkit.web.app import make_app
+from tapkit.web.studio import Studio, open_studio
 
 BAD = [
     ({"op": "add_point", "t": 24, "x": 1, "y": 1}, ""),
@@ -124,6 +127,40 @@ def test_questions_without_an_answer(browser: Browser, path: str, status: int) -
 def test_too_many_positions_at_once_are_refused(browser: Browser) -> None:
     path = "/api/clips/1/positions?start=0&stop=2000000000&points=" + ",".join(["1"] * 100)
     assert "at once" in browser.says("GET", path, status=400)["error"]
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(
+    browser: Browser, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser.add(40, 30)
+    with studio.project.database.engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+    import sqlalchemy as sa
+
+    def limit(connection: Any, _: Any) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    studio.project.database.engine.dispose()
+    sa.event.listen(studio.project.database.engine, "connect", limit)  # SQLite's own way of a disk that is full
+    many = [{"op": "add_point", "t": 0, "x": 5, "y": 5, "label": "x" * 200} for _ in range(500)]
+    answer = browser.post("/api/clips/1/edits", json={"edits": many})
+    sa.event.remove(studio.project.database.engine, "connect", limit)
+    studio.project.database.engine.dispose()
+    assert answer.status_code == 507 and "disk is full" in answer.json()["error"], answer.text
+    assert len(browser.says("GET", "/api/clips/1/points")["points"]) == 1
+    browser.add(9, 9)
+
+
+def test_a_project_that_may_only_be_looked_at(project_folder: Path, clip_folder: Path) -> None:
+    with Project.open(project_folder, read_only=True) as project:
+        studio = open_studio(project, project.where, [clip_folder], port=8010)
+        browser = Browser(make_app(studio)).enter(studio)
+        assert "looking only" in browser.get("/api/session").json()["read_only"]
+        assert browser.get("/api/clips/1/frame/3").status_code == 200
+        assert "cannot be changed" in browser.edit({"op": "add_point", "t": 0, "x": 1, "y": 1}, status=409)["error"]
+        assert browser.says("POST", "/api/clips/1/jobs", {}, 403)["error"]
+        assert browser.post("/api/upload?name=a.mp4", content=b"x").status_code == 400
+        studio.close()
 
 
 # -- two at once ------------------------------------------------------------------------------------

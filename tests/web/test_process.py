@@ -191,6 +191,16 @@ def test_a_project_is_not_left_behind_by_a_clip_that_is_none(tmp_path: Path) -> 
     assert not (tmp_path / "a.tapproj").exists()
 
 
+@pytest.mark.parametrize(("module", "extra"), [("fastapi", "web"), ("sqlalchemy", "annotate")])
+def test_without_the_extra_it_says_which(monkeypatch: pytest.MonkeyPatch, module: str, extra: str) -> None:
+    from tapkit.cli.studio import studio
+    from tapkit.errors import MissingExtra
+
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtra, match=rf"{module} is not installed.*tapkit\[{extra}\]"):
+        studio("clip.mp4")
+
+
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     with listening("127.0.0.1", 0) as taken:
         number = taken.getsockname()[1]

@@ -52,15 +52,21 @@ def test_points_are_followed_over_the_frames_asked_for(clip: Path, direction: Di
 
 
 def test_the_path_passes_through_all_anchors(clip: Path) -> None:
-    anchors = (Anchor(4, 40, 30), Anchor(16, 63.0, 44.0))  # a pixel and two off what the picture does
-    xy, _ = found(clip, Group(0, 23, "both", ((1, anchors),)))
+    anchors = (Anchor(4, 40, 30), Anchor(16, 63.0, 44.0))  # (-1, 2) off what the picture does
+    alone = (Anchor(9, 50, 20),)
+    xy, said = found(clip, Group(0, 23, "both", ((1, anchors), (2, alone))))
     assert xy[1][4] == pytest.approx([40, 30]) and xy[1][16] == pytest.approx([63, 44])
     off = (xy[1] - truth(4, 40, 30))[5:16]
     assert (np.diff(off[:, 0]) < 0.3).all() and abs(off[0, 0]) < 0.5  # cross-faded, not jumping
+    (point,) = said[-2]["points"]  # the last but how far it is: that of several anchors alone
+    apart = np.array(point["disagreement"], float)
+    assert point["id"] == 1 and (said[-2]["start"], said[-2]["stop"]) == (4, 17)
+    assert np.isnan(apart[[0, -1]]).all() and apart[1:-1] == pytest.approx(5**0.5, abs=0.5)
 
 
 def test_groups_are_one_job(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "EVERY", 0.0)
+    monkeypatch.setattr(tracking, "A_POINT", 0.0)
     one, other = (
         Group(0, 5, "forward", ((1, (Anchor(0, 40, 30),)),)),
         Group(9, 13, "both", ((2, (Anchor(11, 40, 30),)),)),

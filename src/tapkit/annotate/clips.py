@@ -133,7 +133,7 @@ def place_of(database: Database, row: sa.Row[Any]) -> Path:
     """Where the video is: where it was, or at the same place beside a project that was moved together with it."""
     path: Path = Path(row.path)
     if not _there(path) and row.relative and database.folder is not None:
-        beside = (database.folder.absolute().parent / row.relative).resolve()
+        beside: Path = (database.folder.absolute().parent / row.relative).resolve()
         if _there(beside):
             return beside
     return path

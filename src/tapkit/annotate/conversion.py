@@ -65,7 +65,7 @@ def _tracks(
         for name in ("visible", "chance", "confidence")
     )
     keyframe = np.array([[letter == "k" for letter in each.source] for each in found], bool).reshape(count, frames)
-    valid: np.ndarray = np.isfinite(xy).all(-1)
+    valid = np.asarray(np.isfinite(xy).all(-1))
     source, visible = _agreed(made, chance, sure, seen.astype(bool), valid)
     starts = [_start(point, each) for point, each in zip(said, found, strict=True)]
     queries = Queries(

@@ -22,6 +22,7 @@ from tapkit.errors import require
 if TYPE_CHECKING:
     from tapkit.annotate.dataset import ProjectDataset
     from tapkit.annotate.solve.motion import Motion
+    from tapkit.engine.tracker import Tracker
     from tapkit.types import Provenance, Tracks
     from tapkit.video.base import Source
 
@@ -238,6 +239,25 @@ class Project:
         from tapkit.annotate import assist
 
         return assist.solve(self.database, clip, points, motion, until, writing.Who(user, session), progress)
+
+    def track(
+        self,
+        clip: int,
+        points: int | Sequence[int] | None = None,
+        model: Tracker | str = "strand",
+        *,
+        until: Literal["end", "keyframes"] = "end",
+        user: int | None = None,
+        session: str = "",
+        progress: Callable[[int, int], object] | None = None,
+    ) -> v.Change:
+        """The same by a tracker: from every keyframe both ways, blended between two of them (`annotate.blend`).
+
+        `model`: a tracker's id, or one that is loaded. Raises what `tapkit.load` and `Tracker.track` raise.
+        """
+        from tapkit.annotate import following
+
+        return following.track(self.database, clip, points, model, until, writing.Who(user, session), progress)
 
     # -- tracks -----------------------------------------------------------------------------------
 

@@ -140,7 +140,7 @@ def _from_digests(
     """Cells of 16 frames: as the digests say, but where people said something, which digests do not know."""
     count = packed.span(0, frames).stop
     digest = predictions.read_digests(connection, ids, count)
-    cells = digest / np.array([1.0, 1.0, 255.0, 255.0])
+    cells: np.ndarray = digest / np.array([1.0, 1.0, 255.0, 255.0])
     said = lookup.said(connection, ids)
     each_block: dict[int, list[int]] = defaultdict(list)
     for row, point in enumerate(ids):

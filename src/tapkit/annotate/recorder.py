@@ -169,7 +169,11 @@ class Recorder:
 
     def finish(self, text: str) -> Change:
         """Write the event down and count the clip on. Returns what was done."""
-        revision = self.clip.revision + 1
+        return self.change(self.close(text), text)
+
+    def close(self, text: str) -> int:
+        """The same, for those who need the clip's new revision only."""
+        revision: int = self.clip.revision + 1
         span = self.span or (None, None)
         self.connection.execute(
             events.update()
@@ -184,7 +188,7 @@ class Recorder:
             for some in lookup.batches(list(self.points)):
                 self.connection.execute(points.update().where(points.c.id.in_(some)).values(revision=revision))
             rules.begin_work(self.connection, self.clip.id, self.who.user)
-        return self.change(revision, text)
+        return revision
 
     def change(self, revision: int, text: str) -> Change:
         """What was done, with the points and objects as they are now."""

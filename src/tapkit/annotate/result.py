@@ -40,7 +40,7 @@ def resolve(point: int, said: Said, frames: np.ndarray, start: int, rules: Rules
     stop = start + count
     xy = np.stack([frames["x"], frames["y"]], -1).astype(np.float64)
     xy += correction(said, np.arange(start, stop))
-    there: np.ndarray = np.isfinite(xy).all(-1)
+    there = np.asarray(np.isfinite(xy).all(-1))
     seen = shown(frames, rules) & there
     chance, confidence = frames["visible"].copy(), frames["confidence"].copy()
     disagreement = frames["disagreement"].copy()

@@ -80,8 +80,8 @@ def store(
         made = tracker if isinstance(tracker, Provenance) else Provenance(tracker, weights_hash)
         record = _record(connection, row, layer, who, run)
         write(record, database, found, made)
-        change = record.finish(f"tracked {_points(len(record.points))} with {made.model or 'a tracker'}")
-        return Stored(record.event, change.revision)
+        revision = record.close(f"tracked {_points(len(record.points))} with {made.model or 'a tracker'}")
+        return Stored(record.event, revision)
 
 
 def write(record: Recorder, database: Database, found: Found, made: Provenance) -> None:

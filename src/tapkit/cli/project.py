@@ -203,15 +203,20 @@ def solve(
     clip: ClipName = None,
     points: Points = None,
     flow: Annotated[str, typer.Option(help="Flow model that says how the picture moves (tapkit models).")] = "dis",
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="A tracker that follows the points from every keyframe instead.")
+    ] = None,
     only_between: Annotated[
         bool, typer.Option("--between", help="Only between keyframes, not before the first and after the last.")
     ] = False,
     user: AsUser = None,
     quiet: o.Quiet = False,
 ) -> None:
-    """Fill the frames between the keyframes along the motion of the picture, through all of them.
+    """Fill the frames between the keyframes, through all of them: along the motion of the picture, or by a tracker.
 
     tapkit project solve shot.tapproj --points nose,tail
+
+    tapkit project solve shot.tapproj --model strand
     """
     with _opened(where) as project:
         who = _user(project, user)
@@ -222,9 +227,11 @@ def solve(
             if not quiet and (done == total or done % 10 == 0):
                 o.say(f"{done} of {total}")
 
-        change = project.solve(
-            chosen.id, ids, flow, until="keyframes" if only_between else "end", user=who, progress=told
-        )
+        choices: dict[str, Any] = {"until": "keyframes" if only_between else "end", "user": who, "progress": told}
+        if model is None:
+            change = project.solve(chosen.id, ids, flow, **choices)
+        else:
+            change = project.track(chosen.id, ids, model, **choices)
         if not quiet:
             print(change.text)
 

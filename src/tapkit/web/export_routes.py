@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import threading
 import warnings
 import zipfile
 from pathlib import Path
@@ -23,6 +24,9 @@ from tapkit.web import answers
 from tapkit.web.gate import From, OfStudio
 
 router = APIRouter(prefix="/api/clips/{clip}/export")
+
+_WARNED = threading.Lock()
+"""Python's warnings are the whole process's: two exports must not collect each other's."""
 
 
 @router.post("")
@@ -48,7 +52,7 @@ def export(
         stem = storage.file_name(Path(found.name).stem)
         target = folder / "out" / (stem + ("" if chosen.suffix == "/" else chosen.suffix))
         storage.make_folder(target.parent)
-        with warnings.catch_warnings(record=True) as notes:
+        with _WARNED, warnings.catch_warnings(record=True) as notes:
             warnings.simplefilter("always")
             chosen.write(tracks, target, **set_to)
         file = _one_file(target.parent, stem, folder)

@@ -289,6 +289,7 @@ class Jobs:
         ids = [point["id"] for point in left]
         start, stop = said["start"], said["stop"]
         x, y, visible, confidence = (_array(left, name) for name in ("x", "y", "visible", "confidence"))
+        apart = _array(left, "disagreement") if "disagreement" in left[0] else None
         assert job.source is not None
         stored = self.project.store_span(
             job.clip,
@@ -300,6 +301,7 @@ class Jobs:
             confidence,
             job.source,
             job.source.weights_sha256,
+            disagreement=apart,
             run=job.run,
             user=job.user,
             session=job.window,
@@ -317,6 +319,7 @@ class Jobs:
 
     def _done(self, job: Job, said: dict[str, Any]) -> None:
         job.done = job.total or job.done
+        job.run = said.get("event", job.run)
         self._over(job, "done", said.get("revision"))
 
     def _failed(self, job: Job, said: dict[str, Any]) -> None:
@@ -344,7 +347,7 @@ class Jobs:
         except TapkitError:
             return
         message = {"type": "changed", "revision": revision, "points": list(job.points), "removed": []}
-        self.hub.tell(job.clip, {**message, "by": {"id": job.user, "name": None}, "job": job.id})
+        self.hub.tell(job.clip, {**message, "by": {"id": job.user, "name": None}, "job": job.id, "event": job.run})
 
     def _next(self) -> None:
         if self._now is None and self._waiting:

@@ -64,5 +64,6 @@ def status_of(error: TapkitError) -> int:
         return 422
     if isinstance(error, StorageError):
         code = getattr(error.__cause__, "errno", None) or error.errno
-        return 507 if code in (errno.ENOSPC, errno.EDQUOT) else 409
+        full = code in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in str(error)  # SQLite's has no number
+        return 507 if full else 409
     return 400

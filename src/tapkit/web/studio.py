@@ -94,7 +94,8 @@ def open_studio(
     """The studio of a project.
 
     Args:
-        folders: from which clips may be added; those of the project's clips are not opened by that.
+        folders: from which clips may be added; those of the project's clips are not opened by that. What is uploaded
+            goes into the project's folder, or where it has none (PostgreSQL) into uploads/ of the first of these.
         host, port: where the server will listen.
         team: whether everybody has an account; so it is in any case where the project has accounts.
         names: by which the server may be called, beside its own.
@@ -106,8 +107,11 @@ def open_studio(
         raise UsageError(
             f"{host} can be reached by others: use --team, which gives everybody an account, or stay on 127.0.0.1"
         )
+    folders = [Path(folder) for folder in folders]
     local = Path(project.where)
-    upload_folder = local / "uploads" if local.is_dir() and project.read_only is None else None
+    upload_folder = local / "uploads" if local.is_dir() else folders[0] / "uploads" if folders else None
+    if project.read_only is not None:
+        upload_folder = None
     every = [*folders, *([upload_folder] if upload_folder else [])]
     return Studio(
         project,

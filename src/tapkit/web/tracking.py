@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,11 @@ from tapkit.video.span import Span
 from tapkit.web.regions import Group
 
 EVERY = 0.1
-"""Seconds between two messages with positions; they say all that is new since."""
+"""Seconds between two messages; those with positions say all that is new since."""
+A_POINT = 0.0016
+"""Seconds added to that for each point: storing and showing many takes the server's time, which clicks need."""
+LONGEST = 0.8
+"""Seconds of tracking that are never more than lost with the server."""
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -133,6 +138,8 @@ class _Run:
             run.execute(self.passes)
         finally:
             self.table.tell()
+        if self.group.direction == "both":
+            self.table.tell_apart()
 
 
 class _Told(MemoryTable):
@@ -154,7 +161,7 @@ class _Told(MemoryTable):
         super().result(result)
         if result.final:
             self._new.add(result.frame)
-            if time.monotonic() - self._last >= EVERY:
+            if time.monotonic() - self._last >= min(EVERY + A_POINT * len(self._ids), LONGEST):
                 self.tell()
 
     def tell(self) -> None:
@@ -168,6 +175,32 @@ class _Told(MemoryTable):
         for run in np.split(np.array(frames), breaks):
             results = [self._anchors.at(self, int(t)) for t in run]
             self._tell(_message(results, self._ids, self._first + int(run[0])))
+
+    def tell_apart(self) -> None:
+        """Points between two anchors once more, with how far the tracks from either side are apart: what agrees can be
+        relied on."""
+        anchors = self._anchors
+        count = len(self._ids)
+        several = [row for row in range(count) if (anchors.owner == row).sum() > 1]
+        if not several:
+            return
+        first, last = int(anchors.queries.t.min()), int(anchors.queries.t.max())
+        apart = np.full((count, last - first + 1), np.nan)
+        for row in several:
+            own = np.flatnonzero(anchors.owner == row)
+            own = own[np.argsort(anchors.queries.t[own], kind="stable")]
+            tracks = self.points(own)["xy"]
+            for (before, one), (after, other) in pairwise(zip(anchors.queries.t[own].tolist(), tracks, strict=True)):
+                between = slice(before + 1, after)
+                apart[row, before + 1 - first : after - first] = np.linalg.norm(one[between] - other[between], axis=-1)
+        message = _message([anchors.at(self, t) for t in range(first, last + 1)], self._ids, self._first + first)
+        row_of = {id: row for row, id in enumerate(self._ids)}
+        message["points"] = [
+            {**point, "disagreement": numbers(apart[row_of[point["id"]]])}
+            for point in message["points"]
+            if row_of[point["id"]] in several
+        ]
+        self._tell(message)
 
 
 def _message(results: Sequence[FrameResult], ids: Sequence[int], start: int) -> dict[str, Any]:

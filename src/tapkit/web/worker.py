@@ -130,7 +130,7 @@ class Worker:
                 session=order["window"],
                 progress=step,
             )
-        return {"revision": change.revision, "points": [point.id for point in change.points]}
+        return {"revision": change.revision, "event": change.event}
 
     def _tracker(self, model: str) -> Any:
         """The tracker of that id; the last one stays loaded."""

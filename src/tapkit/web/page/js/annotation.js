@@ -112,13 +112,15 @@ export class Annotation extends Emitter {
     }
   }
 
-  /** Whether there is more to undo and to redo: the server knows. */
+  /** Whether there is more to undo and to redo, and which objects are left: the server knows. */
   flags() {
     clearTimeout(this.asking);
     this.asking = setTimeout(async () => {
       try {
-        const { can_undo, can_redo } = await this.api.points(this.clip.id);
+        const [{ can_undo, can_redo }, objects] = await Promise.all([this.api.points(this.clip.id), this.api.objects(this.clip.id)]);
         this.take({ can_undo, can_redo });
+        this.objects = objects;
+        this.emit("points", []);
         this.emit("saving", this.waiting);
       } catch { /* the next undo says it */ }
     }, SOON);

@@ -42,6 +42,7 @@ export class Summary {
 
   /** These points changed; both are asked for again soon, once for many changes. */
   touch(ids) {
+    if (!ids.length) return;
     for (const id of ids) this.stale.add(id);
     clearTimeout(this.soon);
     clearTimeout(this.later);
