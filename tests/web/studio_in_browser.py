@@ -17,7 +17,7 @@ import pytest
 
 CHROMIUM = Path("/usr/bin/chromium")
 SIZE = {"width": 1366, "height": 768}
-PATIENCE = 100
+PATIENCE = 200
 """Seconds in which something is to happen that the page waits for."""
 STARTS = 60
 """Seconds that a server may take to say its address."""

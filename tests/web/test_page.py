@@ -147,6 +147,8 @@ def test_a_number_never_stands_beside_another_frame(window: Callable[..., Window
     seen = own.js("window.seen")
     assert len({number for number, *_ in seen}) > 5
     assert [each for each in seen if len(set(each)) != 1] == []
+    large = "studio.frames.largest = 60 * 2 ** 20, studio.frames.neighbours().length"
+    assert 1 <= own.js(large) <= 4  # what cannot be kept is not fetched ahead
 
 
 def test_everything_by_keyboard(window: Callable[..., Window]) -> None:
@@ -284,6 +286,19 @@ def test_boxes_of_objects_and_a_point_put_where_it_is(window: Callable[..., Wind
     own.page.keyboard.up("Control")
     own.wait("studio.annotation.active.keyframes.length === 2 && studio.annotation.waiting === 0")
     assert own.position(own.js("studio.order()[0]"), 9) == pytest.approx((45, 31), abs=0.06)
+
+
+def test_a_video_is_sent_and_becomes_a_clip(window: Callable[..., Window], tmp_path: Path) -> None:
+    own = window("export")
+    frames = clips.pictures(8)
+    frames[:, :2, -2:] = 77
+    own.js("location.hash = '#/clips'")
+    own.wait("document.querySelector('[data-view=clips] input[type=file]')")
+    own.page.set_input_files("input[type=file]", clips.write_clip(tmp_path / "sent.mp4", frames))
+    own.wait("[...document.querySelectorAll('.card h2')].some((each) => each.textContent.startsWith('sent'))")
+    own.page.set_input_files("input[type=file]", Path(__file__))
+    own.wait("document.querySelector('.toast.error')")
+    assert "test_page" in own.page.locator(".toast.error").inner_text()
 
 
 def test_export_offers_what_the_command_line_does(window: Callable[..., Window], tmp_path: Path) -> None:
