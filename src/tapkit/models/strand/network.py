@@ -2,7 +2,7 @@
 
 Ours; what it is made of comes from published work, each named where it is used. Per frame:
 
-1. `Encoder`: one map at stride 4 and two at strides 8 and 16, channel vectors of length 1.
+1. `encoder`: one map at stride 4 and two at strides 8 and 16, channel vectors of length 1.
 2. `Network.match`: the point's features against every cell of the maps, and a soft-argmax around the best cell
    (per-frame initialisation: Doersch et al., TAPIR, ICCV 2023, section 3.1). That is how lost points come back.
 3. `Look` from two candidates, where motion says the point is and where matching says it is: products of patches of
@@ -18,7 +18,6 @@ to the network, corner origin; cell (i, j) of a map of stride s is centred at (s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -26,50 +25,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit.errors import ShapeError
+from tapkit.models.strand.encoder import STRIDES, ConvNorm, Maps, StrandConfig, encoder
 from tapkit.nn.alignment import align
-from tapkit.nn.packed import Activation, Conv2d, Linear, activate
+from tapkit.nn.packed import Linear
 from tapkit.nn.sampling import blend, integer_patch
 
-STRIDES = (4, 8, 16)
-"""Pixels per cell of the three maps."""
 REACH = 16.0
 """Pixels: how far a point may have gone from where it is expected, before anything is learned about it."""
-EPS = 1e-5
-"""Of batch norm."""
-
-
-@dataclass(frozen=True)
-class StrandConfig:
-    """What fixes the shapes of all tensors."""
-
-    widths: tuple[int, int, int, int] = (32, 64, 128, 128)
-    """Channels inside the encoder at strides 2, 4, 8 and 16."""
-    blocks: tuple[int, int, int] = (2, 2, 5)
-    """Residual blocks at strides 4, 8 and 16."""
-    features: tuple[int, int, int] = (64, 128, 128)
-    """Channels of the maps."""
-    patches: tuple[int, int, int] = (2, 1, 1)
-    """A template is a (2p+1) x (2p+1) patch of cells around the point, for each map."""
-    radius: int = 3
-    """It is looked for at (2r+1) x (2r+1) cells."""
-    hidden: int = 192
-    """Size of a point's recurrent state."""
-    mixed: int = 256
-    """Width of the layer that takes in the correlations."""
-
-    @property
-    def volume(self) -> int:
-        """How many products one look yields: two templates on three maps."""
-        cells = (2 * self.radius + 1) ** 2
-        return sum(2 * (2 * p + 1) ** 2 * cells for p in self.patches)
-
-
-class Maps(NamedTuple):
-    """Features of B frames at the three strides, each [B,h,w,C] contiguous, |vector| = 1."""
-
-    fine: Tensor
-    coarse: Tensor
-    wide: Tensor
 
 
 class Points(NamedTuple):
@@ -112,112 +74,6 @@ class Step(NamedTuple):
     """[M,2] the centre of `around`."""
 
 
-class Norm(nn.Module):
-    """Batch norm (Ioffe and Szegedy, ICML 2015) without torch's counter of batches, so that all its state is floats."""
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B,C,h,w] to the same; by the statistics of the batch in training, else by the running ones."""
-        result: Tensor = F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, 0.1, EPS
-        )
-        return result
-
-
-class ConvNorm(nn.Module):
-    """A convolution and batch norm over it, which `fold` makes one convolution for inference."""
-
-    def __init__(self, before: int, after: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv = Conv2d(before, after, 3, stride, 1, bias=False)
-        self.norm: Norm | None = Norm(after)
-
-    def forward(self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None) -> Tensor:
-        """activation(norm(conv(x))) + residual, [B,C,h,w] -> [B,C',h',w']."""
-        if self.norm is None:
-            folded: Tensor = self.conv(x, activation, residual)
-            return folded
-        y: Tensor = activate(self.norm(self.conv(x)), activation)
-        return y if residual is None else y + residual
-
-    def fold(self) -> None:
-        """Put the norm's running statistics into the convolution. No training from here on."""
-        if self.norm is None:
-            return
-        norm = self.norm
-        with torch.no_grad():
-            scale = norm.weight / torch.sqrt(norm.running_var + EPS)
-            self.conv.weight.mul_(scale[:, None, None, None])
-            self.conv.bias = nn.Parameter(norm.bias - norm.running_mean * scale)
-        self.norm = None
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions around a shortcut (He et al., CVPR 2016)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first, self.second = ConvNorm(channels, channels), ConvNorm(channels, channels)
-        assert self.second.norm is not None
-        nn.init.constant_(self.second.norm.weight, 0.3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B,C,h,w] to the same."""
-        result: Tensor = F.relu(self.second(self.first(x, "relu"), residual=x))
-        return result
-
-
-class Down(nn.Module):
-    """Half the size, other channels, then residual blocks."""
-
-    def __init__(self, before: int, after: int, blocks: int) -> None:
-        super().__init__()
-        self.enter = ConvNorm(before, after, 2)
-        self.blocks = nn.Sequential(*(Block(after) for _ in range(blocks)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B,C,h,w] -> [B,C',h/2,w/2]."""
-        result: Tensor = self.blocks(self.enter(x, "relu"))
-        return result
-
-
-class Encoder(nn.Module):
-    """Frames [B,3,H,W] in [-1,1], H and W multiples of 16 -> `Maps`."""
-
-    def __init__(self, config: StrandConfig) -> None:
-        super().__init__()
-        half, quarter, eighth, last = config.widths
-        fine, coarse, wide = config.features
-        # The frame enters at stride 2 with four pixels in the channels: a large image with three channels is slow.
-        self.enter = ConvNorm(12, half)
-        self.quarter = Down(half, quarter, config.blocks[0])
-        self.eighth = Down(quarter, eighth, config.blocks[1])
-        self.last = Down(eighth, last, config.blocks[2])
-        # Top-down, so that a cell of the fine map knows what it is part of (Lin et al., Feature Pyramids, CVPR 2017).
-        self.last_to_eighth, self.eighth_to_quarter = Conv2d(last, eighth, 1), Conv2d(eighth, quarter, 1)
-        self.to_fine, self.to_coarse = ConvNorm(quarter, fine), ConvNorm(eighth, coarse)
-        self.to_wide = ConvNorm(last, wide)
-
-    def forward(self, frames: Tensor) -> Maps:
-        """See the class."""
-        x = F.pixel_unshuffle(frames, 2).contiguous(memory_format=torch.channels_last)
-        quarter = self.quarter(self.enter(x, "relu"))
-        eighth = self.eighth(quarter)
-        last = self.last(eighth)
-        eighth = eighth + _twice(self.last_to_eighth(last))
-        quarter = quarter + _twice(self.eighth_to_quarter(eighth))
-        maps = self.to_fine(quarter), self.to_coarse(eighth), self.to_wide(last)
-        return Maps(*(F.normalize(m.permute(0, 2, 3, 1).float(), dim=-1).to(m.dtype).contiguous() for m in maps))
-
-
 def around_best(cost: Tensor, width: int) -> Tensor:
     """The best cell of cost maps [M,h*w], and the mean of the 3x3 around it by their softmax: cells + 0.5, [M,2]."""
     height = cost.shape[1] // width
@@ -229,11 +85,6 @@ def around_best(cost: Tensor, width: int) -> Tensor:
     values = cost.gather(1, y.clamp(0, height - 1) * width + x.clamp(0, width - 1))
     weights = values.masked_fill(~inside, float("-inf")).softmax(-1)
     return torch.stack([(weights * x).sum(-1), (weights * y).sum(-1)], -1) + 0.5
-
-
-def _twice(x: Tensor) -> Tensor:
-    """[B,C,h,w] at twice the size."""
-    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 def follow(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> tuple[Tensor, Tensor]:
@@ -376,7 +227,7 @@ class Network(nn.Module):
     def __init__(self, config: StrandConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or StrandConfig()
-        self.encoder = Encoder(config)
+        self.encoder = encoder(config)
         self.temperature = nn.Parameter(torch.full((3,), 2.5))
         self.start = Linear(config.features[1], config.hidden)
         self.belief = Linear(config.hidden, 5)
@@ -402,7 +253,7 @@ class Network(nn.Module):
         """Frames uint8 [B,3,H,W], sides multiples of 16 -> maps in the dtype of the weights (or of autocast)."""
         if frames.ndim != 4 or frames.shape[1] != 3 or frames.shape[2] % 16 or frames.shape[3] % 16:
             raise ShapeError(f"strand needs frames [B,3,H,W] with sides that 16 divides, got {list(frames.shape)}")
-        maps: Maps = self.encoder(frames.to(self.encoder.last_to_eighth.weight.dtype) / 127.5 - 1)
+        maps: Maps = self.encoder(frames.to(self.look.enter.weight.dtype) / 127.5 - 1)
         return maps
 
     def begin(self, maps: Maps, owner: Tensor, xy: Tensor) -> Points:

@@ -17,7 +17,8 @@ from tapkit.errors import ShapeError, UsageError
 from tapkit.models.base import Prediction, Size
 from tapkit.models.options import MEASURED, NetworkOptions, Precision
 from tapkit.models.strand.card import STRAND
-from tapkit.models.strand.network import Network, Points, StrandConfig, follow
+from tapkit.models.strand.encoder import config_of
+from tapkit.models.strand.network import Network, Points, follow
 from tapkit.models.torch_model import TorchModel
 from tapkit.nn.alignment import grey_pyramid
 from tapkit.weights import match
@@ -148,7 +149,7 @@ def build(weights: Mapping[str, Tensor] | None = None, **options: Any) -> Strand
     chosen = StrandOptions.of(STRAND.id, options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = Network(StrandConfig())
+        network = Network(config_of(weights or {}))
     if weights is not None:
         found = match(weights, network.state_dict(), "strand")
         network.load_state_dict({name: tensor.float() for name, tensor in found.items()})

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from tapkit import coords
 from tapkit.errors import QueryError, ShapeError
-from tapkit.models.strand.network import Maps, Network, Points, StrandConfig, follow
+from tapkit.models.strand.encoder import config_of
+from tapkit.models.strand.network import Maps, Network, Points, follow
 from tapkit.nn.alignment import grey_pyramid
 from tapkit.weights import match
 
@@ -84,7 +85,7 @@ class TrainableStrand(Network):
 
 def build(weights: Mapping[str, Tensor] | None = None) -> TrainableStrand:
     """The network with these weights (None: untrained, from torch's generator), all of which require gradients."""
-    network = TrainableStrand(StrandConfig())
+    network = TrainableStrand(config_of(weights or {}))
     if weights is not None:
         found = match(weights, network.state_dict(), "strand")
         network.load_state_dict({name: tensor.float() for name, tensor in found.items()})

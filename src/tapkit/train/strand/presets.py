@@ -62,4 +62,29 @@ FINETUNE = TrainConfig(
     ema_decay=0.998,
     settings=StrandSettings(),
 )
-PRESETS = {"cpu": CPU, "laptop": LAPTOP, "datacenter": DATACENTER, "finetune": FINETUNE}
+LITE0_FEATURES = TrainConfig(
+    stages=(
+        Stage(
+            steps=600,
+            size=192,
+            frames=4,
+            batch=6,
+            points=128,
+            task="matching",
+            learning_rate=2e-3,
+            train_backbone=False,
+        ),
+    ),
+    warmup=100,
+    ema_decay=0.995,
+    cache=ClipCache(200, solids=0.55),
+    settings=StrandSettings(encoder="lite0"),
+)
+"""Heads over a backbone from ImageNet, which `tools/lite0_backbone.py` makes initial weights of (`--init`)."""
+PRESETS = {
+    "cpu": CPU,
+    "laptop": LAPTOP,
+    "datacenter": DATACENTER,
+    "finetune": FINETUNE,
+    "lite0-features": LITE0_FEATURES,
+}
