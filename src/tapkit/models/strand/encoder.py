@@ -29,6 +29,8 @@ class StrandConfig:
 
     encoder: Literal["residual", "lite0"] = "residual"
     """Which of the two encoders."""
+    evidence: bool = False
+    """Whether `evidence` corrects visibility and confidence, and `anchor` holds points to the query's pixels."""
     widths: tuple[int, int, int, int] = (32, 64, 128, 128)
     """Channels inside the residual encoder at strides 2, 4, 8 and 16."""
     blocks: tuple[int, int, int] = (2, 2, 5)
@@ -208,7 +210,8 @@ def encoder(config: StrandConfig) -> ResidualEncoder | Lite0Encoder:
 def config_of(weights: Mapping[str, Tensor]) -> StrandConfig:
     """The configuration of the network that these tensors are of, by their names."""
     lite0 = any(name.startswith("encoder.backbone.") for name in weights)
-    return StrandConfig(encoder="lite0" if lite0 else "residual")
+    evidence = any(name.startswith("verify.") for name in weights)
+    return StrandConfig(encoder="lite0" if lite0 else "residual", evidence=evidence)
 
 
 def unit_maps(*maps: Tensor) -> Maps:

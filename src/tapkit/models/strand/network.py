@@ -25,7 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit.errors import ShapeError
+from tapkit.models.strand.anchor import SIZE, anchored, fit, kept_pixels
 from tapkit.models.strand.encoder import STRIDES, ConvNorm, Maps, StrandConfig, encoder
+from tapkit.models.strand.evidence import Course, Verify, agreement, gathered, rival, unless_jumped
 from tapkit.nn.alignment import align
 from tapkit.nn.packed import Linear
 from tapkit.nn.sampling import blend, integer_patch
@@ -49,6 +51,8 @@ class Points(NamedTuple):
     """[M,2] by how much it is expected to move on, unseen, pixels."""
     seen: Tensor
     """[M] P(visible) on the frame before."""
+    pixels: Tensor
+    """[M,SIZE] grey levels around the query (`anchor`)."""
 
 
 class Step(NamedTuple):
@@ -240,6 +244,7 @@ class Network(nn.Module):
         self.recurrent = Recurrent(config.hidden + 3, config.hidden)
         self.read = Linear(2 * config.hidden, 128)
         self.answer = Linear(128, 4)
+        self.verify = Verify(config.hidden) if config.evidence else None
         with torch.no_grad():
             self.answer.bias[2] = 4.0  # a memory that is hardly ever renewed is never learned to be of use
 
@@ -256,13 +261,17 @@ class Network(nn.Module):
         maps: Maps = self.encoder(frames.to(self.look.enter.weight.dtype) / 127.5 - 1)
         return maps
 
-    def begin(self, maps: Maps, owner: Tensor, xy: Tensor) -> Points:
-        """Points that are asked for at xy float32 [M,2] on frames `owner` int64 [M]."""
+    def begin(self, maps: Maps, owner: Tensor, xy: Tensor, image: Tensor | None = None) -> Points:
+        """Points that are asked for at xy float32 [M,2] on frames `owner` int64 [M].
+
+        `image` [B,1,H,W] are the frames in grey; without them no pixels are kept, and `step` must not get any either.
+        """
         templates = cut(maps, owner, xy, self.config.patches)
         centre = templates[1][:, templates[1].shape[1] // 2]
         hidden = torch.tanh(self.start(centre.to(self.start.weight.dtype)).float())
         xy = xy.float()
-        return Points(templates, templates, hidden, xy, torch.zeros_like(xy), torch.ones_like(xy[:, 0]))
+        pixels = xy.new_zeros(len(xy), SIZE) if image is None else kept_pixels(image, xy)
+        return Points(templates, templates, hidden, xy, torch.zeros_like(xy), torch.ones_like(xy[:, 0]), pixels)
 
     def match(self, maps: Maps, points: Points, expected: Tensor) -> tuple[Tensor, Tensor]:
         """Global matching: logits [M,h*w] on the fine map, and the position [M,2] of the best place.
@@ -299,14 +308,17 @@ class Network(nn.Module):
             squares.append(((centres - expected[:, axis, None]) / scale[:, None]).square())
         return -power[:, None, None] * torch.log1p(squares[0][:, :, None] + squares[1][:, None])
 
-    def step(self, maps: Maps, points: Points, moved: Tensor, similarity: Tensor) -> tuple[Points, Step]:
+    def step(
+        self, maps: Maps, points: Points, moved: Tensor, similarity: Tensor, image: Tensor | None = None
+    ) -> tuple[Points, Step]:
         """One frame for points that began before it: `expect`, `match`, `update`.
 
-        moved [M,2] and similarity [M,2] are what `follow` found: where the pixels around each point went.
+        moved [M,2] and similarity [M,2] are what `follow` found: where the pixels around each point went. `image`
+        [B,1,H,W] is the frame in grey, to hold points to the query's pixels (`anchor`); None: they are not held.
         """
         expected, similarity = self.expect(maps, points, moved, similarity)
         cost, found = self.match(maps, points, expected)
-        return self.update(maps, points, expected, similarity, cost, found)
+        return self.update(maps, points, expected, similarity, cost, found, image)
 
     def expect(self, maps: Maps, points: Points, moved: Tensor, similarity: Tensor) -> tuple[Tensor, Tensor]:
         """Where points are expected [M,2]: with the pixels if they were seen, else by their own motion.
@@ -321,7 +333,14 @@ class Network(nn.Module):
         return expected, torch.where(visible[:, None], similarity, torch.zeros_like(similarity))
 
     def update(
-        self, maps: Maps, points: Points, expected: Tensor, similarity: Tensor, cost: Tensor, found: Tensor
+        self,
+        maps: Maps,
+        points: Points,
+        expected: Tensor,
+        similarity: Tensor,
+        cost: Tensor,
+        found: Tensor,
+        image: Tensor | None = None,
     ) -> tuple[Points, Step]:
         """Look where points are `expected` [M,2] and where matching `found` [M,2] them, and take in what was seen.
 
@@ -348,16 +367,27 @@ class Network(nn.Module):
         hidden = self.recurrent(torch.cat([token, moved, torch.tanh(best / 4)], -1), points.hidden)
         answer = self.answer(self.read(torch.cat([hidden, token], -1).to(self.read.weight.dtype), "gelu")).float()
         visible, confidence, rate, momentum = answer.unbind(-1)
-        here = xy.detach()
+        here, fits = _held(points, image, xy.detach(), similarity[:, 0, 0], visible.detach())
+        xy = xy + (here - xy.detach())
+        seen = cut(maps, owner, here, self.config.patches)
+        went = _distance(here, points.xy)
+        if self.verify is not None:
+            course = Course(went, _distance(here, expected), choice.float(), points.seen)
+            better = rival(cost, here, maps.fine.shape[2], STRIDES[0])
+            fitting = agreement(points.query, seen), agreement(points.memory, seen)
+            more = self.verify(gathered(*fitting, better, similarity[:, 0], fits, course).detach(), hidden)
+            visible = unless_jumped(visible + more[:, 0], went, size)
+            confidence = confidence + more[:, 1]
         after = Points(
             points.query,
-            self._remember(points.memory, maps, owner, here, visible, confidence, rate),
+            _remember(points.memory, seen, visible, confidence, rate),
             hidden,
             # Not further from the frame than a look reaches: a lost point must be able to come back.
             torch.minimum(here.clamp(min=-32), size + 32),
             # Nor is a jump to where a lost point was found again a motion that would go on.
             (here - points.xy).clamp(-24, 24) * (torch.sigmoid(momentum) * torch.sigmoid(visible.detach()))[:, None],
             torch.sigmoid(visible.detach()),
+            points.pixels,
         )
         step = Step(xy, visible, confidence, candidates, refined, scores, cost, around, chosen)
         return after, step
@@ -382,18 +412,29 @@ class Network(nn.Module):
         scores = scores.view(-1, count) + self.prefer * (1 - elsewhere)
         return refined.unflatten(0, (-1, count)), scores
 
-    def _remember(
-        self,
-        memory: tuple[Tensor, ...],
-        maps: Maps,
-        owner: Tensor,
-        xy: Tensor,
-        visible: Tensor,
-        confidence: Tensor,
-        rate: Tensor,
-    ) -> tuple[Tensor, ...]:
-        """The memory after a look at xy: taken over the faster the surer the answer is, at a learned rate."""
-        sure = torch.sigmoid(visible.detach()) * torch.sigmoid(confidence.detach())
-        share = (sure * torch.sigmoid(rate))[:, None, None]
-        seen = cut(maps, owner, xy, self.config.patches)
-        return tuple(torch.lerp(old, new, share) for old, new in zip(memory, seen, strict=True))
+
+def _held(
+    points: Points, image: Tensor | None, xy: Tensor, similarity: Tensor, visible: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Answers [M,2] held to the query's pixels, and how well these fit [M]: `anchor`; xy and 0 without an image.
+
+    `similarity` [M] as in `anchored`, `visible` [M] logits.
+    """
+    if image is None:
+        return xy, torch.zeros_like(visible)
+    found = fit(points.pixels, image, xy)
+    return anchored(xy, found, similarity, torch.sigmoid(visible)), found.similarity
+
+
+def _distance(first: Tensor, second: Tensor) -> Tensor:
+    """Between places [M,2]: [M]."""
+    return (first - second).square().sum(-1).sqrt()
+
+
+def _remember(
+    memory: tuple[Tensor, ...], seen: tuple[Tensor, ...], visible: Tensor, confidence: Tensor, rate: Tensor
+) -> tuple[Tensor, ...]:
+    """The memory after patches were seen: taken over the faster the surer the answer is, at a learned rate."""
+    sure = torch.sigmoid(visible.detach()) * torch.sigmoid(confidence.detach())
+    share = (sure * torch.sigmoid(rate))[:, None, None]
+    return tuple(torch.lerp(old, new, share) for old, new in zip(memory, seen, strict=True))

@@ -73,7 +73,9 @@ def build(config: TrainConfig, device: torch.device) -> StrandTraining:
     if not isinstance(settings, StrandSettings):
         raise UsageError(f"the settings of strand are StrandSettings, not {type(settings).__name__}")
     torch.manual_seed(config.seed)
-    return StrandTraining(Network(StrandConfig(encoder=settings.encoder)).to(device), settings)
+    return StrandTraining(
+        Network(StrandConfig(encoder=settings.encoder, evidence=settings.evidence)).to(device), settings
+    )
 
 
 RECIPE = Recipe("strand", "Apache-2.0", PRESETS, build, read_settings)

@@ -47,6 +47,8 @@ class StrandSettings:
     loss_weights: LossWeights = field(default_factory=LossWeights)
     encoder: Literal["residual", "lite0"] = "residual"
     """See `StrandConfig.encoder`."""
+    evidence: bool = False
+    """See `StrandConfig.evidence`. With it points are held to the query's pixels in training too."""
 
     def __post_init__(self) -> None:
         for name in ("template_decay", "drift_noise", "hard_negatives"):
