@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from tapkit.train.augment import add_occluder, affine_views, camera_motion, photometric_jitter
+from tapkit.train.augment import (
+    add_carrier,
+    add_occluder,
+    affine_views,
+    camera_motion,
+    cut_away,
+    photometric_jitter,
+)
 from tapkit.train.batch import Batch
 
 SIDE = 64
@@ -69,3 +76,49 @@ def test_points_under_an_occluder_are_hidden_and_no_others():
         hidden += int((~clip.visible).sum())
         assert torch.equal(clip.xy, plain.xy)
     assert hidden > 500
+
+
+def test_points_under_a_body_that_passes_are_hidden_and_no_others():
+    plain = ramps(frames=16, points=300)
+    hidden = 0
+    for seed in range(4):
+        clip = add_carrier(plain, torch.full((3, SIDE, SIDE), 255, dtype=torch.uint8), np.random.default_rng(seed))
+        x, y = plain.xy.long().clamp(max=SIDE - 1).unbind(-1)
+        covered = clip.video[torch.arange(16), 2, y, x] == 255
+        assert (clip.visible != covered).float().mean() > 0.97, "but for pixels that its edge crosses"
+        assert torch.equal(clip.video[:, 2] == 9, clip.video[:, 0] != 255), "beside it nothing changes"
+        hidden += int((~clip.visible).sum())
+    assert hidden > 300
+
+
+def test_a_body_takes_its_picture_along():
+    frames = 12
+    blank = Batch(torch.zeros(frames, 3, SIDE, SIDE, dtype=torch.uint8), *ramps(frames)[1:])
+    line = 3 * (torch.arange(SIDE) + 0.5)
+    picture = torch.stack([line.expand(SIDE, SIDE), torch.full((SIDE, SIDE), 9.0), torch.full((SIDE, SIDE), 255.0)])
+    moved = 0.0
+    for seed in range(6):
+        clip = add_carrier(blank, picture.byte(), np.random.default_rng(seed))
+        places = []
+        for frame in clip.video.float():
+            on = (frame[2] == 255).nonzero()
+            if len(on) < 60:
+                continue
+            offsets = frame[0][on[:, 0], on[:, 1]] / 3 - on[:, 1]
+            places.append(float(offsets.median()))
+            # Turned by some degrees and mirrored at the picture's border, but one picture.
+            assert (offsets - offsets.median()).abs().median() < 5
+        moved = max(moved, max(places, default=0) - min(places, default=0))
+    assert moved > 8
+
+
+def test_nothing_is_visible_while_another_clip_is_shown():
+    plain = ramps(frames=12)
+    other = torch.full_like(plain.video, 255)
+    clip = cut_away(plain, other, np.random.default_rng(1))
+    away = (clip.video == 255).all(1).all(1).all(1)
+    assert 1 <= away.sum() <= 4 and not away[:2].any() and not away[-1]
+    assert not clip.visible[:, away].any() and clip.visible[:, ~away].all()
+    assert torch.equal(clip.video[~away], plain.video[~away]) and torch.equal(clip.xy, plain.xy)
+    short = ramps(frames=5)
+    assert cut_away(short, other[:5], np.random.default_rng(1)) is short

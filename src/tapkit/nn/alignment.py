@@ -7,6 +7,8 @@ Positions are pixels, corner origin. No gradients.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,6 +23,18 @@ STEPS = 4
 """Gauss-Newton steps at each size."""
 LONGEST = 2.0
 """A step is cut off at so many pixels of its size."""
+
+
+class _Template(NamedTuple):
+    """The pixels around a point."""
+
+    patch: Tensor
+    """[B,N,(2r+1)^2] without their mean."""
+    contrast: Tensor
+    """[B,N,1]."""
+    gx: Tensor
+    """[B,N,(2r+1)^2] slopes in x, without their mean."""
+    gy: Tensor
 
 
 def grey_pyramid(frames: Tensor) -> tuple[Tensor, ...]:
@@ -52,35 +66,71 @@ def align(
         Where they are in `after` [B,N,2], and the similarity of the patches there, correlation -1..1 [B,N].
     """
     batch, count = xy.shape[:2]
-    side = 2 * RADIUS + 1
-    window, border = _square(RADIUS, xy.device), _square(RADIUS + 1, xy.device)
+    window = _square(RADIUS, xy.device)
     moved = torch.zeros_like(xy) if begin is None else begin
     similarity = xy.new_zeros(batch, count)
     for level in range(levels - 1, -1, -1):
         first, second, scale = before[level], after[level], 2.0**level
         size = constant_like([first.shape[3], first.shape[2]], xy)
         places = xy[:, :, None] / scale + window
-        # One pixel more on each side, for slopes.
-        wide = _sample(first, xy[:, :, None] / scale + border, size).view(batch, count, side + 2, side + 2)
-        template, contrast = _centred(wide[:, :, 1:-1, 1:-1].flatten(2))
-        gx, _ = _centred(0.5 * (wide[:, :, 1:-1, 2:] - wide[:, :, 1:-1, :-2]).flatten(2))
-        gy, _ = _centred(0.5 * (wide[:, :, 2:, 1:-1] - wide[:, :, :-2, 1:-1]).flatten(2))
-        # The step for what is left of the differences is a matrix [2,K] times them. Its rows have no mean, so that of
-        # the pixels found need not be taken off.
-        steps = _gauss_newton(gx, gy)
-        wanted = (steps * template[:, :, None]).sum(-1)
-        offset = moved / scale
-        for _ in range(STEPS):
-            found = _sample(second, places + offset[:, :, None], size)
-            spread = (found.square().mean(-1, keepdim=True) - found.mean(-1, keepdim=True).square() + 1.0).sqrt()
-            got = (steps * found[:, :, None]).sum(-1)
-            step = wanted - got * (contrast / spread).clamp(0.5, 2.0)
-            offset = offset + step.clamp(-LONGEST, LONGEST)
+        template = _template(around(first, xy / scale))
+        offset = _descend(template, second, places, moved / scale, size)
         moved = offset * scale
         if level == 0:
-            found, spread = _centred(_sample(second, places + offset[:, :, None], size))
-            similarity = (template * found).mean(-1) / (contrast * spread)[..., 0]
+            similarity = _likeness(template, _sample(second, places + offset[:, :, None], size))
     return xy + moved, similarity
+
+
+def around(image: Tensor, xy: Tensor) -> Tensor:
+    """Pixels of [B,1,H,W] around xy [B,N,2] for `find`: [B,N,(2r+3)^2], one more on each side for slopes."""
+    size = xy.new_tensor([image.shape[3], image.shape[2]])
+    return _sample(image, xy[:, :, None] + _square(RADIUS + 1, xy.device), size)
+
+
+@torch.no_grad()
+def find(wide: Tensor, image: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
+    """Where pixels that were taken by `around` [B,N,(2r+3)^2] are in [B,1,H,W], looked for from xy [B,N,2] on.
+
+    Returns their place [B,N,2], two or three pixels away at most if it is to be trusted, and the similarity there,
+    correlation -1..1 [B,N].
+    """
+    size = xy.new_tensor([image.shape[3], image.shape[2]])
+    places = xy[:, :, None] + _square(RADIUS, xy.device)
+    template = _template(wide)
+    offset = _descend(template, image, places, torch.zeros_like(xy), size)
+    return xy + offset, _likeness(template, _sample(image, places + offset[:, :, None], size))
+
+
+def _descend(template: _Template, image: Tensor, places: Tensor, offset: Tensor, size: Tensor) -> Tensor:
+    """`STEPS` steps of the offset [B,N,2] of a template from `places` [B,N,(2r+1)^2,2] in image [B,1,H,W]."""
+    patch, contrast, gx, gy = template
+    # The step for what is left of the differences is a matrix [2,K] times them. Its rows have no mean, so that of
+    # the pixels found need not be taken off.
+    steps = _gauss_newton(gx, gy)
+    wanted = (steps * patch[:, :, None]).sum(-1)
+    for _ in range(STEPS):
+        found = _sample(image, places + offset[:, :, None], size)
+        spread = (found.square().mean(-1, keepdim=True) - found.mean(-1, keepdim=True).square() + 1.0).sqrt()
+        got = (steps * found[:, :, None]).sum(-1)
+        step = wanted - got * (contrast / spread).clamp(0.5, 2.0)
+        offset = offset + step.clamp(-LONGEST, LONGEST)
+    return offset
+
+
+def _template(wide: Tensor) -> _Template:
+    """What is looked for, of pixels [B,N,(2r+3)^2] taken by `around`."""
+    side = 2 * RADIUS + 3
+    wide = wide.view(*wide.shape[:2], side, side)
+    patch, contrast = _centred(wide[:, :, 1:-1, 1:-1].flatten(2))
+    gx, _ = _centred(0.5 * (wide[:, :, 1:-1, 2:] - wide[:, :, 1:-1, :-2]).flatten(2))
+    gy, _ = _centred(0.5 * (wide[:, :, 2:, 1:-1] - wide[:, :, :-2, 1:-1]).flatten(2))
+    return _Template(patch, contrast, gx, gy)
+
+
+def _likeness(template: _Template, found: Tensor) -> Tensor:
+    """The correlation -1..1 [B,N] of a template with the pixels found [B,N,(2r+1)^2]."""
+    centred, spread = _centred(found)
+    return (template.patch * centred).mean(-1) / (template.contrast * spread)[..., 0]
 
 
 def _gauss_newton(gx: Tensor, gy: Tensor) -> Tensor:

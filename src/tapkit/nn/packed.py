@@ -17,9 +17,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Activation = Literal["none", "relu", "gelu", "gelu_tanh"]
+Activation = Literal["none", "relu", "relu6", "gelu", "gelu_tanh"]
 
-_ONEDNN = {"none": ("none", ""), "relu": ("relu", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh")}
+_ONEDNN: dict[str, tuple[str, list[float], str]] = {
+    "none": ("none", [], ""),
+    "relu": ("relu", [], ""),
+    "relu6": ("hardtanh", [0.0, 6.0], ""),
+    "gelu": ("gelu", [], "none"),
+    "gelu_tanh": ("gelu", [], "tanh"),
+}
+"""oneDNN's name of an activation, its numbers, its algorithm."""
 
 
 def can_pack(weight: Tensor) -> bool:
@@ -45,6 +52,8 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
     """The activation as torch computes it."""
     if activation == "relu":
         return F.relu(x)
+    if activation == "relu6":
+        return F.relu6(x)
     if activation == "gelu":
         return F.gelu(x)
     return F.gelu(x, approximate="tanh") if activation == "gelu_tanh" else x
@@ -121,8 +130,8 @@ class Linear(_PackedWeight, nn.Linear):
             return y if residual is None else y + residual
         if residual is not None and activation == "none":
             return onednn("_linear_pointwise.binary", x, residual, self.packed, self.bias, "add")
-        attribute, algorithm = _ONEDNN[activation]
-        y = onednn("_linear_pointwise", x, self.packed, self.bias, attribute, [], algorithm)
+        attribute, numbers, algorithm = _ONEDNN[activation]
+        y = onednn("_linear_pointwise", x, self.packed, self.bias, attribute, numbers, algorithm)
         return y if residual is None else y + residual
 
 
@@ -156,8 +165,8 @@ class Conv2d(_PackedWeight, nn.Conv2d):
                 [],
                 None,
             )
-        attribute, algorithm = _ONEDNN[activation]
-        y = onednn("_convolution_pointwise", x, self.packed, self.bias, *self._shape(), attribute, [], algorithm)
+        attribute, numbers, algorithm = _ONEDNN[activation]
+        y = onednn("_convolution_pointwise", x, self.packed, self.bias, *self._shape(), attribute, numbers, algorithm)
         return y if residual is None else y + residual
 
 

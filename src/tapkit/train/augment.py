@@ -33,6 +33,10 @@ def augment_clip(clip: Batch, other: Callable[[], Tensor], random: np.random.Gen
         clip = camera_motion(clip, random)
     if random.random() < 0.4:
         clip = add_occluder(clip, other(), random)
+    if random.random() < 0.5:
+        clip = add_carrier(clip, other()[0] if random.random() < 0.6 else clip.video[0], random)
+    if random.random() < 0.1:
+        clip = cut_away(clip, other(), random)
     video = clip.video.float()
     if random.random() < 0.5:
         video = lighting_drift(video, random)
@@ -97,6 +101,71 @@ def add_occluder(clip: Batch, other: Tensor, random: np.random.Generator) -> Bat
     under = covers(torch.nan_to_num(xy).transpose(0, 1)).transpose(0, 1) & known
     visible = clip.visible & ~under
     return clip._replace(video=torch.where(mask, other, video), visible=visible)
+
+
+def add_carrier(clip: Batch, picture: Tensor, random: np.random.Generator) -> Batch:
+    """A body comes in, moves about slowly or stays, and leaves again: its picture [3,S,S] goes with it.
+
+    Points that it covers look, to whoever follows pixels, as if they went with it. Where the picture is the clip's own
+    first frame, it shows what is looked for in the wrong place.
+    """
+    video, xy = clip.video, clip.xy
+    frames, size = len(video), video.shape[-1]
+    course = torch.from_numpy(_visit(frames, random)).float() * size
+    turn = torch.from_numpy(np.cumsum(random.normal(0, 0.02, frames))).float()
+    reach = size * torch.from_numpy(random.uniform(0.08, 0.3, 2)).float()
+    bumps = torch.from_numpy(random.normal(0, 0.12, 3)).float()
+    shift = torch.from_numpy(random.uniform(-0.5, 0.5, 2)).float() * size
+
+    def within(places: Tensor) -> tuple[Tensor, Tensor]:
+        """Places [T,K,2] in the body's own coordinates, and whether they lie on it [T,K]."""
+        away = places - course[:, None]
+        cos, sin = turn.cos()[:, None], turn.sin()[:, None]
+        u, v = away[..., 0] * cos + away[..., 1] * sin, away[..., 1] * cos - away[..., 0] * sin
+        direction, edge = torch.atan2(v / reach[1], u / reach[0]), torch.ones_like(u)
+        for order, bump in enumerate(bumps.tolist()):
+            edge = edge + bump * torch.sin((order + 1) * direction + order)
+        return torch.stack([u, v], -1), torch.hypot(u / reach[0], v / reach[1]) < edge
+
+    ticks = torch.arange(size) + 0.5
+    grid = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).view(1, -1, 2).expand(frames, -1, -1)
+    own, on = within(grid)
+    places = (own + size / 2 + shift) * (2 / size) - 1
+    pictures = picture.float()[None].expand(frames, -1, -1, -1)
+    body = F.grid_sample(pictures, places.view(frames, size, size, 2), padding_mode="reflection", align_corners=False)
+    covered = within(torch.nan_to_num(xy).transpose(0, 1))[1].transpose(0, 1) & torch.isfinite(xy).all(-1)
+    video = torch.where(on.view(frames, 1, size, size), body.clamp(0, 255).byte(), video)
+    return clip._replace(video=video, visible=clip.visible & ~covered)
+
+
+def _visit(frames: int, random: np.random.Generator) -> np.ndarray:
+    """Where a body is that comes in from a side, halts or wanders, and goes out again: [T,2], frames being 0..1."""
+    inside = random.uniform(0.2, 0.8, (3, 2))
+    angle = random.uniform(0, 2 * math.pi, 2)
+    outside = 0.5 + 1.1 * np.stack([np.cos(angle), np.sin(angle)], -1)
+    stops = np.concatenate([outside[:1], inside, outside[1:]])
+    lengths = random.uniform(0.3, 1.0, 4) * np.array([1.0, 1.5, 1.5, 1.0])
+    times = np.concatenate([[0.0], np.cumsum(lengths)]) / lengths.sum()
+    now = np.linspace(0, 1, frames) * random.uniform(0.7, 1.3) + random.uniform(-0.3, 0.3)
+    now = np.interp(now, times, np.arange(5.0))
+    whole = np.clip(now.astype(int), 0, 3)
+    share = now - whole
+    share = (share * share * (3 - 2 * share))[:, None]  # it sets off and halts gently
+    course: np.ndarray = stops[whole] * (1 - share) + stops[whole + 1] * share
+    return course
+
+
+def cut_away(clip: Batch, other: Tensor, random: np.random.Generator) -> Batch:
+    """Some frames in the middle are of another clip [T,3,S,S]: nothing of this one is visible on them."""
+    frames = len(clip.video)
+    if frames < 6:
+        return clip
+    length = int(random.integers(1, frames // 3 + 1))
+    start = int(random.integers(2, frames - length))
+    away = torch.zeros(frames, dtype=torch.bool)
+    away[start : start + length] = True
+    video = torch.where(away[:, None, None, None], other, clip.video)
+    return clip._replace(video=video, visible=clip.visible & ~away)
 
 
 def photometric_jitter(frame: Tensor, random: np.random.Generator) -> Tensor:

@@ -56,6 +56,8 @@ class Stage:
     """"matching": features alone are pre-trained, on frames in any order; "tracking": points are tracked."""
     train_encoder: bool = True
     """False: features are frozen, and a step costs a third."""
+    train_backbone: bool = True
+    """False: a backbone that was trained elsewhere stays as it is; what is above it learns as `train_encoder` says."""
     learning_rate: float | None = None
     """Peak of a warm-up and cosine of this stage alone; None: a part of the whole curriculum's."""
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import tapkit
 from tapkit import registry
 from tapkit.errors import ShapeError, UsageError, WeightsError
-from tapkit.models.strand.network import Maps, Network, around_best, correlate, cut, to_cells
+from tapkit.models.strand.network import Maps, Network, StrandConfig, around_best, correlate, cut, to_cells
 from tapkit.models.strand.tracker import build
 
 
@@ -226,3 +226,14 @@ def test_its_card_says_permissive_causal_and_without_delay():
     card = registry.card("strand")
     assert card.commercial and card.streaming == "causal" and card.latency == 0 and not card.joint
     assert card.weights_licence == "Apache-2.0"
+
+
+def test_weights_say_which_encoder_they_are_of(frames):
+    torch.manual_seed(1)
+    network = Network(StrandConfig(encoder="lite0")).eval()
+    weights = network.state_dict()
+    assert 2 * sum(value.numel() for value in weights.values()) <= 12 * 2**20
+    built = build(weights, precision="float32", resolution=64)
+    with torch.no_grad():
+        for a, b in zip(network.encode(frames[:1]), built.network.encode(frames[:1]), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-4, rtol=0)

@@ -2,7 +2,7 @@
 
 Ours; what it is made of comes from published work, each named where it is used. Per frame:
 
-1. `Encoder`: one map at stride 4 and two at strides 8 and 16, channel vectors of length 1.
+1. `encoder`: one map at stride 4 and two at strides 8 and 16, channel vectors of length 1.
 2. `Network.match`: the point's features against every cell of the maps, and a soft-argmax around the best cell
    (per-frame initialisation: Doersch et al., TAPIR, ICCV 2023, section 3.1). That is how lost points come back.
 3. `Look` from two candidates, where motion says the point is and where matching says it is: products of patches of
@@ -18,7 +18,6 @@ to the network, corner origin; cell (i, j) of a map of stride s is centred at (s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -27,50 +26,15 @@ from torch import Tensor, nn
 
 from tapkit.constants import constant_like
 from tapkit.errors import ShapeError
+from tapkit.models.strand.anchor import SIZE, anchored, fit, kept_pixels
+from tapkit.models.strand.encoder import STRIDES, ConvNorm, Maps, StrandConfig, encoder
+from tapkit.models.strand.evidence import Course, Verify, agreement, gathered, rival, unless_jumped
 from tapkit.nn.alignment import align
-from tapkit.nn.packed import Activation, Conv2d, Linear, activate
+from tapkit.nn.packed import Linear
 from tapkit.nn.sampling import blend, integer_patch
 
-STRIDES = (4, 8, 16)
-"""Pixels per cell of the three maps."""
 REACH = 16.0
 """Pixels: how far a point may have gone from where it is expected, before anything is learned about it."""
-EPS = 1e-5
-"""Of batch norm."""
-
-
-@dataclass(frozen=True)
-class StrandConfig:
-    """What fixes the shapes of all tensors."""
-
-    widths: tuple[int, int, int, int] = (32, 64, 128, 128)
-    """Channels inside the encoder at strides 2, 4, 8 and 16."""
-    blocks: tuple[int, int, int] = (2, 2, 5)
-    """Residual blocks at strides 4, 8 and 16."""
-    features: tuple[int, int, int] = (64, 128, 128)
-    """Channels of the maps."""
-    patches: tuple[int, int, int] = (2, 1, 1)
-    """A template is a (2p+1) x (2p+1) patch of cells around the point, for each map."""
-    radius: int = 3
-    """It is looked for at (2r+1) x (2r+1) cells."""
-    hidden: int = 192
-    """Size of a point's recurrent state."""
-    mixed: int = 256
-    """Width of the layer that takes in the correlations."""
-
-    @property
-    def volume(self) -> int:
-        """How many products one look yields: two templates on three maps."""
-        cells = (2 * self.radius + 1) ** 2
-        return sum(2 * (2 * p + 1) ** 2 * cells for p in self.patches)
-
-
-class Maps(NamedTuple):
-    """Features of B frames at the three strides, each [B,h,w,C] contiguous, |vector| = 1."""
-
-    fine: Tensor
-    coarse: Tensor
-    wide: Tensor
 
 
 class Points(NamedTuple):
@@ -88,6 +52,8 @@ class Points(NamedTuple):
     """[M,2] by how much it is expected to move on, unseen, pixels."""
     seen: Tensor
     """[M] P(visible) on the frame before."""
+    pixels: Tensor
+    """[M,SIZE] grey levels around the query (`anchor`)."""
 
 
 class Step(NamedTuple):
@@ -113,112 +79,6 @@ class Step(NamedTuple):
     """[M,2] the centre of `around`."""
 
 
-class Norm(nn.Module):
-    """Batch norm (Ioffe and Szegedy, ICML 2015) without torch's counter of batches, so that all its state is floats."""
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B,C,h,w] to the same; by the statistics of the batch in training, else by the running ones."""
-        result: Tensor = F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, 0.1, EPS
-        )
-        return result
-
-
-class ConvNorm(nn.Module):
-    """A convolution and batch norm over it, which `fold` makes one convolution for inference."""
-
-    def __init__(self, before: int, after: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv = Conv2d(before, after, 3, stride, 1, bias=False)
-        self.norm: Norm | None = Norm(after)
-
-    def forward(self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None) -> Tensor:
-        """activation(norm(conv(x))) + residual, [B,C,h,w] -> [B,C',h',w']."""
-        if self.norm is None:
-            folded: Tensor = self.conv(x, activation, residual)
-            return folded
-        y: Tensor = activate(self.norm(self.conv(x)), activation)
-        return y if residual is None else y + residual
-
-    def fold(self) -> None:
-        """Put the norm's running statistics into the convolution. No training from here on."""
-        if self.norm is None:
-            return
-        norm = self.norm
-        with torch.no_grad():
-            scale = norm.weight / torch.sqrt(norm.running_var + EPS)
-            self.conv.weight.mul_(scale[:, None, None, None])
-            self.conv.bias = nn.Parameter(norm.bias - norm.running_mean * scale)
-        self.norm = None
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions around a shortcut (He et al., CVPR 2016)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first, self.second = ConvNorm(channels, channels), ConvNorm(channels, channels)
-        assert self.second.norm is not None
-        nn.init.constant_(self.second.norm.weight, 0.3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B,C,h,w] to the same."""
-        result: Tensor = F.relu(self.second(self.first(x, "relu"), residual=x))
-        return result
-
-
-class Down(nn.Module):
-    """Half the size, other channels, then residual blocks."""
-
-    def __init__(self, before: int, after: int, blocks: int) -> None:
-        super().__init__()
-        self.enter = ConvNorm(before, after, 2)
-        self.blocks = nn.Sequential(*(Block(after) for _ in range(blocks)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B,C,h,w] -> [B,C',h/2,w/2]."""
-        result: Tensor = self.blocks(self.enter(x, "relu"))
-        return result
-
-
-class Encoder(nn.Module):
-    """Frames [B,3,H,W] in [-1,1], H and W multiples of 16 -> `Maps`."""
-
-    def __init__(self, config: StrandConfig) -> None:
-        super().__init__()
-        half, quarter, eighth, last = config.widths
-        fine, coarse, wide = config.features
-        # The frame enters at stride 2 with four pixels in the channels: a large image with three channels is slow.
-        self.enter = ConvNorm(12, half)
-        self.quarter = Down(half, quarter, config.blocks[0])
-        self.eighth = Down(quarter, eighth, config.blocks[1])
-        self.last = Down(eighth, last, config.blocks[2])
-        # Top-down, so that a cell of the fine map knows what it is part of (Lin et al., Feature Pyramids, CVPR 2017).
-        self.last_to_eighth, self.eighth_to_quarter = Conv2d(last, eighth, 1), Conv2d(eighth, quarter, 1)
-        self.to_fine, self.to_coarse = ConvNorm(quarter, fine), ConvNorm(eighth, coarse)
-        self.to_wide = ConvNorm(last, wide)
-
-    def forward(self, frames: Tensor) -> Maps:
-        """See the class."""
-        x = F.pixel_unshuffle(frames, 2).contiguous(memory_format=torch.channels_last)
-        quarter = self.quarter(self.enter(x, "relu"))
-        eighth = self.eighth(quarter)
-        last = self.last(eighth)
-        eighth = eighth + _twice(self.last_to_eighth(last))
-        quarter = quarter + _twice(self.eighth_to_quarter(eighth))
-        maps = self.to_fine(quarter), self.to_coarse(eighth), self.to_wide(last)
-        return Maps(*(F.normalize(m.permute(0, 2, 3, 1).float(), dim=-1).to(m.dtype).contiguous() for m in maps))
-
-
 def around_best(cost: Tensor, width: int) -> Tensor:
     """The best cell of cost maps [M,h*w], and the mean of the 3x3 around it by their softmax: cells + 0.5, [M,2]."""
     height = cost.shape[1] // width
@@ -230,11 +90,6 @@ def around_best(cost: Tensor, width: int) -> Tensor:
     values = cost.gather(1, y.clamp(0, height - 1) * width + x.clamp(0, width - 1))
     weights = values.masked_fill(~inside, float("-inf")).softmax(-1)
     return torch.stack([(weights * x).sum(-1), (weights * y).sum(-1)], -1) + 0.5
-
-
-def _twice(x: Tensor) -> Tensor:
-    """[B,C,h,w] at twice the size."""
-    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 def follow(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> tuple[Tensor, Tensor]:
@@ -377,7 +232,7 @@ class Network(nn.Module):
     def __init__(self, config: StrandConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or StrandConfig()
-        self.encoder = Encoder(config)
+        self.encoder = encoder(config)
         self.temperature = nn.Parameter(torch.full((3,), 2.5))
         self.start = Linear(config.features[1], config.hidden)
         self.belief = Linear(config.hidden, 5)
@@ -390,6 +245,7 @@ class Network(nn.Module):
         self.recurrent = Recurrent(config.hidden + 3, config.hidden)
         self.read = Linear(2 * config.hidden, 128)
         self.answer = Linear(128, 4)
+        self.verify = Verify(config.hidden) if config.evidence else None
         with torch.no_grad():
             self.answer.bias[2] = 4.0  # a memory that is hardly ever renewed is never learned to be of use
 
@@ -403,16 +259,20 @@ class Network(nn.Module):
         """Frames uint8 [B,3,H,W], sides multiples of 16 -> maps in the dtype of the weights (or of autocast)."""
         if frames.ndim != 4 or frames.shape[1] != 3 or frames.shape[2] % 16 or frames.shape[3] % 16:
             raise ShapeError(f"strand needs frames [B,3,H,W] with sides that 16 divides, got {list(frames.shape)}")
-        maps: Maps = self.encoder(frames.to(self.encoder.last_to_eighth.weight.dtype) / 127.5 - 1)
+        maps: Maps = self.encoder(frames.to(self.look.enter.weight.dtype) / 127.5 - 1)
         return maps
 
-    def begin(self, maps: Maps, owner: Tensor, xy: Tensor) -> Points:
-        """Points that are asked for at xy float32 [M,2] on frames `owner` int64 [M]."""
+    def begin(self, maps: Maps, owner: Tensor, xy: Tensor, image: Tensor | None = None) -> Points:
+        """Points that are asked for at xy float32 [M,2] on frames `owner` int64 [M].
+
+        `image` [B,1,H,W] are the frames in grey; without them no pixels are kept, and `step` must not get any either.
+        """
         templates = cut(maps, owner, xy, self.config.patches)
         centre = templates[1][:, templates[1].shape[1] // 2]
         hidden = torch.tanh(self.start(centre.to(self.start.weight.dtype)).float())
         xy = xy.float()
-        return Points(templates, templates, hidden, xy, torch.zeros_like(xy), torch.ones_like(xy[:, 0]))
+        pixels = xy.new_zeros(len(xy), SIZE) if image is None else kept_pixels(image, xy)
+        return Points(templates, templates, hidden, xy, torch.zeros_like(xy), torch.ones_like(xy[:, 0]), pixels)
 
     def match(self, maps: Maps, points: Points, expected: Tensor) -> tuple[Tensor, Tensor]:
         """Global matching: logits [M,h*w] on the fine map, and the position [M,2] of the best place.
@@ -449,14 +309,17 @@ class Network(nn.Module):
             squares.append(((centres - expected[:, axis, None]) / scale[:, None]).square())
         return -power[:, None, None] * torch.log1p(squares[0][:, :, None] + squares[1][:, None])
 
-    def step(self, maps: Maps, points: Points, moved: Tensor, similarity: Tensor) -> tuple[Points, Step]:
+    def step(
+        self, maps: Maps, points: Points, moved: Tensor, similarity: Tensor, image: Tensor | None = None
+    ) -> tuple[Points, Step]:
         """One frame for points that began before it: `expect`, `match`, `update`.
 
-        moved [M,2] and similarity [M,2] are what `follow` found: where the pixels around each point went.
+        moved [M,2] and similarity [M,2] are what `follow` found: where the pixels around each point went. `image`
+        [B,1,H,W] is the frame in grey, to hold points to the query's pixels (`anchor`); None: they are not held.
         """
         expected, similarity = self.expect(maps, points, moved, similarity)
         cost, found = self.match(maps, points, expected)
-        return self.update(maps, points, expected, similarity, cost, found)
+        return self.update(maps, points, expected, similarity, cost, found, image)
 
     def expect(self, maps: Maps, points: Points, moved: Tensor, similarity: Tensor) -> tuple[Tensor, Tensor]:
         """Where points are expected [M,2]: with the pixels if they were seen, else by their own motion.
@@ -471,7 +334,14 @@ class Network(nn.Module):
         return expected, torch.where(visible[:, None], similarity, torch.zeros_like(similarity))
 
     def update(
-        self, maps: Maps, points: Points, expected: Tensor, similarity: Tensor, cost: Tensor, found: Tensor
+        self,
+        maps: Maps,
+        points: Points,
+        expected: Tensor,
+        similarity: Tensor,
+        cost: Tensor,
+        found: Tensor,
+        image: Tensor | None = None,
     ) -> tuple[Points, Step]:
         """Look where points are `expected` [M,2] and where matching `found` [M,2] them, and take in what was seen.
 
@@ -498,16 +368,27 @@ class Network(nn.Module):
         hidden = self.recurrent(torch.cat([token, moved, torch.tanh(best / 4)], -1), points.hidden)
         answer = self.answer(self.read(torch.cat([hidden, token], -1).to(self.read.weight.dtype), "gelu")).float()
         visible, confidence, rate, momentum = answer.unbind(-1)
-        here = xy.detach()
+        here, fits = _held(points, image, xy.detach(), similarity[:, 0, 0], visible.detach())
+        xy = xy + (here - xy.detach())
+        seen = cut(maps, owner, here, self.config.patches)
+        went = _distance(here, points.xy)
+        if self.verify is not None:
+            course = Course(went, _distance(here, expected), choice.float(), points.seen)
+            better = rival(cost, here, maps.fine.shape[2], STRIDES[0])
+            fitting = agreement(points.query, seen), agreement(points.memory, seen)
+            more = self.verify(gathered(*fitting, better, similarity[:, 0], fits, course).detach(), hidden)
+            visible = unless_jumped(visible + more[:, 0], went, size)
+            confidence = confidence + more[:, 1]
         after = Points(
             points.query,
-            self._remember(points.memory, maps, owner, here, visible, confidence, rate),
+            _remember(points.memory, seen, visible, confidence, rate),
             hidden,
             # Not further from the frame than a look reaches: a lost point must be able to come back.
             torch.minimum(here.clamp(min=-32), size + 32),
             # Nor is a jump to where a lost point was found again a motion that would go on.
             (here - points.xy).clamp(-24, 24) * (torch.sigmoid(momentum) * torch.sigmoid(visible.detach()))[:, None],
             torch.sigmoid(visible.detach()),
+            points.pixels,
         )
         step = Step(xy, visible, confidence, candidates, refined, scores, cost, around, chosen)
         return after, step
@@ -532,18 +413,29 @@ class Network(nn.Module):
         scores = scores.view(-1, count) + self.prefer * (1 - elsewhere)
         return refined.unflatten(0, (-1, count)), scores
 
-    def _remember(
-        self,
-        memory: tuple[Tensor, ...],
-        maps: Maps,
-        owner: Tensor,
-        xy: Tensor,
-        visible: Tensor,
-        confidence: Tensor,
-        rate: Tensor,
-    ) -> tuple[Tensor, ...]:
-        """The memory after a look at xy: taken over the faster the surer the answer is, at a learned rate."""
-        sure = torch.sigmoid(visible.detach()) * torch.sigmoid(confidence.detach())
-        share = (sure * torch.sigmoid(rate))[:, None, None]
-        seen = cut(maps, owner, xy, self.config.patches)
-        return tuple(torch.lerp(old, new, share) for old, new in zip(memory, seen, strict=True))
+
+def _held(
+    points: Points, image: Tensor | None, xy: Tensor, similarity: Tensor, visible: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Answers [M,2] held to the query's pixels, and how well these fit [M]: `anchor`; xy and 0 without an image.
+
+    `similarity` [M] as in `anchored`, `visible` [M] logits.
+    """
+    if image is None:
+        return xy, torch.zeros_like(visible)
+    found = fit(points.pixels, image, xy)
+    return anchored(xy, found, similarity, torch.sigmoid(visible)), found.similarity
+
+
+def _distance(first: Tensor, second: Tensor) -> Tensor:
+    """Between places [M,2]: [M]."""
+    return (first - second).square().sum(-1).sqrt()
+
+
+def _remember(
+    memory: tuple[Tensor, ...], seen: tuple[Tensor, ...], visible: Tensor, confidence: Tensor, rate: Tensor
+) -> tuple[Tensor, ...]:
+    """The memory after patches were seen: taken over the faster the surer the answer is, at a learned rate."""
+    sure = torch.sigmoid(visible.detach()) * torch.sigmoid(confidence.detach())
+    share = (sure * torch.sigmoid(rate))[:, None, None]
+    return tuple(torch.lerp(old, new, share) for old, new in zip(memory, seen, strict=True))

@@ -16,8 +16,10 @@ from torch import Tensor
 from tapkit.errors import ShapeError, UsageError
 from tapkit.models.base import Prediction, Size
 from tapkit.models.options import MEASURED, NetworkOptions, Precision
+from tapkit.models.strand.anchor import SIZE
 from tapkit.models.strand.card import STRAND
-from tapkit.models.strand.network import Network, Points, StrandConfig, follow
+from tapkit.models.strand.encoder import config_of
+from tapkit.models.strand.network import Network, Points, follow
 from tapkit.models.torch_model import TorchModel
 from tapkit.nn.alignment import grey_pyramid
 from tapkit.weights import match
@@ -33,6 +35,7 @@ class StrandState(NamedTuple):
     xy: Tensor
     motion: Tensor
     seen: Tensor
+    pixels: Tensor
     grey: tuple[Tensor, ...]
 
 
@@ -83,7 +86,7 @@ class Strand(TorchModel):
 
         patches = tuple(empty((2 * p + 1) ** 2, c) for p, c in zip(config.patches, config.features, strict=True))
         grey = grey_pyramid(torch.zeros(1, 3, *size, device=self.device))
-        return StrandState(patches, patches, empty(config.hidden), empty(2), empty(2), empty(), grey)
+        return StrandState(patches, patches, empty(config.hidden), empty(2), empty(2), empty(), empty(SIZE), grey)
 
     @torch.inference_mode()
     def step(self, state: StrandState, frame: Tensor, new_xy: Tensor) -> tuple[StrandState, Prediction]:
@@ -95,15 +98,16 @@ class Strand(TorchModel):
             return state, Prediction(nothing.reshape(0, 2), nothing, nothing)
         frames = frame[None].to(self.device)
         maps, grey = self.network.encode(frames), grey_pyramid(frames)
+        image = grey[0] if self.network.config.evidence else None
         points, xy, visible, confidence = Points(*state[:-1]), state.xy, state.xy[:, 0], state.xy[:, 0]
         if len(state.xy):
-            points, found = self.network.step(maps, points, *follow(state.grey, grey, state.xy))
+            points, found = self.network.step(maps, points, *follow(state.grey, grey, state.xy), image)
             xy, visible, confidence = found.xy, torch.sigmoid(found.visible), torch.sigmoid(found.confidence)
         if len(new_xy):
             # A copy: what is asked from outside may have been made outside inference mode, or be changed later.
             new_xy = new_xy.to(self.device, torch.float32, copy=True)
             owner = torch.zeros(len(new_xy), dtype=torch.long, device=self.device)
-            points = join(points, self.network.begin(maps, owner, new_xy))
+            points = join(points, self.network.begin(maps, owner, new_xy, image))
             certain = new_xy.new_ones(len(new_xy))
             xy = torch.cat([xy, new_xy])
             visible, confidence = torch.cat([visible, certain]), torch.cat([confidence, certain])
@@ -118,6 +122,7 @@ class Strand(TorchModel):
             state.xy[rows],
             state.motion[rows],
             state.seen[rows],
+            state.pixels[rows],
             state.grey,
         )
 
@@ -128,7 +133,7 @@ class Strand(TorchModel):
         cells = (2 * config.radius + 2) ** 2 * max(config.features)
         height, width = self.frame_size(size) or size
         matching = 4 * (height // 4) * (width // 4)
-        return 4 * (2 * 2 * patches + cells + 4 * config.volume + matching + 4 * config.mixed)
+        return 4 * (2 * 2 * patches + 2 * SIZE + cells + 4 * config.volume + matching + 4 * config.mixed)
 
 
 def join(first: Points, second: Points) -> Points:
@@ -140,6 +145,7 @@ def join(first: Points, second: Points) -> Points:
         torch.cat([first.xy, second.xy]),
         torch.cat([first.motion, second.motion]),
         torch.cat([first.seen, second.seen]),
+        torch.cat([first.pixels, second.pixels]),
     )
 
 
@@ -148,7 +154,7 @@ def build(weights: Mapping[str, Tensor] | None = None, **options: Any) -> Strand
     chosen = StrandOptions.of(STRAND.id, options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = Network(StrandConfig())
+        network = Network(config_of(weights or {}))
     if weights is not None:
         found = match(weights, network.state_dict(), "strand")
         network.load_state_dict({name: tensor.float() for name, tensor in found.items()})

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from tapkit import coords
 from tapkit.errors import QueryError, ShapeError
-from tapkit.models.strand.network import Maps, Network, Points, StrandConfig, follow
+from tapkit.models.strand.encoder import config_of
+from tapkit.models.strand.network import Maps, Network, Points, follow
 from tapkit.nn.alignment import grey_pyramid
 from tapkit.weights import match
 
@@ -63,17 +64,18 @@ class TrainableStrand(Network):
         said: list[tuple[Tensor, Tensor, Tensor]] = []
         for time in range(length):
             here = Maps(*(level[time] for level in levels))
+            image = greys[time][0] if self.config.evidence else None
             xy, visible, confidence = place, zeros, zeros
             if points is not None:
                 with torch.no_grad():
                     led = follow(greys[time - 1], greys[time], points.xy.detach())
-                points, step = self.step(here, points, *led)
+                points, step = self.step(here, points, *led, image)
                 asked = begin < time
                 xy = torch.where(asked[:, None], step.xy, place)
                 visible, confidence = (torch.where(asked, part, zeros) for part in (step.visible, step.confidence))
             starting = begin == time
             if bool(starting.any()):
-                fresh = self.begin(here, owner, place)
+                fresh = self.begin(here, owner, place, image)
                 points = fresh if points is None else _where(starting, fresh, points)
             said.append((xy, visible, confidence))
         xy, visible, confidence = (_by_clip(torch.stack(part, 1), clips) for part in zip(*said, strict=True))
@@ -84,7 +86,7 @@ class TrainableStrand(Network):
 
 def build(weights: Mapping[str, Tensor] | None = None) -> TrainableStrand:
     """The network with these weights (None: untrained, from torch's generator), all of which require gradients."""
-    network = TrainableStrand(StrandConfig())
+    network = TrainableStrand(config_of(weights or {}))
     if weights is not None:
         found = match(weights, network.state_dict(), "strand")
         network.load_state_dict({name: tensor.float() for name, tensor in found.items()})
@@ -118,5 +120,5 @@ def _where(rows: Tensor, first: Points, second: Points) -> Points:
     return Points(
         tuple(pick(a, b) for a, b in zip(first.query, second.query, strict=True)),
         tuple(pick(a, b) for a, b in zip(first.memory, second.memory, strict=True)),
-        *(pick(getattr(first, name), getattr(second, name)) for name in ("hidden", "xy", "motion", "seen")),
+        *(pick(getattr(first, name), getattr(second, name)) for name in Points._fields[2:]),
     )

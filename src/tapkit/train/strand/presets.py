@@ -9,7 +9,7 @@ docs/training.md says how long each takes where.
 from __future__ import annotations
 
 from tapkit.train.config import ClipCache, Stage, TrainConfig
-from tapkit.train.strand.settings import StrandSettings
+from tapkit.train.strand.settings import LossWeights, StrandSettings
 
 CPU = TrainConfig(
     stages=(
@@ -62,4 +62,42 @@ FINETUNE = TrainConfig(
     ema_decay=0.998,
     settings=StrandSettings(),
 )
-PRESETS = {"cpu": CPU, "laptop": LAPTOP, "datacenter": DATACENTER, "finetune": FINETUNE}
+LITE0_FEATURES = TrainConfig(
+    stages=(
+        Stage(
+            steps=340,
+            size=192,
+            frames=4,
+            batch=6,
+            points=128,
+            task="matching",
+            learning_rate=2e-3,
+            train_backbone=False,
+        ),
+    ),
+    warmup=100,
+    ema_decay=0.995,
+    cache=ClipCache(200, solids=0.55),
+    settings=StrandSettings(encoder="lite0"),
+)
+"""Heads over a backbone from ImageNet, which `tools/lite0_backbone.py` makes initial weights of (`--init`)."""
+LITE0_TRACKING = TrainConfig(
+    stages=(
+        Stage(steps=200, size=256, frames=24, batch=1, points=64, truncate=8, train_encoder=False, learning_rate=3e-4),
+    ),
+    warmup=20,
+    ema_decay=0.98,
+    cache=ClipCache(240, solids=0.55),
+    settings=StrandSettings(
+        encoder="lite0", evidence=True, feature_noise=0.1, loss_weights=LossWeights(visibility=1.0)
+    ),
+)
+"""The tracking part on top of `LITE0_FEATURES`, features frozen."""
+PRESETS = {
+    "cpu": CPU,
+    "laptop": LAPTOP,
+    "datacenter": DATACENTER,
+    "finetune": FINETUNE,
+    "lite0-features": LITE0_FEATURES,
+    "lite0-tracking": LITE0_TRACKING,
+}

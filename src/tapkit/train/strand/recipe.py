@@ -41,7 +41,8 @@ class StrandTraining:
         self.network.encoder.train(matching)
         for name, parameter in self.network.named_parameters():
             if name.startswith("encoder."):
-                parameter.requires_grad_(stage.train_encoder)
+                backbone = name.startswith("encoder.backbone.")
+                parameter.requires_grad_(stage.train_encoder and (stage.train_backbone or not backbone))
             else:  # in matching the parts that track get no gradient: they must not decay either
                 parameter.requires_grad_(not matching or name in IN_MATCHING)
 
@@ -72,7 +73,9 @@ def build(config: TrainConfig, device: torch.device) -> StrandTraining:
     if not isinstance(settings, StrandSettings):
         raise UsageError(f"the settings of strand are StrandSettings, not {type(settings).__name__}")
     torch.manual_seed(config.seed)
-    return StrandTraining(Network(StrandConfig()).to(device), settings)
+    return StrandTraining(
+        Network(StrandConfig(encoder=settings.encoder, evidence=settings.evidence)).to(device), settings
+    )
 
 
 RECIPE = Recipe("strand", "Apache-2.0", PRESETS, build, read_settings)

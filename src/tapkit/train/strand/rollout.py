@@ -95,25 +95,34 @@ def advance(
     their results mean nothing.
     """
     step: Step | None = None
+    after = grey_pyramid(batch.video[:, time])
+    image = after[0] if network.config.evidence else None
     if points is not None:
-        before, after = (grey_pyramid(batch.video[:, t]) for t in (time - 1, time))
+        before = grey_pyramid(batch.video[:, time - 1])
         led = follow(before, after, points.xy.detach())
         if noise is None:
-            points, step = network.step(maps, points, *led)
+            points, step = network.step(maps, points, *led, image)
         else:
-            points, step = noisy_step(network, maps, points, led, batch.xy[:, :, time].flatten(0, 1), noise)
+            truth = batch.xy[:, :, time].flatten(0, 1)
+            points, step = noisy_step(network, maps, points, led, truth, noise, image)
     if time in queries.frames:
         clips, count = queries.frame.shape
         owner = torch.arange(clips, device=queries.frame.device).repeat_interleave(count)
         begins = (queries.frame == time).flatten()
         place = torch.where(begins[:, None], batch.xy[:, :, time].flatten(0, 1), torch.zeros_like(batch.xy[0, 0, 0]))
-        fresh = network.begin(maps, owner, place)
+        fresh = network.begin(maps, owner, place, image)
         points = fresh if points is None else where_rows(begins, fresh, points)
     return points, step
 
 
 def noisy_step(
-    network: Network, maps: Maps, points: Points, led: tuple[Tensor, Tensor], truth: Tensor, noise: DriftNoise
+    network: Network,
+    maps: Maps,
+    points: Points,
+    led: tuple[Tensor, Tensor],
+    truth: Tensor,
+    noise: DriftNoise,
+    image: Tensor | None = None,
 ) -> tuple[Points, Step]:
     """`Network.step` with noise on where the pixels `led`, and hard negatives among the matches; truth [M,2]."""
     moved, similarity = noise(*led)
@@ -122,7 +131,7 @@ def noisy_step(
     cost, _ = network.match(maps, points, expected)
     height, width = maps.fine.shape[1:3]
     found = best_elsewhere(cost, excluded, (height, width))
-    return network.update(maps, points, expected, similarity, cost, found)
+    return network.update(maps, points, expected, similarity, cost, found, image)
 
 
 def where_rows(rows: Tensor, first: Points, second: Points) -> Points:
@@ -134,10 +143,7 @@ def where_rows(rows: Tensor, first: Points, second: Points) -> Points:
     return Points(
         tuple(map(pick, first.query, second.query)),
         tuple(map(pick, first.memory, second.memory)),
-        pick(first.hidden, second.hidden),
-        pick(first.xy, second.xy),
-        pick(first.motion, second.motion),
-        pick(first.seen, second.seen),
+        *map(pick, first[2:], second[2:]),
     )
 
 

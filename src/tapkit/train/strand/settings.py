@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from tapkit.errors import UsageError
 from tapkit.train.config import from_fields, renamed
@@ -45,6 +45,10 @@ class StrandSettings:
     hard_negatives: float = 0.25
     """Share of matches that are replaced by the best wrong place of the frame."""
     loss_weights: LossWeights = field(default_factory=LossWeights)
+    encoder: Literal["residual", "lite0"] = "residual"
+    """See `StrandConfig.encoder`."""
+    evidence: bool = False
+    """See `StrandConfig.evidence`. With it points are held to the query's pixels in training too."""
 
     def __post_init__(self) -> None:
         for name in ("template_decay", "drift_noise", "hard_negatives"):
