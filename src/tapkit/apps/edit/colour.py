@@ -60,7 +60,7 @@ class Curve:
                 np.sqrt(bounded, out=bounded)
                 bounded *= _FINE
                 bounded += 0.5
-                return np.take(_BACK, bounded.astype(np.uint16), mode="clip")
+                return np.asarray(np.take(_BACK, bounded.astype(np.uint16), mode="clip"))
             return np.asarray((bounded * 255 + 0.5).astype(np.uint8))
         shown = from_linear(light) if self.linear and not self.depth.linear else light
         scaled = shown * np.float32(self.depth.white - self.depth.black) + np.float32(self.depth.black)
