@@ -70,8 +70,8 @@ def test_a_sticker_on_stored_tracks(shot: Path) -> None:
     assert tuple(picture("o/005.png")[41, 58]) == (250, 10, 10)
     run("edit", "sticker", "shot", "poster.png", "o/%03d.png", "--mask", "mask.png", "--tracks", "t.npz", code=2)
     run(
-        "edit", "sticker", "shot", "poster.png", "o/%03d.png", "--mask", "mask.png", "--tracks", "t.npz", "--force", "-q",
-        "--follow", "mesh", "--refine", "--adapt", "--stored-light", "--occlusion", "soft", "--smooth", "1",
+        "edit", "sticker", "shot", "poster.png", "o/%03d.png", "--mask", "mask.png", "--tracks", "t.npz", "--force",
+        "-q", "--follow", "mesh", "--refine", "--adapt", "--stored-light", "--occlusion", "soft", "--smooth", "1",
     )  # fmt: skip
     assert picture("o/000.png")[36, 48, 0] > 200
 
@@ -80,7 +80,20 @@ def test_corner_pins_for_other_programs(shot: Path) -> None:
     command = ["edit", "corner-pin", "shot"]
     run(*command, "pin.nk", "--quad", QUAD, "--tracks", "t.npz", "-q")
     assert "CornerPin2D" in (shot / "pin.nk").read_text()
-    run(*command, "pin.txt", "--quad", QUAD, "--tracks", "t.npz", "-q", "--follow", "position")
+    run(
+        *command,
+        "pin.txt",
+        "--quad",
+        QUAD,
+        "--tracks",
+        "t.npz",
+        "-q",
+        "--follow",
+        "position",
+        "--check",
+        "-m",
+        "lucas-kanade",
+    )
     assert "Corner Pin" in (shot / "pin.txt").read_text()
     (shot / "pins.csv").write_text("t,x,y,id\n7,60,31,0\n")
     run(*command, "pin.npz", "--quad", QUAD, "--tracks", "t.npz", "-q", "--pins", "pins.csv")
@@ -127,8 +140,8 @@ def test_trails(shot: Path) -> None:
 def test_regions(shot: Path) -> None:
     (shot / "v.csv").write_text("t,x,y,id\n4,44,30,0\n")
     run(
-        "edit", "region", "shot", "r.json", "--polygon", "30,24,66,24,50,48", "--vertices", "v.csv", "--tracks", "t.npz",
-        "--tracks-out", "v.npz", "--stmap", "st/a.####.exr", "-q",
+        "edit", "region", "shot", "r.json", "--polygon", "30,24,66,24,50,48", "--vertices", "v.csv", "--tracks",
+        "t.npz", "--tracks-out", "v.npz", "--stmap", "st/a.####.exr", "-q",
     )  # fmt: skip
     frames = json.loads((shot / "r.json").read_text())["frames"]
     np.testing.assert_allclose(frames[4]["polygon"], [(44, 30), (74, 28), (58, 52)], atol=0.1)

@@ -21,6 +21,7 @@ from tapkit.apps.edit.sticker import attach_sticker, insert_video
 from tapkit.apps.edit.stmap import write_stmaps
 from tapkit.apps.edit.support import Support
 from tapkit.apps.edit.trails import TrailStyle, trails
+from tapkit.apps.edit.warps import Spline, mls
 
 __all__ = [
     "CarriedMasks",
@@ -35,6 +36,7 @@ __all__ = [
     "Region",
     "RegionTrack",
     "Settings",
+    "Spline",
     "Stabilised",
     "Support",
     "TrailStyle",
@@ -44,6 +46,7 @@ __all__ = [
     "fit_motion",
     "follow_region",
     "insert_video",
+    "mls",
     "points_for",
     "prepare",
     "propagate_edit",

@@ -46,7 +46,7 @@ class Curve:
     def light(self, values: np.ndarray) -> np.ndarray:
         """Values of any shape as float32; 0 is black, 1 white, more is brighter than white."""
         if self.depth is None:
-            return np.asarray((_LINEAR if self.linear else _PLAIN)[values])
+            return np.take(_LINEAR if self.linear else _PLAIN, values, mode="clip")  # half the time of indexing
         scaled = (values.astype(np.float32) - np.float32(self.depth.black)) / np.float32(
             self.depth.white - self.depth.black
         )
@@ -55,9 +55,12 @@ class Curve:
     def values(self, light: np.ndarray) -> np.ndarray:
         """Light as the video's own values: rounded and cut to what its type holds; floats are left as they are."""
         if self.depth is None:
-            bounded = np.clip(light, 0, 1)
+            bounded = np.clip(light, 0, 1).astype(np.float32, copy=False)
             if self.linear:
-                return np.asarray(_BACK[(np.sqrt(bounded) * _FINE + 0.5).astype(np.uint16)])
+                np.sqrt(bounded, out=bounded)
+                bounded *= _FINE
+                bounded += 0.5
+                return np.asarray(np.take(_BACK, bounded.astype(np.uint16), mode="clip"))
             return np.asarray((bounded * 255 + 0.5).astype(np.uint8))
         shown = from_linear(light) if self.linear and not self.depth.linear else light
         scaled = shown * np.float32(self.depth.white - self.depth.black) + np.float32(self.depth.black)
