@@ -213,7 +213,7 @@ def _message(results: Sequence[FrameResult], ids: Sequence[int], start: int) -> 
     known = np.isfinite(block["x"]).any(1)
     points = [
         {"id": ids[row], **{name: numbers(values[row]) for name, values in block.items()}}
-        for row in np.flatnonzero(known)
+        for row in np.flatnonzero(known).tolist()
     ]
     return {"said": "positions", "start": start, "stop": start + len(results), "points": points}
 
