@@ -92,7 +92,8 @@ class Window:
         ids = self.page.evaluate("tapkit.api.clips().then(clips => Object.fromEntries(clips.map(c => [c.name, c.id])))")
         number = next(id for name, id in ids.items() if Path(name).stem == clip)
         self.page.evaluate(f"location.hash = '#/clip/{number}'")
-        self.wait(f"window.studio?.clip.id === {number} && studio.element.dataset.shown && studio.element.dataset.ready")
+        self.wait(f"window.studio?.clip.id === {number} && studio.element.dataset.shown")
+        self.wait("studio.element.dataset.ready")
         return self
 
     def wait(self, condition: str) -> None:
