@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -80,8 +81,8 @@ def postgres() -> Iterator[str]:
         _wait_for(address % "postgres", server)
         yield address
     finally:
-        server.terminate()
-        server.wait(30)
+        server.send_signal(signal.SIGINT)  # without waiting for whoever is connected
+        server.wait(60)
         shutil.rmtree(home, ignore_errors=True)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -89,27 +91,27 @@ def test_several_points_and_gaps(project: Project) -> None:
     assert found.source == "ppkp-ppppppp" and not found.visible[3] and found.visible[5]
 
 
-@pytest.mark.parametrize(
-    ("change", "error", "said"),
-    [
-        ({"stop": 13}, ShapeError, "positions must be"),
-        ({"start": 4, "stop": 4}, UsageError, "no span"),
-        ({"visible": np.full(12, 1.5)}, UsageError, "probabilities"),
-        ({"confidence": np.zeros(11)}, ShapeError, "confidence must be"),
-        ({"points": 99}, Unknown, "no point 99"),
-        ({"points": []}, UsageError, "one point or"),
-        ({"run": 77}, Unknown, "no run 77"),
-    ],
-)
-def test_what_does_not_fit_is_refused(project: Project, change: dict, error: type, said: str) -> None:  # type: ignore[type-arg]
+DOES_NOT_FIT: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"stop": 13}, ShapeError, "positions must be"),
+    ({"start": 4, "stop": 4}, UsageError, "no span"),
+    ({"visible": np.full(12, 1.5)}, UsageError, "probabilities"),
+    ({"confidence": np.zeros(11)}, ShapeError, "confidence must be"),
+    ({"points": 99}, Unknown, "no point 99"),
+    ({"points": []}, UsageError, "one point or"),
+    ({"run": 77}, Unknown, "no run 77"),
+]
+
+
+def test_what_does_not_fit_is_refused(project: Project) -> None:
     point = place_point(project)
     xy, visible, confidence = straight(0, 12)
-    given = {"points": point, "start": 0, "stop": 12, "visible": visible, "confidence": confidence, **change}
-    with pytest.raises(error, match=said):
-        project.store_span(
-            SHORT, given["points"], given["start"], given["stop"], xy, given["visible"], given["confidence"], "s",
-            run=given.get("run"),
-        )  # fmt: skip
+    for change, error, said in DOES_NOT_FIT:
+        given = {"points": point, "start": 0, "stop": 12, "visible": visible, "confidence": confidence, **change}
+        with pytest.raises(error, match=said):
+            project.store_span(
+                SHORT, given["points"], given["start"], given["stop"], xy, given["visible"], given["confidence"], "s",
+                run=given.get("run"),
+            )  # fmt: skip
     with pytest.raises(UsageError, match="the clip has 12 frames"):
         project.store_span(SHORT, point, 4, 16, xy, visible, confidence, "s")
     assert project.clip(SHORT).revision == 1

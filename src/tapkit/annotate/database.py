@@ -56,24 +56,28 @@ class Database:
         """See `Project.create`."""
         if is_address(where):
             made = cls(_server(str(where)), _plain(str(where)), None, None)
-            with made._told(), made.engine.connect() as connection:
-                there = sa.inspect(connection).get_table_names()
-            if there:
-                what = "a project is" if "alembic_version" in there else "tables of something else are"
-                raise UsageError(f"{what} in {made.where} already: name an empty database, or a schema of its own")
         else:
-            folder = Path(where)
-            if (folder / FILE).exists():
-                raise UsageError(f"{folder} is a project already: open it, or name another folder")
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                raise UsageError(f"{folder} is a folder with other things in it, or a file: name another folder")
-            storage.make_folder(folder)
+            folder = _fresh(Path(where))
             made = cls(_sqlite(folder / FILE), str(folder), folder, None)
-        made.name = name or re.sub(r"\.tapproj$", "", Path(made.where).name)
-        with made.write() as connection:
-            _upgrade(connection)
-            connection.execute(schema.projects.insert().values(id=1, name=made.name, created=now()))
+        try:
+            made._begin(name)
+        except BaseException:
+            made.close()
+            raise
         return made
+
+    def _begin(self, name: str | None) -> None:
+        """Make the tables, where there are none."""
+        usual = self.engine.url.database if self.folder is None else re.sub(r"\.tapproj$", "", self.folder.name)
+        self.name = name or usual or "project"
+        with self.read() as connection:
+            there = sa.inspect(connection).get_table_names()
+        if there:
+            what = "a project is" if "alembic_version" in there else "tables of something else are"
+            raise UsageError(f"{what} in {self.where} already: name an empty database, or a schema of its own")
+        with self.write() as connection:
+            _upgrade(connection)
+            connection.execute(schema.projects.insert().values(id=1, name=self.name, created=now()))
 
     @classmethod
     def open(cls, where: str | Path, read_only: bool = False) -> Database:
@@ -235,6 +239,15 @@ def _server(address: str) -> sa.Engine:
     except exc.ArgumentError as error:
         raise UsageError("the address of the database is written postgresql://USER@HOST/DATABASE") from error
     return sa.create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=24)
+
+
+def _fresh(folder: Path) -> Path:
+    """The folder of a new project. Raises `UsageError` where something is there."""
+    if (folder / FILE).exists():
+        raise UsageError(f"{folder} is a project already: open it, or name another folder")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is a folder with other things in it, or a file: name another folder")
+    return storage.make_folder(folder)
 
 
 def _plain(address: str) -> str:

@@ -173,7 +173,7 @@ class Recorder:
 
     def close(self, text: str) -> int:
         """The same, for those who need the clip's new revision only."""
-        revision = self.clip.revision + 1
+        revision: int = self.clip.revision + 1
         span = self.span or (None, None)
         self.connection.execute(
             events.update()
