@@ -37,7 +37,7 @@ def window(browser: Any, address: str) -> Iterator[Callable[..., Window]]:
     opened: list[Window] = []
 
     def opening(clip: str, **options: Any) -> Window:
-        opened.append(Window(browser, address, **options))
+        opened.append(Window(browser, address, "#/clip/0", **options))  # without the pictures of all clips
         return opened[-1].open(clip)
 
     yield opening
