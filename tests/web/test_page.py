@@ -37,7 +37,7 @@ def window(browser: Any, address: str) -> Iterator[Callable[..., Window]]:
     opened: list[Window] = []
 
     def opening(clip: str, **options: Any) -> Window:
-        opened.append(Window(browser, address, **options))
+        opened.append(Window(browser, address, "#/clip/0", **options))  # without the pictures of all clips
         return opened[-1].open(clip)
 
     yield opening
@@ -214,6 +214,12 @@ def test_hidden_by_a_drag_over_the_strip_and_by_a_key_at_both_ends(window: Calla
     seen = own.js("studio.api.positions(studio.clip.id, studio.order(), 0, 16)")["points"][0]["visible"]
     assert seen == [1] * 5 + [0] * 5 + [1] * 2 + [0] * 3 + [1]
     own.wait("studio.tracks.at(studio.order()[0], 12)?.visible === 0")  # and the page knows it
+    own.page.wait_for_timeout(600)
+    own.page.get_by_text("Outside", exact=True).click()
+    own.wait("studio.annotation.active.hidden.some((span) => span.state === 'outside')")
+    own.press("ArrowRight")  # the next frame, not the next state
+    own.wait("studio.player.shown === 13")
+    assert sum(s["state"] == "outside" for s in own.js("studio.annotation.active.hidden")) == 1
 
 
 def test_two_windows_lose_no_edit(window: Callable[..., Window]) -> None:
