@@ -173,7 +173,7 @@ class _Estimation:
         solver = Solver.of(used, camera, self.options, self.tolerances)
         keyframes = keyframes_of(window, used, start, stop)
         solver.begin(begun, window.frames)
-        whole = solver.slide(keyframes)
+        solver.slide(keyframes)
         there = keyframes[solver.placed[keyframes]]
         self.parallax = max(window.parallax, widest(used, camera, there))
         wanted = self.options.refine_focal
@@ -188,8 +188,7 @@ class _Estimation:
             self.notes.append(
                 f"the focal length is not known and was not refined: {solver.camera[0, 0]:.0f} pixels is a guess"
             )
-        first, last = int(there[0]), int(there[-1])
-        solver.place_others(first if not whole else start, last + 1 if not whole else stop)
+        solver.place_others(start, stop)
         if window.stride > 1 and (stop - start) <= self.options.most_keyframes and solver.placed[start:stop].all():
             solver.finish(np.arange(start, stop), focal, self.all)
         if not solver.placed[start:stop].all():

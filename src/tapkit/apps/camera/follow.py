@@ -89,32 +89,37 @@ def follow_scene(
     """Tracks of points that are chosen anew every few frames, all over the picture."""
     frames = source.info.frames or 0
     every = every or int(np.clip(frames // 10, 4, 10))
-    spans = _spans(frames)
     parts = []
-    for number, (start, stop) in enumerate(spans):
-        # Points of the part that two spans share belong to the one in which they can be followed to both sides.
-        first = 0 if number == 0 else start + (stop - start) // 4
-        last = frames if number == len(spans) - 1 else spans[number + 1][0] + CLIP // 4
-        chosen = [t for t in range(0, frames, every) if first <= t < last and start <= t < stop]
-        queries = Queries.join(
-            [Queries.at(t - start, xy, [f"f{t}p{n}" for n in range(len(xy))]) for t in chosen
-             if len(xy := spread_corners(source.read(t).image, points))]
-        ) if chosen else None  # fmt: skip
-        if queries is None or not len(queries):
+    spans = _spans(frames)
+    for number, (start, stop, first, last) in enumerate(spans):
+        found = {
+            t: spread_corners(source.read(t).image, points) for t in range(-(-first // every) * every, last, every)
+        }
+        chosen = [
+            Queries.at(t - start, xy, [f"f{t}p{n}" for n in range(len(xy))]) for t, xy in found.items() if len(xy)
+        ]
+        if not chosen:
             continue
         span = source if len(spans) == 1 else Span(source, start, stop)
-        tracks = tracker.track(span, queries, control=_shifted(control, number, len(spans)))
+        tracks = tracker.track(span, Queries.join(chosen), control=_shifted(control, number, spans))
         parts.append(_placed(tracks, start, source))
     if not parts:
         raise UsageError("there is nothing in this video that could be tracked: its pictures are flat")
     return parts[0] if len(parts) == 1 else Tracks.join(parts)
 
 
-def _spans(frames: int) -> list[tuple[int, int]]:
+def _spans(frames: int) -> list[tuple[int, int, int, int]]:
+    """Parts of a clip, each (start, stop, first, last): points of the frames first <= t < last are tracked from start
+    to stop. Every frame's points are those of one part, in which they can be followed to both sides.
+
+    >>> _spans(100), _spans(130)
+    ([(0, 100, 0, 100)], [(0, 80, 0, 60), (40, 120, 60, 100), (80, 130, 100, 130)])
+    """
     if frames <= CLIP * 3 // 2:
-        return [(0, frames)]
-    starts = range(0, frames - CLIP // 2, CLIP // 2)
-    return [(start, min(start + CLIP, frames)) for start in starts]
+        return [(0, frames, 0, frames)]
+    starts = list(range(0, frames - CLIP // 2, CLIP // 2))
+    bounds = [0, *(start + CLIP // 4 for start in starts[1:]), frames]
+    return [(start, min(start + CLIP, frames), *bounds[n : n + 2]) for n, start in enumerate(starts)]  # type: ignore[misc]
 
 
 def _placed(tracks: Tracks, start: int, source: Source) -> Tracks:
@@ -134,21 +139,21 @@ def _placed(tracks: Tracks, start: int, source: Source) -> Tracks:
     )  # fmt: skip
 
 
-def _shifted(control: Control | None, number: int, count: int) -> Control | None:
-    """The caller's control, whose progress counts all parts."""
-    if control is None or count == 1:
+def _shifted(control: Control | None, number: int, spans: list[tuple[int, int, int, int]]) -> Control | None:
+    """The caller's control, whose progress counts the frames of all parts."""
+    if control is None or len(spans) == 1:
         return control
-    return _Part(control, number, count)
+    lengths = [stop - start for start, stop, *_ in spans]
+    return _Part(control, sum(lengths[:number]), lengths[number], sum(lengths))
 
 
 class _Part(Control):
     """One of several runs that together are one to the caller."""
 
-    def __init__(self, control: Control, number: int, count: int) -> None:
+    def __init__(self, control: Control, before: int, own: int, total: int) -> None:
         def told(now: Progress) -> None:
-            total = None if now.total is None else now.total * count
-            done = now.done if now.total is None else now.total * number + now.done
-            control.report(now._replace(done=done, total=total))
+            share = now.done / now.total if now.total else 0.0
+            control.report(now._replace(done=before + int(share * own), total=total))
 
         super().__init__(told, control.interrupt)
         self._whole = control

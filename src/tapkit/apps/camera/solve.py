@@ -28,6 +28,8 @@ from tapkit.apps.camera.start import Begun, Window, scene_of
 
 TRACK_SHARE, TRACK_LEAST = 0.4, 4
 """A track of at least so many observations is dropped if more than this share of them misses by `Tolerances.track`."""
+LEAST_INLIERS = 0.15
+"""Share of the known points a frame sees that must agree with its pose."""
 CLOUD_ANGLE = np.radians(0.5)
 """Parallax below which a point constrains rotations but is not placed well."""
 _BATCH = 3
@@ -72,25 +74,25 @@ class Solver:
         self.world[begun.rows] = begun.scene.world()
         self._adjust_some(frames, np.arange(len(frames)) > 0, cauchy(self.tolerances.kernel), 10, self.tolerances.first)
 
-    def slide(self, keyframes: np.ndarray) -> bool:
+    def slide(self, keyframes: np.ndarray) -> None:
         """Place keyframes outwards from those that are, forwards and then backwards, adjusting the newest ones.
 
-        Returns whether all could be placed; those that see too little of what is known stay unplaced.
+        Where one sees too little of what is known, it and those beyond stay unplaced.
         """
         for direction in (1, -1):
             line = keyframes[::direction]
             done = np.flatnonzero(self.placed[line])
-            rest = line[done[-1] + 1 :] if len(done) else line
+            rest = line[done[-1] + 1 :]
             for start in range(0, len(rest), _BATCH):
                 batch = rest[start : start + _BATCH]
-                if not all(self._place_next(int(t), direction) for t in batch):
-                    return False
+                whole = all(self._place_next(int(t), direction) for t in batch)
                 some = line[self.placed[line]][-(self.options.window + _OLDER) :]
                 free = np.arange(len(some)) >= min(_OLDER, len(some) - self.options.window)
                 free[0] = False
                 self._triangulate(some)
                 self._adjust_some(some, free, cauchy(self.tolerances.kernel), 4, self.tolerances.first)
-        return True
+                if not whole:
+                    break
 
     def finish(self, keyframes: np.ndarray, focal: bool, everything: Observations) -> None:
         """Adjust all keyframes at once, then ask of all points again which ones stand still, and adjust again.
@@ -144,7 +146,7 @@ class Solver:
         tried = [self._locate(frames, self.pose[nearest], way) for way in (NARROW, WIDE)]
         better = tried[0][1] >= tried[1][1]
         self.pose[frames] = np.where(better[:, None, None], tried[0][0], tried[1][0])
-        self.placed[frames] = np.maximum(tried[0][1], tried[1][1]) >= FEWEST
+        self.placed[frames] = np.maximum(tried[0][1], tried[1][1]) >= self._needed(frames)
 
     # -- parts -----------------------------------------------------------------------------------
 
@@ -160,10 +162,16 @@ class Solver:
             guesses.append(motion(step) @ self.pose[one])
         tried = [self._locate(np.array([frame]), each[None], way) for each in guesses for way in (NARROW, WIDE)]
         pose, inliers = max(tried, key=lambda each: each[1][0])
-        if inliers[0] < FEWEST:
+        if inliers[0] < self._needed(np.array([frame]))[0]:
             return False
         self.pose[frame], self.placed[frame] = pose[0], True
         return True
+
+    def _needed(self, frames: np.ndarray) -> np.ndarray:
+        """Inliers [F] without which frames are not taken for placed."""
+        known = np.isfinite(self.world).all(1)[:, None]
+        seen = ((self.observations.weight[:, frames] > 0) & known).sum(0)
+        return np.maximum(FEWEST, LEAST_INLIERS * seen)
 
     def _locate(self, frames: np.ndarray, guess: np.ndarray, stages: Stages) -> tuple[np.ndarray, np.ndarray]:
         """Poses of frames, and with how many inliers each was found."""
