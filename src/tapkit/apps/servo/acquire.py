@@ -122,4 +122,4 @@ def turned_points(xy: np.ndarray, size: tuple[int, int], degrees: float) -> np.n
     centre = np.array([size[1] / 2, size[0] / 2])
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     x, y = (np.asarray(xy, np.float64) - centre).T
-    return np.stack([c * x + s * y, -s * x + c * y], 1) + centre
+    return np.asarray(np.stack([c * x + s * y, -s * x + c * y], 1) + centre)
