@@ -36,7 +36,7 @@ def test_a_plan_is_read_and_said(plan: Path) -> None:
 
 
 def test_demonstrations_without_an_object_make_no_plan(takes: list[Path], tmp_path: Path) -> None:
-    done = run("servo", "learn", *takes, "-o", tmp_path / "made", "--points", "8", "-q", code=2)
+    done = run("servo", "learn", *takes, "-o", tmp_path / "made", "--points", "8", code=2)
     assert "stage 1: no object is at the same place at its end" in done.stderr
     assert not (tmp_path / "made").exists()
 

@@ -78,9 +78,9 @@ def demo(
     make_folder(output)
     if known is None:
         with o.progress_of("demonstrations", quiet) as progress:
-            acting.record(output, _counted(progress))
+            acting.record(output, _counted(progress, "demonstrations"))
         with o.progress_of("learning", quiet) as progress:
-            known = acting.learn(tracker, settings, _counted(progress))
+            known = acting.learn(tracker, settings, _counted(progress, "learning"))
         known.save(output / "plan")
         if not quiet:
             o.say(_about(known))
@@ -134,7 +134,7 @@ def learn(
     camera = Camera(width, height, 0.65 * width if focal is None else focal, fps)
     tracker = o.load_tracker(model, weights, device, option, quiet)
     with o.progress_of("learning", quiet) as progress:
-        plan = learn_plan(shown, tracker, camera, settings, _counted(progress))
+        plan = learn_plan(shown, tracker, camera, settings, _counted(progress, "learning"))
     plan.save(output)
     if not quiet:
         o.say(_about(plan))
@@ -158,13 +158,13 @@ def _settings(draw: Any, clustering: Any, points: int, every: int, seed: int) ->
     return LearnOptions(draw, clustering, step=every, points=points, seed=seed)
 
 
-def _counted(progress: Any) -> Any:
+def _counted(progress: Any, stage: str) -> Any:
     """A bar as a function of how much is done, and of how much there is."""
     from tapkit.engine.control import Progress
 
     if not progress:
         return None
-    return lambda done, total: progress(Progress(done, total, 0))
+    return lambda done, total: progress(Progress(done, total, 0, stage))
 
 
 def _about(plan: Plan) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from bodies import adjusted_rand, moving_bodies
 from made import made_stage
+from PIL import Image
 
 from tapkit.apps.servo import (
     Camera,
@@ -25,7 +26,7 @@ from tapkit.apps.servo import (
     write_demonstration,
 )
 from tapkit.apps.servo.acquire import closest, turned_picture, turned_points
-from tapkit.apps.servo.consensus import agree_on_similarity
+from tapkit.apps.servo.consensus import agree_on_similarity, likeness
 from tapkit.apps.servo.demonstrations import check_demonstrations
 from tapkit.apps.servo.rigid import orthonormal
 from tapkit.apps.servo.stages import Segment, find_object, retreats_of, segments, spread_out
@@ -195,6 +196,19 @@ def test_outliers_do_not_change_the_similarity() -> None:
     assert abs(fit.ratio - turn) < 0.01 and np.abs(fit(first[15:]) - second[15:]).max() < 2
     assert agree_on_similarity(np.zeros((5, 2)), np.ones((5, 2)), 3.0) is None
     assert agree_on_similarity(first[:1], second[:1], 3.0) is None
+
+
+def test_pictures_are_compared_where_the_points_are() -> None:
+    random = np.random.default_rng(0)
+    small = random.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    first = np.asarray(Image.fromarray(small).resize((128, 128), Image.Resampling.BICUBIC))
+    xy = random.uniform(45, 80, (12, 2))
+    second = (0.5 * turned_picture(first, 35).astype(float) + 40).astype(np.uint8)  # darker, too
+    fit = agree_on_similarity(xy, turned_points(xy, (128, 128), 35), 1.0)
+    assert fit is not None and likeness(first, second, fit, xy) > 0.95
+    stays = agree_on_similarity(xy, xy, 1.0)
+    assert stays is not None and abs(likeness(first, second, stays, xy)) < 0.4
+    assert likeness(first, second, stays._replace(shift=500), xy) == 0.0
 
 
 def test_points_of_a_turned_picture() -> None:

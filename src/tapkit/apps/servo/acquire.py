@@ -2,7 +2,8 @@
 
 The published system carries the features of its queries over to the live pictures. Features of most trackers do not
 survive a large turn of the picture, and a thing on a table may lie in any direction; so the first pictures of the
-stage in the demonstrations are tried as they are, and then turned. The session that found the points best goes on.
+stage in the demonstrations are tried as they are, and then turned. Where points are found that agree on a similarity,
+the pictures themselves are compared, and decide; the points are then tracked from where that puts them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from tapkit.apps.servo.consensus import agree_on_similarity, tolerance_of
+from tapkit.apps.servo.consensus import agree_on_similarity, refined, tolerance_of
 from tapkit.apps.servo.plan import Stage
 from tapkit.apps.servo.tracking import Reference, started
 from tapkit.engine.session import Session
@@ -21,45 +22,64 @@ from tapkit.engine.tracker import Tracker
 
 TURNS = (0, 35, -35, 70, -70, 110, -110, 150, -150)
 """Degrees by which pictures are turned, one after the other."""
-GOOD = 0.75
-"""Share of the points that must agree for the search to end at once."""
-LEAST = 0.3
-"""And for the points to count as found at all."""
+SURE = 0.8
+"""Likeness of the pictures around the points at which the search ends at once."""
+LEAST = 0.5
+"""And below which the points do not count as found: trackers that are sure of themselves hold on to anything."""
 
 
 class Located(NamedTuple):
     """Where a stage's points are."""
 
     session: Session
-    """It has just been stepped on the live picture."""
+    """It has just been stepped on the live picture, and tracks the points from there."""
     points: np.ndarray
     """[m] numbers of the session's points in the stage's table."""
     xy: np.ndarray
     """[m,2] pixels."""
-    agree: np.ndarray
-    """[m] bool: seen, and at one with the others."""
-    share: float
-    """Of the points, those that agree."""
+    like: float
+    """How like the demonstration's picture the live one is around them, -1 to 1."""
     shown: int
     """Which demonstration's picture was shown."""
 
 
+class _Match(NamedTuple):
+    """A picture of a demonstration laid over the live one."""
+
+    points: np.ndarray
+    xy: np.ndarray
+    """[m,2] on the live picture."""
+    like: float
+    shown: int
+
+
 def locate(tracker: Tracker, stage: Stage, frame: np.ndarray, fps: float) -> Located | None:
-    """Find the points on a live picture [H,W,3]; None if too few agree, whatever is tried."""
-    best: Located | None = None
+    """Find the points on a live picture [H,W,3]; None if nothing there is like the demonstrations' pictures."""
+    best = _search(tracker, stage, frame, fps)
+    if best is None or best.like < LEAST:
+        return None
+    height, width = frame.shape[:2]
+    inside = ((best.xy > 1) & (best.xy < np.array([width, height]) - 1)).all(1)
+    if inside.sum() < 4:
+        return None
+    xy = best.xy[inside].astype(np.float32)
+    session = started(tracker, [Reference(frame, xy)], fps)
+    return Located(session, best.points[inside], xy, best.like, best.shown)
+
+
+def _search(tracker: Tracker, stage: Stage, frame: np.ndarray, fps: float) -> _Match | None:
+    best: _Match | None = None
     for turn in TURNS:
         for number in range(len(stage.paths)):
             found = _attempt(tracker, stage, number, turn, frame, fps)
-            if found is not None and (best is None or found.share > best.share):
+            if found is not None and (best is None or found.like > best.like):
                 best = found
-            if best is not None and best.share >= GOOD:
+            if best is not None and best.like >= SURE:
                 return best
-        if best is not None and best.share >= 0.5 * (GOOD + LEAST) and turn != 0:
-            break
-    return best if best is not None and best.share >= LEAST else None
+    return best
 
 
-def _attempt(tracker: Tracker, stage: Stage, number: int, turn: float, frame: np.ndarray, fps: float) -> Located | None:
+def _attempt(tracker: Tracker, stage: Stage, number: int, turn: float, frame: np.ndarray, fps: float) -> _Match | None:
     path = stage.paths[number]
     height, width = path.image.shape[:2]
     xy = turned_points(path.xy[0], (height, width), turn)
@@ -68,19 +88,15 @@ def _attempt(tracker: Tracker, stage: Stage, number: int, turn: float, frame: np
     if len(points) < 4:
         return None
     reference = Reference(turned_picture(path.image, turn), xy[points].astype(np.float32))
-    session = started(tracker, [reference], fps)
-    results = session.step(frame)
-    result = results[-1]
+    result = started(tracker, [reference], fps).step(frame)[-1]
     seen = tracker.provenance(live=True).visible_at(result.visible, result.confidence)
-    agree = np.zeros(len(points), bool)
-    if seen.sum() >= 4:
-        fit = agree_on_similarity(reference.xy[seen], result.xy[seen], tolerance_of(reference.xy[seen], width))
-        if fit is not None and 0.5 < abs(fit.ratio) < 2:
-            agree[np.flatnonzero(seen)[fit.agree]] = True
-    if agree.sum() < 4:
+    if seen.sum() < 4:
         return None
-    share = float(agree.sum() / max(len(points), 0.6 * stage.used.sum()))
-    return Located(session, points, result.xy, agree, share, number)
+    fit = agree_on_similarity(reference.xy[seen], result.xy[seen], tolerance_of(reference.xy[seen], width))
+    if fit is None or fit.agree.sum() < 4 or not 0.5 < abs(fit.ratio) < 2:
+        return None
+    fit, like = refined(reference.image, frame, fit, reference.xy)
+    return _Match(points, fit(reference.xy), like, number)
 
 
 def closest(stage: Stage, points: np.ndarray, xy: np.ndarray) -> int:
@@ -106,4 +122,4 @@ def turned_points(xy: np.ndarray, size: tuple[int, int], degrees: float) -> np.n
     centre = np.array([size[1] / 2, size[0] / 2])
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     x, y = (np.asarray(xy, np.float64) - centre).T
-    return np.stack([c * x + s * y, -s * x + c * y], 1) + centre
+    return np.asarray(np.stack([c * x + s * y, -s * x + c * y], 1) + centre)

@@ -21,6 +21,59 @@ class Similarity(NamedTuple):
         return np.stack([moved.real, moved.imag], -1)
 
 
+def refined(first: np.ndarray, second: np.ndarray, fit: Similarity, xy: np.ndarray) -> tuple[Similarity, float]:
+    """The similarity near `fit` for which the pictures are most alike around the points, and how alike: by steps of
+    shift, turn and size, halved when none helps."""
+    centre = complex(*xy.mean(0))
+    far = max(float(np.abs(_complex(xy) - centre).max()), 1.1)
+    best, step = likeness(first, second, fit, xy), 2.0
+    while step > 0.2:
+        better = False
+        for change in (1, 1j, -1, -1j, 1j / far, -1j / far, 1 / far, -1 / far):
+            if abs(change) == 1:
+                tried = fit._replace(shift=fit.shift + step * change)
+            else:  # about the middle of the points
+                ratio = fit.ratio * (1 + step * change)
+                tried = fit._replace(ratio=ratio, shift=fit.shift + (fit.ratio - ratio) * centre)
+            like = likeness(first, second, tried, xy)
+            if like > best + 1e-4:
+                fit, best, better = tried, like, True
+        if not better:
+            step /= 2
+    return fit, best
+
+
+def likeness(first: np.ndarray, second: np.ndarray, fit: Similarity, xy: np.ndarray) -> float:
+    """Normalised correlation, -1 to 1, of two pictures [H,W,3] around points [n,2] of the first, where `fit` puts them.
+
+    Over the box of the points and a tenth more; colours count, light and contrast do not.
+    """
+    low, high = xy.min(0), xy.max(0)
+    margin = 0.1 * (high - low) + 1
+    x, y = (np.linspace(a, b, 24) for a, b in zip(low - margin, high + margin, strict=True))
+    grid = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+    there = fit(grid)
+    inside = [((p >= 0.5) & (p <= np.array(i.shape[1::-1]) - 0.5)).all(1) for p, i in ((grid, first), (there, second))]
+    both = inside[0] & inside[1]
+    if both.sum() < 0.3 * len(grid):
+        return 0.0
+    a, b = _sampled(first, grid[both]), _sampled(second, there[both])
+    a, b = a - a.mean(0), b - b.mean(0)
+    return float((a * b).sum() / max(np.sqrt((a * a).sum() * (b * b).sum()), 1e-9))
+
+
+def _sampled(image: np.ndarray, xy: np.ndarray) -> np.ndarray:
+    """Colours [n,3] at positions [n,2] within the picture, between four pixels."""
+    height, width = image.shape[:2]
+    place = xy - 0.5  # to pixel centres
+    corner = np.clip(np.floor(place).astype(int), 0, (width - 2, height - 2))
+    u, v = (place - corner).T[..., None]
+    x, y = corner.T
+    picture = image.astype(np.float64)
+    top = (1 - u) * picture[y, x] + u * picture[y, x + 1]
+    return np.asarray((1 - v) * top + v * ((1 - u) * picture[y + 1, x] + u * picture[y + 1, x + 1]))
+
+
 def _complex(xy: np.ndarray) -> np.ndarray:
     wide = np.asarray(xy, np.float64)
     return np.asarray(wide[..., 0] + 1j * wide[..., 1])

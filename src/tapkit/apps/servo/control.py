@@ -83,7 +83,8 @@ def least_squares(
     w = np.tile(weights / total, 2)
     normal = (rows * w[:, None]).T @ rows + damping * np.eye(4)
     u = np.linalg.solve(normal, (rows * w[:, None]).T @ wanted)
-    return Velocity(*(float(v) for v in u[:3] * depth), float(u[3]))
+    x, y, z = (float(v) for v in u[:3] * depth)
+    return Velocity(x, y, z, float(u[3]))
 
 
 def matching(points: np.ndarray, goals: np.ndarray, weights: np.ndarray, depth: float, gain: float) -> Velocity:

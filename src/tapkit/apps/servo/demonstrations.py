@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tapkit import storage
-from tapkit.errors import ShapeError, UsageError
+from tapkit.errors import ShapeError, StorageError, UsageError
 from tapkit.types import VideoInfo
 from tapkit.video import open_video
 from tapkit.video.base import Frame
@@ -135,7 +135,7 @@ def _rows(path: Path) -> list[tuple[int, bool, float | None]]:
             f"{path} must be a table with the columns frame and closed (0 or 1), and perhaps height"
         ) from error
     except OSError as error:
-        raise storage.StorageError(f"cannot read {path}: {storage.reason(error)}") from error
+        raise StorageError(f"cannot read {path}: {storage.reason(error)}") from error
     if not found:
         raise UsageError(f"{path} has no rows")
     return found

@@ -148,7 +148,7 @@ class _Execution:
             if found is None:
                 reason = "its points are not found on the picture"
             else:
-                demo = closest(stage, found.points[found.agree], found.xy[found.agree])
+                demo = closest(stage, found.points, found.xy)
                 said = self.tracker.provenance(live=True)
                 follower = Follower(self.plan, stage, demo, found.points, said)
                 frames = self._frames(number, follower, found.session, round(self.limit * fps))

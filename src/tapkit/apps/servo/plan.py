@@ -204,10 +204,11 @@ def _read(folder: Path) -> Plan:
     if not isinstance(stages, list) or not all(isinstance(each, dict) for each in stages):
         raise UsageError(f"in {place} every stage begins with the line [[stage]]")
     made = [_stage(folder, place, number, dict(each)) for number, each in enumerate(stages, 1)]
-    return _made(
+    plan: Plan = _made(
         Plan, place, "the plan", content, camera=_made(Camera, place, "camera", camera),
         gains=_made(Gains, place, "gains", gains), stages=tuple(made),
     )  # fmt: skip
+    return plan
 
 
 def _made(kind: type, place: Path, what: str, values: Any, **more: Any) -> Any:

@@ -95,7 +95,7 @@ def _tanimoto(agree: np.ndarray, known: np.ndarray) -> np.ndarray:
     total = own + own.T - product
     alike = np.divide(product, total, out=np.zeros_like(product), where=total > 1e-9)
     np.fill_diagonal(alike, 1.0)
-    return alike
+    return np.asarray(alike)
 
 
 def _spectral(alike: np.ndarray, clusters: int, random: np.random.Generator) -> np.ndarray:
