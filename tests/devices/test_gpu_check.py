@@ -49,7 +49,7 @@ def test_the_rehearsal_goes_through_and_says_all(rehearsed):
         path.stem for path in check_parity.cases(check_parity.SMALL_SET) if path.parent.name == "tapnet"
     }
     assert {(row["model"], row["type"]) for row in report["precision"] if row["verdict"] == "ok"} == {
-        (model, kind) for model in ("strand", "tapnet") for kind in ("tf32", "bfloat16", "float16")
+        (model, kind) for model in ("strand", "tapnet") for kind in ("tf32", "bfloat16")
     }, "and float16, of which a CPU is not asked"
     assert all(row["median_px"] == 0 for row in report["precision"] if row["type"] == "tf32"), "there is none on a CPU"
     assert {row["model"] for row in report["speed"]} == {"strand", "tapnet"}

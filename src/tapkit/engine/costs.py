@@ -69,7 +69,9 @@ class Costs:
 
 
 def costs(model: Any, size: Size, frames: int | None = None, kind: str | None = None) -> Costs:
-    """Of tracking with `model` in frames of `size`; `frames` of the clip, for models of whole clips. `kind`: as on the card.
+    """Of tracking with `model` in frames of `size`; `frames` of the clip, for models of whole clips.
+
+    `kind` is as on the card, which says it if it is not given.
 
     Raises what torch raises where the device has no room for a single point.
     """

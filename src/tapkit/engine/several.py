@@ -27,11 +27,7 @@ class SeveralDevices:
     def __init__(self, copies: Sequence[Model]) -> None:
         self.copies = tuple(copies)
         self.card: ModelCard = copies[0].card
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """See `Model.options`."""
-        return self.copies[0].options
+        self.options: Mapping[str, Any] = copies[0].options
 
     @property
     def device(self) -> torch.device:
