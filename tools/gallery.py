@@ -131,8 +131,8 @@ PICTURES = (
     ),
     Picture(
         "robots",
-        "A simulated arm that was shown five times how to put a box on a pad does so in a new scene; beside it what its "
-        "camera sees, with points (yellow) and the way to their goals (blue).",
+        "A simulated arm that was shown five times how to put a box on a pad does so in a new scene; beside it what "
+        "its camera sees, with points (yellow) and the way to their goals (blue).",
         ("tapkit servo demo --scenes 1 -o servo",),
         "servo/scene1.mp4",
         110,

@@ -11,7 +11,7 @@ import numpy as np
 
 from tapkit.engine.anchors import Anchors
 from tapkit.engine.control import Cancelled, Control, Progress
-from tapkit.engine.offline import plan
+from tapkit.engine.offline import plan, points_at_once
 from tapkit.engine.passes import ClipRun
 from tapkit.engine.session import Session
 from tapkit.engine.tracker import Tracker
@@ -120,7 +120,9 @@ class _Run:
         self.anchors = Anchors(
             queries.check(size, frames), Keyframes.of(rest).check(size, frames) if rest else None
         )  # fmt: skip
-        self.passes = plan(tracker.model, self.anchors.queries, self.part.info, group.direction, None)
+        asked = self.anchors.queries
+        chunk = points_at_once(tracker.model, len(asked), self.part.info, None)
+        self.passes = plan(tracker.model, asked, self.part.info, group.direction, chunk)
         self.steps = sum(task.length(frames) or 0 for task in self.passes)
         ids = [point for point, _ in group.points]
         self.table = _Told(self.anchors, ids, group.first, len(queries), frames, tell)
