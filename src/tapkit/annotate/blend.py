@@ -1,8 +1,7 @@
 """What a tracker says from each of a point's keyframes, as one track through all of them.
 
 From every keyframe a tracker goes both ways. Between two of them the track from the left and the one from the right are
-weighted by how near their own keyframe is and by how sure they are: where one has lost the point, the other holds.
-Where both are right they agree, and the weights do not matter.
+weighted as `tapkit.types.keyframes.share_of_right` says.
 """
 
 from __future__ import annotations
@@ -12,10 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tapkit.errors import ShapeError
-
-POWER = 2.0
-"""How much more the surer side counts: weights are to this power."""
-_LEAST = 1e-3
+from tapkit.types.keyframes import SURER, share_of_right
 
 
 class Blended(NamedTuple):
@@ -32,7 +28,7 @@ class Blended(NamedTuple):
 
 
 def blend(
-    frames: np.ndarray, xy: np.ndarray, visible: np.ndarray, confidence: np.ndarray, power: float = POWER
+    frames: np.ndarray, xy: np.ndarray, visible: np.ndarray, confidence: np.ndarray, power: float = SURER
 ) -> Blended:
     """One track out of those from K keyframes.
 
@@ -40,7 +36,7 @@ def blend(
         frames: [K] of the keyframes, ascending.
         xy: [K,T,2], what was tracked from each; at its own keyframe a track is where that is. NaN: not asked.
         visible, confidence: [K,T] probabilities.
-        power: see `POWER`; 1 with equal probabilities is a linear fade.
+        power: see `SURER`; 1 with equal probabilities is a linear fade.
 
     Raises `ShapeError`.
     """
@@ -55,12 +51,10 @@ def blend(
     right = np.searchsorted(frames, t, side="left").clip(0, count - 1)
     gap = np.maximum(frames[right] - frames[left], 1)
     near = ((t - frames[left]) / gap).clip(0, 1)
-    sure = [_LEAST + np.nan_to_num(visible[side, t]) * np.nan_to_num(confidence[side, t]) for side in (left, right)]
+    sure = [visible[side, t] * confidence[side, t] for side in (left, right)]
     there = [np.isfinite(xy[side, t]).all(-1) for side in (left, right)]
-    weights = [((1 - near) * sure[0]) ** power * there[0], (near * sure[1]) ** power * there[1]]
-    weights[0] = np.where((left == right) & there[0], 1.0, weights[0])
-    total = weights[0] + weights[1]
-    share = np.divide(weights[1], total, out=np.zeros(length), where=total > 0)
+    share = share_of_right(near, *sure, power)
+    share = np.where((left == right) | ~there[1], 0.0, np.where(there[0], share, 1.0))
 
     def mixed(values: np.ndarray) -> np.ndarray:
         part = share.reshape(-1, *[1] * (values.ndim - 2))
@@ -68,7 +62,7 @@ def blend(
         result: np.ndarray = (1 - part) * one + part * other
         return result
 
-    track = np.where((total > 0)[:, None], mixed(xy), np.nan)
+    track = np.where((there[0] | there[1])[:, None], mixed(xy), np.nan)
     chance, surety = mixed(visible), mixed(confidence)
     surety[frames] = 1.0
     apart = np.where(left == right, np.nan, np.linalg.norm(xy[left, t] - xy[right, t], axis=-1))

@@ -13,6 +13,7 @@ import numpy as np
 
 from tapkit.sinks.table import Table
 from tapkit.types import FrameResult, Keyframes, Queries
+from tapkit.types.keyframes import share_of_right
 from tapkit.types.storage import Block
 
 
@@ -98,7 +99,8 @@ class Anchors:
     def _cross_faded(self, parts: Sequence[Block], anchors: np.ndarray, frames: np.ndarray) -> Block:
         """One track out of those of a point's anchors (in the order of their frames), each [T], on these frames.
 
-        Between two anchors each counts the more the nearer it is, so that the track passes through both.
+        Between two anchors each counts the more the nearer and the surer it is (`share_of_right`), so that the track
+        passes through both.
         """
         t = self.queries.t[anchors]
         last = len(t) - 1
@@ -109,7 +111,8 @@ class Anchors:
         stacked = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
         column = np.arange(len(frames))
         gap = np.maximum(t[right] - t[left], 1)
-        weight = ((frames - t[left]) / gap).astype(np.float32)
+        sure = [stacked["visible"][side, column] * stacked["confidence"][side, column] for side in (left, right)]
+        weight = share_of_right(((frames - t[left]) / gap).clip(0, 1), *sure).astype(np.float32)
         has_left, has_right = stacked["valid"][left, column], stacked["valid"][right, column]
         # Where only one side was asked for (one direction), that side alone counts.
         weight = np.where(left == right, 0.0, np.where(has_left & has_right, weight, np.where(has_right, 1.0, 0.0)))

@@ -13,6 +13,29 @@ import numpy as np
 from tapkit.errors import QueryError
 from tapkit.types.queries import Queries, csv_points
 
+SURER = 2.0
+"""How much more the surer side counts between two keyframes: weights are to this power."""
+_LEAST = 1e-3
+
+
+def share_of_right(near: np.ndarray, left: np.ndarray, right: np.ndarray, power: float = SURER) -> np.ndarray:
+    """How much the track from the right keyframe counts between two keyframes; that from the left has the rest.
+
+    Each counts by how near its own keyframe is and by how sure it is: where one has lost the point, the other holds.
+    Where both are right they agree, and the weights do not matter. On ten clips of TAP-Vid-DAVIS with two to four
+    clicks this gains 6 to 2 points of delta_avg over fading by the distance alone (docs/studio/clicks.md).
+
+    Args:
+        near: [T] 0 on the left keyframe, 1 on the right one.
+        left, right: [T] visible x confidence of the two tracks, 0..1; NaN counts as 0.
+        power: 1 with equal sureness is a linear fade.
+
+    Returns [T] 0..1; 0 on the left keyframe and 1 on the right one.
+    """
+    one, other = (_LEAST + np.nan_to_num(sure) for sure in (left, right))
+    weights = ((1 - near) * one) ** power, (near * other) ** power
+    return np.asarray(weights[1] / (weights[0] + weights[1]))
+
 
 @dataclass(frozen=True, eq=False)
 class Keyframes:
