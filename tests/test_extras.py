@@ -13,7 +13,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "tapkit"
 EXTRAS: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-BROUGHT_BY = {"cv2": "opencv-python-headless", "sleap_io": "sleap-io", "rerun": "rerun-sdk", "OpenEXR": "openexr"}
+BROUGHT_BY = {
+    "cv2": "opencv-python-headless",
+    "sleap_io": "sleap-io",
+    "rerun": "rerun-sdk",
+    "OpenEXR": "openexr",
+    "argon2": "argon2-cffi",
+}
 """Module -> distribution, where the names differ (checked below against what is installed)."""
 
 

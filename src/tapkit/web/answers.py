@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from tapkit.annotate import Conflict
 from tapkit.annotate import values as v
 from tapkit.errors import TapkitError, one_line
 from tapkit.web.refusals import TooMany, status_of
+from tapkit.web.series import numbers
 
 JSON = "application/json"
 
@@ -49,14 +49,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and value != value:
         return None
     return value
-
-
-def numbers(values: np.ndarray, digits: int = 3) -> list[Any]:
-    """An array [n] as a list; None where it is no number."""
-    rounded: list[Any] = np.round(values.astype(np.float64), digits).tolist()
-    if not np.isfinite(values).all():
-        rounded = [value if isfinite(value) else None for value in rounded]
-    return rounded
 
 
 def clip(value: v.Clip) -> dict[str, Any]:

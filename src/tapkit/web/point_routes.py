@@ -11,6 +11,7 @@ from tapkit.annotate import values as v
 from tapkit.errors import UsageError
 from tapkit.web import answers
 from tapkit.web.gate import From, OfStudio, Who
+from tapkit.web.series import numbers
 from tapkit.web.studio import Studio
 
 router = APIRouter(prefix="/api/clips/{clip}")
@@ -113,7 +114,7 @@ def _envelope(values: np.ndarray, edges: np.ndarray) -> dict[str, Any]:
     known = np.isfinite(values)
     low = np.minimum.reduceat(np.where(known, values, np.inf), edges)
     high = np.maximum.reduceat(np.where(known, values, -np.inf), edges)
-    return {"low": answers.numbers(low, 2), "high": answers.numbers(high, 2)}
+    return {"low": numbers(low, 2), "high": numbers(high, 2)}
 
 
 @router.get("/events")

@@ -141,8 +141,8 @@ def serve(
             if not studio.team or studio.setting_up:
                 address += f"?key={studio.sessions.secret}"
             config = uvicorn.Config(
-                app, log_level="warning", access_log=False, server_header=False, ws_max_size=1 << 16,
-                timeout_graceful_shutdown=2, h11_max_incomplete_event_size=64 << 10,
+                app, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
+                ws_max_size=1 << 16, timeout_graceful_shutdown=2, h11_max_incomplete_event_size=64 << 10,
             )  # fmt: skip
             server = uvicorn.Server(config)
             studio.jobs.start()

@@ -107,12 +107,12 @@ def open_studio(
         raise UsageError(
             f"{host} can be reached by others: use --team, which gives everybody an account, or stay on 127.0.0.1"
         )
-    folders = [Path(folder) for folder in folders]
+    places = [Path(folder) for folder in folders]
     local = Path(project.where)
-    upload_folder = local / "uploads" if local.is_dir() else folders[0] / "uploads" if folders else None
+    upload_folder = local / "uploads" if local.is_dir() else places[0] / "uploads" if places else None
     if project.read_only is not None:
         upload_folder = None
-    every = [*folders, *([upload_folder] if upload_folder else [])]
+    every = [*places, *([upload_folder] if upload_folder else [])]
     return Studio(
         project,
         target,

@@ -21,6 +21,7 @@ from tapkit.types.storage import Block
 from tapkit.video.base import Frame, Source
 from tapkit.video.span import Span
 from tapkit.web.regions import Group
+from tapkit.web.series import numbers
 
 EVERY = 0.1
 """Seconds between two messages; those with positions say all that is new since."""
@@ -213,12 +214,6 @@ def _message(results: Sequence[FrameResult], ids: Sequence[int], start: int) -> 
     known = np.isfinite(block["x"]).any(1)
     points = [
         {"id": ids[row], **{name: numbers(values[row]) for name, values in block.items()}}
-        for row in np.flatnonzero(known)
+        for row in np.flatnonzero(known).tolist()
     ]
     return {"said": "positions", "start": start, "stop": start + len(results), "points": points}
-
-
-def numbers(values: np.ndarray) -> list[float | None]:
-    """For JSON: rounded to a thousandth, None where it is no number."""
-    rounded = np.round(values.astype(np.float64), 3).tolist()
-    return [None if value != value else value for value in rounded]
