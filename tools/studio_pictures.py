@@ -93,8 +93,11 @@ def correct(window: Window, pictures: Pictures) -> None:
     point, other = window.js("studio.order()")[0], window.js("studio.order()")[3]
     at = window.position(point, 40)
     assert at is not None
-    window.drag(at, (at[0] + 9, at[1] + 7))
+    away = (at[0] + 9, at[1] + 7)
+    window.drag(at, away)  # a drift, made
     window.done(2)
+    window.drag(away, at)
+    window.done(3)
     window.js(f"studio.setVisibility([{other}], 52, 61, 'occluded')")
     window.wait(f"studio.annotation.points.get({other}).hidden.length === 1")
     window.press("c")

@@ -17,7 +17,7 @@ import pytest
 
 CHROMIUM = Path("/usr/bin/chromium")
 SIZE = {"width": 1366, "height": 768}
-PATIENCE = 100
+PATIENCE = 200
 """Seconds in which something is to happen that the page waits for."""
 STARTS = 60
 """Seconds that a server may take to say its address."""
@@ -71,10 +71,11 @@ class Window:
     Args:
         browser: from `chromium`.
         address: from `running`.
+        page: what to open first.
         options: of Playwright's new_context.
     """
 
-    def __init__(self, browser: Any, address: str, **options: Any) -> None:
+    def __init__(self, browser: Any, address: str, page: str = "", **options: Any) -> None:
         self.context = browser.new_context(**{"viewport": SIZE, "color_scheme": "dark", **options})
         self.context.set_default_timeout(1000 * PATIENCE)
         self.page = self.context.new_page()
@@ -84,7 +85,7 @@ class Window:
         self.page.add_init_script(
             "if (!localStorage['tapkit.settings']) localStorage['tapkit.settings'] = '{\"model\": \"lucas-kanade\"}'"
         )
-        self.page.goto(address)
+        self.page.goto(address + page)
         self.wait("window.tapkit?.session")
 
     def open(self, clip: str) -> Window:
@@ -92,7 +93,8 @@ class Window:
         ids = self.page.evaluate("tapkit.api.clips().then(clips => Object.fromEntries(clips.map(c => [c.name, c.id])))")
         number = next(id for name, id in ids.items() if Path(name).stem == clip)
         self.page.evaluate(f"location.hash = '#/clip/{number}'")
-        self.wait(f"window.studio?.clip.id === {number} && studio.element.dataset.shown && studio.element.dataset.ready")
+        self.wait(f"window.studio?.clip.id === {number} && studio.element.dataset.shown")
+        self.wait("studio.element.dataset.ready")
         return self
 
     def wait(self, condition: str) -> None:
@@ -103,7 +105,7 @@ class Window:
         until = time.monotonic() + PATIENCE
         while not self.page.evaluate(f"Promise.resolve({condition}).then(Boolean)"):
             assert time.monotonic() < until, f"not within {PATIENCE} s: {condition}; {self.errors}"
-            self.page.wait_for_timeout(25)
+            self.page.wait_for_timeout(50)
 
     def js(self, expression: str) -> Any:
         """The value of a JavaScript expression."""

@@ -37,7 +37,7 @@ def window(browser: Any, address: str) -> Iterator[Callable[..., Window]]:
     opened: list[Window] = []
 
     def opening(clip: str, **options: Any) -> Window:
-        opened.append(Window(browser, address, **options))
+        opened.append(Window(browser, address, "#/clip/0", **options))  # without the pictures of all clips
         return opened[-1].open(clip)
 
     yield opening
@@ -147,6 +147,8 @@ def test_a_number_never_stands_beside_another_frame(window: Callable[..., Window
     seen = own.js("window.seen")
     assert len({number for number, *_ in seen}) > 5
     assert [each for each in seen if len(set(each)) != 1] == []
+    large = "studio.frames.largest = 60 * 2 ** 20, studio.frames.neighbours().length"
+    assert 1 <= own.js(large) <= 4  # what cannot be kept is not fetched ahead
 
 
 def test_everything_by_keyboard(window: Callable[..., Window]) -> None:
@@ -212,6 +214,12 @@ def test_hidden_by_a_drag_over_the_strip_and_by_a_key_at_both_ends(window: Calla
     seen = own.js("studio.api.positions(studio.clip.id, studio.order(), 0, 16)")["points"][0]["visible"]
     assert seen == [1] * 5 + [0] * 5 + [1] * 2 + [0] * 3 + [1]
     own.wait("studio.tracks.at(studio.order()[0], 12)?.visible === 0")  # and the page knows it
+    own.page.wait_for_timeout(600)
+    own.page.get_by_text("Outside", exact=True).click()
+    own.wait("studio.annotation.active.hidden.some((span) => span.state === 'outside')")
+    own.press("ArrowRight")  # the next frame, not the next state
+    own.wait("studio.player.shown === 13")
+    assert sum(s["state"] == "outside" for s in own.js("studio.annotation.active.hidden")) == 1
 
 
 def test_two_windows_lose_no_edit(window: Callable[..., Window]) -> None:
@@ -284,6 +292,19 @@ def test_boxes_of_objects_and_a_point_put_where_it_is(window: Callable[..., Wind
     own.page.keyboard.up("Control")
     own.wait("studio.annotation.active.keyframes.length === 2 && studio.annotation.waiting === 0")
     assert own.position(own.js("studio.order()[0]"), 9) == pytest.approx((45, 31), abs=0.06)
+
+
+def test_a_video_is_sent_and_becomes_a_clip(window: Callable[..., Window], tmp_path: Path) -> None:
+    own = window("export")
+    frames = clips.pictures(8)
+    frames[:, :2, -2:] = 77
+    own.js("location.hash = '#/clips'")
+    own.wait("document.querySelector('[data-view=clips] input[type=file]')")
+    own.page.set_input_files("input[type=file]", clips.write_clip(tmp_path / "sent.mp4", frames))
+    own.wait("[...document.querySelectorAll('.card h2')].some((each) => each.textContent.startsWith('sent'))")
+    own.page.set_input_files("input[type=file]", Path(__file__))
+    own.wait("document.querySelector('.toast.error')")
+    assert "test_page" in own.page.locator(".toast.error").inner_text()
 
 
 def test_export_offers_what_the_command_line_does(window: Callable[..., Window], tmp_path: Path) -> None:
@@ -365,6 +386,7 @@ def test_a_team_from_the_first_account_to_an_accepted_clip(browser: Any, team: s
     owner.wait("document.querySelector('[data-view=clips] .card')")
     button(owner, "Assign")
     owner.page.get_by_label("Ben").check()
+    owner.page.get_by_label("blind").check()
     owner.page.get_by_role("dialog").get_by_role("button", name="Assign").click()
     owner.wait("document.querySelector('.card').textContent.includes('Ben')")
 
@@ -400,6 +422,11 @@ def test_a_team_from_the_first_account_to_an_accepted_clip(browser: Any, team: s
     ben.wait("document.querySelector('[data-view=work]')?.textContent.includes('to review')")
     owner.js("tapkit.route()")
     owner.wait("document.querySelector('[data-view=review]').textContent.includes('to review')")
+    owner.page.get_by_role("link", name="see the work").click()
+    owner.wait("window.studio?.element.dataset.ready && studio.annotation.points.size === 2")  # blind, and seen here
+    assert "the work of Ben" in owner.page.locator("#top").inner_text()
+    owner.page.go_back()
+    owner.wait("document.querySelector('[data-view=review]')")
     button(owner, "Accept")
     owner.wait("document.querySelector('[data-view=review]').textContent.includes('accepted')")
     owner.page.goto(f"{owner.home}#/report")

@@ -27,16 +27,20 @@ def latencies() -> str:
     ]
     scrub = found["many"]["scrub"]
     text = (
-        f"With {many}: a key for the next frame {_times(found['many']['step'])} ms; scrubbing over the whole timeline shows "
+        f"With {many}: open with all strips after {found['many']['open_seconds']} s, a key for the next frame {_times(found['many']['step'])} ms; scrubbing over the whole timeline shows "
         f"{scrub['pictures_per_second']} pictures a second, drawing one takes {_times(scrub['draw_ms'])} ms, and the longest "
-        f"time for which the page did not answer was {scrub['longest_pause_ms']:.0f} ms."
+        f"time for which the page did not answer was {scrub['longest_pause_ms']:.0f} ms ({_machine(found['many'])})."
     )
-    note = (
-        f"Milliseconds, median (95th percentile); {found['cpus']} processors, {found['load']:.1f} other tasks wanting them on "
-        f"average; one pass of the fixed workload of `tapkit bench` took {1000 * found['calibration_seconds']:.0f} ms."
-    )
+    note = f"Milliseconds, median (95th percentile); {found['cpus']} processors, {_machine(found)}."
     return "\n\n".join([table(["", *columns], rows), text, note])
 
 
 def _times(found: dict[str, Any]) -> str:
     return f"{found['median']:.0f} ({found['p95']:.0f})"
+
+
+def _machine(found: dict[str, Any]) -> str:
+    return (
+        f"{found['load']:.0f} tasks wanted the processors, and one pass of the fixed workload of `tapkit bench` took "
+        f"{1000 * found['calibration_seconds']:.0f} ms"
+    )

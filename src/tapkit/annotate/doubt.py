@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
-from tapkit.annotate.values import Doubt
+from tapkit.annotate.values import Doubt, Positions
 from tapkit.motion import doubts as of_motion
 from tapkit.motion.jumps import LEAST, jumps
 from tapkit.types import Queries, Tracks, VideoInfo
@@ -46,29 +46,33 @@ def of_frames(
 
 
 def places(
-    point: int,
-    xy: np.ndarray,
-    seen: np.ndarray,
-    confidence: np.ndarray,
-    disagreement: np.ndarray,
-    missed: list[tuple[int, float]],
-    size: tuple[int, int],
-) -> tuple[Doubt, ...]:
-    """The places of one point, from all its frames: xy [T,2], the others [T].
+    found: Sequence[Positions], missed: Mapping[int, Sequence[tuple[int, float]]], size: tuple[int, int]
+) -> dict[int, tuple[Doubt, ...]]:
+    """The places of points, from all their frames.
 
-    `missed`: keyframes at which a prediction arrived elsewhere: (frame, pixels).
+    `missed`: keyframes of each at which a prediction arrived elsewhere: (frame, pixels).
     """
-    tracks = _as_tracks(xy[None], seen[None], size, confidence[None])
-    found = of_motion(tracks)
-    listed = [Doubt(jump.frame, point, "jump", round(jump.pixels, 2)) for jump in found.jumps]
-    for each in found.unsure:
-        least = float(np.nanmin(confidence[each.first : each.last + 1]))
-        listed.append(Doubt(each.first, point, "unsure", round(least, 4)))
+    if not found:
+        return {}
+    parts = [np.stack([getattr(each, name) for each in found]) for name in ("xy", "visible", "confidence")]
+    doubts = of_motion(_as_tracks(parts[0], parts[1], size, parts[2]))
+    listed: dict[int, list[Doubt]] = {each.id: [] for each in found}
+    for jump in doubts.jumps:
+        point = found[jump.point].id
+        listed[point].append(Doubt(jump.frame, point, "jump", round(jump.pixels, 2)))
+    for unsure in doubts.unsure:
+        point = found[unsure.point].id
+        least = float(np.nanmin(parts[2][unsure.point, unsure.first : unsure.last + 1]))
+        listed[point].append(Doubt(unsure.first, point, "unsure", round(least, 4)))
     scale = scale_to_256(size)
-    for frame in peaks(np.nan_to_num(disagreement) * scale, NOTED):
-        listed.append(Doubt(frame, point, "disagreement", round(float(disagreement[frame]), 2)))
-    listed += [Doubt(t, point, "missed", round(pixels, 2)) for t, pixels in missed if pixels * scale > NOTED]
-    return tuple(listed)
+    for each in found:
+        apart = np.nan_to_num(each.disagreement)
+        for frame in peaks(apart * scale, NOTED):
+            listed[each.id].append(Doubt(frame, each.id, "disagreement", round(float(apart[frame]), 2)))
+        for t, pixels in missed.get(each.id, ()):
+            if pixels * scale > NOTED:
+                listed[each.id].append(Doubt(t, each.id, "missed", round(pixels, 2)))
+    return {point: tuple(each) for point, each in listed.items()}
 
 
 def peaks(values: np.ndarray, least: float) -> list[int]:
@@ -86,7 +90,9 @@ def _as_tracks(xy: np.ndarray, seen: np.ndarray, size: tuple[int, int], confiden
     there = np.isfinite(xy).all(-1)
     sure = np.ones(seen.shape) if confidence is None else np.nan_to_num(confidence).clip(0, 1)
     names = Queries.at(0, np.zeros((len(xy), 2)))
-    return Tracks(xy, seen & there, sure, there, names, VideoInfo(size[1], size[0]))
+    # Steps are counted by frames, whatever the time between them.
+    video = VideoInfo(size[1], size[0], times=np.arange(xy.shape[1], dtype=float))
+    return Tracks(xy, seen & there, sure, there, names, video)
 
 
 class DoubtCache:

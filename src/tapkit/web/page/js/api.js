@@ -45,14 +45,13 @@ export class Api {
   }
 
   async fetch(method, path, { body, signal, headers = {} } = {}) {
-    const raw = body instanceof FormData;
     if (method !== "GET") headers["X-Tapkit-Token"] = this.token ?? "";
     headers["X-Tapkit-Window"] = this.window;
-    if (body !== undefined && !raw) headers["Content-Type"] = "application/json";
+    if (body !== undefined) headers["Content-Type"] = "application/json";
     let response;
     try {
       response = await fetch(this.base + path, {
-        method, headers, signal, credentials: "same-origin", body: body === undefined || raw ? body : JSON.stringify(body),
+        method, headers, signal, credentials: "same-origin", body: body === undefined ? undefined : JSON.stringify(body),
       });
     } catch (error) {
       if (error.name === "AbortError") throw error;
@@ -80,10 +79,24 @@ export class Api {
   files() { return this.json("GET", "/files"); }
   relink(clip, path) { return this.json("POST", `/clips/${clip}/relink`, { path }); }
   addClip(path) { return this.json("POST", "/clips", { path }); }
-  upload(file) {
+  /** Sends a file; `progress(bytes)` is told how much is there. (fetch does not say.) */
+  upload(file, progress) {
     const form = new FormData();
     form.append("file", file, file.name);
-    return this.json("POST", "/upload", form);
+    return new Promise((resolve, reject) => {
+      const request = new XMLHttpRequest();
+      request.open("POST", `${this.base}/upload`);
+      request.setRequestHeader("X-Tapkit-Token", this.token ?? "");
+      request.setRequestHeader("X-Tapkit-Window", this.window);
+      request.responseType = "json";
+      request.upload.addEventListener("progress", (event) => progress(event.loaded));
+      request.addEventListener("error", () => reject(new ApiError(SILENT, 0)));
+      request.addEventListener("load", () => {
+        if (request.status < 300) resolve(request.response);
+        else reject(new ApiError(request.response?.error ?? `The server answered with status ${request.status}.`, request.status, request.response ?? {}));
+      });
+      request.send(form);
+    });
   }
 
   frameUrl(clip, t, height) { return `${this.base}/clips/${clip.id}/frame/${t}${query({ height, v: clip.hash })}`; }

@@ -79,9 +79,9 @@ function adding(app) {
 
 async function upload(app, file) {
   if (file.size > LARGEST) return toast(`${file.name} is too large for the browser: start the studio with its folder instead.`, { kind: "error" });
-  const done = toast(`Sending ${file.name}, ${number(file.size / 2 ** 20, 1)} MB.`, { kind: "error" });
+  const size = number(file.size / 2 ** 20, 1), done = toast(`Sending ${file.name}, 0 of ${size} MB.`, { kind: "lasting" });
   try {
-    await app.api.upload(file);
+    await app.api.upload(file, (sent) => done.say(sent < file.size ? `Sending ${file.name}, ${number(sent / 2 ** 20, 1)} of ${size} MB.` : `${file.name} is there, and is looked at.`));
     done();
     await app.route();
   } catch (error) {

@@ -73,11 +73,12 @@ export class Frames {
     this.pump();
   }
 
+  /** Never more than can be kept: large frames would push one another out, and be fetched for ever. */
   neighbours() {
-    const order = [];
-    for (let n = 1; n <= AHEAD; n += 1) {
+    const order = [], most = Math.floor(BUDGET / (this.largest || 1)), ahead = Math.min(AHEAD, Math.floor(most * 0.6));
+    for (let n = 1; n <= ahead; n += 1) {
       order.push(this.wanted + n * this.direction);
-      if (n <= BEHIND) order.push(this.wanted - n * this.direction);
+      if (n <= Math.min(BEHIND, most * 0.2)) order.push(this.wanted - n * this.direction);
     }
     return order.filter((t) => t >= 0 && t < this.count);
   }
@@ -131,7 +132,7 @@ export class Frames {
   keep(t, bitmap, height) {
     const before = this.kept.get(t);
     if (before) this.drop(t);
-    const bytes = bitmap.width * bitmap.height * 4;
+    const bytes = this.largest = bitmap.width * bitmap.height * 4;
     this.kept.set(t, { t, bitmap, height, bytes });
     this.bytes += bytes;
     for (const other of this.kept.keys()) {

@@ -35,22 +35,40 @@ export function keyOf(event) {
 
 const TYPED = "input:not([type=checkbox]):not([type=radio]):not([type=range]):not([type=button]), textarea, select, [contenteditable]";
 const OWN = new Set([" ", "Enter"]);                        // what a focused button does by itself
-const ARROWS = /^(Arrow|Home|End|PageUp|PageDown)/;         // what lists, sliders and radio buttons do by themselves
+const ARROWS = /^(Arrow|Home|End|PageUp|PageDown)/;         // what sliders and radio buttons do by themselves
+const VERTICAL = /^(ArrowUp|ArrowDown|Home|End)/;           // what lists do
+
+const KEYED = 500;                                          // ms after a key in which a change is the keyboard's doing
 
 export class Keys {
   /** `commands`: {id, keys, title, group, run(event), when()}; `busy()` is true while keys belong to something else. */
   constructor(commands) {
     this.commands = new Map(commands.map((command) => [command.id, command]));
+    this.pressedAt = -Infinity;
     this.table = new Map(commands.flatMap((command) => (command.keys ?? []).map((key) => [key, command])));
     this.listener = (event) => this.pressed(event);
+    this.letGo = (event) => this.afterPointer(event);
     document.addEventListener("keydown", this.listener);
+    for (const name of ["click", "change"]) document.addEventListener(name, this.letGo);
+  }
+
+  /**
+   * What was used with the mouse gives the keyboard back: the arrow key after a click on "Occluded" is to go to the next
+   * frame, not to "Outside"; Space after a click on a tool plays. Who came by Tab stays where they are.
+   */
+  afterPointer({ type, target }) {
+    if (document.activeElement?.matches(":focus-visible:not(select, input[type=radio], input[type=color], input[type=range])")) return;
+    const done = type === "click" ? target.closest?.("button[data-command]") : target.matches?.("select, input[type=radio], input[type=color]");
+    if (done && performance.now() - this.pressedAt > KEYED) document.activeElement?.blur();
   }
 
   close() {
     document.removeEventListener("keydown", this.listener);
+    for (const name of ["click", "change"]) document.removeEventListener(name, this.letGo);
   }
 
   pressed(event) {
+    this.pressedAt = performance.now();
     if (event.defaultPrevented || document.querySelector("dialog[open]")) return;
     const key = keyOf(event), target = event.target;
     if (target.matches?.(TYPED)) {
@@ -58,7 +76,8 @@ export class Keys {
       return;
     }
     if (OWN.has(event.key) && target.matches?.("button, a[href], summary, input, [role=option], [role=menuitem]")) return;
-    if (ARROWS.test(event.key) && target.matches?.("input, [role=listbox], [role=option], [role=radio], [data-arrows]")) return;
+    if (ARROWS.test(event.key) && target.matches?.("input")) return;
+    if (VERTICAL.test(event.key) && target.matches?.("[role=listbox]")) return;
     const command = this.table.get(key);
     if (!command || (command.when && !command.when())) return;
     event.preventDefault();

@@ -59,9 +59,14 @@ function choice(label, name, options) {
 
 function trackMenu(studio) {
   const button = h("button", { class: "primary narrow", "data-tip": "How to track", "aria-label": "How to track", "aria-expanded": "false" }, icon("down"));
-  const models = studio.session.trackers.map(({ id, name }) => [id, name]);
-  const model = h("label", { class: "field" }, "Tracker", h("select", { onchange: (event) => keep({ model: event.target.value }) },
-    models.map(([id, name]) => h("option", { value: id, selected: id === studio.model() }, name))));
+  const models = h("select", { onchange: (event) => keep({ model: event.target.value }) });
+  const list = () => replace(models, studio.session.trackers.map(({ id, name }) => h("option", { value: id, selected: id === studio.model() }, name)));
+  const model = h("label", { class: "field" }, "Tracker", models);
+  list();
+  button.addEventListener("click", () => studio.api.session().then((session) => {       // more may be known by now
+    studio.session.trackers = session.trackers;
+    list();
+  }).catch(() => {}));
   const trail = h("input", { type: "range", min: 0, max: 64, value: settings.trail, oninput: () => { keep({ trail: Number(trail.value) }); studio.redraw(); } });
   trail.value = settings.trail;
   return menu("How to track", button, [

@@ -5,7 +5,9 @@ import { Emitter } from "./emitter.js";
 const FIRST_WAIT = 500;      // ms before the first new try; doubled up to LONGEST_WAIT
 const LONGEST_WAIT = 8000;
 
-/** Emits "message" (decoded), "open" (every time the line is there again) and "closed". */
+const OUT = new Set([4401, 4404]);      // signed out; the clip is not this person's any more
+
+/** Emits "message" (decoded), "open" (every time the line is there again), "closed", and "out": it will not open again. */
 export class Live extends Emitter {
   constructor(clip) {
     super();
@@ -23,8 +25,12 @@ export class Live extends Emitter {
       this.emit("open");
     });
     this.socket.addEventListener("message", (event) => this.emit("message", JSON.parse(event.data)));
-    this.socket.addEventListener("close", () => {
+    this.socket.addEventListener("close", ({ code }) => {
       if (this.ended) return;
+      if (OUT.has(code)) {
+        this.emit("out");
+        return;
+      }
       this.emit("closed");
       this.timer = setTimeout(() => this.connect(), this.wait);
       this.wait = Math.min(this.wait * 2, LONGEST_WAIT);

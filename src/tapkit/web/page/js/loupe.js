@@ -5,7 +5,7 @@ import { palette } from "./theme.js";
 
 const ZOOM = 8, SIDE = 17;                // video pixels across
 const IDLE = 120;                         // ms without a new frame before the exact pixels are fetched
-const KEEP = 6;                           // exact frames
+const KEEP = 4;                           // exact frames
 
 export class Loupe {
   constructor(studio) {

@@ -5,19 +5,20 @@ import { append, h, icon, replace } from "./dom.js";
 const STAY = 6000;            // ms; a message with a button stays twice as long
 const TIP_AFTER = 350;
 
-/** One sentence; `actions` are [label, function] pairs. Errors stay until they are closed. */
+/** One sentence; `actions` are [label, function] pairs. Errors stay until they are closed. Gives what closes it; its `say` changes the sentence. */
 export function toast(sentence, { kind = "info", actions = [] } = {}) {
   const place = document.getElementById("toasts");
   const close = () => note.remove();
-  const note = h("div", { class: `toast ${kind}` },
-    h("span", {}, sentence),
+  const text = h("span", {}, sentence);
+  close.say = (other) => { text.textContent = other; };
+  const note = h("div", { class: `toast ${kind}` }, text,
     actions.map(([label, run]) => h("button", { class: "link", onclick: () => { close(); run(); } }, label)),
     h("button", { class: "bare", "aria-label": "Close this message", onclick: close }, icon("close")));
   if ([...place.children].some((other) => other.firstChild.textContent === sentence)) return close;
   if (kind !== "error") place.querySelectorAll(".toast.info").forEach((other) => other.remove());     // one at a time
   place.append(note);
   while (place.children.length > 4) place.firstChild.remove();
-  if (kind !== "error") setTimeout(close, actions.length ? 2 * STAY : STAY);
+  if (kind === "info") setTimeout(close, actions.length ? 2 * STAY : STAY);
   return close;
 }
 

@@ -126,6 +126,7 @@ export class Studio extends Emitter {
     let first = true;
     this.live.on("message", (message) => this.told(message));
     this.live.on("closed", () => this.app.away(true));
+    this.live.on("out", () => this.app.again());
     this.live.on("open", () => {
       this.app.away(false);
       if (!first) this.again();
@@ -136,7 +137,7 @@ export class Studio extends Emitter {
   /** The line to the server is there again: what was missed is read. */
   again() {
     Promise.all([this.annotation.load(), this.summary.load(), this.jobs.load(this.clip.id)]).catch(failed);
-    if (!this.player.entry) this.frames.pump();
+    this.frames.pump();
   }
 
   told(message) {
