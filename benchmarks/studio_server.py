@@ -218,7 +218,7 @@ def positions(folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="store the figures here")
+    parser.add_argument("--json", type=Path, help="store the figures here, beside those of other parts")
     parser.add_argument("--only", nargs="+", default=["frames", "clicks", "positions"], help="parts of it")
     parser.add_argument("--threaded", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -231,10 +231,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), arguments.only)
     unit = 1000 * calibrate()
-    found |= {"calibrate_ms": unit, "cpus": os.cpu_count(), "load_before": load}
+    for part in found.values():
+        part["machine"] = {"calibrate_ms": unit, "cpus": os.cpu_count(), "load_before": load}
     show(found, unit)
     if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
+        known = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
+        arguments.json.write_text(json.dumps({**known, **found}, indent=2) + "\n")
 
 
 def show(found: dict[str, Any], unit: float, name: str = "") -> None:

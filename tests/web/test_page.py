@@ -386,6 +386,7 @@ def test_a_team_from_the_first_account_to_an_accepted_clip(browser: Any, team: s
     owner.wait("document.querySelector('[data-view=clips] .card')")
     button(owner, "Assign")
     owner.page.get_by_label("Ben").check()
+    owner.page.get_by_label("blind").check()
     owner.page.get_by_role("dialog").get_by_role("button", name="Assign").click()
     owner.wait("document.querySelector('.card').textContent.includes('Ben')")
 
@@ -421,6 +422,11 @@ def test_a_team_from_the_first_account_to_an_accepted_clip(browser: Any, team: s
     ben.wait("document.querySelector('[data-view=work]')?.textContent.includes('to review')")
     owner.js("tapkit.route()")
     owner.wait("document.querySelector('[data-view=review]').textContent.includes('to review')")
+    owner.page.get_by_role("link", name="see the work").click()
+    owner.wait("window.studio?.element.dataset.ready && studio.annotation.points.size === 2")  # blind, and seen here
+    assert "the work of Ben" in owner.page.locator("#top").inner_text()
+    owner.page.go_back()
+    owner.wait("document.querySelector('[data-view=review]')")
     button(owner, "Accept")
     owner.wait("document.querySelector('[data-view=review]').textContent.includes('accepted')")
     owner.page.goto(f"{owner.home}#/report")

@@ -18,6 +18,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from model_tables import card_table, options_table, overview, page_of, published_table, table
+from studio_server_table import server_latencies
 from studio_tables import latencies
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -166,6 +167,7 @@ GENERATED = {
     "errors": errors,
     "exit codes": exit_codes,
     "studio latencies": latencies,
+    "studio server": server_latencies,
 }
 """What `<!-- generated: NAME -->` in a page becomes."""
 

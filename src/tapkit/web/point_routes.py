@@ -71,7 +71,7 @@ def summary(
     found = studio.project.summary(clip, bins, who.user, of)
     wanted = ids(points)
     shown = [each for each in found.points if wanted is None or each.id in wanted]
-    return answers.answer({"bins": list(found.bins), "points": answers.plain(shown)})
+    return answers.answer({"bins": found.bins, "points": [answers.summary(each) for each in shown]})
 
 
 @router.get("/doubtful")
