@@ -68,10 +68,7 @@ def summary(
     of: int | None = None,
 ) -> Response:
     """The clip in bins of frames, for a timeline."""
-    found = studio.project.summary(clip, bins, who.user, of)
-    wanted = ids(points)
-    shown = [each for each in found.points if wanted is None or each.id in wanted]
-    return answers.answer({"bins": list(found.bins), "points": answers.plain(shown)})
+    return answers.answer(answers.plain(studio.project.summary(clip, bins, who.user, of, ids(points))))
 
 
 @router.get("/doubtful")
