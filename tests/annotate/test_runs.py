@@ -156,6 +156,9 @@ def test_a_summary_says_what_the_positions_say(project: Project, monkeypatch: py
         assert one.visible == other.visible
         np.testing.assert_allclose(one.confidence, other.confidence, atol=1 / 200)
         np.testing.assert_allclose(one.doubt, other.doubt, atol=0.06)  # a jump over the edge of a block is not in it
+    some = project.summary(LONG, 38, points=ids[:1])
+    assert some.bins == quick.bins and some.points == quick.points[:1]
+    assert project.summary(LONG, 38, points=[]).points == ()
     assert project.summary(LONG, 5).bins == (0, 128, 256, 384, 512)
     assert project.summary(SHORT, 5).points == ()
 

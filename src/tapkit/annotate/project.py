@@ -149,9 +149,16 @@ class Project:
         """
         return reading.positions(self.database, clip, points, start, stop, user, of)
 
-    def summary(self, clip: int, bins: int, user: int | None = None, of: int | None = None) -> v.Summary:
-        """The clip in at most `bins` bins of equal length, for a timeline."""
-        return reading.summary(self.database, clip, bins, user, of)
+    def summary(
+        self,
+        clip: int,
+        bins: int,
+        user: int | None = None,
+        of: int | None = None,
+        points: Sequence[int] | None = None,
+    ) -> v.Summary:
+        """The clip in at most `bins` bins of equal length, for a timeline; of some points, the others left out."""
+        return reading.summary(self.database, clip, bins, user, of, points)
 
     def doubtful(self, clip: int, user: int | None = None, of: int | None = None) -> list[v.Doubt]:
         """Places to look at, by frame."""

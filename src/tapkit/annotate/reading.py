@@ -82,7 +82,9 @@ def read(
 # -- summary ------------------------------------------------------------------------------------------
 
 
-def summary(database: Database, clip: int, bins: int, user: int | None, of: int | None) -> Summary:
+def summary(
+    database: Database, clip: int, bins: int, user: int | None, of: int | None, points: Sequence[int] | None = None
+) -> Summary:
     """See `Project.summary`."""
     if bins < 1:
         raise UsageError(f"a summary has at least one bin, got {bins}")
@@ -92,7 +94,10 @@ def summary(database: Database, clip: int, bins: int, user: int | None, of: int 
         ids = lookup.alive(connection, clip, layer)
         size, count = (row.height, row.width), row.frames
         length = -(-count // min(bins, count))
-        unit = 1 if len(ids) * count <= EXACT else packed.CELL
+        unit = 1 if len(ids) * count <= EXACT else packed.CELL  # the same bins for some of the points as for all
+        if points is not None:
+            wanted = set(points)
+            ids = [point for point in ids if point in wanted]
         if unit == 1:
             cells = _exact(read(database, connection, ids, 0, count, count), size, 1)
         else:

@@ -68,10 +68,8 @@ def summary(
     of: int | None = None,
 ) -> Response:
     """The clip in bins of frames, for a timeline."""
-    found = studio.project.summary(clip, bins, who.user, of)
-    wanted = ids(points)
-    shown = [each for each in found.points if wanted is None or each.id in wanted]
-    return answers.answer({"bins": found.bins, "points": [answers.summary(each) for each in shown]})
+    found = studio.project.summary(clip, bins, who.user, of, ids(points))
+    return answers.answer({"bins": found.bins, "points": [answers.summary(each) for each in found.points]})
 
 
 @router.get("/doubtful")

@@ -2,6 +2,7 @@
 
 const BINS = 512;
 const VALUES = 60_000;                   // bins times points: with many points the bins are fewer
+const FEW = 40;                          // points that are asked for by name
 const SOON = 200, LATER = 700;           // ms after the last change until bins and doubtful places are asked for again
 
 export class Summary {
@@ -24,9 +25,11 @@ export class Summary {
     return this.count() === 0;
   }
 
-  async all() {
+  /** Of all points; later, of those that changed, in the same bins. */
+  async all(points = null) {
+    if (points === null) this.asked = Math.max(64, Math.min(BINS, Math.floor(VALUES / Math.max(1, this.count()))));
     if (this.none) this.points.clear();
-    else this.take(await this.api.summary(this.clip.id, Math.max(64, Math.min(BINS, Math.floor(VALUES / this.count())))));
+    else this.take(await this.api.summary(this.clip.id, this.asked, points));
   }
 
   async loadDoubts() {
@@ -51,9 +54,10 @@ export class Summary {
   }
 
   async again() {
+    const ids = [...this.stale], few = this.bins.length > 0 && ids.length <= FEW;
     this.stale.clear();
     try {
-      await this.all();
+      await this.all(few ? ids : null);
     } catch { /* the server is away: the line being there again asks for everything */ }
   }
 
