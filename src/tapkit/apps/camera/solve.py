@@ -172,7 +172,8 @@ class Solver:
         """Inliers [F] without which frames are not taken for placed."""
         known = np.isfinite(self.world).all(1)[:, None]
         seen = ((self.observations.weight[:, frames] > 0) & known).sum(0)
-        return np.maximum(FEWEST, LEAST_INLIERS * seen)
+        needed: np.ndarray = np.maximum(FEWEST, LEAST_INLIERS * seen)
+        return needed
 
     def _locate(self, frames: np.ndarray, guess: np.ndarray, stages: Stages) -> tuple[np.ndarray, np.ndarray]:
         """Poses of frames, and with how many inliers each was found."""
