@@ -121,7 +121,7 @@ class Solver:
 
     def _choose(self, keyframes: np.ndarray, everything: Observations) -> None:
         """Take up all points of which most observations agree with the cameras, and drop the others."""
-        before = self.observations
+        before = self.observations, self.world
         self.observations = everything
         self.world = np.full_like(self.world, np.nan)
         self._triangulate(keyframes, strict=True)
@@ -131,8 +131,9 @@ class Solver:
         count = seen.sum(1)
         wrong = (count < self.options.shortest) | ((count >= TRACK_LEAST) & (far > TRACK_SHARE * count))
         weight = np.where(wrong[:, None], 0.0, everything.weight)
-        if (weight > 0).sum() < 0.5 * (before.weight > 0).sum():  # nothing to be gained
-            weight = before.weight
+        if (weight > 0).sum() < 0.5 * (before[0].weight > 0).sum():  # the cameras explain little: leave it as it was
+            self.observations, self.world = before
+            return
         self.observations = everything.weighted(weight)
         self.world[wrong] = np.nan
 
@@ -171,7 +172,8 @@ class Solver:
         """Inliers [F] without which frames are not taken for placed."""
         known = np.isfinite(self.world).all(1)[:, None]
         seen = ((self.observations.weight[:, frames] > 0) & known).sum(0)
-        return np.maximum(FEWEST, LEAST_INLIERS * seen)
+        needed: np.ndarray = np.maximum(FEWEST, LEAST_INLIERS * seen)
+        return needed
 
     def _locate(self, frames: np.ndarray, guess: np.ndarray, stages: Stages) -> tuple[np.ndarray, np.ndarray]:
         """Poses of frames, and with how many inliers each was found."""
