@@ -102,15 +102,6 @@ PICTURES = (
         60,
     ),
     Picture(
-        "robots",
-        "A simulated arm that was shown five times how to put a box on a pad does so in a new scene; beside it what its "
-        "camera sees, with points (yellow) and the way to their goals (blue).",
-        ("tapkit servo demo --scenes 1 -o servo",),
-        "servo/scene1.mp4",
-        110,
-        640,
-    ),
-    Picture(
         "dense-grid",
         "Every second pixel of the first frame by flow-chain, drawn as a grid that was straight there.",
         (
