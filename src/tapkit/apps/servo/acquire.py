@@ -5,7 +5,7 @@ survive a large turn of the picture, and a thing on a table may lie in any direc
 stage in the demonstrations are tried as they are, and then turned. Where points are found that agree on a similarity,
 the pictures themselves are compared, and decide. The demonstration's picture is then laid over the live one, as it
 was found to fit, and the points are tracked from there: what they are is known from the demonstration throughout, and
-the first step is a small one.
+the first step is a small one. (Where most were found at once, the session that found them goes on as it is.)
 """
 
 from __future__ import annotations
@@ -57,6 +57,10 @@ class _Match(NamedTuple):
     """The demonstration's, as it was shown."""
     fit: Similarity
     """From there to the live picture."""
+    session: Session
+    """That found the points."""
+    found: np.ndarray
+    """[m,2] where it has them on the live picture."""
 
 
 def locate(tracker: Tracker, stage: Stage, frame: np.ndarray, fps: float) -> Located | None:
@@ -68,6 +72,9 @@ def locate(tracker: Tracker, stage: Stage, frame: np.ndarray, fps: float) -> Loc
     inside = ((best.xy > 1) & (best.xy < np.array([width, height]) - 1)).all(1)
     if inside.sum() < 4:
         return None
+    right = np.linalg.norm(best.found - best.xy, axis=1) <= tolerance_of(best.xy, width)
+    if right.sum() >= max(8, 0.5 * len(right)):  # as they were drawn points are known best
+        return Located(best.session, best.points, best.found, best.like, best.shown)
     laid = laid_over(best.image, best.fit)
     session = started(tracker, [Reference(laid, best.xy[inside].astype(np.float32))], fps)
     result = session.step(frame)[-1]
@@ -95,7 +102,8 @@ def _attempt(tracker: Tracker, stage: Stage, number: int, turn: float, frame: np
     if len(points) < 4:
         return None
     reference = Reference(turned_picture(path.image, turn), xy[points].astype(np.float32))
-    result = started(tracker, [reference], fps).step(frame)[-1]
+    session = started(tracker, [reference], fps)
+    result = session.step(frame)[-1]
     seen = tracker.provenance(live=True).visible_at(result.visible, result.confidence)
     if seen.sum() < 4:
         return None
@@ -103,7 +111,7 @@ def _attempt(tracker: Tracker, stage: Stage, number: int, turn: float, frame: np
     if fit is None or fit.agree.sum() < 4 or not 0.5 < abs(fit.ratio) < 2:
         return None
     fit, like = refined(reference.image, frame, fit, reference.xy)
-    return _Match(points, fit(reference.xy), like, number, reference.image, fit)
+    return _Match(points, fit(reference.xy), like, number, reference.image, fit, session, result.xy)
 
 
 def closest(stage: Stage, points: np.ndarray, xy: np.ndarray) -> int:
