@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import run
+from PIL import Image
 
 from tapkit.apps.servo import Camera, Demonstration, Path2D, Plan, Stage, write_demonstration
 
@@ -31,6 +32,12 @@ def test_a_plan_is_read_and_said(plan: Path) -> None:
     said = run("servo", "show", plan).stdout.splitlines()
     assert said[0] == "stage 1: 6 points along 2 demonstrations, then close, back 10 cm"
     assert said[1] == "stage 2: 4 points along 1 demonstration"
+    picture = plan.parent / "plan.png"
+    assert run("servo", "show", plan, "--picture", picture).stdout.splitlines()[-1] == str(picture)
+    with Image.open(picture) as drawn:
+        assert drawn.size == (128, 128) and np.asarray(drawn).any()
+    run("servo", "show", plan, "--picture", picture, code=2)  # it is there already
+    assert "--picture takes" in run("servo", "show", plan, "--picture", "plan.gif", code=2).stderr
     (plan / "plan.toml").write_text((plan / "plan.toml").read_text().replace('grip = "close"', 'grip = "cloes"'))
     assert "grip must be close, open or none, got 'cloes'" in run("servo", "show", plan, code=2).stderr
 

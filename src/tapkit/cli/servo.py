@@ -9,6 +9,7 @@ import typer
 
 from tapkit.cli import options as o
 from tapkit.cli.outputs import Force, claim, present
+from tapkit.errors import UsageError
 from tapkit.registry import DEFAULT
 
 if TYPE_CHECKING:
@@ -142,14 +143,32 @@ def learn(
 
 
 @servo_app.command()
-def show(folder: Annotated[Path, typer.Argument(help="A plan's folder.")]) -> None:
+def show(
+    folder: Annotated[Path, typer.Argument(help="A plan's folder.")],
+    picture: Annotated[Path | None, typer.Option(help="Draw the points and their ways: .png, .webp, .jpg.")] = None,
+    force: Force = False,
+) -> None:
     """Read a plan, such as one that was edited, and say what it does.
 
-    tapkit servo show servo-demo/plan
+    tapkit servo show servo-demo/plan --picture plan.png
     """
     from tapkit.apps.servo import Plan
 
-    print(_about(Plan.load(folder)))
+    if picture is not None and picture.suffix.lower() not in (".png", ".webp", ".jpg", ".jpeg"):
+        raise UsageError(f"--picture takes a .png, .webp or .jpg, got {picture}")
+    claim(picture, inputs=[folder], force=force)
+    plan = Plan.load(folder)
+    print(_about(plan))
+    if picture is not None:
+        from PIL import Image
+
+        from tapkit.apps.servo.drawing import draw_plan
+        from tapkit.storage import atomic
+
+        kind = {".jpg": "JPEG", ".jpeg": "JPEG"}.get(picture.suffix.lower(), picture.suffix[1:].upper())
+        with atomic(picture) as partial, partial.open("wb") as file:
+            Image.fromarray(draw_plan(plan)).save(file, kind)
+        print(picture)
 
 
 def _settings(draw: Any, clustering: Any, points: int, every: int, seed: int) -> LearnOptions:

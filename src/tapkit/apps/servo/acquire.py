@@ -3,7 +3,9 @@
 The published system carries the features of its queries over to the live pictures. Features of most trackers do not
 survive a large turn of the picture, and a thing on a table may lie in any direction; so the first pictures of the
 stage in the demonstrations are tried as they are, and then turned. Where points are found that agree on a similarity,
-the pictures themselves are compared, and decide; the points are then tracked from where that puts them.
+the pictures themselves are compared, and decide. The demonstration's picture is then laid over the live one, as it
+was found to fit, and the points are tracked from there: what they are is known from the demonstration throughout, and
+the first step is a small one. (Where most were found at once, the session that found them goes on as it is.)
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from tapkit.apps.servo.consensus import agree_on_similarity, refined, tolerance_of
+from tapkit.apps.servo.consensus import Similarity, agree_on_similarity, refined, tolerance_of
 from tapkit.apps.servo.plan import Stage
 from tapkit.apps.servo.tracking import Reference, started
 from tapkit.engine.session import Session
@@ -32,7 +34,7 @@ class Located(NamedTuple):
     """Where a stage's points are."""
 
     session: Session
-    """It has just been stepped on the live picture, and tracks the points from there."""
+    """It has just been stepped on the live picture."""
     points: np.ndarray
     """[m] numbers of the session's points in the stage's table."""
     xy: np.ndarray
@@ -51,6 +53,14 @@ class _Match(NamedTuple):
     """[m,2] on the live picture."""
     like: float
     shown: int
+    image: np.ndarray
+    """The demonstration's, as it was shown."""
+    fit: Similarity
+    """From there to the live picture."""
+    session: Session
+    """That found the points."""
+    found: np.ndarray
+    """[m,2] where it has them on the live picture."""
 
 
 def locate(tracker: Tracker, stage: Stage, frame: np.ndarray, fps: float) -> Located | None:
@@ -62,9 +72,13 @@ def locate(tracker: Tracker, stage: Stage, frame: np.ndarray, fps: float) -> Loc
     inside = ((best.xy > 1) & (best.xy < np.array([width, height]) - 1)).all(1)
     if inside.sum() < 4:
         return None
-    xy = best.xy[inside].astype(np.float32)
-    session = started(tracker, [Reference(frame, xy)], fps)
-    return Located(session, best.points[inside], xy, best.like, best.shown)
+    right = np.linalg.norm(best.found - best.xy, axis=1) <= tolerance_of(best.xy, width)
+    if right.sum() >= max(8, 0.5 * len(right)):  # as they were drawn points are known best
+        return Located(best.session, best.points, best.found, best.like, best.shown)
+    laid = laid_over(best.image, best.fit)
+    session = started(tracker, [Reference(laid, best.xy[inside].astype(np.float32))], fps)
+    result = session.step(frame)[-1]
+    return Located(session, best.points[inside], result.xy[np.argsort(result.rows)], best.like, best.shown)
 
 
 def _search(tracker: Tracker, stage: Stage, frame: np.ndarray, fps: float) -> _Match | None:
@@ -88,7 +102,8 @@ def _attempt(tracker: Tracker, stage: Stage, number: int, turn: float, frame: np
     if len(points) < 4:
         return None
     reference = Reference(turned_picture(path.image, turn), xy[points].astype(np.float32))
-    result = started(tracker, [reference], fps).step(frame)[-1]
+    session = started(tracker, [reference], fps)
+    result = session.step(frame)[-1]
     seen = tracker.provenance(live=True).visible_at(result.visible, result.confidence)
     if seen.sum() < 4:
         return None
@@ -96,7 +111,7 @@ def _attempt(tracker: Tracker, stage: Stage, number: int, turn: float, frame: np
     if fit is None or fit.agree.sum() < 4 or not 0.5 < abs(fit.ratio) < 2:
         return None
     fit, like = refined(reference.image, frame, fit, reference.xy)
-    return _Match(points, fit(reference.xy), like, number)
+    return _Match(points, fit(reference.xy), like, number, reference.image, fit, session, result.xy)
 
 
 def closest(stage: Stage, points: np.ndarray, xy: np.ndarray) -> int:
@@ -107,6 +122,20 @@ def closest(stage: Stage, points: np.ndarray, xy: np.ndarray) -> int:
         away = np.linalg.norm(path.xy[0, points] - xy, axis=1)
         distances.append(float(away[seen].mean()) if seen.sum() >= 3 else math.inf)
     return int(np.argmin(distances))
+
+
+def laid_over(image: np.ndarray, fit: Similarity) -> np.ndarray:
+    """The picture moved by a similarity, in a frame of the same size; beyond its borders it has its mean colour."""
+    height, width = image.shape[:2]
+    back = 1 / fit.ratio
+    # PIL asks for the way back between pixel corners, as a x + b y + c; x' = back (x - shift).
+    start = -back * fit.shift
+    way = (back.real, -back.imag, start.real, back.imag, back.real, start.imag)
+    fill = tuple(int(c) for c in image.reshape(-1, 3).mean(0))
+    picture = Image.fromarray(image)
+    return np.asarray(
+        picture.transform((width, height), Image.Transform.AFFINE, way, Image.Resampling.BILINEAR, fillcolor=fill)
+    )
 
 
 def turned_picture(image: np.ndarray, degrees: float) -> np.ndarray:

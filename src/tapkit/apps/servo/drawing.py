@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from tapkit.apps.servo.camera import Camera
 from tapkit.apps.servo.follower import Moment
+from tapkit.apps.servo.plan import Path2D, Plan
 from tapkit.types import VideoInfo
 from tapkit.video.writer import VideoWriter
 
@@ -34,6 +35,30 @@ def draw_moment(image: np.ndarray, number: int, moment: Moment | None, scale: in
         text += f"  frame {moment.reached}{error}"
     pen.rectangle((0, 0, 8 + pen.textlength(text), 14), fill=(0, 0, 0))
     pen.text((4, 2), text, fill=(255, 255, 255))
+    return np.asarray(picture)
+
+
+def draw_plan(plan: Plan) -> np.ndarray:
+    """A row for each stage: the first pictures of its demonstrations, with its points and their ways, [H,W,3] uint8."""
+    columns = max(len(stage.paths) for stage in plan.stages)
+    rows = []
+    for stage in plan.stages:
+        pictures = [_draw_path(path, stage.used) for path in stage.paths]
+        rows.append(np.hstack([*pictures, *[np.zeros_like(pictures[0])] * (columns - len(pictures))]))
+    return np.vstack(rows)
+
+
+def _draw_path(path: Path2D, used: np.ndarray) -> np.ndarray:
+    picture = Image.fromarray(path.image)
+    pen = ImageDraw.Draw(picture)
+    for point in np.flatnonzero(used):
+        seen = path.visible[:, point]
+        way = [tuple(xy) for xy in path.xy[seen, point].tolist()]
+        if len(way) > 1:
+            pen.line(way, fill=_GOAL)
+        if seen[0]:
+            x, y = way[0]
+            pen.ellipse((x - 2, y - 2, x + 2, y + 2), fill=_USED)
     return np.asarray(picture)
 
 
