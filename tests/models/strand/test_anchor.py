@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from tapkit.models.strand.anchor import FARTHEST, Fit, anchored, fit, kept_pixels
+from tapkit.models.strand.encoder import StrandConfig
 from tapkit.models.strand.evidence import COUNT, JUMP, UNVERIFIED, Course, agreement, gathered, rival, unless_jumped
-from tapkit.models.strand.network import Network, StrandConfig
+from tapkit.models.strand.network import Network
 from tapkit.models.strand.tracker import build
 
 

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 import tapkit
 from tapkit import registry
 from tapkit.errors import ShapeError, UsageError, WeightsError
-from tapkit.models.strand.network import Maps, Network, StrandConfig, around_best, correlate, cut, to_cells
+from tapkit.models.strand.encoder import Maps, StrandConfig
+from tapkit.models.strand.network import Network, around_best, correlate, cut, to_cells
 from tapkit.models.strand.tracker import build
 
 

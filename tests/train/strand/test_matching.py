@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from tapkit.models.strand.network import Maps, Network
+from tapkit.models.strand.encoder import Maps
+from tapkit.models.strand.network import Network
 from tapkit.train.batch import Batch
 from tapkit.train.config import Stage
 from tapkit.train.strand.matching import matching_losses

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from tapkit.models.strand.network import Maps, Network, Points, around_best
+from tapkit.models.strand.encoder import Maps
+from tapkit.models.strand.network import Network, Points, around_best
 from tapkit.train.batch import Batch
 from tapkit.train.strand.noise import EXCLUDED, NOWHERE, DriftNoise, TemplateDecay, best_elsewhere
 
@@ -19,7 +20,7 @@ def points() -> Points:
         for c in (64, 128, 128)
     )
     empty = torch.zeros(COUNT, 2)
-    return Points(patches, patches, torch.zeros(COUNT, 4), empty, empty, torch.ones(COUNT))
+    return Points(patches, patches, torch.zeros(COUNT, 4), empty, empty, torch.ones(COUNT), torch.zeros(COUNT, 121))
 
 
 def similarity(a: Points, b: Points) -> torch.Tensor:

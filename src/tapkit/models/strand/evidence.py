@@ -87,7 +87,8 @@ class Verify(nn.Module):
     def forward(self, numbers: Tensor, hidden: Tensor) -> Tensor:
         """See the class."""
         seen = torch.cat([numbers, hidden], -1).to(self.enter.weight.dtype)
-        return self.leave(self.enter(seen, "gelu")).float()
+        more: Tensor = self.leave(self.enter(seen, "gelu"))
+        return more.float()
 
 
 def unless_jumped(visible: Tensor, step: Tensor, size: Tensor) -> Tensor:

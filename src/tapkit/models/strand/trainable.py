@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tapkit import coords
 from tapkit.errors import QueryError, ShapeError
-from tapkit.models.strand.encoder import config_of
-from tapkit.models.strand.network import Maps, Network, Points, follow
+from tapkit.models.strand.encoder import Maps, config_of
+from tapkit.models.strand.network import Network, Points, follow
 from tapkit.nn.alignment import grey_pyramid
 from tapkit.weights import match
 

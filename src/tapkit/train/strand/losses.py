@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tapkit.constants import constant_like
-from tapkit.models.strand.network import STRIDES, Step, to_cells
+from tapkit.models.strand.encoder import STRIDES
+from tapkit.models.strand.network import Step, to_cells
 from tapkit.train.strand.settings import StrandSettings
 
 

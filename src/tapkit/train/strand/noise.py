@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tapkit.models.strand.network import STRIDES, Maps, Points, around_best
+from tapkit.models.strand.encoder import STRIDES, Maps
+from tapkit.models.strand.network import Points, around_best
 from tapkit.train.batch import Batch
 
 DRIFT = (0.02, 0.8)

@@ -78,7 +78,7 @@ LITE0_FEATURES = TrainConfig(
     warmup=100,
     ema_decay=0.995,
     cache=ClipCache(200, solids=0.55),
-    settings=StrandSettings(encoder="lite0"),
+    settings=StrandSettings(encoder="lite0", evidence=True),
 )
 """Heads over a backbone from ImageNet, which `tools/lite0_backbone.py` makes initial weights of (`--init`)."""
 LITE0_TRACKING = TrainConfig(

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from tapkit.errors import UsageError
-from tapkit.models.strand.network import Network, StrandConfig
+from tapkit.models.strand.encoder import StrandConfig
+from tapkit.models.strand.network import Network
 from tapkit.train.batch import Batch, Predictions, Queries, sample_queries
 from tapkit.train.config import Stage, TrainConfig
 from tapkit.train.recipe import Loss, Recipe

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tapkit.models.strand.network import Maps, Network, Points, Step, follow
+from tapkit.models.strand.encoder import Maps
+from tapkit.models.strand.network import Network, Points, Step, follow
 from tapkit.nn.alignment import grey_pyramid
 from tapkit.train.batch import Batch, Predictions, Queries
 from tapkit.train.strand.losses import PARTS, Truth, frame_losses

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit.errors import UsageError
+from tapkit.models.strand.encoder import Maps
 from tapkit.models.strand.evidence import UNVERIFIED, Verify
-from tapkit.models.strand.network import Maps, Network, Points
+from tapkit.models.strand.network import Network, Points
 from tapkit.train.batch import Batch, sample_queries
 from tapkit.train.strand.noise import DriftNoise, TemplateDecay
 from tapkit.train.strand.rollout import advance, encode_frames
