@@ -91,6 +91,11 @@ def change(value: v.Change) -> dict[str, Any]:
     }
 
 
+def summary(value: v.PointSummary) -> dict[str, Any]:
+    """One point in bins. (`plain` would look at each of a million values.)"""
+    return {"id": value.id, "visible": value.visible, "confidence": value.confidence, "doubt": value.doubt}
+
+
 def positions(value: v.Positions) -> dict[str, Any]:
     """Where one point is; `visible` 0 or 1, None where nothing is known of it."""
     known = np.isfinite(value.xy[:, 0])

@@ -68,7 +68,8 @@ def summary(
     of: int | None = None,
 ) -> Response:
     """The clip in bins of frames, for a timeline."""
-    return answers.answer(answers.plain(studio.project.summary(clip, bins, who.user, of, ids(points))))
+    found = studio.project.summary(clip, bins, who.user, of, ids(points))
+    return answers.answer({"bins": found.bins, "points": [answers.summary(each) for each in found.points]})
 
 
 @router.get("/doubtful")
