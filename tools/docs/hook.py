@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from click_curve import annotation_clicks
+from annotation_figures import annotation_clicks, annotation_scale
 from command_pages import commands, exit_codes
 from format_tables import format_options, formats_table
 from mkdocs.config.defaults import MkDocsConfig
@@ -155,6 +155,7 @@ def edge_columns() -> str:
 
 GENERATED = {
     "annotation clicks": annotation_clicks,
+    "annotation scale": annotation_scale,
     "gallery": gallery,
     "edge columns": edge_columns,
     "stats columns": stats_columns,

@@ -1,4 +1,4 @@
-"""Clicks against accuracy: the table and the curve of `benchmarks/annotation_clicks.py`."""
+"""What the pages on annotation say in figures: `benchmarks/annotation_clicks.py` and `annotation_scale.py`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,31 @@ def annotation_clicks() -> str:
         rows.append([title, *(f"{found[name][k]['between']:.1f}" for k in ks)])
     head = ["delta_avg between the clicks", *(f"{int(k) + 1} click{'s' * (k != '0')}" for k in ks)]
     return f"{table(head, rows, 'l' + 'r' * len(ks))}\n\n{_curve(found, ks)}"
+
+
+_ASKED = {
+    "points": "all points with their keyframes",
+    "summary_600": "the timeline of the whole clip",
+    "positions_all_120": "positions of all points on 120 frames",
+    "positions_one_whole": "positions of one point on all frames",
+    "doubtful_first": "places to look at, for the first time",
+    "doubtful_after_edit": "the same, after an edit",
+    "edit": "one edit",
+    "undo": "one undo",
+    "store_16_frames": "16 frames of a run of a tracker on all points",
+}
+
+
+def annotation_scale() -> str:
+    """How quick a large project is."""
+    found = json.loads(RESULTS.with_name("annotation_scale.json").read_text(encoding="utf-8"))
+    workload = found["workload_milliseconds"][1]
+    rows = [
+        [meaning, f"{found['milliseconds'][name][1]:.0f}", f"{found['milliseconds'][name][1] / workload:.2f}"]
+        for name, meaning in _ASKED.items()
+    ]
+    head = [f"{found['points']} points x {found['frames']} frames", "ms of processor time", "fixed workloads"]
+    return table(head, rows, "lrr")
 
 
 def _curve(found: dict[str, dict[str, dict[str, float]]], ks: list[str]) -> str:
