@@ -19,7 +19,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 SIZE = {"width": 1366, "height": 768}
 PATIENCE = 200
 """Seconds in which something is to happen that the page waits for."""
-STARTS = 60
+STARTS = 200
 """Seconds that a server may take to say its address."""
 
 
