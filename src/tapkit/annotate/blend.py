@@ -53,7 +53,7 @@ def blend(
     near = ((t - frames[left]) / gap).clip(0, 1)
     sure = [visible[side, t] * confidence[side, t] for side in (left, right)]
     there = [np.isfinite(xy[side, t]).all(-1) for side in (left, right)]
-    share = share_of_right(near, *sure, power)
+    share = share_of_right(near, sure[0], sure[1], power)
     share = np.where((left == right) | ~there[1], 0.0, np.where(there[0], share, 1.0))
 
     def mixed(values: np.ndarray) -> np.ndarray:

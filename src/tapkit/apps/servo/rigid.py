@@ -73,7 +73,8 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         inner = self.down(x)
         inner = self.norm(inner).relu() if self.norm_first else self.norm(inner.relu())
-        return x + self.up(inner)
+        out: Tensor = x + self.up(inner)
+        return out
 
 
 class _PointStates(nn.Module):
@@ -119,7 +120,8 @@ class _FrameStates(nn.Module):
     def forward(self) -> Tensor:
         """States [F,128] of all frames."""
         around = (_KERNEL // 2, _KERNEL - 1 - _KERNEL // 2)
-        parts = [self.smooth(functional.pad(part.T[None], around))[0].T for part in self.free.split(self.lengths)]
+        clips = torch.split(self.free, self.lengths)
+        parts = [self.smooth(functional.pad(part.T[None], around))[0].T for part in clips]
         states: Tensor = self.blocks(self.first(self.norm(torch.cat(parts))).relu())
         return states
 
@@ -212,7 +214,7 @@ class _Model:
             place = 0.01 * torch.einsum("cpik,pk->cip", self.bodies.places[number][:, points], state)
             raw = torch.einsum("fk,ckij->cfij", motion, self.bodies.motions[number])
             if raw.requires_grad:
-                raw.register_hook(lambda slope: slope.clamp(-100, 100))
+                raw.register_hook(lambda slope: slope.clamp(-100, 100))  # type: ignore[no-untyped-call]
             found.append(self._error(place, raw, xy, visible, noisy))
         return found
 
@@ -333,7 +335,7 @@ def _step(model: _Model, optimiser: torch.optim.Adam, splitting: bool) -> Tensor
     else:  # those that may be deleted before the end, and three more
         loss = losses.sort().values[: len(losses) - options.clusters + 3].mean()
     optimiser.zero_grad()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     every = [p for group in optimiser.param_groups for p in group["params"]]
     nn.utils.clip_grad_norm_(every, 1e-3)
     optimiser.step()
