@@ -74,20 +74,15 @@ def test_a_demonstration_puts_the_box_on_the_pad() -> None:
     assert demonstrate(scene, size=64).height.tolist() == shown.height.tolist()  # type: ignore[union-attr]
 
 
-def test_a_plan_is_learned_and_the_box_is_found_and_lifted(tracker: Tracker, tmp_path: Path) -> None:
-    """Small: two demonstrations, pictures of 160 pixels, the first stage in a new scene. (The whole of it, with its
-    success in twenty scenes: benchmarks/servo.py.)"""
+def test_a_plan_is_learned_from_demonstrations(tracker: Tracker, tmp_path: Path) -> None:
+    """Small: two demonstrations, pictures of 160 pixels. (Carrying the plan out: benchmarks/servo.py.)"""
     shown = [demonstrate(Scene.random(n), n, 160) for n in range(2)]
     with Arm(Scene.random(1), 160) as arm:
         plan = learn(shown, tracker, arm.camera, LearnOptions(step=4, points=40))
     assert [stage.grip for stage in plan.stages] == ["close", "open"]
     assert all(0.1 < stage.retreat < 0.2 for stage in plan.stages)
-    plan = Plan.load(replace(plan, stages=plan.stages[:1]).save(tmp_path / "plan"))
-    with Arm(Scene.random(1016), 160) as arm:
-        outcome = carry_out(arm, plan, tracker)
-        _, height = arm.place_of("box")
-    assert outcome.done, outcome.reason
-    assert height > 0.1 and outcome.stages[0].arrived
+    back = Plan.load(plan.save(tmp_path / "plan"))
+    assert [stage.points for stage in back.stages] == [stage.points for stage in plan.stages]
 
 
 class Still:
