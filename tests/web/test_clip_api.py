@@ -9,8 +9,8 @@ import numbered_clips as clips
 import numpy as np
 import pytest
 from PIL import Image
+from studio_client import Browser, Opener
 
-from conftest import Browser, Opener
 from tapkit.web.app import make_app
 from tapkit.web.studio import Studio
 

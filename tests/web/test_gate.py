@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from starlette.routing import Route
 from starlette.websockets import WebSocketDisconnect
+from studio_client import ADDRESS, Browser, Opener
 
-from conftest import ADDRESS, Browser, Opener
 from tapkit.web.app import ROUTERS, make_app
 from tapkit.web.gate import OPEN
 from tapkit.web.studio import Studio

@@ -9,8 +9,8 @@ from typing import Any
 import numbered_clips as clips
 import numpy as np
 import pytest
+from studio_client import Browser
 
-from conftest import Browser
 from tapkit.annotate import Project
 from tapkit.errors import StorageError
 from tapkit.web.app import make_app

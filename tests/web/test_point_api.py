@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from studio_client import Browser
 
-from conftest import Browser
 from tapkit.annotate import Project
 from tapkit.web.app import make_app
 from tapkit.web.studio import Studio, open_studio

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from studio_client import Browser, Opener
 
-from conftest import Browser, Opener
 from tapkit.web import passwords
 from tapkit.web.app import make_app
 from tapkit.web.passwords import FREE
