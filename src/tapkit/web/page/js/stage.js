@@ -5,6 +5,7 @@ import { colourOf, palette } from "./theme.js";
 
 const RADIUS = 5, HIT = 11;               // CSS pixels
 const SHARP = 3;                          // from this scale on pixels are shown as squares
+const MANY = 100;                         // points from which trails are one stroke each, without fading
 const PREFETCH = 40;                      // frames of positions ahead of the one shown
 
 export class Stage {
@@ -89,10 +90,11 @@ export class Stage {
   }
 
   trail(id, t, length) {
-    if (length < 1) return;
+    if (length < 1) return undefined;
     const { tracks, view, annotation } = this.studio, { context } = this;
     context.strokeStyle = colourOf(annotation.points.get(id));
     context.lineWidth = annotation.selection.has(id) ? 2 : 1.25;
+    if (this.studio.seen().length > MANY) return this.plainTrail(id, t, length);
     let last = null;
     for (let s = Math.max(0, t - length); s <= t; s += 1) {
       const at = s === t ? this.place(id, t) : tracks.at(id, s);
@@ -106,6 +108,22 @@ export class Stage {
       }
       last = here;
     }
+    context.globalAlpha = 1;
+    return undefined;
+  }
+
+  plainTrail(id, t, length) {
+    const { tracks, view } = this.studio, { context } = this;
+    context.globalAlpha = 0.55;
+    context.beginPath();
+    let open = false;
+    for (let s = Math.max(0, t - length); s <= t; s += 1) {
+      const at = tracks.at(id, s);
+      if (at && open) context.lineTo(...view.toScreen(at.x, at.y));
+      else if (at) context.moveTo(...view.toScreen(at.x, at.y));
+      open = at !== null;
+    }
+    context.stroke();
     context.globalAlpha = 1;
   }
 
