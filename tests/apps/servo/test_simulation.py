@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tapkit.apps.servo import STILL, Camera, LearnOptions, Plan, Velocity, carry_out, learn
-from tapkit.apps.servo.sim.scene import BASE, LINK, Scene
+from tapkit.apps.servo import STILL, Camera, LearnOptions, Path2D, Plan, Stage, Velocity, carry_out, learn
+from tapkit.apps.servo.sim.scene import BASE, BOX, CAMERA_HEIGHT, CAMERA_OFFSET, LINK, Place, Scene
 from tapkit.errors import ShapeError, UsageError
 
 pytest.importorskip("mujoco")
 
 from made import made_stage
+from pinhole import Pinhole
 
 from tapkit import api
 from tapkit.apps.servo.sim.arm import HOME, Arm
@@ -83,6 +84,48 @@ def test_a_plan_is_learned_from_demonstrations(tracker: Tracker, tmp_path: Path)
     assert all(0.1 < stage.retreat < 0.2 for stage in plan.stages)
     back = Plan.load(plan.save(tmp_path / "plan"))
     assert [stage.points for stage in back.stages] == [stage.points for stage in plan.stages]
+
+
+def eye_at(points: np.ndarray, pose: np.ndarray) -> Pinhole:
+    """The camera of a hand at x, y, z, turn, without a simulator."""
+    x, y, z, turn = pose
+    place = (x + CAMERA_OFFSET * math.cos(turn), y + CAMERA_OFFSET * math.sin(turn), z + CAMERA_HEIGHT)
+    return Pinhole(points, place, turn)
+
+
+def stage_with_slid_points(arm: Arm, size: int, slid: float) -> tuple[Stage, np.ndarray]:
+    """Down to a box, from exact projections; all frames but the last have the points turned by `slid` about their
+    middle, as when they have slid while they were tracked back through a demonstration. And where the hand ends."""
+    box = arm.scene.box
+    a, b = np.meshgrid(np.linspace(-0.8, 0.8, 5), np.linspace(-0.8, 0.8, 4))
+    c, s = math.cos(box.turn), math.sin(box.turn)
+    flat = np.stack([a.ravel(), b.ravel()], 1) * BOX[:2] @ np.array([[c, s], [-s, c]]) + (box.x, box.y)
+    top = np.column_stack([flat, np.full(len(flat), 2 * BOX[2])])
+    goal = np.array([box.x, box.y, 0.03, box.turn])
+    start = goal + (-0.03, 0.02, 0.07, 0.3)
+    xy = np.stack([eye_at(top, start + s * (goal - start)).project() for s in np.linspace(0, 1, 12)])
+    xy *= size / 256  # the pinhole's pictures are 256 pixels wide
+    middle = xy[:-1].mean(1, keepdims=True)
+    turn = np.array([[math.cos(slid), math.sin(slid)], [-math.sin(slid), math.cos(slid)]])
+    xy[:-1] = (xy[:-1] - middle) @ turn + middle
+    pictures = []
+    for pose in (goal, start):
+        arm.start_at(pose)
+        pictures.append(arm.frame())
+    path = Path2D(pictures[1], xy.astype(np.float32), np.ones(xy.shape[:2], bool), pictures[0])
+    return Stage((path,), depth=0.13), goal
+
+
+def test_the_hand_ends_where_the_demonstration_did_though_points_have_slid(tracker: Tracker) -> None:
+    """Points that lie turned by 9 degrees on the first picture would leave the hand turned by as much at the end."""
+    with Arm(Scene(Place(0.03, 0.02, 0.2), Place(0.0, -0.08, 0.0)), 128) as arm:
+        stage, goal = stage_with_slid_points(arm, 128, math.radians(9))
+        outcome = carry_out(arm, Plan(arm.camera, (stage,)), tracker)
+        assert outcome.done, outcome.reason
+        x, y, z, turn = arm.reached - goal
+        assert abs(math.degrees(turn)) < 1.5
+        assert math.hypot(x, y) < 0.003 and abs(z) < 0.005
+        assert len(outcome.search_seconds) == 2
 
 
 class Still:
