@@ -110,3 +110,42 @@ def test_goals_that_were_hidden_in_the_demonstration_are_passed_over() -> None:
     eye = Pinhole(points, (0.06, 0.03, 0.24), 0.2)
     assert follow(eye, plan).state == "arrived"
     assert np.abs(eye.place - (0.02, 0.0, 0.15)).max() < 0.004
+
+
+@pytest.mark.parametrize(("turn", "state"), [(1.0, "arrived"), (5.0, "stuck")])
+def test_points_that_stay_turned_have_not_arrived(turn: float, state: str) -> None:
+    """Though they are near their goals, and come no nearer."""
+    points = thing()
+    path = shown(points, (0.08, 0.0, 0.1, 0.0))
+    plan = plan_of(replace(path, xy=path.xy[-1:], visible=path.visible[-1:]))
+    eye = Pinhole(points, (0.02, 0.0, 0.15), math.radians(turn))
+    eye.move = lambda velocity, seconds: None  # type: ignore[method-assign]
+    follower = follow(eye, plan, noise=0.0, hidden=0.0)
+    assert follower.error < 2 * plan.stages[0].tolerance
+    assert follower.state == state
+
+
+def test_where_the_end_will_be_looked_at_anew_near_is_enough() -> None:
+    points = thing()
+    plan = plan_of(shown(points, (0.08, 0.0, 0.1, 0.4)))
+    steps = []
+    for coarse in (False, True):
+        eye = Pinhole(points, (-0.06, 0.0, 0.27), 0.3)
+        follower = Follower(plan, plan.stages[0], 0, np.arange(24), SAID, coarse)
+        for step in range(300):
+            follower.decide(step, eye.project(), np.ones(24))
+            if follower.state != "moving":
+                break
+            eye.move(follower.velocity, 1 / 15)
+        assert follower.state == "arrived" and follower.error < 2 * plan.stages[0].tolerance
+        steps.append(step)
+    assert steps[1] < steps[0] - 5
+
+
+def test_points_that_were_found_where_they_belong_leave_nothing_to_do() -> None:
+    points = thing()
+    plan = plan_of(shown(points, (0.08, 0.0, 0.1, 0.4)))
+    for turn, there in ((0.0, True), (4.0, False)):
+        follower = Follower(plan, plan.stages[0], 0, np.arange(24), SAID)
+        assert follower.is_there(Pinhole(points, (0.02, 0.0, 0.15), math.radians(turn)).project()) == there
+        assert follower.state == ("arrived" if there else "moving") and follower.velocity == STILL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,8 @@ from tapkit.apps.servo import (
     read_demonstration,
     write_demonstration,
 )
-from tapkit.apps.servo.acquire import closest, laid_over, turned_picture, turned_points
-from tapkit.apps.servo.consensus import Similarity, agree_on_similarity, likeness
+from tapkit.apps.servo.acquire import closest, laid_over, turned_picture, turned_points, typical
+from tapkit.apps.servo.consensus import Similarity, agree_on_similarity, likeness, refined
 from tapkit.apps.servo.demonstrations import check_demonstrations
 from tapkit.apps.servo.rigid import orthonormal
 from tapkit.apps.servo.stages import Segment, find_object, retreats_of, segments, spread_out
@@ -212,6 +213,36 @@ def test_pictures_are_compared_where_the_points_are() -> None:
     assert likeness(first, second, stays._replace(shift=500), xy) == 0.0
 
 
+def test_what_hangs_in_front_does_not_decide_how_pictures_fit() -> None:
+    """A thing in the hand is at the same place on both pictures; the points are beside it."""
+    random = np.random.default_rng(1)
+    small = random.integers(0, 255, (20, 20, 3), dtype=np.uint8)
+    first = np.asarray(Image.fromarray(small).resize((128, 128), Image.Resampling.BICUBIC)).copy()
+    turn = 1.06 * complex(math.cos(0.1), math.sin(0.1))
+    true = Similarity(turn, (64 + 64j) * (1 - turn) + 2 - 1j, np.ones(1, bool))
+    second = laid_over(first, true).copy()
+    for picture in (first, second):
+        picture[44:84, 44:84] = np.kron(np.indices((10, 10)).sum(0) % 2 * 255, np.ones((4, 4)))[..., None]
+    angles = np.linspace(0, 2 * math.pi, 10, endpoint=False)
+    xy = 64 + 38 * np.stack([np.cos(angles), np.sin(angles)], 1)
+    guess = Similarity(1.02 * complex(math.cos(0.06), math.sin(0.06)), 0j, np.ones(1, bool))
+    guess = guess._replace(shift=(64 + 64j) * (1 - guess.ratio))
+    off = {}
+    for around in (None, 4.0):
+        fit, _ = refined(first, second, guess, xy, around)
+        off[around] = float(np.abs(fit(xy) - true(xy)).max())
+    assert off[4.0] < 0.5 < 2 < off[None]
+
+
+def test_the_end_is_that_of_the_most_usual_demonstration() -> None:
+    stage = made_stage(3)
+    shifts = zip(stage.paths, (4, 1, 0), strict=True)
+    moved = [replace(path, xy=path.xy + np.float32(by), visible=np.ones_like(path.visible)) for path, by in shifts]
+    assert typical(replace(stage, paths=tuple(moved))) == 1
+    moved[1] = replace(moved[1], visible=np.zeros_like(moved[1].visible))  # its end says nothing
+    assert typical(replace(stage, paths=tuple(moved))) != 1
+
+
 def test_points_of_a_turned_picture() -> None:
     picture = np.zeros((64, 64, 3), np.uint8)
     picture[10:14, 40:44] = 255
@@ -248,6 +279,7 @@ def test_a_plan_survives_as_files_and_may_be_edited(tmp_path: Path) -> None:
         assert (stage.grip, stage.retreat, stage.name) == (other.grip, other.retreat, other.name)
         for path, same in zip(stage.paths, other.paths, strict=True):
             assert (path.image == same.image).all() and (path.visible == same.visible).all()
+            assert path.end is not None and same.end is not None and (path.end == same.end).all()
             assert np.abs(path.xy - same.xy).max() <= 0.0051
     text = (folder / "plan.toml").read_text()
     (folder / "plan.toml").write_text(
@@ -302,6 +334,11 @@ def test_damaged_tables_and_pictures_of_a_plan(tmp_path: Path) -> None:
         with pytest.raises(StorageError, match=said):
             Plan.load(folder)
     (folder / "stage1.csv").write_text("\n".join(lines))
+    (folder / "stage1_demo2_end.png").unlink()  # of an older plan
+    assert [path.end is None for path in Plan.load(folder).stages[0].paths] == [False, True]
+    Image.fromarray(np.zeros((96, 90, 3), np.uint8)).save(folder / "stage1_demo1_end.png")
+    with pytest.raises(UsageError, match="pictures of stage 1 are 90x96"):
+        Plan.load(folder)
     (folder / "stage1_demo2.png").write_bytes(b"no picture")
     with pytest.raises(StorageError, match="is not a picture"):
         Plan.load(folder)

@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tapkit.apps.servo import STILL, Camera, LearnOptions, Plan, Velocity, carry_out, learn
-from tapkit.apps.servo.sim.scene import BASE, LINK, Scene
+from tapkit.apps.servo import STILL, Camera, LearnOptions, Path2D, Plan, Stage, Velocity, carry_out, learn
+from tapkit.apps.servo.acquire import laid_over, locate_end
+from tapkit.apps.servo.consensus import Similarity
+from tapkit.apps.servo.sim.scene import BASE, BOX, CAMERA_HEIGHT, CAMERA_OFFSET, LINK, Place, Scene
 from tapkit.errors import ShapeError, UsageError
 
 pytest.importorskip("mujoco")
 
 from made import made_stage
+from pinhole import Pinhole
 
 from tapkit import api
 from tapkit.apps.servo.sim.arm import HOME, Arm
@@ -85,6 +88,63 @@ def test_a_plan_is_learned_from_demonstrations(tracker: Tracker, tmp_path: Path)
     assert [stage.points for stage in back.stages] == [stage.points for stage in plan.stages]
 
 
+def eye_at(points: np.ndarray, pose: np.ndarray) -> Pinhole:
+    """The camera of a hand at x, y, z, turn, without a simulator."""
+    x, y, z, turn = pose
+    place = (x + CAMERA_OFFSET * math.cos(turn), y + CAMERA_OFFSET * math.sin(turn), z + CAMERA_HEIGHT)
+    return Pinhole(points, place, turn)
+
+
+def stage_with_slid_points(arm: Arm, size: int, slid: float) -> tuple[Stage, np.ndarray]:
+    """Down to a box, from exact projections; all frames but the last have the points turned by `slid` about their
+    middle, as when they have slid while they were tracked back through a demonstration. And where the hand ends."""
+    box = arm.scene.box
+    a, b = np.meshgrid(np.linspace(-0.8, 0.8, 5), np.linspace(-0.8, 0.8, 4))
+    c, s = math.cos(box.turn), math.sin(box.turn)
+    flat = np.stack([a.ravel(), b.ravel()], 1) * BOX[:2] @ np.array([[c, s], [-s, c]]) + (box.x, box.y)
+    top = np.column_stack([flat, np.full(len(flat), 2 * BOX[2])])
+    goal = np.array([box.x, box.y, 0.03, box.turn])
+    start = goal + (-0.03, 0.02, 0.07, 0.3)
+    xy = np.stack([eye_at(top, start + s * (goal - start)).project() for s in np.linspace(0, 1, 12)])
+    xy *= size / 256  # the pinhole's pictures are 256 pixels wide
+    middle = xy[:-1].mean(1, keepdims=True)
+    turn = np.array([[math.cos(slid), math.sin(slid)], [-math.sin(slid), math.cos(slid)]])
+    xy[:-1] = (xy[:-1] - middle) @ turn + middle
+    pictures = []
+    for pose in (goal, start):
+        arm.start_at(pose)
+        pictures.append(arm.frame())
+    path = Path2D(pictures[1], xy.astype(np.float32), np.ones(xy.shape[:2], bool), pictures[0])
+    return Stage((path,), depth=0.13), goal
+
+
+def test_the_hand_ends_where_the_demonstration_did_though_points_have_slid(tracker: Tracker) -> None:
+    """Points that lie turned by 9 degrees on the first picture would leave the hand turned by as much at the end."""
+    with Arm(Scene(Place(0.03, 0.02, 0.2), Place(0.0, -0.08, 0.0)), 128) as arm:
+        stage, goal = stage_with_slid_points(arm, 128, math.radians(9))
+        outcome = carry_out(arm, Plan(arm.camera, (stage,)), tracker)
+        assert outcome.done, outcome.reason
+        x, y, z, turn = arm.reached - goal
+        assert abs(math.degrees(turn)) < 1.5
+        assert math.hypot(x, y) < 0.003 and abs(z) < 0.005
+        assert len(outcome.search_seconds) >= 3 and outcome.stages[0].attempts == 1  # the end was looked at until right
+
+
+def test_the_end_is_found_on_a_picture_that_nearly_is_it(tracker: Tracker) -> None:
+    with Arm(Scene(Place(0.03, 0.02, 0.2), Place(0.0, -0.08, 0.0)), 128) as arm:
+        stage, _ = stage_with_slid_points(arm, 128, 0.0)
+    ratio = 0.9 * complex(math.cos(0.15), math.sin(0.15))
+    there = Similarity(ratio, (64 + 64j) * (1 - ratio) + 3, np.ones(1, bool))
+    image = stage.paths[0].end
+    assert image is not None
+    found = locate_end(tracker, stage, laid_over(image, there), 15.0)
+    assert found is not None and len(found.points) > 10 and found.like > 0.9
+    assert np.abs(found.xy - there(stage.paths[0].xy[-1, found.points])).max() < 1
+    assert locate_end(tracker, stage, np.full_like(image, 128), 15.0) is None
+    bare = replace(stage, paths=(replace(stage.paths[0], end=None),))
+    assert locate_end(tracker, bare, image, 15.0) is None
+
+
 class Still:
     """A robot that sees the same picture all the time."""
 
@@ -99,7 +159,7 @@ class Still:
         self.moves.append(velocity)
 
     def grip(self, closed: bool) -> None:
-        raise AssertionError("nothing was found to be gripped")
+        raise AssertionError("nothing may be gripped")
 
 
 def test_what_is_not_there_is_said_and_the_hand_stands_still(tracker: Tracker) -> None:
@@ -110,6 +170,17 @@ def test_what_is_not_there_is_said_and_the_hand_stands_still(tracker: Tracker) -
     assert not outcome.done and "stage 1" in outcome.reason and "not found on the picture" in outcome.reason
     assert robot.moves[-1] == STILL and len(outcome.search_seconds) == 3
     assert {m.turn > 0 for m in robot.moves if m.turn} == {True, False}  # it has looked around
+
+
+def test_an_arm_that_gets_nowhere_looks_from_elsewhere_before_it_gives_up(tracker: Tracker) -> None:
+    """The points may have been found on the wrong thing."""
+    stage = made_stage(1, size=64, grip="close")
+    plan = Plan(Camera(64, 64, 42.0, fps=5.0), (stage,))
+    robot = Still(stage.paths[0].image, plan.camera)
+    outcome = carry_out(robot, plan, tracker)
+    assert not outcome.done and "from their goals" in outcome.reason
+    assert [report.attempts for report in outcome.stages] == [3] and not outcome.stages[0].arrived
+    assert robot.moves[-1] == STILL
 
 
 def test_what_cannot_be_carried_out_is_refused(tracker: Tracker) -> None:

@@ -29,6 +29,9 @@ SURE = 0.8
 LEAST = 0.5
 """And below which the points do not count as found: trackers that are sure of themselves hold on to anything."""
 
+AROUND = 0.03
+"""Of the width: how far around its points the pictures of the end are compared."""
+
 
 class Located(NamedTuple):
     """Where a stage's points are."""
@@ -112,6 +115,53 @@ def _attempt(tracker: Tracker, stage: Stage, number: int, turn: float, frame: np
         return None
     fit, like = refined(reference.image, frame, fit, reference.xy)
     return _Match(points, fit(reference.xy), like, number, reference.image, fit, session, result.xy)
+
+
+def locate_end(tracker: Tracker, stage: Stage, frame: np.ndarray, fps: float) -> Located | None:
+    """Find the points anew where they end: by the last picture of `typical`, which the live one [H,W,3] nearly is.
+
+    Points that were tracked over a long way, through a turn and closer, have slid a little, and all of them together
+    look like a similarity that is not there: they say that the hand is right while it is turned by some degrees. Here
+    nothing has far to go, and the pictures around the points decide. The points are then drawn on the live picture,
+    where that similarity puts them, and tracked from there. None where there is no picture of the end, or nothing like
+    it is seen.
+    """
+    number = typical(stage)
+    path = stage.paths[number]
+    if path.end is None:
+        return None
+    width, size = frame.shape[1], np.array(frame.shape[1::-1])
+    xy = path.xy[-1].astype(np.float64)
+    points = np.flatnonzero(stage.used & path.visible[-1] & ((xy >= 2) & (xy <= size - 2)).all(1))
+    if len(points) < 4:
+        return None
+    xy = xy[points]
+    result = started(tracker, [Reference(path.end, xy.astype(np.float32))], fps).step(frame)[-1]
+    order = np.argsort(result.rows)
+    seen = tracker.provenance(live=True).visible_at(result.visible, result.confidence)[order]
+    if seen.sum() < 4:
+        return None
+    fit = agree_on_similarity(xy[seen], result.xy[order][seen], tolerance_of(xy, width))
+    if fit is None or fit.agree.sum() < max(4, 0.4 * len(points)) or not 0.6 < abs(fit.ratio) < 1.6:
+        return None
+    agreed = np.flatnonzero(seen)[fit.agree]
+    fit, like = refined(path.end, frame, fit, xy[agreed], AROUND * width)
+    now = fit(xy[agreed])
+    inside = ((now >= 2) & (now <= size - 2)).all(1)
+    if like < LEAST or inside.sum() < 4:
+        return None
+    points, now = points[agreed[inside]], now[inside]
+    session = started(tracker, [Reference(frame, now.astype(np.float32))], fps)
+    return Located(session, points, now, like, number)
+
+
+def typical(stage: Stage) -> int:
+    """The demonstration whose points end nearest to the mean of all demonstrations: hands differ in where they stop."""
+    ends = np.stack([path.xy[-1] for path in stage.paths])
+    seen = np.stack([path.visible[-1] for path in stage.paths])
+    weights = seen[..., None] / np.maximum(seen.sum(0), 1)[:, None]
+    away = np.linalg.norm(ends - (weights * ends).sum(0), axis=2)
+    return int(np.argmin([a[s].mean() if s.any() else math.inf for a, s in zip(away, seen, strict=True)]))
 
 
 def closest(stage: Stage, points: np.ndarray, xy: np.ndarray) -> int:

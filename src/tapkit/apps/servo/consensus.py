@@ -21,12 +21,14 @@ class Similarity(NamedTuple):
         return np.stack([moved.real, moved.imag], -1)
 
 
-def refined(first: np.ndarray, second: np.ndarray, fit: Similarity, xy: np.ndarray) -> tuple[Similarity, float]:
+def refined(
+    first: np.ndarray, second: np.ndarray, fit: Similarity, xy: np.ndarray, around: float | None = None
+) -> tuple[Similarity, float]:
     """The similarity near `fit` for which the pictures are most alike around the points, and how alike: by steps of
-    shift, turn and size, halved when none helps."""
+    shift, turn and size, halved when none helps. `around`: see `likeness`."""
     centre = complex(*xy.mean(0))
     far = max(float(np.abs(_complex(xy) - centre).max()), 1.1)
-    best, step = likeness(first, second, fit, xy), 2.0
+    best, step = likeness(first, second, fit, xy, around), 2.0
     while step > 0.2:
         better = False
         for change in (1, 1j, -1, -1j, 1j / far, -1j / far, 1 / far, -1 / far):
@@ -35,7 +37,7 @@ def refined(first: np.ndarray, second: np.ndarray, fit: Similarity, xy: np.ndarr
             else:  # about the middle of the points
                 ratio = fit.ratio * (1 + step * change)
                 tried = fit._replace(ratio=ratio, shift=fit.shift + (fit.ratio - ratio) * centre)
-            like = likeness(first, second, tried, xy)
+            like = likeness(first, second, tried, xy, around)
             if like > best + 1e-4:
                 fit, best, better = tried, like, True
         if not better:
@@ -43,15 +45,22 @@ def refined(first: np.ndarray, second: np.ndarray, fit: Similarity, xy: np.ndarr
     return fit, best
 
 
-def likeness(first: np.ndarray, second: np.ndarray, fit: Similarity, xy: np.ndarray) -> float:
+def likeness(
+    first: np.ndarray, second: np.ndarray, fit: Similarity, xy: np.ndarray, around: float | None = None
+) -> float:
     """Normalised correlation, -1 to 1, of two pictures [H,W,3] around points [n,2] of the first, where `fit` puts them.
 
-    Over the box of the points and a tenth more; colours count, light and contrast do not.
+    Over the box of the points and a tenth more, or only within `around` pixels of each of them, for things that others
+    lie in front of. Colours count, light and contrast do not.
     """
-    low, high = xy.min(0), xy.max(0)
-    margin = 0.1 * (high - low) + 1
-    x, y = (np.linspace(a, b, 24) for a, b in zip(low - margin, high + margin, strict=True))
-    grid = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+    if around is None:
+        low, high = xy.min(0), xy.max(0)
+        margin = 0.1 * (high - low) + 1
+        x, y = (np.linspace(a, b, 24) for a, b in zip(low - margin, high + margin, strict=True))
+        grid = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+    else:
+        side = np.linspace(-around, around, 7)
+        grid = (xy[:, None] + np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)).reshape(-1, 2)
     there = fit(grid)
     inside = [((p >= 0.5) & (p <= np.array(i.shape[1::-1]) - 0.5)).all(1) for p, i in ((grid, first), (there, second))]
     both = inside[0] & inside[1]
@@ -69,9 +78,8 @@ def _sampled(image: np.ndarray, xy: np.ndarray) -> np.ndarray:
     corner = np.clip(np.floor(place).astype(int), 0, (width - 2, height - 2))
     u, v = (place - corner).T[..., None]
     x, y = corner.T
-    picture = image.astype(np.float64)
-    top = (1 - u) * picture[y, x] + u * picture[y, x + 1]
-    return np.asarray((1 - v) * top + v * ((1 - u) * picture[y + 1, x] + u * picture[y + 1, x + 1]))
+    top = (1 - u) * image[y, x] + u * image[y, x + 1]
+    return np.asarray((1 - v) * top + v * ((1 - u) * image[y + 1, x] + u * image[y + 1, x + 1]))
 
 
 def _complex(xy: np.ndarray) -> np.ndarray:

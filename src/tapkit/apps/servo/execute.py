@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from tapkit.apps.servo.acquire import closest, locate
+from tapkit.apps.servo.acquire import Located, closest, locate, locate_end, typical
 from tapkit.apps.servo.camera import STILL, Robot, Velocity
 from tapkit.apps.servo.follower import Follower, Moment
-from tapkit.apps.servo.plan import Plan, Stage
+from tapkit.apps.servo.plan import Path2D, Plan, Stage
 from tapkit.engine.control import Control
 from tapkit.engine.run import run
 from tapkit.engine.session import Session
@@ -25,9 +25,15 @@ ATTEMPTS = 3
 """How often a stage's points are looked for."""
 LOOK = math.radians(40)
 """The hand is turned by so much before the second time, and by as much to the other side before the third."""
+LOOKS = 6
+"""How often the points are found anew at a stage's end at most: until nothing is left to do."""
+EXACT = 0.5
+"""Of the stage's tolerance, and of how much the points may be turned or wider at its end, once they have been found
+anew on the picture of the end."""
 
 Watch = Callable[[np.ndarray, int, Moment | None], object]
 """Called after every control step with the picture, the stage's number from 1, and what was decided."""
+Where = Callable[[Tracker, Stage, np.ndarray, float], Located | None]
 
 
 class StageReport(NamedTuple):
@@ -139,33 +145,64 @@ class _Execution:
 
     def _stage(self, number: int, stage: Stage) -> str:
         """Bring its points to their goals. Returns why that was not possible, or nothing."""
-        fps, reason, steps = self.plan.camera.fps, "", 0
+        reason, steps = "", 0
         for attempt in range(1, ATTEMPTS + 1):
-            image = self._picture()
-            began = time.perf_counter()
-            found = locate(self.tracker, stage, image, fps)
-            self.search_seconds.append(time.perf_counter() - began)
+            found = self._search(locate, stage)
             if found is None:
                 reason = "its points are not found on the picture"
             else:
                 demo = closest(stage, found.points, found.xy)
-                said = self.tracker.provenance(live=True)
-                follower = Follower(self.plan, stage, demo, found.points, said)
-                frames = self._frames(number, follower, found.session, round(self.limit * fps))
-                run(found.session, frames, [follower], self.control)
-                self.robot.move(STILL)
-                steps += found.session.frame
+                follower = self._follow(number, stage, demo, found)
+                steps += follower.steps
                 report = StageReport(stage.name, follower.state == "arrived", demo, steps, follower.error, attempt)
                 if follower.state == "arrived":
                     self.reports.append(report)
                     return ""
                 reason = self._why(follower)
-                if follower.state != "lost" or attempt == ATTEMPTS:
+                if follower.state not in ("lost", "stuck") or attempt == ATTEMPTS:
                     self.reports.append(report)
                     return reason
             if attempt < ATTEMPTS:
                 self._look_elsewhere(number, attempt)
         return reason
+
+    def _search(
+        self, where: Callable[[Tracker, Stage, np.ndarray, float], Located | None], stage: Stage
+    ) -> Located | None:
+        image = self._picture()
+        began = time.perf_counter()
+        found = where(self.tracker, stage, image, self.plan.camera.fps)
+        self.search_seconds.append(time.perf_counter() - began)
+        return found
+
+    def _follow(self, number: int, stage: Stage, demo: int, found: Located) -> Follower:
+        """Along the demonstration's path, and the last bit by the picture on which it ends, if there is one."""
+        said = self.tracker.provenance(live=True)
+        last = stage.paths[typical(stage)]
+        follower = Follower(self.plan, stage, demo, found.points, said, coarse=last.end is not None)
+        self._run(number, follower, found.session)
+        if last.end is None or follower.state != "arrived":
+            return follower
+        end = Path2D(last.end, last.xy[-1:], last.visible[-1:], last.end)
+        exact = replace(stage, paths=(end,), tolerance=EXACT * stage.tolerance)
+        for _ in range(LOOKS):
+            anew = self._search(locate_end, stage)
+            if anew is None:
+                follower.state = "lost"
+                return follower
+            follower = Follower(self.plan, exact, 0, anew.points, said, allowed=EXACT, steps=follower.steps)
+            if follower.is_there(anew.xy):
+                return follower
+            self._run(number, follower, anew.session)
+            if follower.state == "moving":  # stopped, or out of time
+                return follower
+        return follower
+
+    def _run(self, number: int, follower: Follower, session: Session) -> None:
+        left = max(round(self.limit * self.plan.camera.fps) - follower.steps, 1)
+        frames = self._frames(number, follower, session, left)
+        run(session, frames, [follower], self.control)
+        self.robot.move(STILL)
 
     def _why(self, follower: Follower) -> str:
         share = f"{100 * follower.error:.0f} % of the picture's width"
@@ -184,6 +221,7 @@ class _Execution:
                 self.robot.move(follower.velocity)
             image = self._picture()
             began, begun = time.perf_counter(), time.thread_time()
+            follower.steps += 1
             yield Frame(session.frame, session.frame / self.plan.camera.fps, image)
             self.step_seconds.append(time.perf_counter() - began)
             self.step_cpu_seconds.append(time.thread_time() - begun)

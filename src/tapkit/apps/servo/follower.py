@@ -49,6 +49,14 @@ class Moment(NamedTuple):
     velocity: Velocity
 
 
+def misfit(xy: np.ndarray, goals: np.ndarray, width: int) -> float:
+    """How much wider, or more turned, points [n,2] are than their goals; 1 is what is allowed at the end of a stage."""
+    fit = agree_on_similarity(goals, xy, 2 * tolerance_of(goals, width))
+    if fit is None or fit.ratio == 0:
+        return math.inf
+    return max(abs(math.log(abs(fit.ratio))) / SCALE, abs(cmath.phase(fit.ratio)) / TURN)
+
+
 @dataclass
 class Follower:
     """A sink for one stage: takes each frame's points and sets `velocity` and `state`."""
@@ -60,8 +68,14 @@ class Follower:
     points: np.ndarray
     """[m] numbers of the session's rows in the stage's table."""
     said: Provenance
+    coarse: bool = False
+    """Arrive as soon as the goal is near: what is left is done with the picture of the end."""
+    allowed: float = 1.0
+    """Of `SCALE` and `TURN`."""
     velocity: Velocity = STILL
     state: State = "moving"
+    steps: int = 0
+    """Pictures so far; counted by who carries out."""
     reached: int = 0
     error: float = float("inf")
     moments: list[Moment] = field(default_factory=list)
@@ -83,6 +97,16 @@ class Follower:
         """See `Sink`: what is to be done on this frame."""
         seen = self.said.visible_at(result.visible, result.confidence)
         self.decide(result.frame, result.xy[np.argsort(result.rows)], (result.visible * seen)[np.argsort(result.rows)])
+
+    def is_there(self, xy: np.ndarray) -> bool:
+        """Whether points [m,2] that were just found on the picture leave nothing to do: the stage has then arrived."""
+        path, width = self.stage.paths[self.demo], self.plan.camera.width
+        goals = path.xy[-1, self.points]
+        error = float(np.linalg.norm(goals - xy, axis=1).mean()) / width
+        # More than what the hand is led to: it would else be sent to and fro by the noise of the search.
+        if error < 1.5 * self.stage.tolerance and misfit(xy, goals, width) < 1.5 * self.allowed:
+            self.reached, self.error, self.state = len(path.xy) - 1, error, "arrived"
+        return self.state == "arrived"
 
     def decide(self, frame: int, xy: np.ndarray, visible: np.ndarray) -> None:
         """The velocity for points [m,2] with visibilities [m] (0: hidden)."""
@@ -108,7 +132,7 @@ class Follower:
             camera.width / camera.focal,
         )  # fmt: skip
         at_end = self.reached == last
-        self._judge(at_end, at_end and self._fits(xy[known > 0], goals[known > 0]), self.reached > before)
+        self._judge(misfit(xy[known > 0], goals[known > 0], camera.width) if at_end else None, self.reached > before)
         self.moments[:] = [Moment(frame, xy, known, goals, self.reached, self.error, self.velocity)]
 
     def _trusted(self, xy: np.ndarray, visible: np.ndarray) -> np.ndarray:
@@ -150,13 +174,6 @@ class Follower:
         away = np.linalg.norm(path.xy[frame, self.points] - xy, axis=1)
         return float((known * away).sum()) / total / self.plan.camera.width
 
-    def _fits(self, xy: np.ndarray, goals: np.ndarray) -> bool:
-        """Whether points [n,2] are as wide and as little turned as their goals."""
-        fit = agree_on_similarity(goals, xy, 2 * tolerance_of(goals, self.plan.camera.width))
-        if fit is None or fit.ratio == 0:
-            return False
-        return abs(math.log(abs(fit.ratio))) < SCALE and abs(cmath.phase(fit.ratio)) < TURN
-
     def _next_seen(self, weights: np.ndarray, goal: int) -> int:
         visible = self.stage.paths[self.demo].visible[:, self.points]
         counts = ((weights > 0) & visible).sum(1)
@@ -171,16 +188,26 @@ class Follower:
             self.state = "lost"
         self.moments[:] = [Moment(frame, xy, np.zeros_like(weights), goals, self.reached, self.error, STILL)]
 
-    def _judge(self, at_end: bool, fits: bool, progressed: bool) -> None:
-        """Whether the stage has arrived, or is stuck. (Of points that fit badly the error may no longer improve.)"""
-        fps = self.plan.camera.fps
+    def _judge(self, off: float | None, progressed: bool) -> None:
+        """Whether the stage has arrived, or is stuck. (Of points that fit badly the error may no longer improve.)
+
+        `off`: see `misfit`; None before the last frame of the path.
+        """
+        fps, tolerance = self.plan.camera.fps, self.stage.tolerance
         if progressed or self.error < 0.98 * self._best:
             self._best, self._since = self.error, 0
         else:
             self._since += 1
-        self._settled = self._settled + 1 if fits and self.error < self.stage.tolerance else 0
-        close_enough = at_end and self._since > 2 * fps and self.error < 2 * self.stage.tolerance
-        if self._settled >= SETTLED or close_enough:
+        at_end = off is not None
+        if self.coarse:
+            good = at_end and self.error < 2 * tolerance
+            close_enough = at_end and self._since > 2 * fps and self.error < 4 * tolerance
+        else:
+            good = off is not None and off < self.allowed and self.error < tolerance
+            nearly = off is not None and off < 2 * self.allowed and self.error < 2 * tolerance
+            close_enough = nearly and self._since > 2 * fps
+        self._settled = self._settled + 1 if good else 0
+        if self._settled >= (2 if self.coarse else SETTLED) or close_enough:
             self.state, self.velocity = "arrived", STILL
         elif self._since > 6 * fps:
             self.state, self.velocity = "stuck", STILL

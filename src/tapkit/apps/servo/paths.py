@@ -65,6 +65,7 @@ def paths_of(
                 each.frames[place.start + skip],
                 xy[chosen, skip:].transpose(1, 0, 2).astype(np.float32),
                 visible[chosen, skip:].T.copy(),
+                each.frames[place.end],
             )
         )
     if not made:

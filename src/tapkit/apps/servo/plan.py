@@ -1,8 +1,9 @@
 """The motion plan: stages, each with points, where they were in the demonstrations, and what the gripper then does.
 
 On disk a plan is a folder that can be read and edited: `plan.toml` with the numbers, `stage1.csv` with the points'
-paths (demo, frame, point, x, y, visible), and one picture for each path, `stage1_demo1.png`, on which its points
-begin. The pictures stand for the features of the published plan: any tracker makes its own from them.
+paths (demo, frame, point, x, y, visible), and two pictures for each path: `stage1_demo1.png`, on which its points
+begin, and `stage1_demo1_end.png`, on which they end (it may be missing). The pictures stand for the features of the
+published plan: any tracker makes its own from them.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Path2D:
     """[T,n,2] float32 pixels."""
     visible: np.ndarray
     """[T,n] bool."""
+    end: np.ndarray | None = None
+    """[H,W,3] uint8: the last frame. Without it a stage ends by what was tracked from its first frame."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,10 +110,11 @@ class Plan:
             raise UsageError("reach must be positive and lookahead at least 0")
         for number, stage in enumerate(self.stages):
             for path in stage.paths:
-                height, width = path.image.shape[:2]
-                if (width, height) != (self.camera.width, self.camera.height):
+                for image in (path.image, path.end):
+                    if image is None or image.shape[1::-1] == (self.camera.width, self.camera.height):
+                        continue
                     raise UsageError(
-                        f"pictures of stage {number + 1} are {width}x{height}, the camera's "
+                        f"pictures of stage {number + 1} are {image.shape[1]}x{image.shape[0]}, the camera's "
                         f"{self.camera.width}x{self.camera.height}"
                     )
 
@@ -123,6 +127,8 @@ class Plan:
                 (partial / f"stage{number}.csv").write_text(_table(stage), encoding="utf-8")
                 for demo, path in enumerate(stage.paths, 1):
                     Image.fromarray(path.image).save(partial / f"stage{number}_demo{demo}.png")
+                    if path.end is not None:
+                        Image.fromarray(path.end).save(partial / f"stage{number}_demo{demo}_end.png")
         return Path(folder)
 
     @classmethod
@@ -267,8 +273,13 @@ def _path(folder: Path, name: str, demo: int, rows: np.ndarray, points: int) -> 
         )
     xy, visible = np.zeros((length, points, 2), np.float32), np.zeros((length, points), bool)
     xy[frames, numbers], visible[frames, numbers] = rows[:, 3:5], rows[:, 5] > 0.5
-    picture = folder / f"{name}_demo{demo}.png"
-    storage.check_file(picture)
-    with storage.reading(picture, "a picture"):
-        image = np.asarray(Image.open(picture).convert("RGB"))
-    return Path2D(image, xy, visible)
+    image = _picture(folder / f"{name}_demo{demo}.png")
+    last = folder / f"{name}_demo{demo}_end.png"
+    return Path2D(image, xy, visible, _picture(last) if last.exists() else None)
+
+
+def _picture(place: Path) -> np.ndarray:
+    """[H,W,3] uint8."""
+    storage.check_file(place)
+    with storage.reading(place, "a picture"):
+        return np.asarray(Image.open(place).convert("RGB"))
