@@ -8,7 +8,7 @@ another session has changed the same point since `base`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -35,6 +35,7 @@ from tapkit.annotate import (  # noqa: E402  (only now is it known that the libr
     history,
     reading,
     report,
+    rules,
     runs,
     team,
     writing,
@@ -363,7 +364,7 @@ class Project:
         return agreement.of_clip(self.database, clip, user)
 
     def comments(self, clip: int, user: int | None = None) -> list[v.Comment]:
-        """What was said about a clip, the oldest first."""
+        """What was said about a clip, the oldest first; those who work blind see nothing of other annotators."""
         return team.comments(self.database, clip, user)
 
     def comment(
@@ -371,6 +372,18 @@ class Project:
     ) -> v.Comment:
         """Say something about a clip, a frame or a point."""
         return team.comment(self.database, clip, text, user, t, point)
+
+    def may_add_clips(self, user: int | None = None) -> None:
+        """Raise `NotAllowed` for those who may not add clips."""
+        with self.database.read() as connection:
+            rules.must_lead(connection, user, "add clips")
+
+    def audience(self, clip: int, of: int | None, users: Iterable[int | None]) -> set[int | None]:
+        """Those of `users` who may hear what `of` does to the clip: not those who work blind to it."""
+        if of is None:  # a project without accounts
+            return set(users)
+        with self.database.read() as connection:
+            return rules.audience(connection, clip, of, users)
 
     def report(self, user: int | None = None) -> v.Report:
         """Who did what, how long it took, and how far they agree."""

@@ -151,6 +151,8 @@ class Jobs:
     ) -> tuple[dict[str, Any], int | None, tuple[int, ...]]:
         self._check_tracker(request.model)
         groups = self._groups(clip, chosen, request.wish, user)
+        if not groups and clip.frames == 1:
+            raise UsageError("there is nothing to track: the clip has only one frame")
         if not groups:
             raise UsageError("there is nothing to track: no point has a keyframe at which it is seen")
         total = sum(group.last - group.first + 1 for group in groups)
@@ -347,7 +349,8 @@ class Jobs:
         except TapkitError:
             return
         message = {"type": "changed", "revision": revision, "points": list(job.points), "removed": []}
-        self.hub.tell(job.clip, {**message, "by": {"id": job.user, "name": None}, "job": job.id, "event": job.run})
+        message |= {"by": {"id": job.user, "name": None}, "job": job.id, "event": job.run}
+        self.hub.tell(job.clip, message, lambda users: self.project.audience(job.clip, job.user, users))
 
     def _next(self) -> None:
         if self._now is None and self._waiting:
