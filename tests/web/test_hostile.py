@@ -112,3 +112,24 @@ def test_a_clip_of_one_frame(browser: Browser, tmp_path: Path) -> None:
     assert browser.says("POST", f"{at}/jobs", job, 400)["error"].endswith("the clip has only one frame")
     answer = browser.post(f"{at}/export", json={"format": "coco"})
     assert len(json.loads(answer.content)["annotations"]) == 1
+
+
+def test_a_clip_that_changes_while_it_is_open(opener: Opener, clip_folder: Path, tmp_path: Path) -> None:
+    place, was = tmp_path / "own.mp4", (clip_folder / "clip.mp4").read_bytes()
+    place.write_bytes(was)
+    browser = Browser(make_app(studio := opener())).enter(studio)
+    browser.add()
+    studio.project.relink(1, place)
+    assert browser.get("/api/clips/1/frame/3?height=20").status_code == 200
+    others = numbered_clips.pictures()[:, ::-1]  # another video of the same size and length
+    numbered_clips.write_clip(place, others)
+    for path in ("frame/3?height=20", "frame/9?height=20"):
+        assert "is not the video any more" in browser.says("GET", f"/api/clips/1/{path}", status=422)["error"]
+    for form, status in (("dlc", 422), ("tapvid", 422), ("csv", 200)):  # no other video's pictures beside its points
+        assert browser.post("/api/clips/1/export", json={"format": form}).status_code == status, form
+    without = {"format": "dlc", "options": {"images": "no"}}
+    assert browser.post("/api/clips/1/export", json=without).status_code == 200
+    browser.add(50, 30)
+    place.write_bytes(was)
+    assert browser.get("/api/clips/1/frame/9?height=20").status_code == 200
+    assert browser.post("/api/clips/1/export", json={"format": "dlc"}).status_code == 200

@@ -17,12 +17,13 @@ import numpy as np
 
 from tapkit.annotate import values as v
 from tapkit.annotate.edits import Edit, parse_edits
-from tapkit.errors import require
+from tapkit.errors import VideoError, require
 
 if TYPE_CHECKING:
     from tapkit.annotate.dataset import ProjectDataset
     from tapkit.annotate.solve.motion import Motion
     from tapkit.engine.tracker import Tracker
+    from tapkit.export.format import Format
     from tapkit.types import Provenance, Tracks
     from tapkit.video.base import Source
 
@@ -300,7 +301,17 @@ class Project:
         **options: Any,
     ) -> Path:
         """Write a clip's points for another program: formats and options as `Tracks.write` has them."""
+        from tapkit.export import library
+
+        form = library.by_suffix(path) if format is None else library.find(format, path)
+        self.check_pictures(clip, form, options, user)
         return self.to_tracks(clip, points, user).write(path, format, **options)
+
+    def check_pictures(self, clip: int, format: Format, options: Mapping[str, Any], user: int | None = None) -> None:
+        """Raise `VideoError` where pictures of the clip would be exported and its video is gone or another one."""
+        problem = self.clip(clip, user).problem
+        if problem and format.shows_pictures(options):
+            raise VideoError(problem)
 
     def dataset(self, user: int | None = None) -> ProjectDataset:
         """The whole project as a benchmark, for `tapkit.evaluation` and the writers of `tapkit.datasets`."""

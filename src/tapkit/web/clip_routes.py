@@ -70,7 +70,7 @@ async def upload(studio: OfStudio, who: From, request: Request, name: str = "") 
     except TapkitError as error:
         path.unlink(missing_ok=True)
         said = str(error).replace(str(path), path.name)  # where the server keeps its files is nobody's business
-        raise type(error)(said) if type(error) is VideoError else error
+        raise (VideoError(said) if isinstance(error, VideoError) else error) from error
     if not path.samefile(clip.path):  # the same video is here already
         path.unlink(missing_ok=True)
     return answers.answer(answers.clip(clip), 201)
@@ -103,5 +103,7 @@ def frame(
         headers["cache-control"] = "private, max-age=31536000, immutable"
     if request.headers.get("if-none-match") == tag:
         return Response(None, 304, headers)
+    if found.problem:
+        raise VideoError(found.problem)
     picture = studio.frames.picture(found.path, found.content_hash, t, height, full)
     return Response(picture.data, 200, headers, picture.kind)
