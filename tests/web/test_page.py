@@ -11,7 +11,21 @@ import numpy as np
 import pytest
 from studio_in_browser import Window, chromium, running
 
-CLIPS = ("empty", "track", "drag", "scrub", "keys", "two", "hidden", "names", "away", "export", "look", "boxes", "offer")
+CLIPS = (
+    "empty",
+    "track",
+    "drag",
+    "scrub",
+    "keys",
+    "two",
+    "hidden",
+    "names",
+    "away",
+    "export",
+    "look",
+    "boxes",
+    "offer",
+)
 
 
 @pytest.fixture(scope="module")

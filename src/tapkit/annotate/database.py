@@ -127,7 +127,9 @@ class Database:
         try:
             return None if self._place is None else os.stat(self._place)
         except OSError as error:
-            raise StorageError(f"{self.where} was moved or deleted while it was open: nothing more is stored") from error
+            raise StorageError(
+                f"{self.where} was moved or deleted while it was open: nothing more is stored"
+            ) from error
 
     def close(self) -> None:
         """Let go of all connections."""

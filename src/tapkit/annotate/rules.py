@@ -114,10 +114,8 @@ def layer_to_change(connection: sa.Connection, clip: int, user: int | None, edit
     return int(own.id) if own.blind else COMMON
 
 
-def audience(
-    connection: sa.Connection, clip: int, of: int | None, users: Iterable[int | None]
-) -> set[int | None]:
-    """Those of `users` who may hear what `of` does to a clip: owners and reviewers, and annotators of the same layer."""
+def audience(connection: sa.Connection, clip: int, of: int | None, users: Iterable[int | None]) -> set[int | None]:
+    """Those of `users` who may hear what `of` does to a clip: owners, reviewers, annotators of the same layer."""
     own = layer_to_see(connection, clip, of)
     return {
         user

@@ -159,10 +159,9 @@ class Frames:
         stamp = _stamp(path)
         with self._lock:
             clip = self._open.get(path)
-            if clip is not None and clip.content == content:
-                if clip.stamp == stamp:
-                    self._open.move_to_end(path)
-                    return clip
+            if clip is not None and clip.content == content and clip.stamp == stamp:
+                self._open.move_to_end(path)
+                return clip
         if clip is not None and clip.content == content:
             self._let_go(clip)
         fresh = _Open(path, content, open_video(path, cache_bytes=64 << 20), stamp, threading.Lock())

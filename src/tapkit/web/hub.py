@@ -64,7 +64,7 @@ class Hub:
             self._listeners[clip].discard(listener)
 
     def tell(self, clip: int, message: dict[str, Any], audience: Audience) -> None:
-        """Tell those who look at that clip and are of the audience; from any thread, and without waiting for anybody."""
+        """Tell those who look at that clip and are of the audience; from any thread, without waiting for anybody."""
         listeners = self._of(clip)
         hearing = audience({each.user for each in listeners})
         self._tell([each for each in listeners if each.user in hearing], message)

@@ -322,7 +322,17 @@ class Jobs:
     def _done(self, job: Job, said: dict[str, Any]) -> None:
         job.done = job.total or job.done
         job.run = said.get("event", job.run)
-        self._over(job, "done", said.get("revision"))
+        changed = self._problem(job)
+        if changed is not None:
+            job.error = f"{changed}: it changed while it was tracked, so look at the result, or undo it"
+        self._over(job, "done" if changed is None else "failed", said.get("revision"))
+
+    def _problem(self, job: Job) -> str | None:
+        """Why the video of a job is not the one any more that it began with."""
+        try:
+            return self.project.clip(job.clip, job.user).problem
+        except TapkitError:  # the clip was taken out of the list, or of these hands
+            return None
 
     def _failed(self, job: Job, said: dict[str, Any]) -> None:
         job.error = job.error or said["error"]
