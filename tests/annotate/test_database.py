@@ -238,3 +238,22 @@ def test_a_project_that_is_moved_with_its_clips_finds_them(template: Path, video
 def test_importing_the_document_needs_neither_torch_nor_the_web() -> None:
     code = "import sys, tapkit.annotate.project; print({'torch', 'fastapi', 'cv2', 'tapkit.web'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_a_project_that_is_moved_or_deleted_while_it_is_open_says_so(template: Path, tmp_path: Path) -> None:
+    where = tmp_path / "open.tapproj"
+    shutil.copytree(template, where)
+    edit = {"op": "add_point", "t": 0, "x": 1, "y": 2}
+    with Project.open(where) as project:
+        project.edit(1, [edit])
+        where.rename(tmp_path / "elsewhere.tapproj")
+        with pytest.raises(StorageError, match="moved or deleted while it was open"):
+            project.edit(1, [edit])
+        shutil.copytree(template, where)
+        with pytest.raises(StorageError, match="replaced by another project"):
+            project.edit(1, [edit])
+        shutil.rmtree(where)
+        (tmp_path / "elsewhere.tapproj").rename(where)
+        project.edit(1, [edit])
+    with Project.open(where) as project:
+        assert len(project.points(1).points) == 2

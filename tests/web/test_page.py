@@ -11,7 +11,21 @@ import numpy as np
 import pytest
 from studio_in_browser import Window, chromium, running
 
-CLIPS = ("empty", "track", "drag", "scrub", "keys", "two", "hidden", "names", "away", "export", "look", "boxes")
+CLIPS = (
+    "empty",
+    "track",
+    "drag",
+    "scrub",
+    "keys",
+    "two",
+    "hidden",
+    "names",
+    "away",
+    "export",
+    "look",
+    "boxes",
+    "offer",
+)
 
 
 @pytest.fixture(scope="module")
@@ -322,6 +336,38 @@ def test_export_offers_what_the_command_line_does(window: Callable[..., Window],
     file = tmp_path / download.value.suggested_filename
     download.value.save_as(file)
     assert file.suffix == ".nk" and "Tracker4" in file.read_text()
+
+
+def test_an_offer_to_undo_goes_with_the_next_change(window: Callable[..., Window]) -> None:
+    own = window("offer")
+    own.place((30, 20), (44, 40))
+    own.press("Escape", "]", "Delete")
+    own.wait("document.querySelector('#toasts').textContent.includes('Deleted')")
+    own.press("]")
+    own.js("studio.editPoints(studio.annotation.chosen, {label: 'ear'})")  # its Undo would now undo this
+    own.wait("studio.annotation.waiting === 0 && studio.annotation.active?.label === 'ear'")
+    assert "Undo" not in own.page.locator("#toasts").inner_text()
+    own.press("Control+z", "Control+z")
+    own.wait("studio.annotation.points.size === 2 && studio.annotation.waiting === 0")
+    assert "Undone: deleted point" in own.page.locator("main").inner_text()
+
+
+def test_what_is_found_is_chosen_and_what_fails_in_a_dialog_can_be_read(
+    window: Callable[..., Window], tmp_path: Path
+) -> None:
+    own = window("offer")
+    own.press("e")
+    own.page.get_by_label("Find a format").fill("blender")
+    assert own.js("document.querySelector('.format input:checked').value") == "blender"
+    with own.page.expect_download() as download:
+        own.press("Enter")
+    assert download.value.suggested_filename == "offer.py"
+    own.press("e")
+    own.page.get_by_label("Find a format").fill("nothing like it")
+    own.press("Enter")
+    own.page.get_by_role("button", name="Close this message").last.click()  # not under the dialog
+    own.press("Escape")
+    assert own.js("document.getElementById('toasts').parentElement === document.body")
 
 
 def test_dark_and_light_and_at_400_percent(window: Callable[..., Window]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -189,6 +190,17 @@ def test_a_project_is_not_left_behind_by_a_clip_that_is_none(tmp_path: Path) -> 
     with pytest.raises(VideoError):
         project_of(str(tmp_path / "a.mp4"))
     assert not (tmp_path / "a.tapproj").exists()
+
+
+def test_where_nothing_can_be_written_it_says_how_to_have_the_project_elsewhere(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(StorageError, match=rf"Read-only file system; .*tapkit project new PLACE\.tapproj {clip}"):
+        project_of(str(clip))
 
 
 @pytest.mark.parametrize(("module", "extra"), [("fastapi", "web"), ("sqlalchemy", "annotate")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ def add(database: Database, path: str | Path, name: str | None, user: int | None
             info = _counted(video)
     files = footprint.files_of(whole)
     digest, stamp = footprint.content_hash(files), footprint.stamp(files)
-    title = name or (whole.name if whole.is_dir() else whole.stem)
+    title = name or _title(whole)
     with database.write() as connection:
         rules.must_lead(connection, user, "add clips")
         there = connection.execute(
@@ -79,6 +80,13 @@ def add(database: Database, path: str | Path, name: str | None, user: int | None
         )  # fmt: skip
         assert row.inserted_primary_key is not None
         return _value(database, connection, look_at_clip(connection, row.inserted_primary_key[0]))
+
+
+def _title(path: Path) -> str:
+    """What a clip is called without more said: its file's name as one line in which something can be read."""
+    name = path.name if path.is_dir() else path.stem
+    line = re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]", " ", storage.shown(name)).strip()
+    return line if line.strip(".") else storage.shown(path.name).strip()
 
 
 def _counted(video: Source) -> VideoInfo:

@@ -48,6 +48,9 @@ class Database:
 
     def __init__(self, engine: sa.Engine, where: str, folder: Path | None, read_only: str | None) -> None:
         self.engine, self.where, self.folder, self.read_only = engine, where, folder, read_only
+        self._place = None if folder is None else (folder / FILE).resolve()
+        self._file: os.stat_result | None = None
+        """The file as it was found: SQLite would write on into one that was moved or deleted meanwhile."""
         self.name = ""
         self._rules: dict[int, tuple[str, float]] = {}
 
@@ -72,6 +75,7 @@ class Database:
         self.name = name or usual or "project"
         with self.read() as connection:
             there = sa.inspect(connection).get_table_names()
+        self._file = self._found()
         if there:
             what = "a project is" if "alembic_version" in there else "tables of something else are"
             raise UsageError(f"{what} in {self.where} already: name an empty database, or a schema of its own")
@@ -102,6 +106,7 @@ class Database:
         return found
 
     def _check_version(self) -> None:
+        self._file = self._found()
         with self._told(), self.engine.connect() as connection:
             inspector = sa.inspect(connection)
             if not inspector.has_table("alembic_version") or not inspector.has_table("projects"):
@@ -116,6 +121,15 @@ class Database:
                 _upgrade(connection)
         with self.read() as connection:
             self.name = connection.execute(sa.select(schema.projects.c.name)).scalar() or ""
+
+    def _found(self) -> os.stat_result | None:
+        """The file of a folder as it is now. Raises `StorageError` where it is gone."""
+        try:
+            return None if self._place is None else os.stat(self._place)
+        except OSError as error:
+            raise StorageError(
+                f"{self.where} was moved or deleted while it was open: nothing more is stored"
+            ) from error
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -135,6 +149,9 @@ class Database:
         """A transaction: all of it is kept when the block is left, nothing if it raises."""
         if self.read_only:
             raise StorageError(f"{self.where} cannot be changed: {self.read_only}")
+        found = self._found()
+        if self._file is not None and found is not None and not os.path.samestat(self._file, found):
+            raise StorageError(f"{self.where} was replaced by another project while it was open: open it again")
         with (
             self._told(),
             self.engine.connect().execution_options(tapkit_write=True) as connection,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, ClassVar
 
 from tapkit.annotate.values import STATES, State
@@ -219,7 +219,9 @@ _TEXTS = {"label", "group", "colour"}
 
 
 def _checked(edit: Edit) -> Edit:
-    """The edit, if its values are of the right kinds. Raises `UsageError`."""
+    """The edit, if its values are of the right kinds, with its texts trimmed. Raises `UsageError`."""
+    texts = {name: value for name in _TEXTS if isinstance(value := getattr(edit, name, None), str)}
+    edit = replace(edit, **{name: value.strip() for name, value in texts.items()})
     for field in fields(edit):
         name, value = field.name, getattr(edit, field.name)
         if value is None and (field.default is None or name == "state"):

@@ -8,7 +8,7 @@ another session has changed the same point since `base`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -17,12 +17,13 @@ import numpy as np
 
 from tapkit.annotate import values as v
 from tapkit.annotate.edits import Edit, parse_edits
-from tapkit.errors import require
+from tapkit.errors import VideoError, require
 
 if TYPE_CHECKING:
     from tapkit.annotate.dataset import ProjectDataset
     from tapkit.annotate.solve.motion import Motion
     from tapkit.engine.tracker import Tracker
+    from tapkit.export.format import Format
     from tapkit.types import Provenance, Tracks
     from tapkit.video.base import Source
 
@@ -35,6 +36,7 @@ from tapkit.annotate import (  # noqa: E402  (only now is it known that the libr
     history,
     reading,
     report,
+    rules,
     runs,
     team,
     writing,
@@ -299,7 +301,17 @@ class Project:
         **options: Any,
     ) -> Path:
         """Write a clip's points for another program: formats and options as `Tracks.write` has them."""
+        from tapkit.export import library
+
+        form = library.by_suffix(path) if format is None else library.find(format, path)
+        self.check_pictures(clip, form, options, user)
         return self.to_tracks(clip, points, user).write(path, format, **options)
+
+    def check_pictures(self, clip: int, format: Format, options: Mapping[str, Any], user: int | None = None) -> None:
+        """Raise `VideoError` where pictures of the clip would be exported and its video is gone or another one."""
+        problem = self.clip(clip, user).problem
+        if problem and format.shows_pictures(options):
+            raise VideoError(problem)
 
     def dataset(self, user: int | None = None) -> ProjectDataset:
         """The whole project as a benchmark, for `tapkit.evaluation` and the writers of `tapkit.datasets`."""
@@ -363,7 +375,7 @@ class Project:
         return agreement.of_clip(self.database, clip, user)
 
     def comments(self, clip: int, user: int | None = None) -> list[v.Comment]:
-        """What was said about a clip, the oldest first."""
+        """What was said about a clip, the oldest first; those who work blind see nothing of other annotators."""
         return team.comments(self.database, clip, user)
 
     def comment(
@@ -371,6 +383,18 @@ class Project:
     ) -> v.Comment:
         """Say something about a clip, a frame or a point."""
         return team.comment(self.database, clip, text, user, t, point)
+
+    def may_add_clips(self, user: int | None = None) -> None:
+        """Raise `NotAllowed` for those who may not add clips."""
+        with self.database.read() as connection:
+            rules.must_lead(connection, user, "add clips")
+
+    def audience(self, clip: int, of: int | None, users: Iterable[int | None]) -> set[int | None]:
+        """Those of `users` who may hear what `of` does to the clip: not those who work blind to it."""
+        if of is None:  # a project without accounts
+            return set(users)
+        with self.database.read() as connection:
+            return rules.audience(connection, clip, of, users)
 
     def report(self, user: int | None = None) -> v.Report:
         """Who did what, how long it took, and how far they agree."""

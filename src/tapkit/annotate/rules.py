@@ -11,7 +11,7 @@ A project without accounts belongs to whoever can open it. With accounts everybo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -112,6 +112,21 @@ def layer_to_change(connection: sa.Connection, clip: int, user: int | None, edit
             allowed = "boxes and labels of objects" if own.stage == "objects" else "points"
             raise NotAllowed(f"your stage of this clip is {own.stage}: only {allowed} can be changed")
     return int(own.id) if own.blind else COMMON
+
+
+def audience(connection: sa.Connection, clip: int, of: int | None, users: Iterable[int | None]) -> set[int | None]:
+    """Those of `users` who may hear what `of` does to a clip: owners, reviewers, annotators of the same layer."""
+    own = layer_to_see(connection, clip, of)
+    return {
+        user
+        for user in users
+        if role_of(connection, user) != "annotator"
+        or (_has(connection, clip, user) and layer_to_see(connection, clip, user) == own)
+    }
+
+
+def _has(connection: sa.Connection, clip: int, user: int | None) -> bool:
+    return any(row.user == user for row in of_clip(connection, clip))
 
 
 def begin_work(connection: sa.Connection, clip: int, user: int | None) -> None:

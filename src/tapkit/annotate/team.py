@@ -262,7 +262,13 @@ def comments(database: Database, clip: int, user: int | None) -> list[Comment]:
         look_at_clip(connection, clip)
         rules.may_see(connection, clip, user)
         query = sa.select(said).where(said.c.clip == clip).order_by(said.c.id)
-        return [_comment(row) for row in connection.execute(query)]
+        found = [_comment(row) for row in connection.execute(query)]
+        blind = rules.layer_to_see(connection, clip, user) != rules.COMMON
+        return [each for each in found if not blind or each.user == user or _leads(connection, each.user)]
+
+
+def _leads(connection: sa.Connection, user: int | None) -> bool:
+    return rules.role_of(connection, user) != "annotator"
 
 
 def comment(database: Database, clip: int, text: str, user: int | None, t: int | None, point: int | None) -> Comment:

@@ -174,6 +174,7 @@ def export(
                 tracks.save(output)
             else:
                 choices: dict[str, Any] = {"when": when, **read_settings(form.name, form.options, settings)}
+                project.check_pictures(chosen.id, form, choices, who)
                 form.write(tracks, output, **choices)
     if not quiet:
         print(output)

@@ -239,7 +239,7 @@ _SCORER = Option(str, "the scorer: who labelled, as in config.yaml")
 
 DEEPLABCUT = Format(
     "dlc", "/", "DeepLabCut labelled data (a folder labeled-data/VIDEO)", _labelled, _read, _PARTS, timing="index",
-    skeletons=True, bytes_per_key=40, options={
+    skeletons=True, pictures=True, bytes_per_key=40, options={
         "scorer": _SCORER, "images": Option(flag, "no: without the pictures"),
         "frames": Option(str, "labelled (human keyframes, else queries), all, or n for every n-th"),
     },

@@ -146,6 +146,12 @@ class Format:
     """size(job, **options): bytes of the file, where keys x bytes_per_key is not it."""
     files: Callable[[Path, Sequence[int]], list[Path]] | None = None
     """files(path, numbers of the frames): what is written, where that is a file for each frame."""
+    pictures: bool = False
+    """Whether the pictures of the video go into the file (unless the options say otherwise)."""
+
+    def shows_pictures(self, options: Mapping[str, Any]) -> bool:
+        """Whether with these options pictures of the tracks' own video are written."""
+        return self.pictures and options.get("images") is not False and not options.get("video")
 
     # -- writing ----------------------------------------------------------------------------------
 

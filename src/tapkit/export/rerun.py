@@ -93,6 +93,6 @@ def _points(job: Job, rerun: Any, recording: Any) -> None:
 
 RERUN = Format(
     "rerun", ".rrd", "rerun recording with the video", _write, occlusion=True, skeletons=True,
-    timing="times", square_only=False,
+    timing="times", square_only=False, pictures=True,
     bytes_per_key=24, options={"video": Option(str, "MP4 file, where the tracks do not know it")},
 )  # fmt: skip

@@ -129,7 +129,7 @@ def _extent(video: Any) -> tuple[int, int]:
 
 TAPVID = Format(
     "tapvid", ".pkl", "TAP-Vid pickle with the pictures", _write, _read, occlusion=True, timing="index",
-    keeps_empty=True, size=_size, options={
+    keeps_empty=True, pictures=True, size=_size, options={
         "jpeg": Option(flag, "yes: pictures as JPEG"),
         "video": Option(str, "the video, where the tracks do not know it"),
     },

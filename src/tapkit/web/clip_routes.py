@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from tapkit.errors import TapkitError, UsageError
+from tapkit.errors import TapkitError, UsageError, VideoError
 from tapkit.web import answers, uploads
 from tapkit.web.gate import From, OfStudio
 
@@ -55,6 +55,7 @@ async def upload(studio: OfStudio, who: From, request: Request, name: str = "") 
     """A video from the browser becomes a clip: the body itself, with ?name=, or the field "file" of a form."""
     if studio.upload_folder is None:
         raise UsageError(studio.project.read_only or "this project has no folder for uploads")
+    await run_in_threadpool(studio.project.may_add_clips, who.user)  # before anything is written to the disk
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         async with request.form(max_files=1, max_fields=4) as form:
             file: Any = form.get("file")
@@ -66,9 +67,12 @@ async def upload(studio: OfStudio, who: From, request: Request, name: str = "") 
         path = await uploads.receive(request.stream(), name or "clip", studio.upload_folder, studio.largest_upload)
     try:
         clip = await run_in_threadpool(studio.project.add_clip, path, None, who.user)
-    except TapkitError:
+    except TapkitError as error:
         path.unlink(missing_ok=True)
-        raise
+        said = str(error).replace(str(path), path.name)  # where the server keeps its files is nobody's business
+        raise (VideoError(said) if isinstance(error, VideoError) else error) from error
+    if not path.samefile(clip.path):  # the same video is here already
+        path.unlink(missing_ok=True)
     return answers.answer(answers.clip(clip), 201)
 
 
@@ -99,5 +103,7 @@ def frame(
         headers["cache-control"] = "private, max-age=31536000, immutable"
     if request.headers.get("if-none-match") == tag:
         return Response(None, 304, headers)
+    if found.problem:
+        raise VideoError(found.problem)
     picture = studio.frames.picture(found.path, found.content_hash, t, height, full)
     return Response(picture.data, 200, headers, picture.kind)

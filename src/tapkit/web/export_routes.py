@@ -46,6 +46,7 @@ def export(
     chosen = library.find(format)
     set_to = {name: _option(chosen, name, value) for name, value in (options or {}).items()}
     found = studio.project.clip(clip, who.user)
+    studio.project.check_pictures(clip, chosen, set_to, who.user)
     tracks = studio.project.to_tracks(clip, points, who.user, of)
     folder = Path(tempfile.mkdtemp(prefix="tapkit-export-"))
     try:

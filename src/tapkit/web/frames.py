@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tapkit.annotate import footprint
 from tapkit.coords import Size
 from tapkit.errors import UsageError, VideoError
 from tapkit.video import open_video
@@ -158,11 +159,11 @@ class Frames:
         stamp = _stamp(path)
         with self._lock:
             clip = self._open.get(path)
-            if clip is not None and clip.content == content:
-                if clip.stamp != stamp:
-                    raise VideoError(f"{Path(path).name} was changed while it was open: open the project again")
+            if clip is not None and clip.content == content and clip.stamp == stamp:
                 self._open.move_to_end(path)
                 return clip
+        if clip is not None and clip.content == content:
+            self._let_go(clip)
         fresh = _Open(path, content, open_video(path, cache_bytes=64 << 20), stamp, threading.Lock())
         closing = []
         with self._lock:
@@ -176,6 +177,17 @@ class Frames:
             with clip.lock:
                 clip.source.close()
         return fresh
+
+    def _let_go(self, clip: _Open) -> None:
+        """Close a file that was written to since: what it holds again may be read again, nothing else. Raises
+        `VideoError`."""
+        with self._lock:
+            if self._open.get(clip.path) is clip:
+                del self._open[clip.path]
+        with clip.lock:
+            clip.source.close()
+        if footprint.content_hash(footprint.files_of(clip.path)) != clip.content:
+            raise VideoError(f"{Path(clip.path).name} was changed while it was open: it is another video now")
 
     def _made(self, clip: _Open, t: int, rows: int) -> Picture:
         info = clip.source.info

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -39,6 +40,10 @@ class Listener:
         return await self._queue.get()
 
 
+Audience = Callable[[set[int | None]], set[int | None]]
+"""Of these users, those who may hear a message."""
+
+
 class Hub:
     """Listeners by clip."""
 
@@ -58,9 +63,11 @@ class Hub:
         with self._lock:
             self._listeners[clip].discard(listener)
 
-    def tell(self, clip: int, message: dict[str, Any]) -> None:
-        """Tell everybody who looks at that clip; from any thread, and without waiting for anybody."""
-        self._tell(self._of(clip), message)
+    def tell(self, clip: int, message: dict[str, Any], audience: Audience) -> None:
+        """Tell those who look at that clip and are of the audience; from any thread, without waiting for anybody."""
+        listeners = self._of(clip)
+        hearing = audience({each.user for each in listeners})
+        self._tell([each for each in listeners if each.user in hearing], message)
 
     def tell_user(self, clip: int, user: int | None, message: dict[str, Any]) -> None:
         """Tell the windows of one user: positions of others are not for those who work blind to each other."""

@@ -151,6 +151,8 @@ class Jobs:
     ) -> tuple[dict[str, Any], int | None, tuple[int, ...]]:
         self._check_tracker(request.model)
         groups = self._groups(clip, chosen, request.wish, user)
+        if not groups and clip.frames == 1:
+            raise UsageError("there is nothing to track: the clip has only one frame")
         if not groups:
             raise UsageError("there is nothing to track: no point has a keyframe at which it is seen")
         total = sum(group.last - group.first + 1 for group in groups)
@@ -320,7 +322,17 @@ class Jobs:
     def _done(self, job: Job, said: dict[str, Any]) -> None:
         job.done = job.total or job.done
         job.run = said.get("event", job.run)
-        self._over(job, "done", said.get("revision"))
+        changed = self._problem(job)
+        if changed is not None:
+            job.error = f"{changed}: it changed while it was tracked, so look at the result, or undo it"
+        self._over(job, "done" if changed is None else "failed", said.get("revision"))
+
+    def _problem(self, job: Job) -> str | None:
+        """Why the video of a job is not the one any more that it began with."""
+        try:
+            return self.project.clip(job.clip, job.user).problem
+        except TapkitError:  # the clip was taken out of the list, or of these hands
+            return None
 
     def _failed(self, job: Job, said: dict[str, Any]) -> None:
         job.error = job.error or said["error"]
@@ -347,7 +359,8 @@ class Jobs:
         except TapkitError:
             return
         message = {"type": "changed", "revision": revision, "points": list(job.points), "removed": []}
-        self.hub.tell(job.clip, {**message, "by": {"id": job.user, "name": None}, "job": job.id, "event": job.run})
+        message |= {"by": {"id": job.user, "name": None}, "job": job.id, "event": job.run}
+        self.hub.tell(job.clip, message, lambda users: self.project.audience(job.clip, job.user, users))
 
     def _next(self) -> None:
         if self._now is None and self._waiting:

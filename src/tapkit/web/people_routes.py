@@ -59,6 +59,7 @@ def login(
     password: Annotated[str, Body(max_length=1000)],
 ) -> Response:
     """Sign in; slower and slower for those who fail."""
+    name = name.strip()  # as accounts are named
     address = request.client.host if request.client else ""
     keys = (f"name {name.casefold()}", f"address {address}")
     studio.attempts.check(*keys)

@@ -175,9 +175,10 @@ def _changed(studio: Studio, who: Who, clip: int, change: v.Change) -> Response:
 
 
 def tell_change(studio: Studio, who: Who, clip: int, change: v.Change) -> None:
-    """Everybody who looks at the clip is told which points have changed."""
-    studio.hub.tell(
+    """Who looks at the clip, and not blind to it, is told which points have changed."""
+    studio.tell(
         clip,
+        who.user,
         {
             "type": "changed",
             "revision": change.revision,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import socket
 import sys
@@ -13,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tapkit.annotate import Project
-from tapkit.errors import UsageError, VideoError, VideoWarning, require
+from tapkit.errors import StorageError, UsageError, VideoError, VideoWarning, require
 from tapkit.web.places import PICTURES, VIDEOS
 
 PORT = 8010
@@ -56,13 +57,28 @@ def _opened(where: str) -> Project:
     return Project.open(where)
 
 
+def _made(where: Path, clips: Sequence[Path]) -> Project:
+    """A new project; where nothing can be written beside the clip, the error says how to have it elsewhere."""
+    try:
+        return Project.create(where)
+    except StorageError as error:
+        code = getattr(error.__cause__, "errno", None) or error.errno
+        if code not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        first = clips[0] if clips else "clip.mp4"
+        raise StorageError(
+            f"{error}; a project can lie elsewhere: tapkit project new PLACE{SUFFIX} {first}, then tapkit studio "
+            f"PLACE{SUFFIX}"
+        ) from error
+
+
 def _filled(where: Path, clips: Sequence[Path]) -> Project:
     """The project there, made if there is none, with these clips in it; of several, those that are videos.
 
     Where there is no clip to be had, no project is left behind.
     """
     fresh = not where.exists()
-    project = Project.create(where) if fresh else Project.open(where)
+    project = _made(where, clips) if fresh else Project.open(where)
     try:
         if project.read_only is None and not project.users():  # with accounts, clips are added by those who may
             have = {clip.path for clip in project.clips()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tapkit.annotate import NotAllowed
 from tapkit.annotate import values as v
@@ -73,6 +73,10 @@ class Studio:
         found = self.user(user)
         if found is None or found.role != role:
             raise NotAllowed(f"only the role {role} may do that")
+
+    def tell(self, clip: int, of: int | None, message: dict[str, Any]) -> None:
+        """Tell those who look at a clip, and are not blind to it, what `of` did."""
+        self.hub.tell(clip, message, lambda users: self.project.audience(clip, of, users))
 
     def close(self) -> None:
         """Stop what runs; what it has found is stored. The project stays open."""

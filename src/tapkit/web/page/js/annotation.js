@@ -8,7 +8,7 @@ const SOON = 150;              // ms after the last undo until it is asked how m
 
 /**
  * Emits "points" (ids that changed; others may still look the same), "removed" (ids), "selection", "saving" (number of
- * edits on their way), "away" (bool) and "conflict" ({error, theirs, again, drop}).
+ * edits on their way), "made" (something was done, or undone), "away" (bool) and "conflict" ({error, theirs, again, drop}).
  */
 export class Annotation extends Emitter {
   constructor(api, clip) {
@@ -130,6 +130,7 @@ export class Annotation extends Emitter {
     this.waiting += 1;
     this.emit("saving", this.waiting);
     const result = this.line.then(run).then((change) => {
+      this.emit("made");
       this.apply(change);
       return change;
     });

@@ -9,7 +9,7 @@ export async function assignDialog(app, clip) {
   let people;
   try {
     const answer = await app.api.users();
-    people = answer.filter((user) => user.active !== false);
+    people = answer.filter((user) => user.active !== false && user.role === "annotator");
   } catch (error) {
     return failed(error);
   }
@@ -17,14 +17,14 @@ export async function assignDialog(app, clip) {
   const stage = h("select", {}, STAGES.map(([value, text]) => h("option", { value, selected: value === "points" }, text)));
   const blind = h("input", { type: "checkbox" });
   const answer = await dialog(`Give ${clip.name} to`, (close) => [
-    people.length ? h("fieldset", {}, h("legend", { class: "sr" }, "People"), people.map((user, i) => h("label", { class: "check" }, boxes[i], user.name, h("span", { class: "dim" }, user.role))))
-      : h("p", {}, "There are no accounts yet: make them on the page ", h("a", { href: "#/people", onclick: () => close() }, "People"), "."),
+    people.length ? h("fieldset", {}, h("legend", { class: "sr" }, "People"), people.map((user, i) => h("label", { class: "check" }, boxes[i], h("span", {}, user.name))))
+      : h("p", {}, "There are no annotators yet: make accounts for them on the page ", h("a", { href: "#/people", onclick: () => close() }, "People"), "."),
     h("label", { class: "field" }, "Stage", stage),
     h("label", { class: "check" }, blind, "blind: they do not see each other's work, and their agreement is measured"),
     h("footer", {}, h("button", { onclick: () => close() }, "Cancel"), h("button", { class: "primary", onclick: () => {
       const users = boxes.filter((box) => box.checked).map((box) => Number(box.value));
       if (users.length) close(users);
-      else toast("Choose at least one person.", { kind: "error" });
+      else toast("Choose at least one person.");
     } }, "Assign")),
   ]);
   if (!answer) return undefined;

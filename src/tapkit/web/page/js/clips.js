@@ -62,7 +62,7 @@ async function relink(app, clip) {
 }
 
 function adding(app) {
-  const file = h("input", { type: "file", accept: "video/*,image/gif,.zip", hidden: true, onchange: () => { if (file.files.length) upload(app, file.files[0]); } });
+  const file = h("input", { type: "file", accept: "video/*,image/gif,image/webp,image/tiff,.mkv,.mxf,.mts,.m2ts,.ts,.flv", hidden: true, onchange: () => { if (file.files.length) upload(app, file.files[0]); } });
   const path = h("input", { type: "text", placeholder: "or a path on the server's machine", "aria-label": "Path of a clip on the server's machine" });
   return h("form", { class: "row", onsubmit: async (event) => {
     event.preventDefault();
@@ -81,8 +81,10 @@ async function upload(app, file) {
   if (file.size > LARGEST) return toast(`${file.name} is too large for the browser: start the studio with its folder instead.`, { kind: "error" });
   const size = number(file.size / 2 ** 20, 1), done = toast(`Sending ${file.name}, 0 of ${size} MB.`, { kind: "lasting" });
   try {
-    await app.api.upload(file, (sent) => done.say(sent < file.size ? `Sending ${file.name}, ${number(sent / 2 ** 20, 1)} of ${size} MB.` : `${file.name} is there, and is looked at.`));
+    const known = new Set((await app.clips()).clips.map((clip) => clip.id));
+    const clip = await app.api.upload(file, (sent) => done.say(sent < file.size ? `Sending ${file.name}, ${number(sent / 2 ** 20, 1)} of ${size} MB.` : `${file.name} is there, and is looked at.`));
     done();
+    if (known.has(clip.id)) toast(`${file.name} is here already: it is the video of ${clip.name}.`);
     await app.route();
   } catch (error) {
     done();

@@ -16,10 +16,15 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** A text whose marks of direction (right to left, turned around) end with it, and turn nothing that follows. */
+function isolated(text) {
+  return /[\u202a-\u202e\u2066-\u2069]/.test(text) ? `\u2068${text}\u2069` : text;
+}
+
 export function append(element, children) {
   for (const child of [children].flat(Infinity)) {
     if (child === null || child === undefined || child === false) continue;
-    element.append(child instanceof Node ? child : document.createTextNode(String(child)));
+    element.append(child instanceof Node ? child : document.createTextNode(isolated(String(child))));
   }
   return element;
 }

@@ -114,11 +114,11 @@ export const editing = {
     const who = ids.length === 1 ? this.annotation.name(ids[0]) : `${ids.length} points`;
     const span = stop - start === 1 ? `frame ${start}` : `frames ${start} to ${stop - 1}`;
     const other = state === "occluded" ? "outside" : "occluded";
-    toast(`${who}: ${state ?? "as the tracker says"} on ${span}.`, { actions: [
+    this.offer(`${who}: ${state ?? "as the tracker says"} on ${span}.`, [
       [`${other[0].toUpperCase()}${other.slice(1)} instead`, () => this.setVisibility(ids, start, stop, other)],
       ...(state === null ? [] : [["Clear", () => this.setVisibility(ids, start, stop, null)]]),
       ["Undo", () => this.undo()],
-    ] });
+    ]);
   },
 
   setStateHere(state) {
@@ -180,7 +180,7 @@ export const editing = {
     if (!ids) return;
     const name = ids.length === 1 ? this.annotation.name(ids[0]) : `${ids.length} points`;
     const change = await this.change(ids.map((point) => ({ op: "delete_point", point })));
-    if (change) toast(`Deleted ${name}.`, { actions: [["Undo", () => this.undo()]] });
+    if (change) this.offer(`Deleted ${name}.`, [["Undo", () => this.undo()]]);
   },
 
   /** Forgets what the tracker said after this frame, up to the next keyframe of each point. */
@@ -294,7 +294,7 @@ export const editing = {
     if (this.refuse()) return;
     try {
       const change = await this.annotation[which]();
-      if (change?.text) this.emit("hint", `${word}: ${change.text}`);
+      if (change?.text) this.emit("hint", `${word}: ${change.text.replace(/^(undid|did again): /, "")}`);
     } catch (error) {
       if (error.status >= 400 && error.status < 500) toast(error.message);
       else failed(error);

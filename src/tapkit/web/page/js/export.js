@@ -14,13 +14,23 @@ export function exportDialog({ api, clip, annotation, formats, chosen = null }) 
     const list = h("div", { class: "formats", role: "radiogroup", "aria-label": "Format" });
     const only = h("input", { type: "checkbox", disabled: !selected.length });
     let format = ordered.find((one) => one.id === chosen)?.id ?? ordered[0]?.id;
-    const draw = () => replace(list, ordered.filter((one) => `${one.id} ${one.name}`.toLowerCase().includes(find.value.trim().toLowerCase())).map((one) => h("label", { class: "format" },
-      h("input", { type: "radio", name: "format", value: one.id, checked: one.id === format, onchange: () => { format = one.id; } }),
-      h("span", {}, h("b", {}, one.name), h("small", { class: "dim" }, `${one.id}  ${one.extension ?? ""}`)))));
+    const draw = () => {
+      const shown = ordered.filter((one) => `${one.id} ${one.name}`.toLowerCase().includes(find.value.trim().toLowerCase()));
+      if (!shown.some((one) => one.id === format)) format = shown[0]?.id;          // what is chosen can be seen
+      replace(list, shown.map((one) => h("label", { class: "format" },
+        h("input", { type: "radio", name: "format", value: one.id, checked: one.id === format, onchange: () => { format = one.id; } }),
+        h("span", {}, h("b", {}, one.name), h("small", { class: "dim" }, `${one.id}  ${one.extension ?? ""}`)))),
+      shown.length ? null : h("p", { class: "dim" }, "No format is called so."));
+    };
     find.addEventListener("input", draw);
+    find.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      event.preventDefault();
+      save.click();
+    });
     draw();
     const save = h("button", { class: "primary", onclick: async () => {
-      if (!list.querySelector("input:checked")) return toast("Choose a format.", { kind: "error" });
+      if (!list.querySelector("input:checked")) return toast("Choose a format.");
       save.disabled = true;
       try {
         await download(api, clip, format, only.checked ? selected : null);

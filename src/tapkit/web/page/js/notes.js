@@ -51,13 +51,16 @@ export function dialog(title, content, { size = "" } = {}) {
       content(close),
     ]);
     box.returned = null;
+    const messages = document.getElementById("toasts");         // what lies outside a modal dialog can be neither read nor pressed
     box.addEventListener("close", () => {
+      if (box.contains(messages)) ([...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body).append(messages);
       box.remove();
       resolve(box.returned);
     });
     box.addEventListener("click", (event) => { if (event.target === box) close(); });
     document.body.append(box);
     box.showModal();
+    box.append(messages);
   });
 }
 

@@ -99,6 +99,7 @@ export class Studio extends Emitter {
       this.panel.draw();
       this.redraw();
     });
+    annotation.on("made", () => this.offered?.());
     annotation.on("conflict", (conflict) => this.conflict(conflict));
     annotation.on("away", (away) => {
       this.app.away(away);
@@ -166,7 +167,13 @@ export class Studio extends Emitter {
     if (points.length) this.emit("hint", `${by?.name ?? "Another window"} changed ${what}`);
   }
 
+  /** A message with buttons that are about what was done last: it goes when anything else is done, so that its Undo undoes that and nothing else. */
+  offer(sentence, actions) {
+    this.offered = toast(sentence, { actions });
+  }
+
   jobOver(job) {
+    this.offered?.();
     const ids = job.points ?? [...this.annotation.points.keys()];
     this.tracks.stale(ids);
     this.summary.touch(ids);
@@ -271,6 +278,7 @@ export class Studio extends Emitter {
 
   close() {
     clearTimeout(this.reload);
+    this.offered?.();
     window.removeEventListener("beforeunload", this.leaving);
     this.annotation.closed = true;
     this.player.pause();

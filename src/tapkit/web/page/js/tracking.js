@@ -61,7 +61,7 @@ export const tracking = {
     if (started === null) return;
     this.jobs.then(started, (end) => {
       if (end.state !== "done") return;
-      toast(`${this.annotation.name(id)} follows the correction at frame ${t}.`, { actions: [["Compare", () => this.toggleCompare(id)], ["Undo", () => this.undo()]] });
+      this.offer(`${this.annotation.name(id)} follows the correction at frame ${t}.`, [["Compare", () => this.toggleCompare(id)], ["Undo", () => this.undo()]]);
     });
   },
 
