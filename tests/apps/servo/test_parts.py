@@ -64,6 +64,7 @@ def test_raw_matrices_become_rotations(degrees: int) -> None:
     import torch
 
     raw = torch.randn(50, 3, 3, generator=torch.Generator().manual_seed(0))
+    raw[0, 2] = raw[0, 1] * 1.0001  # a third row that says nothing
     turned = orthonormal(raw, degrees)
     assert torch.allclose(turned @ turned.mT, torch.eye(3).expand(50, 3, 3), atol=1e-5)
     assert torch.allclose(torch.linalg.det(turned), -torch.ones(50), atol=1e-5)  # always of one hand

@@ -141,20 +141,16 @@ def orthonormal(raw: Tensor, degrees: int) -> Tensor:
     All are of one hand, the left one: places are free, and take that up.
     """
     if degrees == 4:
-        flat = raw * raw.new_tensor([1.0, 1.0, 0.0])
         first = torch.zeros_like(raw[..., 0, :])
         first[..., 2] = 1.0
-        second = _unit(flat[..., 1, :])
-        third = flat[..., 2, :]
+        second = _unit(raw[..., 1, :] * raw.new_tensor([1.0, 1.0, 0.0]))
     else:
         first = _unit(raw[..., 0, :])
         second = raw[..., 1, :]
         second = _unit(second - (second * first).sum(-1, keepdim=True) * first)
-        third = raw[..., 2, :]
-        third = third - (third * first).sum(-1, keepdim=True) * first
-    third = _unit(third - (third * second).sum(-1, keepdim=True) * second)
-    turned = (torch.linalg.cross(first, second) * third).sum(-1, keepdim=True)
-    return torch.stack([torch.where(turned < 0, -third, third), second, first], dim=-2)
+    # What is left of the third row, of that hand, is their product whatever the row was: without a difference of
+    # nearly equal numbers.
+    return torch.stack([torch.linalg.cross(first, second), second, first], dim=-2)
 
 
 class _Bodies(nn.Module):
