@@ -114,8 +114,8 @@ export class Api {
   compare(clip, event) { return this.json("GET", `/clips/${clip}/compare/${event}`); }
 
   edits(clip, base, edits, force = false) { return this.json("POST", `/clips/${clip}/edits`, { base, force, edits, of: this.of }); }
-  undo(clip) { return this.json("POST", `/clips/${clip}/undo`, {}); }
-  redo(clip) { return this.json("POST", `/clips/${clip}/redo`, {}); }
+  undo(clip, force = false) { return this.json("POST", `/clips/${clip}/undo`, { force }); }
+  redo(clip, force = false) { return this.json("POST", `/clips/${clip}/redo`, { force }); }
 
   startJob(clip, job) { return this.json("POST", `/clips/${clip}/jobs`, job); }
   jobs() { return this.json("GET", "/jobs"); }
