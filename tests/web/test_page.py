@@ -395,7 +395,7 @@ def test_what_is_found_is_chosen_and_what_fails_in_a_dialog_can_be_read(
     own.press("Enter")
     own.page.get_by_role("button", name="Close this message").last.click()  # not under the dialog
     own.press("Escape")
-    assert own.js("document.getElementById('toasts').parentElement === document.body")
+    own.wait("document.getElementById('toasts').parentElement === document.body")
 
 
 def test_dark_and_light_and_at_400_percent(window: Callable[..., Window]) -> None:
@@ -501,6 +501,10 @@ def test_a_team_from_the_first_account_to_an_accepted_clip(browser: Any, team: s
     assert "the work of Ben" in owner.page.locator("#top").inner_text()
     owner.page.go_back()
     owner.wait("document.querySelector('[data-view=review]')")
+    assert "Nothing is adopted yet" in text(owner)  # what is only in a blind layer is not the clip's
+    button(owner, "Adopt")
+    owner.wait("!document.querySelector('[data-view=review]').textContent.includes('Nothing is adopted yet')")
+    owner.wait("tapkit.api.clips().then((clips) => clips[0].points === 1)")
     button(owner, "Accept")
     owner.wait("document.querySelector('[data-view=review]').textContent.includes('accepted')")
     owner.page.goto(f"{owner.home}#/report")

@@ -111,6 +111,7 @@ export class Api {
   summary(clip, bins, points = null) { return this.json("GET", `/clips/${clip}/summary${query({ bins, points: points?.join(","), of: this.of })}`); }
   doubtful(clip) { return this.json("GET", `/clips/${clip}/doubtful${query({ of: this.of })}`); }
   curves(clip, points, kind, bins) { return this.json("GET", `/clips/${clip}/curves${query({ points: points.join(","), kind, bins, of: this.of })}`); }
+  events(clip) { return this.json("GET", `/clips/${clip}/events`); }
   compare(clip, event) { return this.json("GET", `/clips/${clip}/compare/${event}`); }
 
   edits(clip, base, edits, force = false) { return this.json("POST", `/clips/${clip}/edits`, { base, force, edits, of: this.of }); }
