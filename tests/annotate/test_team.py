@@ -240,6 +240,9 @@ def test_adopting(crew: Team) -> None:
     extra = place_point(project, crew.bob, "extra", x=3)
     change = project.adopt(SHORT, extra, crew.bob, crew.owner)
     assert change.points[0].label == "extra" and len(project.points(SHORT, crew.owner).points) == 2
+    again = project.adopt(SHORT, extra, crew.bob, crew.owner)  # once more is not another point
+    assert [p.id for p in again.points] == [change.points[0].id]
+    assert len(project.points(SHORT, crew.owner).points) == 2
     with pytest.raises(Unknown, match="says nothing"):
         project.adopt(SHORT, point, crew.owner, crew.owner)
     with pytest.raises(Unknown, match="no point 99"):

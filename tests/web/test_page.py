@@ -25,6 +25,7 @@ CLIPS = (
     "look",
     "boxes",
     "offer",
+    "both",
 )
 
 
@@ -34,7 +35,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     frames = clips.pictures()
     for i, name in enumerate(CLIPS):
         own = frames.copy()
-        own[:, :2, :2] = 20 * i  # no two clips are the same video
+        own[:, :2, :2] = 15 * i  # no two clips are the same video
         clips.write_clip(folder / f"{name}.mp4", own)
     with running(folder) as found:
         yield found
@@ -262,6 +263,30 @@ def test_two_windows_lose_no_edit(window: Callable[..., Window]) -> None:
     assert one.position(first, 0) == pytest.approx((11, 12))
 
 
+def test_an_undo_of_what_another_window_changed_is_asked_for(window: Callable[..., Window]) -> None:
+    one = window("both")
+    one.place((30, 20))
+    (point,) = one.js("studio.order()")
+    other = window("both")
+    name = "ear " + 190 * "x"
+    one.js(f"void studio.editPoints([{point}], {{label: '{name}'}})")
+    other.wait(f"studio.annotation.points.get({point})?.label.startsWith('ear')")
+    other.press("Control+z")  # the last step of this person, whichever window it was made in
+    one.wait(f"studio.annotation.points.get({point}).label.startsWith('point')")
+    one.press("Control+z")
+    question = one.page.get_by_role("dialog")
+    question.wait_for()
+    assert "has changed this in the meantime" in question.inner_text() and "force" not in question.inner_text()
+    question.get_by_role("button", name="Keep theirs").click()
+    assert one.js("studio.annotation.points.size") == 1
+    one.press("Control+z")
+    question.get_by_role("button", name="Undo all the same").click()
+    one.wait("studio.annotation.points.size === 0 && studio.annotation.waiting === 0")
+    one.js(f"void tapkit.page.offer('{name}', [])")
+    box = one.page.locator(".toast").bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= 1366  # a long name does not cover the page
+
+
 def test_names_are_text_and_never_html(window: Callable[..., Window]) -> None:
     own = window("names")
     own.place((30, 20))
@@ -356,18 +381,21 @@ def test_what_is_found_is_chosen_and_what_fails_in_a_dialog_can_be_read(
     window: Callable[..., Window], tmp_path: Path
 ) -> None:
     own = window("offer")
-    own.press("e")
+    if not own.js("studio.annotation.points.size"):
+        own.place((30, 20))
+    own.press("Escape", "e")
     own.page.get_by_label("Find a format").fill("blender")
     assert own.js("document.querySelector('.format input:checked').value") == "blender"
     with own.page.expect_download() as download:
         own.press("Enter")
     assert download.value.suggested_filename == "offer.py"
+    own.wait("!document.querySelector('dialog')")
     own.press("e")
     own.page.get_by_label("Find a format").fill("nothing like it")
     own.press("Enter")
     own.page.get_by_role("button", name="Close this message").last.click()  # not under the dialog
     own.press("Escape")
-    assert own.js("document.getElementById('toasts').parentElement === document.body")
+    own.wait("document.getElementById('toasts').parentElement === document.body")
 
 
 def test_dark_and_light_and_at_400_percent(window: Callable[..., Window]) -> None:
@@ -473,6 +501,10 @@ def test_a_team_from_the_first_account_to_an_accepted_clip(browser: Any, team: s
     assert "the work of Ben" in owner.page.locator("#top").inner_text()
     owner.page.go_back()
     owner.wait("document.querySelector('[data-view=review]')")
+    assert "Nothing is adopted yet" in text(owner)  # what is only in a blind layer is not the clip's
+    button(owner, "Adopt")
+    owner.wait("!document.querySelector('[data-view=review]').textContent.includes('Nothing is adopted yet')")
+    owner.wait("tapkit.api.clips().then((clips) => clips[0].points === 1)")
     button(owner, "Accept")
     owner.wait("document.querySelector('[data-view=review]').textContent.includes('accepted')")
     owner.page.goto(f"{owner.home}#/report")

@@ -7,6 +7,7 @@ A Coefficient of Agreement for Nominal Scales, 1960). With more than two annotat
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from itertools import combinations
 from typing import Any, Literal, NamedTuple
 
@@ -160,6 +161,7 @@ def adopt(database: Database, clip: int, point: int, source: int | Literal["mean
             raise Unknown(f"user {source} says nothing of this point")
         record = Recorder.begin(connection, row, layer, who, "edit")
         first = next(iter(answers.values()))
+        target = target or _adopted_before(connection, clip, answers.values())
         if target is None:
             target = applying.new_point(record, first.label, first.group, first.colour)
         else:
@@ -170,6 +172,17 @@ def adopt(database: Database, clip: int, point: int, source: int | Literal["mean
             copying.copy(record, answers[source].id, target)
         name = applying.name_of(record, target)
         return record.finish(f"adopted {name} from {'all annotators' if source == 'mean' else f'user {source}'}")
+
+
+def _adopted_before(connection: sa.Connection, clip: int, answers: Iterable[Point]) -> int | None:
+    """The clip's point that one which only annotators had has become before: named and placed as one of theirs."""
+
+    def key(each: Point) -> tuple[object, ...]:
+        first = each.keyframes[0] if each.keyframes else None
+        return each.label, each.group, first and (first.t, first.x, first.y)
+
+    keys = {key(each) for each in answers}
+    return next((each.id for each in lookup.points(connection, clip, rules.COMMON) if key(each) in keys), None)
 
 
 def _answers(connection: sa.Connection, clip: int, point: int) -> tuple[dict[int, Point], int | None]:

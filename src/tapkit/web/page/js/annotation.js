@@ -8,7 +8,7 @@ const SOON = 150;              // ms after the last undo until it is asked how m
 
 /**
  * Emits "points" (ids that changed; others may still look the same), "removed" (ids), "selection", "saving" (number of
- * edits on their way), "made" (something was done, or undone), "away" (bool) and "conflict" ({error, theirs, again, drop}).
+ * edits on their way), "made" (something was done, or undone), "away" (bool) and "conflict" ({error, theirs, yes, again, drop}).
  */
 export class Annotation extends Emitter {
   constructor(api, clip) {
@@ -65,19 +65,24 @@ export class Annotation extends Emitter {
   /** Sends edits in the order in which they were made; resolves to the change, null where they were given up. */
   edit(edits, { force = false } = {}) {
     const base = this.seen(edits);
-    return this.queue(() => this.send(() => this.api.edits(this.clip.id, base, edits, force)), (error) => new Promise((resolve) => {
-      this.emit("conflict", {
-        error: error.message, theirs: error.body.theirs,
-        again: () => resolve(this.edit(edits, { force: true })),
-        drop: () => this.load().then(() => resolve(null)),
-      });
-    })).then((change) => {
+    return this.queue(() => this.send(() => this.api.edits(this.clip.id, base, edits, force)), this.asks(() => this.edit(edits, { force: true }))).then((change) => {
       if (change) {
         this.canUndo = true;
         this.canRedo = false;
       }
       this.emit("saving", this.waiting);
       return change;
+    });
+  }
+
+  /** What to do where someone else's change is in the way: it is asked whether `again` is to be done all the same. */
+  asks(again, yes = "Use mine") {
+    return (error) => new Promise((resolve) => {
+      this.emit("conflict", {
+        error: error.message, theirs: error.body.theirs, yes,
+        again: () => resolve(again()),
+        drop: () => this.load().then(() => resolve(null)),
+      });
     });
   }
 
@@ -98,10 +103,10 @@ export class Annotation extends Emitter {
     return this.travel("redo", "canRedo", "canUndo");
   }
 
-  async travel(which, there, back) {
+  async travel(which, there, back, force = false) {
     try {
-      const change = await this.queue(() => this.send(() => this.api[which](this.clip.id)));
-      this[back] = true;
+      const change = await this.queue(() => this.send(() => this.api[which](this.clip.id, force)), this.asks(() => this.travel(which, there, back, true), which === "undo" ? "Undo all the same" : "Do it all the same"));
+      if (change) this[back] = true;
       this.flags();
       return change;
     } catch (error) {

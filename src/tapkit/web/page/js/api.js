@@ -111,11 +111,12 @@ export class Api {
   summary(clip, bins, points = null) { return this.json("GET", `/clips/${clip}/summary${query({ bins, points: points?.join(","), of: this.of })}`); }
   doubtful(clip) { return this.json("GET", `/clips/${clip}/doubtful${query({ of: this.of })}`); }
   curves(clip, points, kind, bins) { return this.json("GET", `/clips/${clip}/curves${query({ points: points.join(","), kind, bins, of: this.of })}`); }
+  events(clip) { return this.json("GET", `/clips/${clip}/events`); }
   compare(clip, event) { return this.json("GET", `/clips/${clip}/compare/${event}`); }
 
   edits(clip, base, edits, force = false) { return this.json("POST", `/clips/${clip}/edits`, { base, force, edits, of: this.of }); }
-  undo(clip) { return this.json("POST", `/clips/${clip}/undo`, {}); }
-  redo(clip) { return this.json("POST", `/clips/${clip}/redo`, {}); }
+  undo(clip, force = false) { return this.json("POST", `/clips/${clip}/undo`, { force }); }
+  redo(clip, force = false) { return this.json("POST", `/clips/${clip}/redo`, { force }); }
 
   startJob(clip, job) { return this.json("POST", `/clips/${clip}/jobs`, job); }
   jobs() { return this.json("GET", "/jobs"); }

@@ -184,10 +184,10 @@ export class Studio extends Emitter {
     if (job.state === "cancelled") toast("Stopped. What was tracked so far is kept.");
   }
 
-  conflict({ error, again, drop }) {
+  conflict({ error, yes, again, drop }) {
     dialog("Someone else changed this", (close) => [
-      h("p", {}, error),
-      h("footer", {}, h("button", { onclick: () => close("theirs") }, "Keep theirs"), h("button", { class: "primary", onclick: () => close("mine") }, "Use mine")),
+      h("p", {}, `${error[0].toUpperCase()}${error.slice(1).replace(/[;:] (to do it all the same, )?force it.*$/, "")}.`),
+      h("footer", {}, h("button", { onclick: () => close("theirs") }, "Keep theirs"), h("button", { class: "primary", onclick: () => close("mine") }, yes)),
     ]).then((answer) => (answer === "mine" ? again() : drop()));
   }
 
