@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
@@ -30,7 +31,27 @@ def tf32(allowed: bool):
 
 def parity(device: torch.device, folder: Path, models: list[str] | None, left: Callable[[], float]) -> list[dict]:
     """A row for each case: the output that is worst, as a share of its tolerance."""
-    root, rows = Parity(check_parity.parity_root(folder)), []
+    root = Parity(check_parity.parity_root(folder))
+    _forget_networks()
+    try:
+        return _cases(device, folder, models, left, root)
+    finally:
+        _forget_networks()
+
+
+def _forget_networks() -> None:
+    """Runners keep the network of the last case: none is to be met on another device than its own."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("parity."):
+            for kept in list(vars(module).values()):
+                if hasattr(kept, "cache_clear"):
+                    kept.cache_clear()
+
+
+def _cases(
+    device: torch.device, folder: Path, models: list[str] | None, left: Callable[[], float], root: Parity
+) -> list[dict]:
+    rows = []
     for path in check_parity.cases(folder):
         model = path.parent.name
         if models is not None and model not in models:

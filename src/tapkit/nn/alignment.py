@@ -83,7 +83,7 @@ def align(
 
 def around(image: Tensor, xy: Tensor) -> Tensor:
     """Pixels of [B,1,H,W] around xy [B,N,2] for `find`: [B,N,(2r+3)^2], one more on each side for slopes."""
-    size = xy.new_tensor([image.shape[3], image.shape[2]])
+    size = constant_like([image.shape[3], image.shape[2]], xy)
     return _sample(image, xy[:, :, None] + _square(RADIUS + 1, xy.device), size)
 
 
@@ -94,7 +94,7 @@ def find(wide: Tensor, image: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
     Returns their place [B,N,2], two or three pixels away at most if it is to be trusted, and the similarity there,
     correlation -1..1 [B,N].
     """
-    size = xy.new_tensor([image.shape[3], image.shape[2]])
+    size = constant_like([image.shape[3], image.shape[2]], xy)
     places = xy[:, :, None] + _square(RADIUS, xy.device)
     template = _template(wide)
     offset = _descend(template, image, places, torch.zeros_like(xy), size)
