@@ -274,9 +274,9 @@ def cluster_rigid(
         progress: called with steps done and steps in all.
     """
     options = options or RigidOptions()
-    model = _Model(torch.from_numpy(xy).float(), torch.from_numpy(visible).float(), lengths, options)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
+        torch.manual_seed(options.seed)  # the networks begin with numbers from there, too
+        model = _Model(torch.from_numpy(xy).float(), torch.from_numpy(visible).float(), lengths, options)
         _fit(model, progress)
     everything = torch.arange(len(xy)), torch.arange(xy.shape[1])
     for part in (model.points, model.frames):
