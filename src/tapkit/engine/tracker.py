@@ -18,7 +18,7 @@ from tapkit.engine.checkpoint import Checkpoint
 from tapkit.engine.control import Control, Progress
 from tapkit.engine.driver import Driver, HasCopies, driver_of
 from tapkit.engine.memory import parse_bytes, release, stepped_down
-from tapkit.engine.offline import Direction, plan, points_at_once
+from tapkit.engine.offline import Direction, Pass, plan, points_at_once
 from tapkit.engine.passes import ClipRun
 from tapkit.engine.progress import reporting
 from tapkit.engine.retrack import through
@@ -133,8 +133,8 @@ class Tracker:
             anchors = self._anchors(queries, keyframes, source.info)
             edges = _edges(skeleton, queries, anchors)
             table = MemoryTable(len(anchors.queries), source.info.frames)
-            job = _Job(source, anchors, table, direction, memory, _control(control, report), sinks)
-            frames = self._execute(job, None)
+            job = ClipJob(source, anchors, table, direction, _control(control, report), memory, sinks)
+            frames = self.fill(job)
             block = anchors.block(table, 0, len(anchors.asked))
             return Tracks(
                 **{name: part[:, :frames] for name, part in block.items()},
@@ -173,8 +173,8 @@ class Tracker:
             folder = path.with_name(path.name + ".partial")
             with Checkpoint(folder, _identity(source, anchors, provenance)) as checkpoint:
                 with closing(DiskTable(checkpoint.results, len(anchors.queries))) as table:
-                    job = _Job(source, anchors, table, direction, memory, _control(control, report), sinks)
-                    frames = self._execute(job, checkpoint)
+                    job = ClipJob(source, anchors, table, direction, _control(control, report), memory, sinks)
+                    frames = self.fill(job, checkpoint)
                     seen = _seen(source.info, frames)
                     write(Stored(anchors.points, seen, provenance, frames, job.reader(frames), edges), path)
                 checkpoint.remove()
@@ -190,13 +190,26 @@ class Tracker:
         asked = Queries.of(queries).check(info.size, info.frames)
         return Anchors(asked, None if keyframes is None else keyframes.check(info.size, info.frames))
 
-    def _execute(self, job: _Job, checkpoint: Checkpoint | None) -> int:
-        """Returns how many frames the clip really has."""
-        budget, info, queries = parse_bytes(job.memory), job.source.info, job.anchors.queries
+    def steps(self, job: ClipJob) -> int:
+        """How many frames all passes of a job have together, as far as it is known beforehand."""
+        frames = job.source.info.frames
+        return sum(task.length(frames) or 0 for task in self._planned(job, self._at_once(job)))
+
+    def _at_once(self, job: ClipJob) -> int:
+        return points_at_once(self.model, len(job.anchors.queries), job.source.info, parse_bytes(job.memory))
+
+    def _planned(self, job: ClipJob, chunk: int) -> list[Pass]:
+        return plan(self.model, job.anchors.queries, job.source.info, job.direction, chunk)
+
+    def fill(self, job: ClipJob, checkpoint: Checkpoint | None = None) -> int:
+        """Track a clip into the table of `job`; returns how many frames the clip really has.
+
+        What `track` and `track_to` are made of, for those with a table of their own. Raises as they do; what was found
+        until then is in the table.
+        """
         chunk = None if checkpoint is None else checkpoint.points
         if chunk is None:
-            chunk = points_at_once(self.model, len(queries), info, budget)
-        passes = plan(self.model, queries, info, job.direction, chunk)
+            chunk = self._at_once(job)
         clip_run = ClipRun(
             lambda info, points: self.start(info, points, job.memory),
             job.source,
@@ -208,10 +221,10 @@ class Tracker:
             checkpoint=checkpoint,
         )
         try:
-            clip_run.execute(passes, chunk)
+            clip_run.execute(self._planned(job, chunk), chunk)
         except DeviceMemoryError as error:
             # Models of whole clips step down by themselves: their frames need not be encoded again for that.
-            chunk = min(chunk, len(queries))
+            chunk = min(chunk, len(job.anchors.queries))
             if self.card.streaming == "offline" or chunk < 2:
                 raise
             chunk = -(-chunk // 2)
@@ -221,7 +234,7 @@ class Tracker:
         # Outside of the handler, which holds on to what had been made.
         release(self.model.device)
         clip_run.restart()
-        clip_run.execute(plan(self.model, queries, info, job.direction, chunk), chunk)
+        clip_run.execute(self._planned(job, chunk), chunk)
         return clip_run.frames
 
     def provenance(
@@ -250,16 +263,16 @@ def _edges(skeleton: Skeleton | None, queries: Any, anchors: Anchors) -> Skeleto
     return checked(skeleton, anchors.points.ids.tolist())
 
 
-class _Job(NamedTuple):
+class ClipJob(NamedTuple):
     """What a run over a clip is asked to do."""
 
     source: Source
     anchors: Anchors
     table: Table
     direction: Direction
-    memory: str | int | None
     control: Control
-    sinks: Sequence[Sink]
+    memory: str | int | None = None
+    sinks: Sequence[Sink] = ()
 
     def reader(self, frames: int) -> Callable[[int, int], Block]:
         """Reads points start..stop of the results, for storage."""

@@ -11,10 +11,8 @@ import numpy as np
 
 from tapkit.engine.anchors import Anchors
 from tapkit.engine.control import Cancelled, Control, Progress
-from tapkit.engine.offline import plan, points_at_once
-from tapkit.engine.passes import ClipRun
 from tapkit.engine.session import Session
-from tapkit.engine.tracker import Tracker
+from tapkit.engine.tracker import ClipJob, Tracker
 from tapkit.sinks.table import MemoryTable
 from tapkit.types import FrameResult, Keyframes, Queries
 from tapkit.types.storage import Block
@@ -92,11 +90,11 @@ def track(tracker: Tracker, source: Source, groups: Sequence[Group], control: Jo
     lists over frames with None where nothing is known; the last message about a frame holds. Between two anchors a
     point is tracked from both, and the two are cross-faded. Raises `Cancelled`, and what `Tracker.track` raises.
     """
-    jobs = [_Run(tracker, source, group, tell) for group in groups]
+    jobs = [_Run(tracker, source, group, control, tell) for group in groups]
     meter = Meter(sum(job.steps for job in jobs), control, tell)
     control.progress = meter.step
     for job in jobs:
-        job.execute(control)
+        job.execute()
         meter.before += job.steps
     meter.tell()
 
@@ -104,9 +102,9 @@ def track(tracker: Tracker, source: Source, groups: Sequence[Group], control: Jo
 class _Run:
     """One group."""
 
-    def __init__(self, tracker: Tracker, source: Source, group: Group, tell: Tell) -> None:
-        self.tracker, self.group = tracker, group
-        self.part = Span(source, group.first, group.last + 1)
+    def __init__(self, tracker: Tracker, source: Source, group: Group, control: Control, tell: Tell) -> None:
+        self.tracker = tracker
+        part = Span(source, group.first, group.last + 1)
         firsts = [(anchors[0], str(point)) for point, anchors in group.points]
         queries = Queries(
             np.array([anchor.t - group.first for anchor, _ in firsts]),
@@ -116,32 +114,22 @@ class _Run:
         rest = [
             (str(point), a.t - group.first, a.x, a.y) for point, anchors in group.points for a in anchors[1:]
         ]  # fmt: skip
-        size, frames = source.info.size, self.part.info.frames
-        self.anchors = Anchors(
+        size, frames = source.info.size, part.info.frames
+        anchors = Anchors(
             queries.check(size, frames), Keyframes.of(rest).check(size, frames) if rest else None
         )  # fmt: skip
-        asked = self.anchors.queries
-        chunk = points_at_once(tracker.model, len(asked), self.part.info, None)
-        self.passes = plan(tracker.model, asked, self.part.info, group.direction, chunk)
-        self.steps = sum(task.length(frames) or 0 for task in self.passes)
         ids = [point for point, _ in group.points]
-        self.table = _Told(self.anchors, ids, group.first, len(queries), frames, tell)
+        self.table = _Told(anchors, ids, group.first, len(queries), frames, tell)
+        self.job = ClipJob(part, anchors, self.table, group.direction, control)
+        self.steps = tracker.steps(self.job)
 
-    def execute(self, control: Control) -> None:
+    def execute(self) -> None:
         """All passes; what is known is told also when it is cut short."""
-        run = ClipRun(
-            lambda info, points: self.tracker.start(info, points),
-            self.part,
-            self.anchors,
-            self.table,
-            self.group.direction,
-            control=control,
-        )
         try:
-            run.execute(self.passes)
+            self.tracker.fill(self.job)
         finally:
             self.table.tell()
-        if self.group.direction == "both":
+        if self.job.direction == "both":
             self.table.tell_apart()
 
 
