@@ -14,11 +14,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import sqlalchemy as sa
 
+from tapkit import coords
 from tapkit.annotate import applying, copying, doubt, lookup, reading, rules, runs
 from tapkit.annotate.database import Database, lock_clip, look_at_clip
 from tapkit.annotate.recorder import Recorder, Who
 from tapkit.annotate.refusals import Unknown
 from tapkit.annotate.values import Agreement, Change, Doubt, Point, PointAgreement, Positions
+from tapkit.coords import Size
 from tapkit.errors import UsageError
 from tapkit.metrics.tapvid import THRESHOLDS
 from tapkit.types import Provenance
@@ -48,12 +50,12 @@ def measured(database: Database, connection: sa.Connection, clip: sa.Row[Any]) -
     """The agreement of a clip."""
     layers = _layers(connection, clip.id)
     matched, alone = _matched(connection, clip.id, layers)
-    scale = np.array([256.0 / clip.width, 256.0 / clip.height])
+    size = (clip.height, clip.width)
     points, places = [], []
     for each in matched:
         ids = [answer.id for answer in each.answers.values()]
         found = reading.read(database, connection, ids, 0, clip.frames, clip.frames)
-        figures = [_pair(a, b, scale) for a, b in combinations(found, 2)]
+        figures = [_pair(a, b, size) for a, b in combinations(found, 2)]
         points.append(
             PointAgreement(
                 each.point, each.label, tuple(each.answers), _mean([f.median for f in figures]),
@@ -61,7 +63,7 @@ def measured(database: Database, connection: sa.Connection, clip: sa.Row[Any]) -
             )
         )  # fmt: skip
         for a, b in combinations(found, 2):
-            places += _places(each.point, a, b, scale)
+            places += _places(each.point, a, b, size)
     places = sorted(set(places), key=lambda place: (place.t, place.point))
     return Agreement(clip.id, tuple(layers), tuple(points), tuple(places), tuple(alone))
 
@@ -97,8 +99,8 @@ class _Figures(NamedTuple):
     kappa: float | None
 
 
-def _pair(one: Positions, other: Positions, scale: np.ndarray) -> _Figures:
-    apart = _apart(one, other, scale)
+def _pair(one: Positions, other: Positions, size: Size) -> _Figures:
+    apart = _apart(one, other, size)
     both = apart[one.visible & other.visible & np.isfinite(apart)]
     said = np.array([a != "-" and b != "-" for a, b in zip(one.source, other.source, strict=True)])
     kappa = cohen(one.visible[said], other.visible[said])
@@ -107,8 +109,8 @@ def _pair(one: Positions, other: Positions, scale: np.ndarray) -> _Figures:
     return _Figures(float(np.median(both)), tuple(float((both < limit).mean()) for limit in THRESHOLDS), kappa)
 
 
-def _apart(one: Positions, other: Positions, scale: np.ndarray) -> np.ndarray:
-    distance: np.ndarray = np.linalg.norm((one.xy - other.xy) * scale, axis=1)
+def _apart(one: Positions, other: Positions, size: Size) -> np.ndarray:
+    distance: np.ndarray = np.linalg.norm(coords.resize(one.xy - other.xy, size, (256, 256)), axis=1)
     return distance
 
 
@@ -125,9 +127,9 @@ def cohen(one: np.ndarray, other: np.ndarray) -> float | None:
     return 1.0 if chance == 1 else (same - chance) / (1 - chance)
 
 
-def _places(point: int, one: Positions, other: Positions, scale: np.ndarray) -> list[Doubt]:
+def _places(point: int, one: Positions, other: Positions, size: Size) -> list[Doubt]:
     """Stretches in which two differ, by their worst frame."""
-    apart = np.where(one.visible & other.visible, np.nan_to_num(_apart(one, other, scale)), 0.0)
+    apart = np.where(one.visible & other.visible, np.nan_to_num(_apart(one, other, size)), 0.0)
     found = [Doubt(t, point, "disagreement", round(float(apart[t]), 2)) for t in doubt.peaks(apart, doubt.NOTED)]
     said = np.array([a != "-" and b != "-" for a, b in zip(one.source, other.source, strict=True)])
     differ = np.flatnonzero((one.visible != other.visible) & said)
