@@ -1,6 +1,7 @@
 // The active point eight times enlarged, beside the patch at its nearest keyframe: is it still the same spot?
 
 import { h, number, replace } from "./dom.js";
+import { cross } from "./drawing.js";
 import { palette } from "./theme.js";
 
 const ZOOM = 8, SIDE = 17;                // video pixels across
@@ -132,15 +133,6 @@ function patch(target, bitmap, at, mark, clip) {
   const left = at.x - SIDE / 2, top = at.y - SIDE / 2;
   context.imageSmoothingEnabled = false;
   context.drawImage(bitmap, -left * ZOOM, -top * ZOOM, clip.width * ZOOM, clip.height * ZOOM);
-  const x = (mark.x - left) * ZOOM, y = (mark.y - top) * ZOOM;
-  for (const [width, colour] of [[4, "rgba(0,0,0,.7)"], [1.75, "#fff"]]) {
-    context.lineWidth = width;
-    context.strokeStyle = colour;
-    context.beginPath();
-    for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
-      context.moveTo(x + 5 * dx, y + 5 * dy);
-      context.lineTo(x + 22 * dx, y + 22 * dy);
-    }
-    context.stroke();
-  }
+  const place = [(mark.x - left) * ZOOM, (mark.y - top) * ZOOM];
+  cross(context, place, 5, 22, [[4, "rgba(0,0,0,.7)"], [1.75, "#fff"]]);
 }

@@ -1,5 +1,6 @@
 // The canvas with the frame and everything that lies on it. The overlay is of the frame that is shown, never of the one wanted.
 
+import { Drawn, cross } from "./drawing.js";
 import { heightFor } from "./frames.js";
 import { colourOf, palette } from "./theme.js";
 
@@ -8,8 +9,9 @@ const SHARP = 3;                          // from this scale on pixels are shown
 const MANY = 100;                         // points from which trails are one stroke each, without fading
 const PREFETCH = 40;                      // frames of positions ahead of the one shown
 
-export class Stage {
+export class Stage extends Drawn {
   constructor(studio, canvas) {
+    super();
     this.studio = studio;
     this.canvas = canvas;
     this.context = canvas.getContext("2d", { alpha: false });
@@ -40,14 +42,6 @@ export class Stage {
     frames.setHeight(heightFor(clip.height * view.scale * (this.ratio ?? 1) * 0.9, clip.height));
     this.studio.emit("zoom");
     this.request();
-  }
-
-  request() {
-    if (this.asked) return;
-    this.asked = requestAnimationFrame(() => {
-      this.asked = null;
-      this.draw();
-    });
   }
 
   draw() {
@@ -240,17 +234,7 @@ export class Stage {
   }
 
   cross([x, y]) {
-    const { context } = this, [px, py] = this.studio.view.toScreen(x, y);
-    for (const [width, colour] of [[3.5, "rgba(0,0,0,.6)"], [1.5, "#fff"]]) {
-      context.lineWidth = width;
-      context.strokeStyle = colour;
-      context.beginPath();
-      for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
-        context.moveTo(px + 4 * dx, py + 4 * dy);
-        context.lineTo(px + 15 * dx, py + 15 * dy);
-      }
-      context.stroke();
-    }
+    cross(this.context, this.studio.view.toScreen(x, y), 4, 15, [[3.5, "rgba(0,0,0,.6)"], [1.5, "#fff"]]);
   }
 
   /** The nearest point to a place on the canvas (CSS pixels), null where none is near; selected ones win. */

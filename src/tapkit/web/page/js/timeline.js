@@ -1,6 +1,7 @@
 // The timeline: a ruler to scrub on and one strip for each point. Only the rows in sight are drawn.
 
 import { append, h } from "./dom.js";
+import { Drawn } from "./drawing.js";
 import { reason } from "./summary.js";
 import { colourOf, palette } from "./theme.js";
 
@@ -8,8 +9,9 @@ const ROW = 20, RULER = 24, SLOP = 4, COARSE = 3;       // CSS pixels; COARSE: a
 const FINEST = 1500;          // frames in sight at most for that
 const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000];
 
-export class Timeline {
+export class Timeline extends Drawn {
   constructor(studio) {
+    super();
     this.studio = studio;
     this.range = [0, studio.clip.frames];                // frames in sight
     this.span = null;                                    // {id, from, to} while one drags along a strip
@@ -172,14 +174,6 @@ export class Timeline {
     if (row * ROW < scrollTop) this.rows.scrollTop = row * ROW;
     else if ((row + 1) * ROW > scrollTop + this.height) this.rows.scrollTop = (row + 1) * ROW - this.height;
     this.request();
-  }
-
-  request() {
-    if (this.asked) return;
-    this.asked = requestAnimationFrame(() => {
-      this.asked = null;
-      this.draw();
-    });
   }
 
   draw() {
