@@ -89,6 +89,4 @@ def optical_flow(take: Take, here: Surface, there: Surface) -> Flow:
     seen[~solid] = there.sees_sky(directions)
     inside = coords.inside(np.nan_to_num(goal, nan=-1.0), take.size)
     height, width = take.size
-    return Flow(
-        (goal - pixels).astype(np.float32).reshape(height, width, 2), ~(seen & inside).reshape(height, width)
-    )
+    return Flow((goal - pixels).astype(np.float32).reshape(height, width, 2), ~(seen & inside).reshape(height, width))

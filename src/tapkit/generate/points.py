@@ -7,6 +7,7 @@ square root of the pixels that they cover, those that move three times as much.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -50,7 +51,7 @@ def choose_points(take: Take, count: int, seed: int) -> SurfacePoints:
 def _key_frames(frames: int, random: np.random.Generator) -> list[int]:
     """The first frame, and one of each of the pieces that the others are cut into."""
     edges = np.linspace(1, frames, min(KEY_FRAMES, frames)).astype(int)
-    later = [int(random.integers(low, high)) for low, high in zip(edges[:-1], edges[1:], strict=True) if high > low]
+    later = [int(random.integers(low, high)) for low, high in pairwise(edges) if high > low]
     return [0, *later]
 
 

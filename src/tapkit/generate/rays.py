@@ -10,8 +10,8 @@ from tapkit.errors import require
 from tapkit.generate.take import Camera
 
 TOLERANCE = 2e-4
-"""A point is seen if its ray meets nothing nearer than this share of its depth before it. Rays and vertices are float32:
-they meet their own surface within some 1e-6; nothing that is rendered as a body is as thin as this."""
+"""A point is seen if its ray meets nothing that is nearer by more than this share of its depth. Rays and vertices are
+float32: they meet their own surface within some 1e-6; nothing that is rendered as a body is as thin as this."""
 
 
 class Hits(NamedTuple):

@@ -141,7 +141,9 @@ class Take:
                 found["Emit"] if found["Emit"].ndim == 3 else np.repeat(found["Emit"][..., None], 3, -1),
             )
         except (OSError, RuntimeError, KeyError, IndexError, ValueError) as error:
-            raise StorageError(f"{path} is damaged ({error}): remove it, and the same command renders it again") from error
+            raise StorageError(
+                f"{path} is damaged ({error}): remove it, and the same command renders it again"
+            ) from error
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -124,11 +124,12 @@ def _ball(built: BuiltScene, frames: int) -> None:
     material.use_nodes = True
     nodes, links = material.node_tree.nodes, material.node_tree.links
     nodes.remove(nodes["Principled BSDF"])
-    checker, place, emission = (
-        nodes.new(f"ShaderNode{name}") for name in ("TexChecker", "TexCoord", "Emission")
-    )
+    checker, place, emission = (nodes.new(f"ShaderNode{name}") for name in ("TexChecker", "TexCoord", "Emission"))
     checker.inputs["Scale"].default_value = 8
-    checker.inputs["Color1"].default_value, checker.inputs["Color2"].default_value = (0.9,) * 3 + (1,), (0.1,) * 3 + (1,)
+    checker.inputs["Color1"].default_value, checker.inputs["Color2"].default_value = (
+        (0.9,) * 3 + (1,),
+        (0.1,) * 3 + (1,),
+    )
     links.new(place.outputs["UV"], checker.inputs["Vector"])
     links.new(checker.outputs["Color"], emission.inputs["Color"])
     links.new(emission.outputs["Emission"], nodes["Material Output"].inputs["Surface"])

@@ -44,7 +44,10 @@ def main(job: dict[str, Any]) -> None:
     say("blender", version=bpy.app.version_string, device=device)
     parts = geometry.parts(built)
     first = _first_frame(scene, parts, folder, job["description"])
+    parent = os.getppid()
     for frame in range(job["description"]["frames"]):
+        if os.getppid() != parent:  # whoever started this was killed, and may be started again
+            raise SystemExit("nobody waits for this any more")
         if not (folder / f"{frame:05d}.npz").is_file():
             began, spent = time.monotonic(), cpu()
             _film_frame(scene, film, parts, first, folder, frame)
@@ -83,7 +86,7 @@ def _first_frame(scene: Any, parts: list[geometry.Part], folder: Path, descripti
         "blender": bpy.app.version_string,
         "parts": [{"name": part.object.name, "kind": part.kind, "index": part.index} for part in parts],
     }
-    part = folder / "parts.json.part"
+    part = _part(folder / "parts.json")
     part.write_text(json.dumps(about))
     os.replace(part, folder / "parts.json")
     return vertices
@@ -103,17 +106,21 @@ def _film_frame(
             )
         if not np.array_equal(vertices, first[i]):
             arrays[f"vertices{i}"] = vertices
-    name = folder / f"{frame:05d}"
-    film.data(Path(f"{name}.exr.part"))
-    film.picture(Path(f"{name}.png.part"))
-    for ending in ("exr", "png"):
-        os.replace(f"{name}.{ending}.part", f"{name}.{ending}")
-    _save(Path(f"{name}.npz"), arrays)
+    for ending, render in (("exr", film.data), ("png", film.picture)):
+        path = folder / f"{frame:05d}.{ending}"
+        render(_part(path))
+        os.replace(_part(path), path)
+    _save(folder / f"{frame:05d}.npz", arrays)
+
+
+def _part(path: Path) -> Path:
+    """Where a file grows; the name is this process's own."""
+    return path.with_name(f"{path.name}.{os.getpid()}.part")
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """All of it or nothing."""
-    part = path.with_name(path.name + ".part")
+    part = _part(path)
     with open(part, "wb") as file:
         np.savez(file, **arrays)
     os.replace(part, path)

@@ -38,10 +38,12 @@ def parts(built: Any) -> list[Part]:
 
 
 def settle(built: Any) -> None:
-    """Make the surface that is read out and the one that is rendered the same.
+    """Make the surface that is read out and the one that is rendered the same, and each frame the same every time.
 
     Blender evaluates a scene twice, for the screen and for the renderer, with settings of their own; surfaces may be
     displaced only while rendering; and faces of more than three corners are cut into triangles anew in each frame.
+    Surfaces that emit are not sampled as lights: Cycles orders them differently from run to run, and the noise with
+    them (lamps are lights of their own, and keep their order).
     """
     for each in bpy.context.scene.objects:
         each.hide_viewport = each.hide_render
@@ -52,6 +54,7 @@ def settle(built: Any) -> None:
     for material in bpy.data.materials:
         if hasattr(material, "displacement_method"):
             material.displacement_method = "BUMP"
+        material.cycles.emission_sampling = "NONE"
     for part in parts(built):
         if part.object.type == "MESH":
             cut = part.object.modifiers.new("tapkit triangles", "TRIANGULATE")
@@ -83,8 +86,11 @@ def vertices(part: Part, depsgraph: Any) -> np.ndarray:
 
 
 def camera(scene: Any, depsgraph: Any) -> dict[str, np.ndarray]:
-    """`intrinsics` [3,3] for raster coordinates (corner origin, x right, y down), `extrinsics` [4,4] from Blender's world
-    to the OpenCV camera (x right, y down, z forward), and `clip` [2], the depths between which things are rendered."""
+    """The camera's matrices.
+
+    `intrinsics` [3,3] for raster coordinates (corner origin, x right, y down), `extrinsics` [4,4] from Blender's world
+    to the camera (x right, y down, z forward), and `clip` [2], the depths between which things are rendered.
+    """
     evaluated = scene.camera.evaluated_get(depsgraph)
     if evaluated.data.type != "PERSP":
         raise SystemExit(f"the camera {scene.camera.name} is {evaluated.data.type}: only PERSP has exact tracks")
