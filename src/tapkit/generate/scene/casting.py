@@ -223,7 +223,7 @@ class Cast:
             how,
             velocity=(0, 0, 0) if calm else (draw.number(-1, 1), draw.number(-1, 1), draw.number(-0.5, 1.0)),
             turning=(0, 0, 0) if calm else (draw.number(-200, 200), draw.number(-200, 200), draw.number(-200, 200)),
-            mass=draw.log_number(0.2, 2.0),
+            mass=draw.log_number(0.5, 1.2),
         )
         if model is not None:
             scanned = model.name.startswith("scan")

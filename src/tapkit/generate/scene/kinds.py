@@ -110,8 +110,6 @@ def _open_air(plan: Plan, draw: Draw) -> None:
     plan.objects.append(SceneObject("ground", "ground", ground, cast.ground()))
     for _ in range(draw.whole(8, 18)):
         plan.objects.append(cast.scenery(draw.around(6.5, CROWD)))
-    for _ in range(draw.whole(0, 2)):
-        plan.objects.append(cast.scenery(draw.around(3.2, 5.0)))
     if draw.happens(0.6):
         plan.lights.append(sun(draw))
     plan.lights += lamps(draw, draw.whole(0, 2), 5.0, 900.0)

@@ -173,6 +173,11 @@ class SceneObject:
             raise SceneError(f"names of objects have 1 to 60 characters, got {len(self.name)}")
         if self.motion.how == "walk" and self.role not in ("character", "animal"):
             raise SceneError("only characters and animals walk")
+        if self.motion.how in ("walk", "fly") and not self.motion.acts:
+            raise SceneError("who walks or flies has one act at least")
+        if self.motion.how == "walk" and self.shape.form in ("humanoid", "robot"):
+            for act in self.motion.acts:
+                check_choice("an act of a humanoid", act.what, ACTS)
         if self.motion.how in ("cloth", "soft") and self.shape.form in ("model", *SKINNED):
             raise SceneError("cloth and soft bodies are solids or cloth, not models or bodies")
 
