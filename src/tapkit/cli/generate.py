@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tapkit.cli import options as o
-from tapkit.errors import TapkitError, one_line
+from tapkit.cli.outputs import claim
+from tapkit.errors import TapkitError, UsageError, one_line
 from tapkit.parsing import parse_size
 
 if TYPE_CHECKING:
@@ -49,7 +50,11 @@ def generate(
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Blenders at a time.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of each. Default: all cores, shared.")] = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="Only part I of N, for several machines.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Also draw all the videos with their tracks on one picture.")
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, gpu.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Replace a --sheet that is there already.")] = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Render videos of built scenes, in which every track and its visibility is known exactly.
@@ -67,6 +72,7 @@ def generate(
     from tapkit.generate.program import default_threads, find_blender
     from tapkit.generate.settings import GenerateSettings, parse_kinds
 
+    claim(sheet, inputs=scene or (), force=force)
     kinds = parse_kinds(scenes)
     parsed = parse_size(size)
     settings = GenerateSettings(
@@ -91,6 +97,8 @@ def generate(
     start = time.perf_counter()
     progress = _Progress(len(missing), quiet)
     outcomes = make_videos(missing, blender, jobs, progress.event, progress.finished)
+    if sheet is not None:
+        _draw([job for job in chosen if job.done], sheet)
     _summary(chosen, outcomes, settings, out, time.perf_counter() - start, quiet)
 
 
@@ -138,6 +146,23 @@ class _Progress:
             elif not self.quiet:
                 o.say(f"{place}: written to {outcome.folder}")
                 o.say("\n".join(f"    {line}" for line in table(outcome.checks)))
+
+
+def _draw(jobs: list[Job], path: Path) -> None:
+    """A row for each video that is there."""
+    from PIL import Image
+
+    from tapkit import storage
+    from tapkit.generate.preview import set_sheet
+
+    if not jobs:
+        return
+    try:
+        with storage.staged(path) as target:
+            Image.fromarray(set_sheet([job.clip for job in jobs])).save(target)
+    except ValueError as error:
+        raise UsageError(f"cannot write the picture {path}: {error}") from error
+    o.say(f"drew {len(jobs)} videos on {path}")
 
 
 def _summary(

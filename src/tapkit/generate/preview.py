@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,13 @@ from tapkit.generate.store import Video
 from tapkit.generate.take import Passes
 from tapkit.synth.sheet import exact_tracks
 from tapkit.types import Tracks
-from tapkit.viz.contact_sheet import contact_sheet
-from tapkit.viz.draw import Style, draw_video
+from tapkit.viz.draw import Style, draw_frame, draw_video
 from tapkit.viz.flow_wheel import flow_colors
 from tapkit.viz.palettes import by_number
 
-SHEET_POINTS, VIDEO_POINTS = 64, 160
-COLUMNS, WIDTH = 4, 1200
+SHEET_POINTS, VIDEO_POINTS = 48, 160
+WIDTH = 1280
+"""Widest sheet in pixels."""
 JPEG_QUALITY = 80
 
 
@@ -31,13 +32,32 @@ def drawn_tracks(video: Video, count: int) -> Tracks:
 
 
 def write_sheet(path: Path, video: Video, passes: Passes, flow: Flow | None) -> None:
-    """Eight frames with tracks and, below, depth, normals, masks and flow of one frame, as JPEG."""
-    with open_images(_pictures(video), video.fps) as source:
-        above = contact_sheet(source, drawn_tracks(video, SHEET_POINTS), 8, columns=COLUMNS, width=WIDTH)
-    data = np.concatenate(pass_pictures(passes, flow), 1)
-    height = round(data.shape[0] * WIDTH / data.shape[1])
-    below = np.array(Image.fromarray(data).resize((WIDTH, height), Image.Resampling.LANCZOS))
-    Image.fromarray(np.concatenate([above, below])).save(path, format="JPEG", quality=JPEG_QUALITY)
+    """Four frames, the same with tracks, and depth, normals, masks and flow of one frame below each other, as JPEG."""
+    chosen = np.linspace(0, video.take.frames - 1, 4).round().astype(int).tolist()
+    plain = [_picture(video, frame) for frame in chosen]
+    tracks = drawn_tracks(video, SHEET_POINTS)
+    drawn = [draw_frame(image, tracks, frame, Style(trail=8)) for image, frame in zip(plain, chosen, strict=True)]
+    rows = [np.concatenate(row, 1) for row in (plain, drawn, pass_pictures(passes, flow))]
+    sheet = Image.fromarray(np.concatenate(rows))
+    sheet.thumbnail((WIDTH, sheet.height), Image.Resampling.LANCZOS)
+    sheet.save(path, format="JPEG", quality=JPEG_QUALITY)
+
+
+def set_sheet(folders: Sequence[Path], width: int = 640) -> np.ndarray:
+    """The plain and the drawn frames of many videos below each other [H,width,3] uint8, from their sheets."""
+    rows = []
+    for folder in folders:
+        with Image.open(folder / "sheet.jpg") as sheet:
+            upper = sheet.convert("RGB").crop((0, 0, sheet.width, sheet.height * 2 // 3))
+        rows.append(
+            np.array(upper.resize((width, round(upper.height * width / upper.width)), Image.Resampling.LANCZOS))
+        )
+    return np.concatenate(rows)
+
+
+def _picture(video: Video, frame: int) -> np.ndarray:
+    with Image.open(video.take.picture_file(frame)) as picture:
+        return np.array(picture.convert("RGB"))
 
 
 def pass_pictures(passes: Passes, flow: Flow | None) -> list[np.ndarray]:
@@ -50,7 +70,7 @@ def pass_pictures(passes: Passes, flow: Flow | None) -> list[np.ndarray]:
     depth = np.repeat((255 * np.clip(near, 0, 1)).astype(np.uint8)[..., None], 3, -1)
     normal = np.where(finite[..., None], 127.5 * (np.clip(passes.normal, -1, 1) + 1), 0).astype(np.uint8)
     colours = by_number(np.arange(int(passes.mask.max()) + 1))
-    mask = np.where(passes.mask[..., None] > 0, colours[passes.mask], 0).astype(np.uint8)
+    mask = np.where(passes.mask[..., None] > 0, 255 * colours[passes.mask], 0).astype(np.uint8)
     if flow is None:
         return [depth, normal, mask, np.zeros_like(depth)]
     shown = np.where(flow.occluded[..., None], np.nan, flow.flow)
@@ -61,9 +81,5 @@ def pass_pictures(passes: Passes, flow: Flow | None) -> list[np.ndarray]:
 
 def write_overlay(path: Path, video: Video) -> None:
     """The video with its tracks."""
-    with open_images(_pictures(video), video.fps) as source:
+    with open_images([video.take.picture_file(n) for n in range(video.take.frames)], video.fps) as source:
         draw_video(source, drawn_tracks(video, VIDEO_POINTS), path, Style(), audio=False)
-
-
-def _pictures(video: Video) -> list[Path]:
-    return [video.take.picture_file(frame) for frame in range(video.take.frames)]

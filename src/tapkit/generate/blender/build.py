@@ -88,7 +88,9 @@ def _cleared(record: SceneDescription) -> None:
     scene.view_settings.view_transform = "AgX"
 
 
-def _populate(built: BuiltScene, record: SceneDescription, paint: Paint, assets: Path | None, simulation: Simulation) -> list[Actor]:
+def _populate(
+    built: BuiltScene, record: SceneDescription, paint: Paint, assets: Path | None, simulation: Simulation
+) -> list[Actor]:
     """All objects: actors pose, the others are put where they belong."""
     actors = []
     for thing in record.objects:
@@ -192,7 +194,11 @@ def _eyes(actor: Actor, graph: Any) -> tuple[np.ndarray, np.ndarray]:
     bone = next(bone for bone in armature.pose.bones if bone.name.lower() == "head")
     to_world = np.array(armature.matrix_world)
     now, at_rest = np.array(bone.matrix), np.array(bone.bone.matrix_local)
-    moved = to_world[:3, :3] @ (now @ np.linalg.inv(at_rest))[:3, :3] @ np.linalg.inv(np.array(actor.armature.matrix_basis)[:3, :3])
+    moved = (
+        to_world[:3, :3]
+        @ (now @ np.linalg.inv(at_rest))[:3, :3]
+        @ np.linalg.inv(np.array(actor.armature.matrix_basis)[:3, :3])
+    )
     face = moved @ np.array([0, -1.0, 0])
     face /= np.linalg.norm(face)
     head, tail = (to_world[:3, :3] @ np.array(end) + to_world[:3, 3] for end in (bone.head, bone.tail))
@@ -204,7 +210,9 @@ def _exposed(record: SceneDescription, volumes: list[Any]) -> float:
     scene = bpy.context.scene
     stops = record.effects.exposure
     if stops is None:
-        light = np.concatenate([_metered(frame, volumes) for frame in sorted({1, (record.frames + 1) // 2, record.frames})])
+        light = np.concatenate(
+            [_metered(frame, volumes) for frame in sorted({1, (record.frames + 1) // 2, record.frames})]
+        )
         grey = np.exp(np.log(light + 1e-3).mean())
         bright = np.percentile(light, 92)
         stops = float(np.clip(min(math.log2(MIDDLE_GREY / grey), math.log2(1.6 / max(bright, 1e-3))), -6, 8))

@@ -41,7 +41,7 @@ def main(job: dict[str, Any]) -> None:
     scene = bpy.context.scene
     device = choose_device(scene, job["device"])
     film = Film(built, job["samples"], job["threads"], job["denoise"])
-    say("blender", version=bpy.app.version_string, device=device)
+    say("blender", version=bpy.app.version_string, device=device, cpu=cpu())
     parts = geometry.parts(built)
     first = _first_frame(scene, parts, folder, job["description"])
     parent = os.getppid()

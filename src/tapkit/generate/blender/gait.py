@@ -100,7 +100,9 @@ def human_turns(act: str, gait: Any, frames: int, fps: float, pace: float, seed:
     return turns
 
 
-def _walk(turns: Turns, gait: Any, cycle: np.ndarray, _time: np.ndarray, _rng: np.random.Generator, strong: float = 1.0) -> None:
+def _walk(
+    turns: Turns, gait: Any, cycle: np.ndarray, _time: np.ndarray, _rng: np.random.Generator, strong: float = 1.0
+) -> None:
     for side, sign, offset in (("L", 1.0, 0.0), ("R", -1.0, math.pi)):
         phase = cycle + offset
         hip = gait.hip * strong * np.sin(phase) + 4

@@ -56,5 +56,7 @@ def _placed(geometry: Geometry, room: Any, wall: int) -> Geometry:
     along, across, up = geometry.vertices.T
     offset = {0: -THICK / 2, 1: room.width + THICK / 2, 2: -THICK / 2, 3: room.depth + THICK / 2}[wall]
     x, y = (across + offset, along) if wall in (0, 1) else (along, across + offset)
-    faces = geometry.faces if wall in (2, 3) else [face[::-1] for face in geometry.faces]  # axes swapped: turn faces round
+    faces = (
+        geometry.faces if wall in (2, 3) else [face[::-1] for face in geometry.faces]
+    )  # axes swapped: turn faces round
     return geometry._replace(vertices=np.stack([x, y, up], -1), faces=faces)

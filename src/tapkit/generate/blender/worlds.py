@@ -116,7 +116,10 @@ def build_air(effects: Any, room: Any, frames: int, fps: float) -> list[Any]:
     made = []
     if effects.fog > 0:
         if room is not None:
-            size, centre = (room.width - 0.02, room.depth - 0.02, room.height - 0.02), (room.width / 2, room.depth / 2, room.height / 2)
+            size, centre = (
+                (room.width - 0.02, room.depth - 0.02, room.height - 0.02),
+                (room.width / 2, room.depth / 2, room.height / 2),
+            )
         else:
             size, centre = (60.0, 60.0, 12.0), (0.0, 0.0, 5.9)
         colour = (0.55, 0.8, 1.0) if effects.underwater else (1.0, 1.0, 1.0)
@@ -124,7 +127,9 @@ def build_air(effects: Any, room: Any, frames: int, fps: float) -> list[Any]:
     for number, place in enumerate(effects.smoke):
         size = (0.9, 0.9, 2.4)
         centre = (place[0], place[1], place[2] + size[2] / 2 + 0.01)
-        made.append(_volume(f"smoke {number}", size, centre, 3.0, (0.7, 0.7, 0.7), rng, frames, fps, rise=0.6, fading=True))
+        made.append(
+            _volume(f"smoke {number}", size, centre, 3.0, (0.7, 0.7, 0.7), rng, frames, fps, rise=0.6, fading=True)
+        )
     return made
 
 
