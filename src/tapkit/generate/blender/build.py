@@ -200,11 +200,13 @@ def _eyes(actor: Actor, graph: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _exposed(record: SceneDescription, volumes: list[Any]) -> float:
-    """Set the exposure: as described, or so that a small picture of three frames is of middle brightness."""
+    """Set the exposure: as described, or so that a tiny picture from the middle is of middle brightness."""
     scene = bpy.context.scene
     stops = record.effects.exposure
     if stops is None:
-        light = np.concatenate([_metered(frame, volumes) for frame in sorted({1, (record.frames + 1) // 2, record.frames})])
+        middle = (record.frames + 1) // 2
+        frames = (middle,) if record.frames < 120 else (middle // 2, middle + middle // 2)
+        light = np.concatenate([_metered(frame, volumes) for frame in frames])
         grey = np.exp(np.log(light + 1e-3).mean())
         bright = np.percentile(light, 92)
         stops = float(np.clip(min(math.log2(MIDDLE_GREY / grey), math.log2(1.6 / max(bright, 1e-3))), -6, 8))

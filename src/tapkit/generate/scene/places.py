@@ -42,7 +42,7 @@ class Interior:
     @property
     def reach(self) -> float:
         """Radius of the floor that is free of furniture."""
-        return min(self.room.width, self.room.depth) / 2 - 1.35
+        return min(self.room.width, self.room.depth) / 2 - 1.5
 
     def along(self, wall: int, where: float, away: float) -> tuple[float, float, float]:
         """x, y of a place `where` metres along a wall and `away` from it, and the turn of what stands with its back to it."""
