@@ -48,7 +48,9 @@ def build_actor(record: Any, paint: Paint, assets: Path | None, frames: int, fps
     if record.shape.form == "model":
         mesh, armature, actions = load_model(record.name, record.shape, assets)
         if armature is None:
-            raise ValueError(f"the model {record.shape.file} of {record.name} has no skeleton, so it cannot walk or fly")
+            raise ValueError(
+                f"the model {record.shape.file} of {record.name} has no skeleton, so it cannot walk or fly"
+            )
         root = armature.parent
         dress_model(mesh, paint, record.material, record.name)
     else:
@@ -69,9 +71,13 @@ def _dress(mesh: Any, record: Any, paint: Paint) -> None:
     look = type(record.material)
     dark = look("plain", ((0.01, 0.01, 0.012),), roughness=0.15)
     if form == "humanoid":
-        tone = np.array(((0.80, 0.55, 0.42), (0.60, 0.36, 0.24), (0.36, 0.19, 0.11), (0.85, 0.63, 0.52), (0.16, 0.08, 0.05)))
+        tone = np.array(
+            ((0.80, 0.55, 0.42), (0.60, 0.36, 0.24), (0.36, 0.19, 0.11), (0.85, 0.63, 0.52), (0.16, 0.08, 0.05))
+        )
         skin = tone[rng.integers(len(tone))] * rng.uniform(0.85, 1.1)
-        hair = np.array(((0.02, 0.015, 0.01), (0.12, 0.06, 0.02), (0.4, 0.28, 0.1), (0.3, 0.3, 0.3), (0.25, 0.05, 0.02)))
+        hair = np.array(
+            ((0.02, 0.015, 0.01), (0.12, 0.06, 0.02), (0.4, 0.28, 0.1), (0.3, 0.3, 0.3), (0.25, 0.05, 0.02))
+        )
         skins = look("noise", (tuple(skin), tuple(skin * 0.75)), repeats=25.0, roughness=0.5, bump=0.002)
         locks = tuple(hair[rng.integers(len(hair))])
         hairs = look("wave", (locks, tuple(np.array(locks) * 2.5 + 0.02)), repeats=30.0, roughness=0.6, bump=0.004)
@@ -79,7 +85,13 @@ def _dress(mesh: Any, record: Any, paint: Paint) -> None:
         paint.dress(mesh, record.material, record.second, skins, hairs, shoes, dark)
     elif form == "robot":
         glow = look("plain", ((0.1, 0.6, 0.9),), roughness=0.1)
-        paint.dress(mesh, record.material, look("plain", ((0.05, 0.05, 0.06),), roughness=0.3), record.second, *([glow] * (EYES - 2)))
+        paint.dress(
+            mesh,
+            record.material,
+            look("plain", ((0.05, 0.05, 0.06),), roughness=0.3),
+            record.second,
+            *([glow] * (EYES - 2)),
+        )
     else:
         paint.dress(mesh, record.material, record.second, dark)
 

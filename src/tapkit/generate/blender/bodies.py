@@ -1,6 +1,6 @@
 """Bodies of people, robots, four-legged animals and serpents: a skeleton drawn from a seed, one closed skin around it.
 
-Limbs are capsules and muscles ellipsoids; their union is remeshed to one skin, and every vertex follows the bones near it.
+Limbs are capsules and muscles ellipsoids; their union is remeshed to one skin; vertices follow the bones near them.
 """
 
 from __future__ import annotations
@@ -78,7 +78,14 @@ def human_bones(p: dict[str, float]) -> dict[str, Bone]:
     rise = neck - leg
     spine = [leg - 0.01, leg + 0.18 * rise, leg + 0.5 * rise, leg + 0.78 * rise, neck - 0.01, 1 - p["head"], 1.0]
     names = ("Hips", "Abdomen", "Torso", "Chest", "Neck", "Head")
-    radii = (0.078 * p["belly"], 0.07 * p["belly"], 0.08 * p["chest"], 0.085 * p["chest"], 0.032 * limb**0.5, 0.45 * p["head"])
+    radii = (
+        0.078 * p["belly"],
+        0.07 * p["belly"],
+        0.08 * p["chest"],
+        0.085 * p["chest"],
+        0.032 * limb**0.5,
+        0.45 * p["head"],
+    )
     slots = (TROUSERS, SHIRT, SHIRT, SHIRT, SKIN, SKIN)
     bones = {}
     for number, name in enumerate(names):
@@ -124,7 +131,9 @@ def _human_shells(bones: dict[str, Bone], p: dict[str, float]) -> list[Geometry]
     shells.append(ellipsoid(torso.tail - (0, 0, 0.01), (p["shoulders"] * 0.92, 0.066 * p["chest"], 0.11)))
     shells.append(ellipsoid(chest.tail - (0, 0, 0.035), (p["shoulders"] * 0.95, 0.056 * p["chest"], 0.05)))
     if p["bust"]:
-        shells += [ellipsoid(chest.head + (x * 0.045, -0.05, 0), (0.034, 0.022 + 0.02 * p["bust"], 0.034)) for x in (-1, 1)]
+        shells += [
+            ellipsoid(chest.head + (x * 0.045, -0.05, 0), (0.034, 0.022 + 0.02 * p["bust"], 0.034)) for x in (-1, 1)
+        ]
     shells.append(capsule(neck.head - (0, 0, 0.02), head.head + (0, -0.005, 0.03), neck.radius, neck.radius * 0.95))
     top, r = head.head, p["head"]
     shells.append(ellipsoid(top + (0, 0.006, 0.6 * r), (0.37 * r, 0.45 * r, 0.42 * r)))
@@ -134,15 +143,21 @@ def _human_shells(bones: dict[str, Bone], p: dict[str, float]) -> list[Geometry]
     return shells
 
 
-def _human_slots(body: np.ndarray, names: list[str], bones: dict[str, Bone], weights: np.ndarray, p: dict[str, float]) -> np.ndarray:
-    """Clothes of faces with centres `body` [F,3]: by the nearest bone; sleeves and trousers end where the figure says."""
+def _human_slots(
+    body: np.ndarray, names: list[str], bones: dict[str, Bone], weights: np.ndarray, p: dict[str, float]
+) -> np.ndarray:
+    """Clothes of faces with centres `body` [F,3]: by the nearest bone; sleeves and legs are long or short."""
     slots = np.array([bones[name].slot for name in names])[weights.argmax(1)]
     rng = np.random.default_rng(int(p["nose"] * 1e6))
     sleeve, hem = rng.choice((0.35, 0.6, 1.0)), rng.choice((0.0, 0.0, 0.5, 0.9))
     arm = np.abs(body[:, 0]) > p["shoulders"] + sleeve * p["arm"] * 0.97
     slots[arm & (slots == SHIRT)] = SKIN
     low = bones["LowerLeg.L"]
-    bare = (slots == TROUSERS) & (body[:, 2] < low.tail[2] + hem * (bones["UpperLeg.L"].head[2] - low.tail[2]) * 0.6) & (hem > 0)
+    bare = (
+        (slots == TROUSERS)
+        & (body[:, 2] < low.tail[2] + hem * (bones["UpperLeg.L"].head[2] - low.tail[2]) * 0.6)
+        & (hem > 0)
+    )
     slots[bare] = SKIN
     head, r = bones["Head"].head, p["head"]
     of_head = np.isin(np.array(names)[weights.argmax(1)], ("Head",))
@@ -162,7 +177,9 @@ def humanoid(seed: int, height: float) -> Body:
     slots = _human_slots(centres, names, bones, _follow(centres, bones), p)
     skin = skin._replace(slots=slots.tolist())
     r, head = p["head"], bones["Head"].head
-    eyes = joined([ellipsoid(head + (x * 0.14 * r, -0.39 * r, 0.53 * r), (0.055 * r, 0.04 * r, 0.045 * r), 8) for x in (-1, 1)])
+    eyes = joined(
+        [ellipsoid(head + (x * 0.14 * r, -0.39 * r, 0.53 * r), (0.055 * r, 0.04 * r, 0.045 * r), 8) for x in (-1, 1)]
+    )
     rigid = np.zeros((len(eyes.vertices), len(names)))
     rigid[:, names.index("Head")] = 1
     whole = joined([skin, eyes.coloured(EYES)])
@@ -209,7 +226,9 @@ def quadruped(seed: int, length: float) -> Body:
 
     bones = {
         "Hips": Bone(at(back, high), at(back - 0.23, high + 0.01), None, girth, 0),
-        "Torso": Bone(at(back - 0.23, high + 0.01), at(back - 0.46, high + 0.01), "Hips", girth * rng.uniform(0.9, 1.15), 0),
+        "Torso": Bone(
+            at(back - 0.23, high + 0.01), at(back - 0.46, high + 0.01), "Hips", girth * rng.uniform(0.9, 1.15), 0
+        ),
         "Chest": Bone(at(back - 0.46, high + 0.01), at(front, high + 0.02), "Torso", girth * 1.1, 0),
     }
     up = at(-math.cos(rise), math.sin(rise))
@@ -221,14 +240,27 @@ def quadruped(seed: int, length: float) -> Body:
     point, droop = at(back + 0.03, high + 0.02), rng.uniform(-0.9, 0.7)
     for number in range(3):
         end = point + at(math.cos(droop - 0.2 * number), math.sin(droop - 0.2 * number)) * tail / 3
-        bones[f"Tail{number}"] = Bone(point, end, f"Tail{number - 1}" if number else "Hips", 0.03 * (1 - 0.25 * number), 1)
+        bones[f"Tail{number}"] = Bone(
+            point, end, f"Tail{number - 1}" if number else "Hips", 0.03 * (1 - 0.25 * number), 1
+        )
         point = end
     wide, thick = girth * 0.62, rng.uniform(0.03, 0.05)
     for side, y, parent, bend in (("Front", front + 0.06, "Chest", 0.02), ("Back", back - 0.05, "Hips", -0.03)):
-        joints = [at(y, high - 0.02, wide), at(y + bend, leg * 0.55, wide), at(y - bend * 0.6, leg * 0.14, wide), at(y - bend * 0.6 - 0.05, 0.018, wide)]
+        joints = [
+            at(y, high - 0.02, wide),
+            at(y + bend, leg * 0.55, wide),
+            at(y - bend * 0.6, leg * 0.14, wide),
+            at(y - bend * 0.6 - 0.05, 0.018, wide),
+        ]
         for number, part in enumerate(("Upper", "Lower", "Foot")):
             radius = thick * (1.35, 0.85, 0.65)[number]
-            bones[f"{part}{side}.L"] = Bone(joints[number], joints[number + 1], f"{('Upper', 'Lower', 'Foot')[number - 1]}{side}.L" if number else parent, radius, 1 if number == 2 else 0)
+            bones[f"{part}{side}.L"] = Bone(
+                joints[number],
+                joints[number + 1],
+                f"{('Upper', 'Lower', 'Foot')[number - 1]}{side}.L" if number else parent,
+                radius,
+                1 if number == 2 else 0,
+            )
     bones = _mirror(bones)
     return _scaled(_beast(bones, rng, head), length)
 
@@ -251,7 +283,10 @@ def _beast(bones: dict[str, Bone], rng: np.random.Generator, head: float) -> Bod
     slots = np.array([bones[name].slot for name in names])[[weights[list(face)].sum(0).argmax() for face in skin.faces]]
     forward = (muzzle - crown) / np.linalg.norm(muzzle - crown)
     eyes = joined(
-        [ellipsoid(crown + forward * head * 0.35 + (x * head * 0.27, 0, head * 0.14), (head * 0.07,) * 3, 8) for x in (-1, 1)]
+        [
+            ellipsoid(crown + forward * head * 0.35 + (x * head * 0.27, 0, head * 0.14), (head * 0.07,) * 3, 8)
+            for x in (-1, 1)
+        ]
     )
     rigid = np.tile(np.eye(len(names))[names.index("Head")], (len(eyes.vertices), 1))
     whole = joined([skin._replace(slots=slots.tolist()), eyes.coloured(2)])
@@ -272,7 +307,9 @@ def serpent(seed: int, length: float) -> Body:
         bones[f"Link{number}"] = Bone(head, tail, f"Link{number - 1}" if number else None, thick, 0)
     y = np.linspace(0.5, -0.5, 90)
     along = 0.5 - y
-    radius = thick * np.clip(1.25 * np.sin(math.pi * (0.03 + 0.72 * along)) + 0.25 * np.exp(-(((along - 0.93) / 0.05) ** 2)), 0.1, None)
+    radius = thick * np.clip(
+        1.25 * np.sin(math.pi * (0.03 + 0.72 * along)) + 0.25 * np.exp(-(((along - 0.93) / 0.05) ** 2)), 0.1, None
+    )
     skin = tube(np.stack([np.zeros(90), y, np.full(90, thick)], -1), radius, 18, 0.85)
     slots = [int(skin.vertices[list(face)][:, 2].mean() < thick * 0.7) for face in skin.faces]
     position = np.clip((0.5 - skin.vertices[:, 1]) * SERPENT - 0.5, 0, SERPENT - 1)
@@ -280,7 +317,9 @@ def serpent(seed: int, length: float) -> Body:
     weights = np.zeros((len(position), SERPENT))
     rows = np.arange(len(position))
     weights[rows, low], weights[rows, low + 1] = 1 - (position - low), position - low
-    eyes = joined([ellipsoid((x * thick * 0.45, -0.46, thick * 1.35), (thick * 0.18,) * 3, 8).coloured(2) for x in (-1, 1)])
+    eyes = joined(
+        [ellipsoid((x * thick * 0.45, -0.46, thick * 1.35), (thick * 0.18,) * 3, 8).coloured(2) for x in (-1, 1)]
+    )
     rigid = np.tile(np.eye(SERPENT)[-1], (len(eyes.vertices), 1))
     return _scaled(Body(bones, joined([skin._replace(slots=slots), eyes]), np.concatenate([weights, rigid])), length)
 

@@ -13,6 +13,7 @@ import numpy as np
 from scene.description import SceneDescription
 
 from .actors import Actor, build_actor, rehearse, travel
+from .air import build_air
 from .cameras import build_camera
 from .keys import key
 from .models import dress_model, load_model
@@ -20,7 +21,7 @@ from .physics import Simulation
 from .rooms import build_room
 from .solids import SHARP, solid
 from .surfaces import Paint, mesh_object
-from .worlds import build_air, build_light, build_world
+from .worlds import build_light, build_world
 
 MIDDLE_GREY = 0.18
 
@@ -88,7 +89,9 @@ def _cleared(record: SceneDescription) -> None:
     scene.view_settings.view_transform = "AgX"
 
 
-def _populate(built: BuiltScene, record: SceneDescription, paint: Paint, assets: Path | None, simulation: Simulation) -> list[Actor]:
+def _populate(
+    built: BuiltScene, record: SceneDescription, paint: Paint, assets: Path | None, simulation: Simulation
+) -> list[Actor]:
     """All objects: actors pose, the others are put where they belong."""
     actors = []
     for thing in record.objects:
@@ -192,7 +195,11 @@ def _eyes(actor: Actor, graph: Any) -> tuple[np.ndarray, np.ndarray]:
     bone = next(bone for bone in armature.pose.bones if bone.name.lower() == "head")
     to_world = np.array(armature.matrix_world)
     now, at_rest = np.array(bone.matrix), np.array(bone.bone.matrix_local)
-    moved = to_world[:3, :3] @ (now @ np.linalg.inv(at_rest))[:3, :3] @ np.linalg.inv(np.array(actor.armature.matrix_basis)[:3, :3])
+    moved = (
+        to_world[:3, :3]
+        @ (now @ np.linalg.inv(at_rest))[:3, :3]
+        @ np.linalg.inv(np.array(actor.armature.matrix_basis)[:3, :3])
+    )
     face = moved @ np.array([0, -1.0, 0])
     face /= np.linalg.norm(face)
     head, tail = (to_world[:3, :3] @ np.array(end) + to_world[:3, 3] for end in (bone.head, bone.tail))

@@ -46,7 +46,9 @@ def hand(rng: np.random.Generator, frames: int, fps: float, low: float = 2.0, hi
     return np.sum(waves, axis=0) / math.sqrt(6)
 
 
-def build_camera(description: Any, salient: np.ndarray, obstacles: list[np.ndarray], head: tuple[np.ndarray, np.ndarray] | None) -> Any:
+def build_camera(
+    description: Any, salient: np.ndarray, obstacles: list[np.ndarray], head: tuple[np.ndarray, np.ndarray] | None
+) -> Any:
     """The camera, keyed.
 
     Args:
@@ -62,7 +64,9 @@ def build_camera(description: Any, salient: np.ndarray, obstacles: list[np.ndarr
     else:
         position = _rig(record, frames, fps, rng)
         position = _kept_clear(position, obstacles, description.room, fps)
-        aim = np.stack([wander(rng, frames, fps, 2.0) for _ in range(3)], -1) * (0.12 if record.rig != "static" else 0.0)
+        aim = np.stack([wander(rng, frames, fps, 2.0) for _ in range(3)], -1) * (
+            0.12 if record.rig != "static" else 0.0
+        )
         towards = target + aim - position
     turn = np.array([mathutils.Vector(one).to_track_quat("-Z", "Y")[:] for one in towards])
     if record.rig in ("handheld", "ego"):
@@ -123,7 +127,9 @@ def _rig(record: Any, frames: int, fps: float, rng: np.random.Generator) -> np.n
         inwards = -0.3 * travel * _ease(frames)[:, None] * np.array([math.cos(angle), math.sin(angle), 0])
         return position + inwards
     speed = travel / max(radius, 0.5) * rng.choice((-1, 1))
-    angles = angle + speed * np.linspace(0, 1, frames) + 0.12 * wander(rng, frames, fps, 3.0) * math.sqrt(min(seconds, 4.0))
+    angles = (
+        angle + speed * np.linspace(0, 1, frames) + 0.12 * wander(rng, frames, fps, 3.0) * math.sqrt(min(seconds, 4.0))
+    )
     radii = radius * (1 + np.clip(0.18 * wander(rng, frames, fps, 3.0), -0.25, 0.4))
     heights = np.clip(start[2] + 0.35 * wander(rng, frames, fps, 3.0), 0.35, 3.0)
     return np.stack([target[0] + radii * np.cos(angles), target[1] + radii * np.sin(angles), heights], -1)

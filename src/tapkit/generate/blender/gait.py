@@ -1,7 +1,7 @@
 """How bodies move their joints: oscillators of one phase, as turns about the body's axes. NumPy alone.
 
-A body faces -Y, its left is +X, up is +Z. A turn is degrees (x, y, z) of a bone against its parent at rest, applied about
-Y first, then X, then Z. Humans stand with arms spread at rest.
+A body faces -Y, its left is +X, up is +Z. A turn is degrees (x, y, z) of a bone against its parent at rest: first
+about Y, then X, then Z. Humans stand with arms spread at rest.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ def human_turns(act: str, gait: Any, frames: int, fps: float, pace: float, seed:
     return turns
 
 
-def _walk(turns: Turns, gait: Any, cycle: np.ndarray, _time: np.ndarray, _rng: np.random.Generator, strong: float = 1.0) -> None:
+def _walk(
+    turns: Turns, gait: Any, cycle: np.ndarray, _time: np.ndarray, _rng: np.random.Generator, strong: float = 1.0
+) -> None:
     for side, sign, offset in (("L", 1.0, 0.0), ("R", -1.0, math.pi)):
         phase = cycle + offset
         hip = gait.hip * strong * np.sin(phase) + 4

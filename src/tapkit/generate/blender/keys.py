@@ -96,7 +96,9 @@ def sample(action: Any, bones: tuple[str, ...], times: np.ndarray) -> Pose:
 
 def curves_of(action: Any) -> list[Any]:
     """All curves of an action."""
-    return [curve for layer in action.layers for strip in layer.strips for bag in strip.channelbags for curve in bag.fcurves]
+    return [
+        curve for layer in action.layers for strip in layer.strips for bag in strip.channelbags for curve in bag.fcurves
+    ]
 
 
 def blend(poses: list[Pose], weights: np.ndarray) -> Pose:

@@ -1,4 +1,4 @@
-"""What falls, is kicked, drapes and wobbles: stepped once from the first frame on, then kept as keyframes and shapes."""
+"""What falls, is kicked, drapes and wobbles: stepped once from the first frame on, kept as keyframes and shapes."""
 
 from __future__ import annotations
 
@@ -95,7 +95,9 @@ class Simulation:
         """A cylinder that goes where an actor goes: what falls bounces off it."""
         radius = float(np.clip(actor.radius * 0.7, 0.08, 0.6))
         tall = float(max(actor.tall, 0.1))
-        geometry = fitted(cylinder(0.9, 14), max(2 * radius, tall), (2 * radius, 2 * radius, tall)).moved((0, 0, tall / 2))
+        geometry = fitted(cylinder(0.9, 14), max(2 * radius, tall), (2 * radius, 2 * radius, tall)).moved(
+            (0, 0, tall / 2)
+        )
         thing = mesh_object(actor.record.name + " stand-in", geometry, None)
         thing.hide_render = True
         if actor.place is not None:
@@ -130,7 +132,12 @@ class Simulation:
             thing = bpy.context.object
             self.helpers.append(thing)
             field = thing.field
-            field.falloff_type, field.use_max_distance, field.distance_max, field.falloff_power = "SPHERE", True, 1.6, 0.0
+            field.falloff_type, field.use_max_distance, field.distance_max, field.falloff_power = (
+                "SPHERE",
+                True,
+                1.6,
+                0.0,
+            )
             field.flow = 0.0
             place, strength = np.zeros((self.frames, 3)), np.zeros(self.frames)
             place[:, 2] = -0.4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,8 @@ def _wall(room: Any, wall: int) -> Geometry:
     across = sorted({0.0, length, *(edge for hole in holes for edge in hole[:2])})
     upwards = sorted({0.0, room.height, *(edge for hole in holes for edge in hole[2:])})
     parts = []
-    for left, right in zip(across, across[1:], strict=False):
-        for low, high in zip(upwards, upwards[1:], strict=False):
+    for left, right in pairwise(across):
+        for low, high in pairwise(upwards):
             middle, level = (left + right) / 2, (low + high) / 2
             if not any(a < middle < b and c < level < d for a, b, c, d in holes):
                 parts.append(box((right - left, THICK, high - low), (middle, 0, level)))
@@ -56,5 +57,7 @@ def _placed(geometry: Geometry, room: Any, wall: int) -> Geometry:
     along, across, up = geometry.vertices.T
     offset = {0: -THICK / 2, 1: room.width + THICK / 2, 2: -THICK / 2, 3: room.depth + THICK / 2}[wall]
     x, y = (across + offset, along) if wall in (0, 1) else (along, across + offset)
-    faces = geometry.faces if wall in (2, 3) else [face[::-1] for face in geometry.faces]  # axes swapped: turn faces round
+    faces = (
+        geometry.faces if wall in (2, 3) else [face[::-1] for face in geometry.faces]
+    )  # axes swapped: turn faces round
     return geometry._replace(vertices=np.stack([x, y, up], -1), faces=faces)

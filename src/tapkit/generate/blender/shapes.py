@@ -51,7 +51,9 @@ def fitted(geometry: Geometry, size: float, proportions: tuple[float, float, flo
     return geometry._replace(vertices=(geometry.vertices - (low + high) / 2) * (wanted / sides))
 
 
-def box(size: tuple[float, float, float] = (1, 1, 1), centre: tuple[float, float, float] = (0, 0, 0), cuts: int = 1) -> Geometry:
+def box(
+    size: tuple[float, float, float] = (1, 1, 1), centre: tuple[float, float, float] = (0, 0, 0), cuts: int = 1
+) -> Geometry:
     """Axis-aligned; each side cut into `cuts` x `cuts` faces."""
     parts = []
     steps = np.linspace(-0.5, 0.5, cuts + 1)
@@ -111,7 +113,13 @@ def _closed(rings: np.ndarray, first: np.ndarray, last: np.ndarray) -> Geometry:
     return Geometry(vertices, faces, [0] * len(faces))
 
 
-def tube(points: np.ndarray, radii: np.ndarray, sectors: int = 14, flat: float = 1.0, up: tuple[float, float, float] = (0, 0, 1)) -> Geometry:
+def tube(
+    points: np.ndarray,
+    radii: np.ndarray,
+    sectors: int = 14,
+    flat: float = 1.0,
+    up: tuple[float, float, float] = (0, 0, 1),
+) -> Geometry:
     """A closed tube along `points` [P,3] with `radii` [P]; `flat` is its second radius over its first."""
     points, radii = np.asarray(points, dtype=float), np.asarray(radii, dtype=float)
     tangent = np.gradient(points, axis=0)
@@ -127,7 +135,9 @@ def tube(points: np.ndarray, radii: np.ndarray, sectors: int = 14, flat: float =
     return _closed(points[:, None] + radii[:, None, None] * around, points[0], points[-1])
 
 
-def capsule(start: np.ndarray, end: np.ndarray, r_start: float, r_end: float, sectors: int = 14, flat: float = 1.0) -> Geometry:
+def capsule(
+    start: np.ndarray, end: np.ndarray, r_start: float, r_end: float, sectors: int = 14, flat: float = 1.0
+) -> Geometry:
     """A limb: two round ends and a cone between."""
     start, end = np.asarray(start, dtype=float), np.asarray(end, dtype=float)
     along = (end - start) / max(float(np.linalg.norm(end - start)), 1e-9)
@@ -138,7 +148,9 @@ def capsule(start: np.ndarray, end: np.ndarray, r_start: float, r_end: float, se
     return tube(np.array(points), np.array(radii), sectors, flat)
 
 
-def ellipsoid(centre: np.ndarray | tuple[float, float, float], radii: tuple[float, float, float], detail: int = 14) -> Geometry:
+def ellipsoid(
+    centre: np.ndarray | tuple[float, float, float], radii: tuple[float, float, float], detail: int = 14
+) -> Geometry:
     """A blob."""
     return superquadric(1.0, 1.0, detail, detail + 4).scaled(radii).moved(tuple(np.asarray(centre, dtype=float)))
 

@@ -87,7 +87,9 @@ def _shelf(rng: np.random.Generator, _: Any) -> Geometry:
         x = -wide / 2 + 0.05
         while board < boards and x < wide / 2 - 0.15 and rng.random() < 0.93:  # books
             thick, tall = rng.uniform(0.02, 0.07), rng.uniform(0.5, 0.9) * (high / boards - 0.05)
-            parts.append(box((thick, 0.2, tall), (x + thick / 2, -0.04, level + 0.015 + tall / 2)).coloured(int(rng.integers(2))))
+            parts.append(
+                box((thick, 0.2, tall), (x + thick / 2, -0.04, level + 0.015 + tall / 2)).coloured(int(rng.integers(2)))
+            )
             x += thick + 0.004
     return joined(parts)
 
@@ -110,7 +112,14 @@ def _sofa(rng: np.random.Generator, _: Any) -> Geometry:
 def _bed(_rng: np.random.Generator, _: Any) -> Geometry:
     mattress = superquadric(0.2, 0.3, 12, 28).scaled((0.98, 0.47, 0.13)).moved((0, 0, 0.36))
     pillow = superquadric(0.6, 0.6, 12, 20).scaled((0.17, 0.3, 0.07)).moved((-0.75, 0, 0.5)).coloured(1)
-    return joined([box((2.0, 1.0, 0.26), (0, 0, 0.13)).coloured(1), mattress, pillow, box((0.05, 1.0, 0.6), (-1, 0, 0.3)).coloured(1)])
+    return joined(
+        [
+            box((2.0, 1.0, 0.26), (0, 0, 0.13)).coloured(1),
+            mattress,
+            pillow,
+            box((0.05, 1.0, 0.6), (-1, 0, 0.3)).coloured(1),
+        ]
+    )
 
 
 def _lamp(rng: np.random.Generator, _: Any) -> Geometry:
@@ -130,7 +139,9 @@ def _plant(rng: np.random.Generator, _: Any) -> Geometry:
     for _leaf in range(rng.integers(9, 18)):
         angle, reach, high = rng.uniform(0, 6.28), rng.uniform(0.12, 0.3), rng.uniform(0.6, 1.2)
         t = np.linspace(0, 1, 7)
-        points = np.stack([math.cos(angle) * reach * t**2, math.sin(angle) * reach * t**2, 0.28 + (high - 0.28) * np.sin(t * 1.7)], -1)
+        points = np.stack(
+            [math.cos(angle) * reach * t**2, math.sin(angle) * reach * t**2, 0.28 + (high - 0.28) * np.sin(t * 1.7)], -1
+        )
         parts.append(tube(points, 0.035 * np.sin(math.pi * (0.08 + 0.88 * t)), 6, 0.2))
     return joined(parts)
 
@@ -202,7 +213,9 @@ def _letters(text: str) -> Geometry:
     faces = [tuple(face.vertices) for face in mesh.polygons]
     bpy.data.objects.remove(thing)
     bpy.data.curves.remove(curve)
-    return Geometry(vertices.reshape(-1, 3)[:, [0, 2, 1]] * (1, -1, 1), faces, [0] * len(faces))  # upright, read from -Y
+    return Geometry(
+        vertices.reshape(-1, 3)[:, [0, 2, 1]] * (1, -1, 1), faces, [0] * len(faces)
+    )  # upright, read from -Y
 
 
 __all__ = ["FORMS", "SHARP", "ellipsoid", "solid"]

@@ -12,7 +12,7 @@ import numpy as np
 from .shapes import Geometry
 
 UV = "box"
-"""The layer of texture coordinates that every mesh gets: metres along the two axes that a face is nearest to, at rest."""
+"""The layer of texture coordinates that every mesh gets: metres, along the two axes that a face is nearest to."""
 
 
 def mesh_object(name: str, geometry: Geometry, smooth: float | None = 40.0) -> Any:
@@ -74,6 +74,8 @@ class Paint:
             raise ValueError(f"the scene wants {file}, but there is no assets folder")
         path = (self.assets / file).resolve()
         try:
+            if not path.is_file():
+                raise RuntimeError  # Blender says so too, but on standard output
             return bpy.data.images.load(str(path), check_existing=True)
         except RuntimeError:
             raise ValueError(f"{path} is not there or cannot be read as a picture") from None
@@ -128,7 +130,11 @@ class Paint:
         kinds = {
             "noise": ("ShaderNodeTexNoise", {"Scale": 1.0, "Detail": 6.0, "Roughness": 0.65}, "Fac"),
             "voronoi": ("ShaderNodeTexVoronoi", {"Scale": 1.0}, "Distance"),
-            "wave": ("ShaderNodeTexWave", {"Scale": 0.3, "Distortion": float(self.rng.uniform(0, 8)), "Detail": 2.0}, "Fac"),
+            "wave": (
+                "ShaderNodeTexWave",
+                {"Scale": 0.3, "Distortion": float(self.rng.uniform(0, 8)), "Detail": 2.0},
+                "Fac",
+            ),
             "magic": ("ShaderNodeTexMagic", {"Scale": 0.6, "Distortion": float(self.rng.uniform(0.5, 2.5))}, "Fac"),
             "checker": ("ShaderNodeTexChecker", {"Scale": 1.0}, "Fac"),
             "brick": ("ShaderNodeTexBrick", {"Scale": 1.0, "Mortar Size": 0.03}, "Fac"),
@@ -150,7 +156,9 @@ class Paint:
         while len(stops) < len(colours):
             stops.new(0.5)
         for number, colour in enumerate(colours):
-            stops[number].position = 0.3 + 0.4 * number / max(len(colours) - 1, 1) if look.pattern == "noise" else number / len(colours)
+            stops[number].position = (
+                0.3 + 0.4 * number / max(len(colours) - 1, 1) if look.pattern == "noise" else number / len(colours)
+            )
             stops[number].color = colour
         links.new(node.outputs[output], ramp.inputs["Fac"])
         return self._wear(material, vector, ramp.outputs["Color"]), node.outputs[output]
@@ -165,7 +173,11 @@ class Paint:
 
     def lay_over(self, material: Any, look: Any) -> None:
         """Mix a picture into the colour of a material that came with a model."""
-        shader = next((n for n in material.node_tree.nodes if n.type == "BSDF_PRINCIPLED"), None) if material.use_nodes else None
+        shader = (
+            next((n for n in material.node_tree.nodes if n.type == "BSDF_PRINCIPLED"), None)
+            if material.use_nodes
+            else None
+        )
         if shader is None:
             return
         shader.inputs["Metallic"].default_value = min(float(shader.inputs["Metallic"].default_value), 0.3)

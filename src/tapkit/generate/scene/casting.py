@@ -74,7 +74,9 @@ class Cast:
         """What the file says, with a photograph over it."""
         pictures = self.catalogue.photos + self.catalogue.textures
         picture = self.draw.one(pictures) if pictures and overlay > 0 else None
-        return Material("own", picture=picture, repeats=self.draw.log_number(repeats / 1.7, repeats * 1.7), overlay=overlay)
+        return Material(
+            "own", picture=picture, repeats=self.draw.log_number(repeats / 1.7, repeats * 1.7), overlay=overlay
+        )
 
     # --- who moves ---
 
@@ -255,7 +257,7 @@ class Cast:
         )
 
     def soft(self, place: Vector, size: float, how: str = "soft") -> SceneObject:
-        """A jelly-like solid, or a cloth that falls over what stands below; a cloth of an odd `body` hangs as a flag."""
+        """A jelly-like solid, or a cloth that falls over what stands below; a cloth of odd `body` is a flag."""
         draw = self.draw
         form = draw.one(("sphere", "box", "torus", "superquadric")) if how == "soft" else "cloth"
         return SceneObject(

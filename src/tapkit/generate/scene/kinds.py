@@ -151,7 +151,7 @@ def animals(seed: int, catalogue: Catalogue) -> Plan:
     _open_air(plan, draw)
     cast = plan.cast
     if catalogue.swimmers and draw.happens(0.2):
-        for number in range(draw.whole(4, 8)):
+        for _fish in range(draw.whole(4, 8)):
             loop = cast.loop(0.8, 2.6, (0.5, 2.4))
             plan.objects.append(cast.beast(draw.one(catalogue.swimmers), "fly", loop))
         plan.effects = Effects(fog=draw.number(0.04, 0.1), underwater=True, kicks=0.0, seed=draw.seed())
@@ -254,7 +254,7 @@ def ego(seed: int, catalogue: Catalogue) -> Plan:
         )
     else:
         _open_air(plan, draw)
-        for number in range(draw.whole(2, 3)):
+        for _person in range(draw.whole(2, 3)):
             plan.objects.append(cast.person(cast.loop(0.6, 2.0)))
         if draw.happens(0.5):
             plan.objects.append(cast.animal(cast.loop(0.8, 2.0)))
