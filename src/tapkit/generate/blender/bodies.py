@@ -1,6 +1,6 @@
 """Bodies of people, robots, four-legged animals and serpents: a skeleton drawn from a seed, one closed skin around it.
 
-Limbs are capsules and muscles ellipsoids; their union is remeshed to one skin, and every vertex follows the bones near it.
+Limbs are capsules and muscles ellipsoids; their union is remeshed to one skin; vertices follow the bones near them.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _human_shells(bones: dict[str, Bone], p: dict[str, float]) -> list[Geometry]
 def _human_slots(
     body: np.ndarray, names: list[str], bones: dict[str, Bone], weights: np.ndarray, p: dict[str, float]
 ) -> np.ndarray:
-    """Clothes of faces with centres `body` [F,3]: by the nearest bone; sleeves and trousers end where the figure says."""
+    """Clothes of faces with centres `body` [F,3]: by the nearest bone; sleeves and legs are long or short."""
     slots = np.array([bones[name].slot for name in names])[weights.argmax(1)]
     rng = np.random.default_rng(int(p["nose"] * 1e6))
     sleeve, hem = rng.choice((0.35, 0.6, 1.0)), rng.choice((0.0, 0.0, 0.5, 0.9))

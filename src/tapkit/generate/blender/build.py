@@ -13,6 +13,7 @@ import numpy as np
 from scene.description import SceneDescription
 
 from .actors import Actor, build_actor, rehearse, travel
+from .air import build_air
 from .cameras import build_camera
 from .keys import key
 from .models import dress_model, load_model
@@ -20,7 +21,7 @@ from .physics import Simulation
 from .rooms import build_room
 from .solids import SHARP, solid
 from .surfaces import Paint, mesh_object
-from .worlds import build_air, build_light, build_world
+from .worlds import build_light, build_world
 
 MIDDLE_GREY = 0.18
 
@@ -206,13 +207,13 @@ def _eyes(actor: Actor, graph: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _exposed(record: SceneDescription, volumes: list[Any]) -> float:
-    """Set the exposure: as described, or so that a small picture of three frames is of middle brightness."""
+    """Set the exposure: as described, or so that a tiny picture from the middle is of middle brightness."""
     scene = bpy.context.scene
     stops = record.effects.exposure
     if stops is None:
-        light = np.concatenate(
-            [_metered(frame, volumes) for frame in sorted({1, (record.frames + 1) // 2, record.frames})]
-        )
+        middle = (record.frames + 1) // 2
+        frames = (middle,) if record.frames < 120 else (middle // 2, middle + middle // 2)
+        light = np.concatenate([_metered(frame, volumes) for frame in frames])
         grey = np.exp(np.log(light + 1e-3).mean())
         bright = np.percentile(light, 92)
         stops = float(np.clip(min(math.log2(MIDDLE_GREY / grey), math.log2(1.6 / max(bright, 1e-3))), -6, 8))

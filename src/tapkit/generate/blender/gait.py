@@ -1,7 +1,7 @@
 """How bodies move their joints: oscillators of one phase, as turns about the body's axes. NumPy alone.
 
-A body faces -Y, its left is +X, up is +Z. A turn is degrees (x, y, z) of a bone against its parent at rest, applied about
-Y first, then X, then Z. Humans stand with arms spread at rest.
+A body faces -Y, its left is +X, up is +Z. A turn is degrees (x, y, z) of a bone against its parent at rest: first
+about Y, then X, then Z. Humans stand with arms spread at rest.
 """
 
 from __future__ import annotations

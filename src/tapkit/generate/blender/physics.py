@@ -1,4 +1,4 @@
-"""What falls, is kicked, drapes and wobbles: stepped once from the first frame on, then kept as keyframes and shapes."""
+"""What falls, is kicked, drapes and wobbles: stepped once from the first frame on, kept as keyframes and shapes."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,8 @@ def _wall(room: Any, wall: int) -> Geometry:
     across = sorted({0.0, length, *(edge for hole in holes for edge in hole[:2])})
     upwards = sorted({0.0, room.height, *(edge for hole in holes for edge in hole[2:])})
     parts = []
-    for left, right in zip(across, across[1:], strict=False):
-        for low, high in zip(upwards, upwards[1:], strict=False):
+    for left, right in pairwise(across):
+        for low, high in pairwise(upwards):
             middle, level = (left + right) / 2, (low + high) / 2
             if not any(a < middle < b and c < level < d for a, b, c, d in holes):
                 parts.append(box((right - left, THICK, high - low), (middle, 0, level)))

@@ -12,7 +12,7 @@ import numpy as np
 from .shapes import Geometry
 
 UV = "box"
-"""The layer of texture coordinates that every mesh gets: metres along the two axes that a face is nearest to, at rest."""
+"""The layer of texture coordinates that every mesh gets: metres, along the two axes that a face is nearest to."""
 
 
 def mesh_object(name: str, geometry: Geometry, smooth: float | None = 40.0) -> Any:
@@ -74,6 +74,8 @@ class Paint:
             raise ValueError(f"the scene wants {file}, but there is no assets folder")
         path = (self.assets / file).resolve()
         try:
+            if not path.is_file():
+                raise RuntimeError  # Blender says so too, but on standard output
             return bpy.data.images.load(str(path), check_existing=True)
         except RuntimeError:
             raise ValueError(f"{path} is not there or cannot be read as a picture") from None

@@ -1,4 +1,4 @@
-"""What surrounds the scene: photographed or procedural skies, lamps, fog, smoke and water."""
+"""What surrounds the scene: photographed or procedural skies, and lamps."""
 
 from __future__ import annotations
 
@@ -108,83 +108,3 @@ def build_light(record: Any, number: int, frames: int, fps: float) -> None:
     if record.circle > 0:
         key(thing, "location", place)
         key(thing, "rotation_quaternion", turn)
-
-
-def build_air(effects: Any, room: Any, frames: int, fps: float) -> list[Any]:
-    """Fog and smoke as volumes with keyed noise -> their objects."""
-    rng = np.random.default_rng(effects.seed)
-    made = []
-    if effects.fog > 0:
-        if room is not None:
-            size, centre = (
-                (room.width - 0.02, room.depth - 0.02, room.height - 0.02),
-                (room.width / 2, room.depth / 2, room.height / 2),
-            )
-        else:
-            size, centre = (60.0, 60.0, 12.0), (0.0, 0.0, 5.9)
-        colour = (0.55, 0.8, 1.0) if effects.underwater else (1.0, 1.0, 1.0)
-        made.append(_volume("fog", size, centre, effects.fog, colour, rng, frames, fps, rise=0.05))
-    for number, place in enumerate(effects.smoke):
-        size = (0.9, 0.9, 2.4)
-        centre = (place[0], place[1], place[2] + size[2] / 2 + 0.01)
-        made.append(
-            _volume(f"smoke {number}", size, centre, 3.0, (0.7, 0.7, 0.7), rng, frames, fps, rise=0.6, fading=True)
-        )
-    return made
-
-
-def _volume(
-    name: str, size: tuple[float, float, float], centre: tuple[float, float, float], density: float,
-    colour: tuple[float, float, float], rng: np.random.Generator, frames: int, fps: float, rise: float, fading: bool = False,
-) -> Any:  # fmt: skip
-    """A box of air whose density is noise that drifts and rises; `fading`: thin towards its sides and its top."""
-    from .shapes import box
-    from .surfaces import mesh_object
-
-    thing = mesh_object(name, box(size, centre), None)
-    material = bpy.data.materials.new(name)
-    material.use_nodes = True
-    nodes, links = material.node_tree.nodes, material.node_tree.links
-    nodes.clear()
-    place, mapping = nodes.new("ShaderNodeTexCoord"), nodes.new("ShaderNodeMapping")
-    noise, ramp = nodes.new("ShaderNodeTexNoise"), nodes.new("ShaderNodeMapRange")
-    volume, output = nodes.new("ShaderNodeVolumePrincipled"), nodes.new("ShaderNodeOutputMaterial")
-    noise.inputs["Scale"].default_value = 2.2 if fading else 0.5
-    noise.inputs["Detail"].default_value = float(rng.uniform(1.5, 4.0))
-    noise.inputs["Roughness"].default_value = float(rng.uniform(0.3, 0.7))
-    for input_name, value in zip(("From Min", "From Max", "To Max"), (0.38, 0.75, density * 2), strict=True):
-        ramp.inputs[input_name].default_value = value
-    volume.inputs["Color"].default_value = (*colour, 1)
-    volume.inputs["Anisotropy"].default_value = 0.2
-    links.new(place.outputs["Object"], mapping.inputs["Vector"])
-    links.new(mapping.outputs["Vector"], noise.inputs["Vector"])
-    links.new(noise.outputs["Fac"], ramp.inputs["Value"])
-    thickness = ramp.outputs["Result"]
-    if fading:
-        thickness = _faded(material, place, thickness, size, centre)
-    links.new(thickness, volume.inputs["Density"])
-    links.new(volume.outputs["Volume"], output.inputs["Volume"])
-    time = np.arange(frames) / fps
-    drift = rng.uniform(-0.15, 0.15, 3) + (0, 0, -rise)
-    path = rng.uniform(-3, 3, 3) + time[:, None] * drift
-    index = mapping.inputs.find("Location")
-    key(material.node_tree, f'nodes["{mapping.name}"].inputs[{index}].default_value', path)
-    thing.data.materials.append(material)
-    return thing
-
-
-def _faded(material: Any, place: Any, thickness: Any, size: tuple[float, ...], centre: tuple[float, ...]) -> Any:
-    """`thickness` times (1 - distance from the axis) of a plume that widens upwards and ends at the top."""
-    nodes, links = material.node_tree.nodes, material.node_tree.links
-    scaled = nodes.new("ShaderNodeMapping")
-    scaled.inputs["Location"].default_value = tuple(-c / s * 2 for c, s in zip(centre, size, strict=True))
-    scaled.inputs["Scale"].default_value = tuple(2 / s for s in size)
-    links.new(place.outputs["Object"], scaled.inputs["Vector"])
-    ball = nodes.new("ShaderNodeTexGradient")
-    ball.gradient_type = "SPHERICAL"
-    links.new(scaled.outputs["Vector"], ball.inputs["Vector"])
-    product = nodes.new("ShaderNodeMath")
-    product.operation = "MULTIPLY"
-    links.new(thickness, product.inputs[0])
-    links.new(ball.outputs["Fac"], product.inputs[1])
-    return product.outputs[0]

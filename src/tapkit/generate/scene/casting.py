@@ -70,11 +70,13 @@ class Cast:
         material = self.surface(0.35, photo=0.85, pictures=wanted)
         return material if material.pattern == "photo" else self.pattern(1.5, plain=0.0)
 
-    def own(self, overlay: float) -> Material:
+    def own(self, overlay: float, repeats: float = 1.4) -> Material:
         """What the file says, with a photograph over it."""
         pictures = self.catalogue.photos + self.catalogue.textures
         picture = self.draw.one(pictures) if pictures and overlay > 0 else None
-        return Material("own", picture=picture, repeats=self.draw.log_number(0.8, 2.5), overlay=overlay)
+        return Material(
+            "own", picture=picture, repeats=self.draw.log_number(repeats / 1.7, repeats * 1.7), overlay=overlay
+        )
 
     # --- who moves ---
 
@@ -148,7 +150,7 @@ class Cast:
             name=self.named("person"),
             role="character",
             shape=Shape("model", size=model.size or draw.number(1.6, 1.9), file=model.file),
-            material=self.own(draw.number(0.35, 0.75)),
+            material=self.own(draw.number(0.3, 0.65)),
             position=place,
             rotation=draw.turn(),
             motion=Motion("walk", path, acts or self.acts(stays=not path), self.gait(), pace=draw.number(0.85, 1.2)),
@@ -204,7 +206,7 @@ class Cast:
             name=self.named(how[:3] + "-animal"),
             role="animal",
             shape=Shape("model", size=(model.size or 1.2) * draw.number(0.85, 1.2), file=model.file),
-            material=self.own(draw.number(0.3, 0.7)),
+            material=self.own(draw.number(0.5, 0.9), repeats=2.0),
             position=place,
             rotation=draw.turn(),
             motion=Motion(how, path, acts, pace=draw.number(0.8, 1.25)),
@@ -255,7 +257,7 @@ class Cast:
         )
 
     def soft(self, place: Vector, size: float, how: str = "soft") -> SceneObject:
-        """A jelly-like solid, or a cloth that falls over what stands below; a cloth of an odd `body` hangs as a flag."""
+        """A jelly-like solid, or a cloth that falls over what stands below; a cloth of odd `body` is a flag."""
         draw = self.draw
         form = draw.one(("sphere", "box", "torus", "superquadric")) if how == "soft" else "cloth"
         return SceneObject(

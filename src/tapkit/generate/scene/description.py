@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class SceneDescription:
     world: World
     lights: tuple[Light, ...]
     objects: tuple[SceneObject, ...]
-    effects: Effects = Effects()
+    effects: Effects = field(default_factory=Effects)
     room: Room | None = None
     version: int = VERSION
 

@@ -151,7 +151,7 @@ def animals(seed: int, catalogue: Catalogue) -> Plan:
     _open_air(plan, draw)
     cast = plan.cast
     if catalogue.swimmers and draw.happens(0.2):
-        for number in range(draw.whole(4, 8)):
+        for _fish in range(draw.whole(4, 8)):
             loop = cast.loop(0.8, 2.6, (0.5, 2.4))
             plan.objects.append(cast.beast(draw.one(catalogue.swimmers), "fly", loop))
         plan.effects = Effects(fog=draw.number(0.04, 0.1), underwater=True, kicks=0.0, seed=draw.seed())
@@ -181,7 +181,7 @@ def toys(seed: int, catalogue: Catalogue) -> Plan:
         plan.objects.append(cast.soft(draw.around(0.0, 0.8, draw.number(1.2, 1.8)), draw.number(0.9, 1.3), "cloth"))
     plan.objects.append(cast.checker(draw.around(0.2, 0.9), 0.22))
     plan.lights += lamps(draw, draw.whole(1, 3), 3.0, 250.0)
-    plan.camera = around_camera(draw, (1.9, 3.0), (0.5, 1.7), 0.3)
+    plan.camera = around_camera(draw, (1.7, 2.6), (0.8, 2.0), 0.25)
     return plan
 
 
@@ -210,8 +210,8 @@ def indoor(seed: int, catalogue: Catalogue) -> Plan:
     return plan
 
 
-def _inside(plan: Plan, draw: Draw, people: tuple[int, int] = (1, 3)) -> Vector:
-    """The room, its furniture, lights and people -> the middle of its free floor."""
+def _inside(plan: Plan, draw: Draw, people: tuple[int, int] = (1, 3), share: float = 0.95) -> Vector:
+    """The room, its furniture, lights and people, who use `share` of its free floor -> the middle of that."""
     cast = plan.cast
     interior = furnished(cast, draw)
     plan.room = interior.room
@@ -220,7 +220,7 @@ def _inside(plan: Plan, draw: Draw, people: tuple[int, int] = (1, 3)) -> Vector:
     middle_x, middle_y = interior.middle
     plan.effects = replace(plan.effects, fog=plan.effects.fog / 2, smoke=(), kicks=plan.effects.kicks * 0.7)
     for number in range(draw.whole(*people)):
-        reach = interior.reach * (0.95 - 0.35 * (number % 2))
+        reach = interior.reach * share * (1 - 0.35 * (number % 2))
         path = tuple(
             (round(x * reach + middle_x, 3), round(y * reach + middle_y, 3), 0.0) for x, y, _ in cast.loop(0.55, 1.0)
         )
@@ -245,16 +245,16 @@ def ego(seed: int, catalogue: Catalogue) -> Plan:
     plan, draw = _plan("ego", seed, catalogue)
     cast = plan.cast
     if draw.happens(0.6):
-        middle_x, middle_y, height = _inside(plan, draw, people=(1, 2))
+        middle_x, middle_y, height = _inside(plan, draw, people=(1, 2), share=0.4)
         room = plan.room
         assert room is not None
-        reach = min(room.width, room.depth) / 2 - 1.25
+        reach = min(room.width, room.depth) / 2 - 1.5
         path = tuple(
             (round(x * reach + middle_x, 3), round(y * reach + middle_y, 3), 0.0) for x, y, _ in cast.loop(0.8, 1.0)
         )
     else:
         _open_air(plan, draw)
-        for number in range(draw.whole(2, 3)):
+        for _person in range(draw.whole(2, 3)):
             plan.objects.append(cast.person(cast.loop(0.6, 2.0)))
         if draw.happens(0.5):
             plan.objects.append(cast.animal(cast.loop(0.8, 2.0)))

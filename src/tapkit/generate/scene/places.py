@@ -42,10 +42,10 @@ class Interior:
     @property
     def reach(self) -> float:
         """Radius of the floor that is free of furniture."""
-        return min(self.room.width, self.room.depth) / 2 - 1.35
+        return min(self.room.width, self.room.depth) / 2 - 1.5
 
     def along(self, wall: int, where: float, away: float) -> tuple[float, float, float]:
-        """x, y of a place `where` metres along a wall and `away` from it, and the turn of what stands with its back to it."""
+        """x, y of a place `where` metres along a wall `away` from it; the turn of what stands there, back to it."""
         width, depth = self.room.width, self.room.depth
         return {
             0: (away, where, 90.0),
@@ -129,10 +129,12 @@ def _put(interior: Interior, cast: Cast, draw: Draw, form: str, place: Vector, t
         if draw.happens(0.6):
             _chair_at(interior, cast, draw, place, turn)
     if form == "lamp":
-        interior.lights.append(
-            Light("point", (place[0], place[1], HEIGHTS["lamp"] - 0.15), draw.number(15, 45), colour=draw.warm(), size=0.15,
-                  flicker=draw.number(0.05, 0.4) if draw.happens(0.3) else 0.0, seed=draw.seed())
-        )  # fmt: skip
+        bulb = (place[0], place[1], HEIGHTS["lamp"] - 0.15)
+        flicker = draw.number(0.05, 0.4) if draw.happens(0.3) else 0.0
+        light = Light(
+            "point", bulb, draw.number(15, 45), colour=draw.warm(), size=0.15, flicker=flicker, seed=draw.seed()
+        )
+        interior.lights.append(light)
 
 
 def _chair_at(interior: Interior, cast: Cast, draw: Draw, table: Vector, turn: float) -> None:
