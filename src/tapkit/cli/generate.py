@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def generate(
-    out: Annotated[Path, typer.Argument(help="Folder for the videos: OUT/outdoor_000000, ...")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the videos: OUT/outdoor_000000, ...")],
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many.")] = 1,
     scenes: Annotated[
         str, typer.Option(metavar="KIND,...", help="outdoor, indoor, animals, toys, ego in turn; all: each of them.")
@@ -59,9 +59,9 @@ def generate(
 ) -> None:
     """Render videos of built scenes, in which every track and its visibility is known exactly.
 
-        tapkit generate made --count 5 --frames 48 --assets ASSETS
-        tapkit generate long --scenes outdoor,ego --frames 240 --also pointodyssey
-        tapkit generate again --scene made/toys_000003/scene.json
+        tapkit generate -o scenes --count 5 --frames 48 --assets ASSETS
+        tapkit generate -o long --scenes outdoor,ego --frames 240 --also pointodyssey
+        tapkit generate -o again --scene scenes/toys_000003/scene.json
 
     Characters, animals, falling things and moving cameras, in rooms and outdoors. Blender does it, in a process of
     its own: .venv-blender, $TAPKIT_BLENDER or `blender`. Each video is checked against what was rendered; one that
