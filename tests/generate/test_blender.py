@@ -46,6 +46,7 @@ def generate(out: Path) -> subprocess.Popen[str]:
         "-m",
         "tapkit",
         "generate",
+        "-o",
         str(out),
         *(str(each) for pair in OPTIONS.items() for each in pair),
     ]
