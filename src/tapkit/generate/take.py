@@ -130,15 +130,17 @@ class Take:
         library = require("OpenEXR", "generate")
         path = self._file(frame, "exr")
         try:
-            channels = library.File(str(path)).parts[0].channels
+            channels = {k: v for part in library.File(str(path)).parts for k, v in part.channels.items()}
             found = {name.split(".", 1)[1]: np.asarray(channel.pixels) for name, channel in channels.items()}
             depth = found["Depth.Z"]
+            index = found["IndexOB.X"] if "IndexOB.X" in found else found["Object Index.X"]  # Blender 4, 5
+            emission = found["Emit"] if "Emit" in found else found["Emission"]
             return Passes(
                 np.where(depth < BACKGROUND, depth, np.float32(np.inf)),
                 np.stack([found[f"Normal.{axis}"] for axis in "XYZ"], -1),
                 np.stack([found[f"Position.{axis}"] for axis in "XYZ"], -1),
-                np.rint(found["IndexOB.X"]).astype(np.uint16),
-                found["Emit"] if found["Emit"].ndim == 3 else np.repeat(found["Emit"][..., None], 3, -1),
+                np.rint(index).astype(np.uint16),
+                emission if emission.ndim == 3 else np.repeat(emission[..., None], 3, -1),
             )
         except (OSError, RuntimeError, KeyError, IndexError, ValueError) as error:
             raise StorageError(

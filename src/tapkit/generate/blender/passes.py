@@ -57,7 +57,7 @@ class Film:
         render.film_transparent = False
         render.use_file_extension = False
         render.use_persistent_data = True  # only what has changed is handed to Cycles anew: four times as quick
-        cycles.motion_blur_position = "CENTER"
+        render.motion_blur_position = "CENTER"
         cycles.use_animated_seed = True  # noise differs from frame to frame, and is the same for one of them alone
         cycles.use_adaptive_sampling = False
         cycles.denoiser, cycles.denoising_quality, cycles.denoising_prefilter = "OPENIMAGEDENOISE", "BALANCED", "FAST"
