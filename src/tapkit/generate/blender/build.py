@@ -16,7 +16,7 @@ from .actors import Actor, build_actor, rehearse, travel
 from .air import build_air
 from .cameras import build_camera
 from .keys import key
-from .models import dress_model, load_model
+from .models import dress_model, forget, load_model, world_points
 from .physics import Simulation
 from .rooms import build_room
 from .solids import SHARP, solid
@@ -110,7 +110,8 @@ def _populate(
 def _thing(record: Any, paint: Paint, assets: Path | None) -> Any:
     """A mesh centred on its bounding box, dressed."""
     if record.shape.form == "model":
-        mesh, armature, _ = load_model(record.name, record.shape, assets)
+        mesh, armature, actions = load_model(record.name, record.shape, assets)
+        forget(actions)
         if armature is not None:
             mesh = _frozen(mesh, armature)
         dress_model(mesh, paint, record.material, record.name)
@@ -125,8 +126,6 @@ def _thing(record: Any, paint: Paint, assets: Path | None) -> Any:
 
 def _frozen(mesh: Any, armature: Any) -> Any:
     """A skinned model that stands still, without its skeleton."""
-    from .models import world_points
-
     points, root = world_points(mesh), armature.parent
     middle = (points.min(0) + points.max(0)) / 2
     mesh.modifiers.clear()
