@@ -13,7 +13,7 @@ import numpy as np
 from .bodies import EYES, SERPENT, build_body
 from .gait import beast_turns, follow, human_turns, quaternions, schedule, serpent_turns, turns_to_matrices
 from .keys import Pose, blend, key_pose, key_skeleton, rest, sample
-from .models import dress_model, load_model
+from .models import dress_model, forget, load_model
 from .surfaces import Paint
 
 FLIGHT = 1.1
@@ -61,6 +61,7 @@ def build_actor(record: Any, paint: Paint, assets: Path | None, frames: int, fps
         _dress(mesh, record, paint)
     pose, travels = _performed(record, armature, actions, frames, fps)
     key_skeleton(armature, pose)
+    forget(actions)
     zeros = np.zeros(frames)
     return Actor(record, mesh, armature, root, travels, bool(actions), zeros, zeros.copy())
 

@@ -16,14 +16,14 @@ from .actors import Actor, build_actor, rehearse, travel
 from .air import build_air
 from .cameras import build_camera
 from .keys import key
-from .models import dress_model, load_model
+from .models import dress_model, forget, load_model, world_points
 from .physics import Simulation
 from .rooms import build_room
 from .solids import SHARP, solid
 from .surfaces import Paint, mesh_object
 from .worlds import build_light, build_world
 
-MIDDLE_GREY = 0.18
+MIDDLE_GREY = 0.2
 
 
 @dataclass
@@ -86,7 +86,7 @@ def _cleared(record: SceneDescription) -> None:
     scene.render.engine = "CYCLES"
     scene.render.use_motion_blur = record.effects.motion_blur > 0
     scene.render.motion_blur_shutter = max(record.effects.motion_blur, 0.01)
-    scene.view_settings.view_transform = "AgX"
+    scene.view_settings.view_transform, scene.view_settings.look = "AgX", "AgX - Medium High Contrast"
 
 
 def _populate(
@@ -110,7 +110,8 @@ def _populate(
 def _thing(record: Any, paint: Paint, assets: Path | None) -> Any:
     """A mesh centred on its bounding box, dressed."""
     if record.shape.form == "model":
-        mesh, armature, _ = load_model(record.name, record.shape, assets)
+        mesh, armature, actions = load_model(record.name, record.shape, assets)
+        forget(actions)
         if armature is not None:
             mesh = _frozen(mesh, armature)
         dress_model(mesh, paint, record.material, record.name)
@@ -125,8 +126,6 @@ def _thing(record: Any, paint: Paint, assets: Path | None) -> Any:
 
 def _frozen(mesh: Any, armature: Any) -> Any:
     """A skinned model that stands still, without its skeleton."""
-    from .models import world_points
-
     points, root = world_points(mesh), armature.parent
     middle = (points.min(0) + points.max(0)) / 2
     mesh.modifiers.clear()
@@ -215,8 +214,8 @@ def _exposed(record: SceneDescription, volumes: list[Any]) -> float:
         frames = (middle,) if record.frames < 120 else (middle // 2, middle + middle // 2)
         light = np.concatenate([_metered(frame, volumes) for frame in frames])
         grey = np.exp(np.log(light + 1e-3).mean())
-        bright = np.percentile(light, 92)
-        stops = float(np.clip(min(math.log2(MIDDLE_GREY / grey), math.log2(1.6 / max(bright, 1e-3))), -6, 8))
+        bright = np.percentile(light, 95)
+        stops = float(np.clip(min(math.log2(MIDDLE_GREY / grey), math.log2(2.5 / max(bright, 1e-3))), -6, 8))
         stops = round(stops * 4) / 4
     scene.view_settings.exposure = stops
     return stops

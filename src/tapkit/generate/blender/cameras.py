@@ -161,6 +161,6 @@ def _ego(head: tuple[np.ndarray, np.ndarray], target: np.ndarray, fps: float) ->
     ahead /= np.linalg.norm(ahead, axis=1, keepdims=True).clip(1e-9)
     to_target = target - eyes
     to_target /= np.linalg.norm(to_target, axis=1, keepdims=True).clip(1e-9)
-    share = np.clip(((ahead * to_target).sum(1, keepdims=True) + 0.8) / 1.3, 0, 1) * 0.85
+    share = np.clip(((ahead * to_target).sum(1, keepdims=True) + 1.0) / 1.2, 0, 1) * 0.9
     towards = (1 - share) * (ahead + (0, 0, -0.22)) + share * to_target
     return eyes, low_pass(towards, 0.85 ** (30 / fps))

@@ -82,6 +82,18 @@ def _ease(x: np.ndarray) -> np.ndarray:
     return x * x * (3 - 2 * x)
 
 
+def stride(phase: np.ndarray, duty: float) -> tuple[np.ndarray, np.ndarray]:
+    """A leg over its cycle: how far it is forward, 1 to -1, and how high it is lifted, 0 to 1.
+
+    For `duty` of the cycle it stands and is drawn back evenly, so that all feet that stand go at one speed; then it
+    swings to the front.
+    """
+    share = np.mod(phase / (2 * math.pi), 1.0)
+    swing = np.clip((share - duty) / (1 - duty), 0, 1)
+    forward = np.where(share < duty, 1 - 2 * share / duty, -1 + 2 * _ease(swing))
+    return forward, np.sin(math.pi * swing) ** 1.2
+
+
 def human_turns(act: str, gait: Any, frames: int, fps: float, pace: float, seed: int) -> Turns:
     """One act of a human over all frames."""
     time = np.arange(frames) / fps * pace
@@ -105,19 +117,20 @@ def _walk(
 ) -> None:
     for side, sign, offset in (("L", 1.0, 0.0), ("R", -1.0, math.pi)):
         phase = cycle + offset
-        hip = gait.hip * strong * np.sin(phase) + 4
-        knee = 6 + gait.knee * strong * np.clip(np.cos(phase + 0.35), 0, None) ** 1.4
+        forward, lifted = stride(phase, 0.6 if strong == 1.0 else 0.45)
+        hip = gait.hip * strong * forward + 4
+        knee = 6 + gait.knee * strong * lifted
         turns[f"UpperLeg.{side}"][:, 0] = -hip
         turns[f"LowerLeg.{side}"][:, 0] = knee
-        push = 16 * strong * np.clip(-np.sin(phase), 0, None) ** 3
+        push = 16 * strong * np.clip(-forward, 0, None) ** 3
         turns[f"Foot.{side}"][:, 0] = 0.85 * (hip - knee) + push
-        turns[f"UpperArm.{side}"][:, 0] = gait.shoulder * strong * np.sin(phase)
-        turns[f"LowerArm.{side}"][:, 2] = -sign * (gait.elbow * (0.75 - 0.35 * np.sin(phase)))
+        turns[f"UpperArm.{side}"][:, 0] = gait.shoulder * strong * np.cos(phase)
+        turns[f"LowerArm.{side}"][:, 2] = -sign * (gait.elbow * (0.75 - 0.35 * np.cos(phase)))
     turns["Abdomen"][:, 0] += gait.lean * 0.5 * strong
     turns["Torso"][:, 0] += gait.lean * 0.5 * strong
-    turns["Torso"][:, 2] += gait.spine * np.sin(cycle + math.pi)
-    turns["Abdomen"][:, 1] += gait.sway * 0.5 * np.sin(cycle)
-    turns["Chest"][:, 2] -= 0.6 * gait.spine * np.sin(cycle + math.pi)
+    turns["Torso"][:, 2] -= gait.spine * np.cos(cycle)
+    turns["Abdomen"][:, 1] += gait.sway * 0.5 * np.cos(cycle)
+    turns["Chest"][:, 2] += 0.6 * gait.spine * np.cos(cycle)
 
 
 def _run(turns: Turns, gait: Any, cycle: np.ndarray, time: np.ndarray, rng: np.random.Generator) -> None:
@@ -225,7 +238,8 @@ def beast_turns(act: str, gait: Any, frames: int, fps: float, pace: float, seed:
     turns = {}
     for leg, beat in beats.items():
         phase = cycle - 2 * math.pi * beat
-        hip, knee = gait.hip * going * np.sin(phase), gait.knee * going * np.clip(np.cos(phase + 0.3), 0, None) ** 1.3
+        forward, lifted = stride(phase, 0.65 if gait.footfall == "walk" else 0.5)
+        hip, knee = gait.hip * going * forward, gait.knee * going * lifted
         turns["Upper" + leg] = _about_x(-hip)
         turns["Lower" + leg] = _about_x(knee)
         turns["Foot" + leg] = _about_x(0.6 * (hip - knee))

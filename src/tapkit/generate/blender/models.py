@@ -50,6 +50,12 @@ def load_model(name: str, shape: Any, assets: Path | None) -> tuple[Any, Any, di
     return mesh, armature, actions
 
 
+def forget(actions: dict[str, Any]) -> None:
+    """Remove actions from Blender, so that the next model's keep their names."""
+    for action in actions.values():
+        bpy.data.actions.remove(action)
+
+
 def _one_mesh(new: list[Any], armature: Any, path: Path) -> Any:
     """Join the parts, put things in hands aside, remove empties, cameras and lamps."""
     parts = [thing for thing in new if thing.type == "MESH" and len(thing.data.polygons) and thing.users_collection]

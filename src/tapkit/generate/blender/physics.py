@@ -13,6 +13,8 @@ from .keys import key, key_pose
 from .shapes import cylinder, fitted
 from .surfaces import mesh_object
 
+LED = 3
+"""Frames through which a thrown body is led before it is let go: the physics engine takes its velocity from them."""
 KICK = 3
 """Frames that a kick lasts."""
 NEAR = 9.0
@@ -84,12 +86,12 @@ class Simulation:
         if self.bending:
             _collides(thing)
         velocity, turning = (np.array(v) for v in (record.motion.velocity, record.motion.turning))
-        if self.frames < 3 or not (velocity.any() or turning.any()):
+        if self.frames <= LED or not (velocity.any() or turning.any()):
             return
-        time = np.minimum(np.arange(self.frames), 2)[:, None] / self.fps
+        time = np.arange(self.frames)[:, None] / self.fps
         key(thing, "location", np.array(thing.location) + time * velocity)
         key(thing, "rotation_euler", np.array(thing.rotation_euler) + time * np.radians(turning))
-        key(thing, "rigid_body.kinematic", (np.arange(self.frames) < 2).astype(float))
+        key(thing, "rigid_body.kinematic", (np.arange(self.frames) < LED).astype(float))
 
     def _stand_in(self, actor: Actor) -> Any:
         """A cylinder that goes where an actor goes: what falls bounces off it."""

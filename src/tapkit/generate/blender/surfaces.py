@@ -59,7 +59,8 @@ class Paint:
 
     def dress(self, thing: Any, *materials: Any) -> None:
         """Give an object its materials; None: as the first."""
-        thing.data.materials.clear()
+        if thing.data.materials:  # clearing would also forget which faces have which
+            thing.data.materials.clear()
         made = [self.material(f"{thing.name} {number}", one) if one else None for number, one in enumerate(materials)]
         for one in made:
             thing.data.materials.append(one or made[0])

@@ -56,16 +56,17 @@ def procedural_sky(seed: int, height: int = 256) -> Any:
         [np.cos(latitude)[:, None] * np.cos(longitude), np.cos(latitude)[:, None] * np.sin(longitude),
          np.broadcast_to(np.sin(latitude)[:, None], (height, width))], -1,
     )  # fmt: skip
-    zenith, horizon, below = rng.uniform(0.1, 0.9, 3), rng.uniform(0.4, 1.2, 3), rng.uniform(0.05, 0.4, 3)
-    zenith[2] = max(zenith)
+    zenith, horizon, below = rng.uniform(0.05, 0.6, 3), rng.uniform(0.5, 1.2, 3), rng.uniform(0.05, 0.4, 3)
+    zenith[2] = max(zenith) * rng.uniform(1.0, 1.6)
     up = np.clip(ray[..., 2:], 0, 1) ** rng.uniform(0.4, 0.9)
-    sky = np.where(ray[..., 2:] >= 0, horizon * (1 - up) + zenith * up, below)
+    down = np.clip(-4 * ray[..., 2:], 0, 1)
+    sky = np.where(ray[..., 2:] >= 0, horizon * (1 - up) + zenith * up, horizon * (1 - down) + below * down)
     cloud = np.zeros((height, width))
     for octave in range(6):
         waves = rng.normal(size=(6, 3)) * 2.0 * 1.9**octave
         cloud += (np.sin(ray @ waves.T + rng.uniform(0, 6.28, 6)) * 1.6**-octave).sum(-1) / 6
-    share = np.clip((cloud - rng.uniform(-0.2, 0.4)) * 2.5, 0, 1)[..., None] * np.clip(ray[..., 2:] * 5, 0, 1)
-    sky = sky * (1 - share) + rng.uniform(0.5, 1.1) * share
+    share = np.clip((cloud - rng.uniform(-0.1, 0.2)) * 4, 0, 1)[..., None] * np.clip(ray[..., 2:] * 5, 0, 1)
+    sky = sky * (1 - share) + rng.uniform(0.7, 1.6) * share
     for _sun in range(rng.integers(1, 4)):
         turn, high = rng.uniform(0, 2 * math.pi), rng.uniform(0.15, 1.3)
         towards = np.array([math.cos(high) * math.cos(turn), math.cos(high) * math.sin(turn), math.sin(high)])

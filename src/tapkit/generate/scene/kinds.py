@@ -162,7 +162,7 @@ def animals(seed: int, catalogue: Catalogue) -> Plan:
             plan.objects.append(cast.beast(draw.one(catalogue.fliers), "fly", cast.loop(1.0, 3.0, (1.4, 2.4))))
     _drops(plan, draw, draw.whole(2, 5), (0.18, 0.6), 2.4, 2.0)
     plan.objects.append(cast.checker(draw.around(0.6, 1.6)))
-    plan.camera = around_camera(draw, (3.2, 5.0), (0.5, 1.9), 0.6)
+    plan.camera = around_camera(draw, (3.1, 4.7), (0.5, 1.9), 0.5)
     return plan
 
 

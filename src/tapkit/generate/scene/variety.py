@@ -12,8 +12,8 @@ from .records import ACTS, FURNITURE, LIGHTS, PATTERNS, RIGS
 PUBLISHED = {
     "humanoid bodies": "42",
     "animals": "7",
-    "things and textures": "1000 and more",
-    "indoor scenes": "20, made by hand",
+    "things": "1000 and more, with textures",
+    "rooms": "20, made by hand",
     "skies": "50",
 }
 """What PointOdyssey's paper says of its own set (arXiv 2307.15055)."""
@@ -63,7 +63,7 @@ def counted(scenes: Iterable[SceneDescription]) -> dict[str, int]:
         "pictures": len({look.picture for look in looks if look.picture}),
         "materials": len(set(looks)),
         "rooms": len({scene.room for scene in scenes if scene.room is not None}),
-        "skies": len({(scene.world.light, scene.world.seed) for scene in scenes}),
+        "skies": len({scene.world.light or scene.world.seed for scene in scenes}),
         "scenes with fog or smoke": sum(bool(scene.effects.fog or scene.effects.smoke) for scene in scenes),
         "scenes with motion blur": sum(scene.effects.motion_blur > 0 for scene in scenes),
         "scenes with depth of field": sum(scene.effects.depth_of_field > 0 for scene in scenes),
