@@ -6,8 +6,8 @@
 Films two frames of one scene of each kind for each size and number of samples, denoised, picture and data passes
 together, and takes the second (the first also loads what is kept). Times are the computing time of all threads of
 Blender's process, which other programs disturb little; on N idle cores a frame takes about an N-th of it. "build" is
-the time until the first frame begins: scene, physics, armatures. "finish" is what tapkit does afterwards: points, tracks,
-flow, checks, files. Memory is the most that Blender's process held.
+the time until the first frame begins: scene, physics, armatures. "finish" is what tapkit does afterwards: points,
+tracks, flow, checks, files. Memory is the most that Blender's process held.
 """
 
 from __future__ import annotations
