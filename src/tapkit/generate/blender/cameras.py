@@ -15,6 +15,8 @@ SENSOR = 50.0
 """Width in millimetres."""
 CLEAR = 0.75
 """Metres that the camera keeps from the axis of whoever moves."""
+NECK = math.radians(75)
+"""How far a head-worn camera turns aside."""
 
 
 def wander(rng: np.random.Generator, frames: int, fps: float, seconds: float) -> np.ndarray:
@@ -155,12 +157,14 @@ def _kept_clear(position: np.ndarray, obstacles: list[np.ndarray], room: Any, fp
 
 
 def _ego(head: tuple[np.ndarray, np.ndarray], target: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
-    """Eyes that look ahead, a little down, and partly at what moves, if that is in front."""
+    """Eyes that turn from where the face points towards what moves, as far as a neck lets them."""
     eyes, face = head
-    ahead = low_pass(face, 0.85 ** (30 / fps))
-    ahead /= np.linalg.norm(ahead, axis=1, keepdims=True).clip(1e-9)
-    to_target = target - eyes
-    to_target /= np.linalg.norm(to_target, axis=1, keepdims=True).clip(1e-9)
-    share = np.clip(((ahead * to_target).sum(1, keepdims=True) + 1.0) / 1.2, 0, 1) * 0.9
-    towards = (1 - share) * (ahead + (0, 0, -0.22)) + share * to_target
-    return eyes, low_pass(towards, 0.85 ** (30 / fps))
+    away = target - eyes
+    flat = np.hypot(away[:, 0], away[:, 1]).clip(0.3)
+    yaw = np.unwrap(np.arctan2(face[:, 1], face[:, 0]))
+    aside = np.angle(np.exp(1j * (np.arctan2(away[:, 1], away[:, 0]) - yaw)))
+    behind = np.clip((math.pi - np.abs(aside)) / 0.6, 0, 1)  # what is right behind draws to neither side
+    keep = 0.85 ** (30 / fps)
+    yaw = low_pass(yaw + np.clip(0.85 * aside, -NECK, NECK) * behind, keep)
+    pitch = low_pass(np.clip(0.7 * np.arctan2(away[:, 2], flat), -0.4, 0.3), keep)
+    return eyes, np.stack([np.cos(yaw), np.sin(yaw), np.tan(pitch)], -1)

@@ -210,10 +210,12 @@ def indoor(seed: int, catalogue: Catalogue) -> Plan:
     return plan
 
 
-def _inside(plan: Plan, draw: Draw, people: tuple[int, int] = (1, 3), share: float = 0.95) -> Vector:
+def _inside(
+    plan: Plan, draw: Draw, people: tuple[int, int] = (1, 3), share: float = 0.95, wider: float = 0.0
+) -> Vector:
     """The room, its furniture, lights and people, who use `share` of its free floor -> the middle of that."""
     cast = plan.cast
-    interior = furnished(cast, draw)
+    interior = furnished(cast, draw, wider)
     plan.room = interior.room
     plan.objects += interior.objects
     plan.lights += interior.lights
@@ -245,7 +247,7 @@ def ego(seed: int, catalogue: Catalogue) -> Plan:
     plan, draw = _plan("ego", seed, catalogue)
     cast = plan.cast
     if draw.happens(0.6):
-        middle_x, middle_y, height = _inside(plan, draw, people=(1, 2), share=0.4)
+        middle_x, middle_y, height = _inside(plan, draw, people=(1, 2), share=0.35, wider=1.2)
         room = plan.room
         assert room is not None
         reach = min(room.width, room.depth) / 2 - 1.5
