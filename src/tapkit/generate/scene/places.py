@@ -60,7 +60,7 @@ class Interior:
 
 
 def furnished(cast: Cast, draw: Draw, wider: float = 0.0) -> Interior:
-    """A room with windows in one or two walls, furniture along all, pictures, lamps, a rug; `wider` by so many metres."""
+    """A room with windows, furniture along all walls, pictures, lamps, a rug; `wider` than others by so many metres."""
     interior = Interior(_shell(cast, draw, wider))
     for wall in range(4):
         _stand(interior, cast, draw, wall)
