@@ -6,17 +6,10 @@ import math
 
 from .catalogue import Catalogue, Model
 from .draw import Draw
-from .records import Act, Colour, Gait, Material, Motion, SceneObject, Shape, Vector
+from .records import Act, Gait, Material, Motion, SceneObject, Shape, Vector
 
 PROCEDURAL = ("noise", "voronoi", "wave", "brick", "checker", "magic")
 GROUNDS = ("rock", "sand", "trail", "grass", "gravel", "brick", "floor", "tile")
-SKINS: tuple[Colour, ...] = (
-    (0.80, 0.55, 0.42),
-    (0.60, 0.36, 0.24),
-    (0.36, 0.19, 0.11),
-    (0.85, 0.63, 0.52),
-    (0.16, 0.08, 0.05),
-)
 PROPS = ("box", "sphere", "cylinder", "cone", "torus", "superquadric", "rock", "knot", "text")
 WORDS = ("TAP", "track", "any", "point", "A&B", "hello", "42", "xyz", "go!", "Q7")
 
