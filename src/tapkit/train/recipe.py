@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tapkit.errors import UsageError
 from tapkit.train.batch import Batch, Predictions, Queries
 from tapkit.train.config import Stage, TrainConfig
+from tapkit.weights import match
 
 
 class Loss(NamedTuple):
@@ -54,6 +55,12 @@ class Trainable(Protocol):
         """Track without gradients, for validation; the network is in evaluation mode."""
 
 
+def load_own(network: nn.Module, weights: Mapping[str, Tensor], model: str) -> None:
+    """Weights under the network's own names. Raises `WeightsError`."""
+    found = match(weights, network.state_dict(), model)
+    network.load_state_dict({key: value.float() for key, value in found.items()})
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a model is trained."""
@@ -69,9 +76,22 @@ class Recipe:
     """`TrainConfig.settings` from plain values, also from those of older versions. Raises `StorageError`."""
     unlabelled: bool = False
     """Whether it learns from videos without annotation."""
+    float32: bool = False
+    """Whether precision "auto" is float32 everywhere: positions are encoded in numbers that bfloat16 would blur."""
+    load: Callable[[nn.Module, Mapping[str, Tensor], str], None] = load_own
+    """Fill the network with weights to start from, those that the authors published or what `published` wrote.
+    Raises `WeightsError`."""
+    published: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
+    """The network's tensors under the names that the model's tracker reads."""
 
 
-RECIPES = {"strand": "tapkit.train.strand.recipe:RECIPE", "gmrw": "tapkit.train.gmrw.recipe:RECIPE"}
+RECIPES = {
+    "strand": "tapkit.train.strand.recipe:RECIPE",
+    "gmrw": "tapkit.train.gmrw.recipe:RECIPE",
+    "cotracker3-online": "tapkit.train.cotracker.recipe:ONLINE",
+    "cotracker3-offline": "tapkit.train.cotracker.recipe:OFFLINE",
+    "cotracker2": "tapkit.train.cotracker.recipe:COTRACKER2_RECIPE",
+}
 """Model -> where its recipe is, imported when it is used."""
 
 
