@@ -38,7 +38,7 @@ def instance_norm(x: Tensor) -> Tensor:
     """
     if x.requires_grad or x.device.type != "cpu" or len(x) != 1:
         return F.instance_norm(x, eps=1e-5)
-    if x.dtype != torch.float32:
+    if x.dtype.itemsize < 4:
         return instance_norm(x.float()).to(x.dtype)
     rows = x[0].permute(1, 2, 0)  # [h,w,C]
     ones = rows.new_full((1, rows.shape[1]), 1 / rows.shape[1])

@@ -66,11 +66,11 @@ FINETUNE_ONLINE = replace(
 TINY_SIZES = CoTracker3Config(channels=(16, 24, 32, 32), features=32, width=64, depth=2, hidden=32, embedding=32)
 TINY_ONLINE = TrainConfig(
     stages=(
-        Stage(steps=2000, size=96, frames=16, batch=1, points=40),
-        Stage(steps=300, size=96, frames=24, batch=1, points=40),
+        Stage(steps=1300, size=96, frames=16, batch=1, points=40),
+        Stage(steps=200, size=96, frames=24, batch=1, points=40),
     ),
     learning_rate=1e-3,
-    warmup=115,
+    warmup=80,
     weight_decay=1e-5,
     clip_norm=1.0,
     ema_decay=0.998,
