@@ -105,8 +105,8 @@ class TrainConfig:
     """Steps of linear growth of the learning rate."""
     weight_decay: float = 1e-4
     """Of matrices only."""
-    clip_norm: float = 1.0
-    """Largest norm of the gradient."""
+    clip_norm: float | None = 1.0
+    """Largest norm of the gradient; None: any."""
     ema_decay: float = 0.9995
     """Of the exponential moving average of the weights; smaller during the first steps."""
     seed: int = 0

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tapkit.errors import UsageError
 from tapkit.train.batch import Batch, Predictions, Queries
 from tapkit.train.config import Stage, TrainConfig
+from tapkit.types import ModelCard
 from tapkit.weights import match
 
 
@@ -61,6 +62,11 @@ def load_own(network: nn.Module, weights: Mapping[str, Tensor], model: str) -> N
     network.load_state_dict({key: value.float() for key, value in found.items()})
 
 
+def inherited(card: ModelCard) -> str:
+    """The licence of weights that training makes of a published tracker."""
+    return f"that of the weights and of the data it was trained with (the authors' weights: {card.weights_licence})"
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a model is trained."""
@@ -91,6 +97,10 @@ RECIPES = {
     "cotracker3-online": "tapkit.train.cotracker.recipe:ONLINE",
     "cotracker3-offline": "tapkit.train.cotracker.recipe:OFFLINE",
     "cotracker2": "tapkit.train.cotracker.recipe:COTRACKER2_RECIPE",
+    "tapir": "tapkit.train.tapir.recipe:RECIPE",
+    "locotrack-small": "tapkit.train.locotrack.recipe:SMALL",
+    "locotrack-base": "tapkit.train.locotrack.recipe:BASE",
+    "pips2": "tapkit.train.pips2.recipe:RECIPE",
 }
 """Model -> where its recipe is, imported when it is used."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 import torch
@@ -133,7 +133,8 @@ class Trainer:
         shared: list[Tensor] = [p.grad for p in parameters if p.grad is not None]
         # Statistics of the norms too, so that all processes hold the same network.
         self.workers.average([*shared, *self.trainable.statistics(stage)])
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+        limit = inf if self.config.clip_norm is None else self.config.clip_norm
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
         if not isfinite(float(norm)):
             # One bad batch must not end a long run; many in a row are a run that has gone wrong.
             self._bad += 1

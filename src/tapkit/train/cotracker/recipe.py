@@ -27,7 +27,7 @@ from tapkit.train.cotracker.presets import PRESETS2, PRESETS_OFFLINE, PRESETS_ON
 from tapkit.train.cotracker.settings import CoTrackerSettings, read_settings
 from tapkit.train.cotracker.unroll import Points, Track, Unrollable, Unrolled
 from tapkit.train.predict import predict_with
-from tapkit.train.recipe import Loss, Recipe
+from tapkit.train.recipe import Loss, Recipe, inherited
 
 LOSSES = {"cotracker2": cotracker2_loss, "cotracker3": cotracker3_loss}
 PARTS = {
@@ -188,7 +188,7 @@ def load(network: nn.Module, weights: Mapping[str, Tensor], model: str) -> None:
     load_published(network, weights, model, tables)
 
 
-_LICENCE = "as the weights it began with: CC-BY-NC-4.0 for the authors' own"
+_LICENCE = inherited(COTRACKER2)  # one for all of them
 ONLINE = Recipe(COTRACKER3_ONLINE.id, _LICENCE, PRESETS_ONLINE, build, read_settings, load=load)
 OFFLINE = Recipe(COTRACKER3_OFFLINE.id, _LICENCE, PRESETS_OFFLINE, build, read_settings, load=load)
-COTRACKER2_RECIPE = Recipe(COTRACKER2.id, _LICENCE, PRESETS2, build, read_settings, load=load)
+COTRACKER2_RECIPE = Recipe(COTRACKER2.id, _LICENCE, PRESETS2, build, read_settings, float32=True, load=load)
