@@ -65,7 +65,8 @@ def pseudo_label(
     command; a video that fails is reported and passed over (exit code 1). Only use videos whose licence allows it.
     """
     from tapkit.cli.clips import clips_of
-    from tapkit.train.pseudo import LabelOptions, label_videos
+    from tapkit.train.pseudo.label import label_videos
+    from tapkit.train.pseudo.options import LabelOptions
 
     names = tuple(name.strip() for name in teachers.split(","))
     options = LabelOptions(

@@ -19,6 +19,7 @@ from tapkit.errors import UsageError
 from tapkit.train.augment import augment_clip
 from tapkit.train.batch import VALIDATION_SEEDS, Batch, BatchSource
 from tapkit.train.config import Stage
+from tapkit.train.pseudo.dataset import is_pseudo_labelled, taught_by
 
 
 class SyntheticSource:
@@ -76,6 +77,8 @@ class FolderSource:
             raise UsageError(f"{root} holds no clip to train on (folders with tracks.npz and frames/ or a video file)")
         self.device, self.keep, self.augment = device, keep, augment
         self.description = f"{len(self.names)} clips of the folder {Path(root).resolve().name}"
+        if is_pseudo_labelled(root):
+            self.description += f", pseudo-labels of {taught_by(root)}"
         self._kept: OrderedDict[tuple[str, int], tuple[Clip, np.ndarray]] = OrderedDict()
 
     def batch(self, stage: Stage, seed: int) -> Batch:

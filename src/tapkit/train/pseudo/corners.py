@@ -46,11 +46,11 @@ def detected(image: np.ndarray, count: int, options: LabelOptions) -> np.ndarray
     if options.detector == "corners":
         return Queries.corners(image, count).xy
     cv: Any = require("cv2", "cv")
-    found = cv.SIFT_create(nfeatures=count).detect(cv.cvtColor(image, cv.COLOR_RGB2GRAY), None)
-    found = sorted(found, key=lambda point: (-point.response, point.pt))[:count]  # ties may be more than asked for
-    # A place with several orientations is found several times.
-    places = dict.fromkeys((int(point.pt[0]), int(point.pt[1])) for point in found)
-    whole: np.ndarray = from_centers(np.array(list(places), np.float32).reshape(-1, 2))
+    # A place with several orientations is found several times: more than `count` are asked for.
+    found = cv.SIFT_create(nfeatures=3 * count).detect(cv.cvtColor(image, cv.COLOR_RGB2GRAY), None)
+    found = sorted(found, key=lambda point: (-point.response, point.pt))
+    places = list(dict.fromkeys((int(point.pt[0]), int(point.pt[1])) for point in found))[:count]
+    whole: np.ndarray = from_centers(np.array(places, np.float32).reshape(-1, 2))
     return whole
 
 

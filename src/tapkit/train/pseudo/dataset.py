@@ -27,6 +27,12 @@ def is_pseudo_labelled(folder: str | Path) -> bool:
     return (Path(folder) / CARD).is_file()
 
 
+def taught_by(folder: str | Path) -> str:
+    """The teachers of a folder of pseudo-labels, in words. Raises `StorageError` where that cannot be read."""
+    options = LabelOptions.from_dict(read_json(Path(folder) / CARD).get("options", {}))
+    return f"{', '.join(options.teachers)}" + f" ({options.agree} agreeing)" * bool(options.agree)
+
+
 def claim(out: str | Path, options: LabelOptions) -> Path:
     """Make the folder, or go on with it if it was begun with the same options. Returns it.
 

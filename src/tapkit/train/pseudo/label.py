@@ -220,7 +220,7 @@ def _failures(reports: list[VideoReport]) -> dict[str, str]:
 
 def sentence(piece: dict[str, Any]) -> str:
     """A record in words."""
-    by = " and ".join(piece["teachers"])
+    by = ", ".join(piece["teachers"])
     if not piece["kept"]:
         return f"thrown away ({by}): {piece['why']}"
     return f"{piece['tracks'][WORDS[Fate.KEPT]]} of {piece['asked']} tracks of {by} hold up"

@@ -50,7 +50,7 @@ class LabelOptions:
     """Standard deviation in grey levels of the 9x9 pixels around a query, at least."""
     round_trip: float | None = 1.5
     """A point followed to where it is last seen and back must come back so near, pixels of a 256x256 frame."""
-    least: float = 0.25
+    least: float = 0.1
     """Pieces on which a smaller share of `points` hold up are thrown away."""
     cuts: bool = True
     """Whether pieces keep clear of scene cuts."""
