@@ -49,7 +49,7 @@ def pseudo_label(
     within: Annotated[float, typer.Option(min=0.01, help="With --agree: so near, pixels of a 256x256 frame.")] = 3.0,
     least: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the points that must hold up in a piece.")
-    ] = 0.25,
+    ] = 0.1,
     cuts: Annotated[bool, typer.Option("--cuts/--no-cuts", help="Keep clear of scene cuts.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Of pieces, points and teachers.")] = 0,
     device: o.Device = "auto",

@@ -165,7 +165,7 @@ def _figures(out: Path, pieces: list[dict[str, Any]], most: int) -> str:
 
 
 def _caption(piece: Mapping[str, Any]) -> str:
-    parts = [piece["name"], ", ".join(piece["teachers"])]
+    parts = [piece["video"], piece["name"], ", ".join(piece["teachers"])]
     if "first" in piece:
         back = ", played back" if piece["mirrored"] else ""
         parts.append(f"frames {piece['first']} to {piece['last']}, every {piece['step']}{back}")
