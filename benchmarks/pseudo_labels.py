@@ -5,7 +5,7 @@
 Teachers are trackers that need no download: strand, flowtrack, flow-chain, lucas-kanade; two of them must agree. There
 are two students: strand as it is shipped, and a weakened copy of it, with Gaussian noise on all its weight matrices but
 those of the last layers that visibility and confidence are read from (`NOISE` times the standard deviation of each).
-Both learn with the preset `pseudo`, whose learning rate is chosen for neither. All four are measured on CLIPS as
+Both learn with the preset `pseudo-labels`, whose learning rate is chosen for neither. All four are measured on CLIPS as
 `tapkit eval` does, query mode first. What is done in FOLDER already is not done again. Stored in
 benchmarks/results/pseudo_labels.json.
 
@@ -110,7 +110,7 @@ def main() -> None:
     for name, start in students.items():
         taught = out / f"{name}-taught.safetensors"
         if not taught.exists():
-            run = ["--preset", "pseudo", "--data", labelled, "--init", start, "--out", out / f"{name}-run"]
+            run = ["--preset", "pseudo-labels", "--data", labelled, "--init", start, "--out", out / f"{name}-run"]
             commands.append(tapkit("train", *run, "--total-steps", arguments.steps, "--export", taught))
         before, after = (measure(w, arguments.eval, out / "eval" / w.stem) for w in (start, taught))
         rows[name] = {

@@ -18,7 +18,10 @@ def pseudo_label(
     videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Videos, or folders of them.")],
     out: Annotated[Path, typer.Argument(help="Folder for the clips, one folder each, and the report.")],
     teachers: Annotated[
-        str, typer.Option("--teachers", "-t", metavar="MODEL,MODEL,...", help="Trackers; `tapkit models` lists them.")
+        str,
+        typer.Option(
+            "--teachers", "--model", "-m", metavar="MODEL,MODEL,...", help="Trackers; `tapkit models` lists them."
+        ),
     ] = DEFAULT,
     agree: Annotated[
         int, typer.Option("--agree", min=0, metavar="N", help="All teachers follow each point, and N must agree.")
@@ -47,9 +50,7 @@ def pseudo_label(
         typer.Option(min=0, help="A point must find its way back so near, pixels of a 256x256 frame; 0: not checked."),
     ] = 1.5,
     within: Annotated[float, typer.Option(min=0.01, help="With --agree: so near, pixels of a 256x256 frame.")] = 3.0,
-    least: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the points that must hold up in a piece.")
-    ] = 0.1,
+    least: Annotated[float, typer.Option(min=0, max=1, help="Share of the points that must hold up in a piece.")] = 0.1,
     cuts: Annotated[bool, typer.Option("--cuts/--no-cuts", help="Keep clear of scene cuts.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Of pieces, points and teachers.")] = 0,
     device: o.Device = "auto",

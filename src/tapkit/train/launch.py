@@ -77,7 +77,7 @@ def launch(
     return Run(Trainer(config, trainable, source, place, precision), options).run(say)
 
 
-PSEUDO = "pseudo"
+PSEUDO = "pseudo-labels"
 """Name of the preset of students: what a model learns from pseudo-labels, and what not."""
 
 

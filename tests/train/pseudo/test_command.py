@@ -61,9 +61,9 @@ def test_a_folder_is_labelled_and_trained_on(write, pan, tmp_path, monkeypatch, 
     assert (out / "report.html").is_file()
 
     lines: list[str] = []
-    assert default_preset(PRESETS, Data(folder=out), lines.append) == "pseudo" and "pseudo-labels" in lines[0]
+    assert default_preset(PRESETS, Data(folder=out), lines.append) == "pseudo-labels" and "pseudo-labels" in lines[0]
     assert default_preset(PRESETS, Data(folder=videos), lines.append) == default_preset(PRESETS, Data(), lines.append)
-    source = make_source(preset(PRESETS, "pseudo", 1), tmp_path, torch.device("cpu"), Data(folder=out))
+    source = make_source(preset(PRESETS, "pseudo-labels", 1), tmp_path, torch.device("cpu"), Data(folder=out))
     assert "pseudo-labels of lucas-kanade, flow-chain (2 agreeing)" in source.description
 
 
@@ -85,7 +85,7 @@ def test_nonsense_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch, caps
 
 def test_visibility_and_confidence_stand_still_and_all_else_learns(drift):
     stage = Stage(steps=1, size=64, frames=3, batch=1, points=8)
-    config = replace(preset(PRESETS, "pseudo", 1), stages=(stage,))
+    config = replace(preset(PRESETS, "pseudo-labels", 1), stages=(stage,))
     device = torch.device("cpu")
     trainer = Trainer(config, recipe("strand").build(config, device), drift(), device, "float32")
     before = {name: value.clone() for name, value in trainer.tensors().items()}

@@ -165,4 +165,7 @@ def test_nothing_to_label_and_names_that_collide_are_said(tmp_path, committee):
     with pytest.raises(UsageError, match=r"two videos are called a\.mp4"):
         label_videos(["x/a.mp4", "y/a.mp4"], tmp_path / "out", OPTIONS)
     with pytest.raises(VideoError):
-        label_video(tmp_path / "none.mp4", tmp_path / "out", OPTIONS, committee)
+        label_video(tmp_path / "none.mp4", tmp_path / "none", OPTIONS, committee)
+    with pytest.raises(VideoError):  # and no weights are looked for
+        label_videos([tmp_path / "none.mp4", tmp_path / "nor.mp4"], tmp_path / "out", OPTIONS)
+    assert not (tmp_path / "out").exists()

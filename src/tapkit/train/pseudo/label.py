@@ -182,7 +182,7 @@ def label_videos(
 
     A video that cannot be read is reported and passed over. `say` is called with a line for each piece.
 
-    Raises as `label_video`, but for what is wrong with one video; `UsageError` for two videos of one name.
+    Raises as `label_video`, `VideoError` only if not one of them opens; `UsageError` for two videos of one name.
     """
     if not videos:
         raise StorageError("there is no video to label")
@@ -191,6 +191,7 @@ def label_videos(
     if twice:
         raise UsageError(f"two videos are called {twice[0]}: their clips would have the same names; rename one")
     tell = say or (lambda _: None)
+    _check_one_opens(videos)  # before weights are fetched
     folder = dataset.claim(out, options)
     committee = Committee(options)
     committee.load()
@@ -212,6 +213,18 @@ def label_videos(
         raise
     write_report(folder, _failures(reports))
     return reports
+
+
+def _check_one_opens(videos: Sequence[str | Path]) -> None:
+    """Raise the first `VideoError` where there is not one video that opens."""
+    errors = []
+    for video in videos:
+        try:
+            with open_video(video):
+                return
+        except VideoError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def _failures(reports: list[VideoReport]) -> dict[str, str]:

@@ -109,7 +109,7 @@ PRESETS = {
     "laptop": LAPTOP,
     "datacenter": DATACENTER,
     "finetune": FINETUNE,
-    "pseudo": PSEUDO,
+    "pseudo-labels": PSEUDO,
     "lite0-features": LITE0_FEATURES,
     "lite0-tracking": LITE0_TRACKING,
 }
