@@ -7,7 +7,7 @@ are two students: strand as it is shipped, and a weakened copy of it, with Gauss
 those of the last layers that visibility and confidence are read from (`NOISE` times the standard deviation of each).
 Both learn with the preset `pseudo-labels`, whose learning rate is chosen for neither. All four are measured on CLIPS as
 `tapkit eval` does, query mode first. What is done in FOLDER already is not done again. Stored in
-benchmarks/results/pseudo_labels.json.
+benchmarks/results/pseudo_labels.json, of which `--docs` writes the table of docs/how-to/pseudo-labels.md.
 
 Never name videos that CLIPS are of.
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -26,6 +27,8 @@ from typing import Any
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results" / "pseudo_labels.json"
+PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "pseudo-labels.md"
+BLOCK = re.compile(r"(<!-- pseudo-labels -->\n).*?(<!-- /pseudo-labels -->)", re.DOTALL)
 TEACHERS = "strand,flowtrack,flow-chain,lucas-kanade"
 NOISE = 0.8
 FIGURES = {"AJ": "average_jaccard", "delta_avg": "average_pts_within_thresh", "OA": "occlusion_accuracy"}
@@ -84,19 +87,47 @@ def compared(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> dic
     return table
 
 
+def table(stored: dict[str, Any]) -> str:
+    """The stored figures as a table of the page."""
+    lines = [
+        "| student | figure | before | after | difference (95 % over clips) | higher on |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for name, student in stored["students"].items():
+        for figure, row in student["figures"].items():
+            lines.append(
+                f"| {name} | {figure} | {row['before']:.1f} | {row['after']:.1f} | "
+                f"{row['change']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f}) | "
+                f"{row['higher_on']} of {row['clips']} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def write_page() -> None:
+    """Put the table of the stored results on the page."""
+    new = table(json.loads(RESULTS.read_text()))
+    PAGE.write_text(BLOCK.sub(lambda found: found[1] + new + found[2], PAGE.read_text()))
+
+
 def main() -> None:
     """Label, train, measure, print, store."""
     from tapkit import weights as stored
     from tapkit.registry import card
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("videos", nargs="+", type=Path)
-    parser.add_argument("--eval", required=True, type=Path)
-    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("videos", nargs="*", type=Path)
+    parser.add_argument("--eval", type=Path)
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--clips", type=int, default=6, help="pieces of each video")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--docs", action="store_true", help="only write the page's table anew")
     arguments = parser.parse_args()
+    if arguments.docs:
+        write_page()
+        return
+    if not arguments.videos or arguments.eval is None or arguments.out is None:
+        parser.error("videos, --eval and --out are needed")
     out: Path = arguments.out
     shipped = stored.find(card("strand"))
     assert shipped is not None, "strand's weights are in the package"

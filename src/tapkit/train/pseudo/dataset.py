@@ -41,12 +41,13 @@ def claim(out: str | Path, options: LabelOptions) -> Path:
     folder = Path(out)
     card = folder / CARD
     plain = json.loads(json.dumps(options.identity()))
+    storage.make_folder(folder)
+    # Another process may be about to write the card: what it has begun is not somebody else's.
+    others = [each for each in folder.iterdir() if each.suffix != storage.PARTIAL and each.name != CARD]
     if not card.is_file():
-        if folder.is_dir() and any(folder.iterdir()):
+        if others:
             raise UsageError(f"{folder} is there already and holds no pseudo-labels: name another folder")
-        storage.make_folder(folder)
         storage.write_text(card, json.dumps({"tapkit": __version__, "options": plain}, indent=1) + "\n")
-        return folder
     before = read_json(card).get("options", {})
     other = sorted(name for name in {*plain, *before} if plain.get(name) != before.get(name))
     if other:
