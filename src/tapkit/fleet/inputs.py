@@ -72,21 +72,18 @@ def _named(name: str) -> Iterator[Item]:
     if is_address(name):
         yield from _remote(name)
         return
-    try:
-        path = Path(os.path.abspath(os.path.expanduser(name)))  # workers may be in another folder
-        if path.is_dir():
-            yield from _items(_files_of(path), str(path))
-        elif path.is_file() and path.suffix.lower() in LISTS:
-            yield from _of_list(path)
-        elif not path.exists() and glob.has_magic(name):
-            found = (each for each in glob.iglob(str(path), recursive=True) if _is_video(each))
-            yield from _items(found, before_pattern(path.as_posix()) or ".")
-        elif path.exists():
-            yield from _items([str(path)], str(path.parent))
-        else:
-            raise VideoError(f"there is no file {storage.shown(name)}")
-    except ValueError as error:  # a NUL in the name
-        raise VideoError(f"{storage.shown(name)} is no name that a file can have") from error
+    path = Path(os.path.abspath(os.path.expanduser(name)))  # workers may be in another folder
+    if path.is_dir():
+        yield from _items(_files_of(path), str(path))
+    elif path.is_file() and path.suffix.lower() in LISTS:
+        yield from _of_list(path)
+    elif not path.exists() and glob.has_magic(name):
+        found = (each for each in glob.iglob(str(path), recursive=True) if _is_video(each))
+        yield from _items(found, before_pattern(path.as_posix()) or ".")
+    elif path.exists():
+        yield from _items([str(path)], str(path.parent))
+    else:
+        raise VideoError(f"there is no file {storage.shown(name)}")
 
 
 def _remote(address: str) -> Iterator[Item]:

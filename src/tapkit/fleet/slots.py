@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import NamedTuple
 
 from tapkit.errors import UsageError
@@ -25,11 +26,8 @@ class Slot(NamedTuple):
 
     def settle(self) -> None:
         """The same for libraries that have their own mind: after they were imported."""
-        import sys
-
-        import torch
-
-        torch.set_num_threads(self.threads)
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(self.threads)
         if "cv2" in sys.modules:
             sys.modules["cv2"].setNumThreads(self.threads)
 
@@ -44,18 +42,25 @@ def slots(device: str = "auto", jobs: int | None = None) -> list[Slot]:
 
     Raises `UsageError`.
     """
-    from tapkit.api import choose_devices
-
     if jobs is not None and jobs < 1:
         raise UsageError(f"needs one process at least, got {jobs}")
+    names = _devices(device)
+    free = cores()
+    count = jobs or (max(free // CORES_EACH, 1) if names == ["cpu"] else len(names))
+    return [Slot(names[number % len(names)], max(free // count, 1)) for number in range(count)]
+
+
+def _devices(device: str) -> list[str]:
+    if device == "cpu":  # known without PyTorch, which the parent needs for nothing else
+        return ["cpu"]
+    from tapkit.api import choose_devices
+
     names = [str(place) for place in choose_devices(device)]
     if device == "auto" and names == ["cuda"]:
         import torch
 
         names = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    free = cores()
-    count = jobs or (max(free // CORES_EACH, 1) if names == ["cpu"] else len(names))
-    return [Slot(names[number % len(names)], max(free // count, 1)) for number in range(count)]
+    return names
 
 
 def cores() -> int:
