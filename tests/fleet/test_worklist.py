@@ -94,21 +94,26 @@ def test_an_item_over_which_processes_die_fails_after_some(file: Path) -> None:
 
 
 def test_the_list_of_another_job_is_refused_and_begun_anew_only_if_asked(file: Path) -> None:
-    with pytest.raises(UsageError, match="another job .kind 'test', now 'other'"):
-        WorkList.begin(file, {"kind": "other"})
     with WorkList(file) as worklist:
         owner = worklist.enter()
         claim = worklist.claim(owner)
         assert claim is not None
+        with pytest.raises(UsageError, match=r"another job \(kind 'test', now 'other'\)"):
+            WorkList.begin(file, {"kind": "other"})
         with pytest.raises(StorageError, match="at work"):
             WorkList.begin(file, {"kind": "other"}, replace=True)
-        worklist.release(owner, claim.id)
+        worklist.failed(owner, claim.id, "broken")
     with WorkList.begin(file, {"kind": "other"}, replace=True) as worklist:
         assert worklist.counts() == Counts() and worklist.replaces
     with WorkList.begin(file, {"kind": "other"}) as worklist:
         assert worklist.replaces, "a run that was begun anew stays so until it is done"
         worklist.settle()
         assert not worklist.replaces
+
+
+def test_a_list_of_which_nothing_was_done_is_taken_over(file: Path) -> None:
+    with WorkList.begin(file, {"kind": "other"}) as worklist:
+        assert worklist.counts() == Counts()
 
 
 def test_items_can_be_added_but_not_two_of_one_name(file: Path) -> None:

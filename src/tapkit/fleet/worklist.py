@@ -92,7 +92,7 @@ class WorkList:
 
         Args:
             path: of the file; its folder is made.
-            identity: of the task. Raises `UsageError` if the list is that of another.
+            identity: of the task. Raises `UsageError` if the list is that of another, and that was begun with.
             replace: begin anew, and let results be replaced that are there.
         """
         said = json.dumps(identity, sort_keys=True, default=str)
@@ -110,11 +110,14 @@ class WorkList:
                 if version != _VERSION:
                     raise StorageError(f"{path} was made by another version of tapkit: --force begins anew")
                 if before != said:
-                    other = _difference(json.loads(before), json.loads(said))
-                    raise UsageError(
-                        f"{path} is the work list of another job ({other}): name another output, or begin anew with "
-                        "--force"
-                    )
+                    if db.execute("select 1 from items where state != 'waiting' limit 1").fetchone():
+                        other = _difference(json.loads(before), json.loads(said))
+                        raise UsageError(
+                            f"{path} is the work list of another job ({other}): name another output, or begin anew "
+                            "with --force"
+                        )
+                    db.execute("delete from items")
+                    db.execute("update job set identity = ?", (said,))
         except BaseException:
             found.close()
             raise
