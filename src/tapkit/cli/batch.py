@@ -95,12 +95,12 @@ def batch(
       tapkit batch s3://bucket/takes --grid 20 -o s3://bucket/out --ray auto
     """
     from tapkit import fleet
-    from tapkit.fleet.summary import check_report
+    from tapkit.fleet.summary import check_report, is_report
 
     present(points, mask, weights)
     if report is not None:
         check_report(report)
-    claim(report, inputs=[points, mask, weights, *videos], force=True)
+        claim(report, inputs=[points, mask, weights, *videos], force=force or is_report(report))
     items = fleet.read_videos(videos, shard)
     job = fleet.Tracking(
         items,
@@ -127,10 +127,10 @@ def run_fleet(
     jobs: int | None,
     ray: str | None,
     device: str,
-    state: Path | None,
-    retry_failed: bool,
-    force: bool,
-    quiet: bool,
+    state: Path | None = None,
+    retry_failed: bool = False,
+    force: bool = False,
+    quiet: bool = False,
 ) -> Summary:
     """Do all items of a task, on processes or on Ray, with progress."""
     from tapkit import fleet

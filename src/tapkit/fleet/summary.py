@@ -117,6 +117,16 @@ def check_report(path: Path) -> None:
         raise UsageError(f"a report is a .csv or .json file, not {path.name}")
 
 
+def is_report(path: Path) -> bool:
+    """Whether something stands there that `write_report` has written, and may write again."""
+    begins = ",".join(COLUMNS) if path.suffix.lower() == ".csv" else '{"total": '
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(len(begins)) == begins
+    except OSError:
+        return False
+
+
 def _line(row: Row) -> dict[str, Any]:
     known = {name: row.facts.get(name, "") for name in ("points", "frames", "seconds")}
     return {"name": row.item.name, "source": row.item.source, "state": row.state, **known, "error": row.error}

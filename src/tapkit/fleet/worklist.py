@@ -108,13 +108,13 @@ class WorkList:
                     db.execute("insert into job values (?, ?, ?)", (_VERSION, said, replace))
                 version, before = db.execute("select version, identity from job").fetchone()
                 if version != _VERSION:
-                    raise StorageError(f"{path} was made by another version of tapkit: --force begins anew")
+                    raise StorageError(f"{path} was made by another version of tapkit: remove it")
                 if before != said:
                     if db.execute("select 1 from items where state != 'waiting' limit 1").fetchone():
                         other = _difference(json.loads(before), json.loads(said))
                         raise UsageError(
-                            f"{path} is the work list of another job ({other}): name another output, or begin anew "
-                            "with --force"
+                            f"{path} is the work list of another job ({other}): name another output, or "
+                            f"remove {path.parent}"
                         )
                     db.execute("delete from items")
                     db.execute("update job set identity = ?", (said,))
@@ -364,8 +364,8 @@ def _same_name(name: str, first: str, second: str) -> UsageError:
 def _meant(said: str) -> str:
     for part, meaning in {
         "disk is full": "No space left on device",
-        "not a database": "it is no work list, or is damaged; --force begins anew",
-        "malformed": "it is damaged; --force begins anew",
+        "not a database": "it is no work list, or is damaged: remove it",
+        "malformed": "it is damaged: remove it",
         "locked": f"other processes have been writing to it for more than {_PATIENCE:.0f} seconds",
         "unable to open": "it cannot be opened",
     }.items():
