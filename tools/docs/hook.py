@@ -13,6 +13,7 @@ from typing import Any
 
 from annotation_figures import annotation_clicks, annotation_scale
 from command_pages import commands, exit_codes
+from fleet_table import fleet_results
 from format_tables import format_options, formats_table
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -168,6 +169,7 @@ GENERATED = {
     "exit codes": exit_codes,
     "studio latencies": latencies,
     "studio server": server_latencies,
+    "fleet": fleet_results,
 }
 """What `<!-- generated: NAME -->` in a page becomes."""
 

@@ -9,10 +9,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tapkit.cli.batch import Jobs, Ray, run_fleet
 from tapkit.cli.options import Device, Option, Quiet, Weights, read_options, say
 from tapkit.errors import UsageError
 
@@ -48,6 +49,8 @@ def evaluate(
     weights: Weights = None,
     device: Device = "auto",
     option: Option = None,
+    jobs: Jobs = None,
+    ray: Ray = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure trackers on a benchmark; results go to --out as result.json, result.md and report.html.
@@ -70,6 +73,9 @@ def evaluate(
         raise UsageError("--weights goes with a single --model")
     if figures and out is not None:
         raise UsageError("--figures writes nothing: leave out --out")
+    together = jobs is not None or ray is not None
+    if together and (figures or shard != "1/1"):
+        raise UsageError("--jobs and --ray do all clips and write a report: leave out --figures and --shard")
     from tapkit.datasets import open_dataset
     from tapkit.evaluation.protocol import Protocol
     from tapkit.evaluation.run import Contestant
@@ -88,7 +94,24 @@ def evaluate(
     given = {"--mode": mode, "--resolution": resolution, "--points": points}
     command = _command(dataset, [c.card.id for c in contestants], given, option)
     folder = out or Path("tapkit-eval") / _slug(f"{benchmark.name}-{protocol.query_mode}")
+    if together:
+        how: dict[str, Any] = {"jobs": jobs, "ray": ray, "device": device, "force": fresh, "quiet": quiet}
+        for contestant in contestants:
+            _predict(dataset, contestant, protocol, folder, how)
+        fresh = False
     _measure(benchmark, contestants, protocol, folder, shard, fresh, quiet, command)
+
+
+def _predict(dataset: str, contestant: Contestant, protocol: Protocol, folder: Path, how: dict[str, Any]) -> None:
+    """The predictions of a tracker by several processes; what fails is told by the report."""
+    from tapkit.fleet import Evaluating
+    from tapkit.fleet.begin import state_folder
+
+    where = os.path.abspath(dataset) if os.path.exists(dataset) else dataset
+    weights = None if contestant.weights is None else str(contestant.weights.resolve())
+    job = Evaluating(where, protocol, contestant.card.id, weights, contestant.options)
+    state = state_folder(str(folder)) / Path(job.result("")).parent.name
+    run_fleet(job, str(folder), state=state, **how)
 
 
 def _measure(
