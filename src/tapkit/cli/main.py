@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "eval": ("tapkit.cli.eval", "evaluate", "Measure accuracy on a benchmark."),
     "train": ("tapkit.cli.train", "train", "Train the built-in tracker, or fine-tune it on your own clips."),
     "synth": ("tapkit.cli.synth", "synth", "Make clips with exact tracks, for training and tests."),
+    "generate": ("tapkit.cli.generate", "generate", "Render scenes with exact tracks, through Blender."),
     "pseudo-label": (
         "tapkit.cli.pseudo_label",
         "pseudo_label",
