@@ -87,8 +87,8 @@ class ModelCard:
     """MD5 of the published files of these weights, by file name, where it is known: `weights_file`, and the same in
     other formats, which serve as well."""
     streaming: Streaming = "causal"
-    """causal: frame by frame; window: sliding windows; offline: needs the whole clip; pairwise: a flow model; per-video:
-    fitted to each video first (`tapkit fit`)."""
+    """causal: frame by frame; window: sliding windows; offline: needs the whole clip; pairwise: a flow model;
+    per-video: fitted to each video first (`tapkit fit`)."""
     latency: int = 0
     """Frames that must be seen after a frame before its result is final; -1 for offline models (the whole clip)."""
     joint: bool = False

@@ -129,8 +129,8 @@ class OmniMotionFit:
         return [
             Picture(
                 "canonical.png",
-                "First, middle and last frame: the video, what the canonical volume shows there, and its depth (bright is "
-                "near)",
+                "First, middle and last frame: the video, what the canonical volume shows there, and its depth "
+                "(bright is near)",
             )
         ]
 

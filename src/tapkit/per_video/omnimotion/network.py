@@ -1,7 +1,7 @@
 """OmniMotion's networks: a bijection between every frame and one canonical volume, and the volume's colour and density.
 
 Q. Wang et al., Tracking Everything Everywhere All at Once, ICCV 2023. Modules are called as in the published
-checkpoints, so that a state dict is one (`feature_mlp`, `deform_mlp`, `color_mlp`; deform_mlp has the masks as buffers).
+checkpoints, so that a state dict is one (`feature_mlp`, `deform_mlp` with the masks as buffers, `color_mlp`).
 
 Local points are (u, v, z): u, v in [-1, 1] over the centres of the frame's outermost pixels, z in [0, 2] the depth of
 an orthographic camera. What depends on the frame alone is computed once for each frame (`codes`), not for each sample:
