@@ -9,6 +9,7 @@ arXiv:2112.05814), as DINO-Tracker reads them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -177,17 +178,23 @@ class DinoV2(nn.Module):
         return tokens + self.positions(grid)
 
     def forward(self, images: Tensor, stride: int = PATCH, block: int | None = None) -> Tensor:
-        """Tokens of the patches, [B,C,h,w].
+        """The patches' tokens of one layer, [B,C,h,w]: see `layers`."""
+        return self.layers(images, stride, (block,))[0]
+
+    def layers(self, images: Tensor, stride: int, blocks: Sequence[int | None]) -> list[Tensor]:
+        """Tokens of the patches, [B,C,h,w] for each of `blocks`.
 
         Args:
             images: [B,3,H,W], normalised, at least one patch large.
             stride: pixels from patch to patch.
-            block: from 0: the tokens as this block leaves them, not normalised; None: normalised, as the last does.
+            blocks: from 0: the tokens as this block leaves them, not normalised; None: normalised, as the last does.
         """
-        x = self.embed(images, stride)
-        for layer in self.blocks if block is None else self.blocks[: block + 1]:
+        grid = token_grid((images.shape[-2], images.shape[-1]), stride)
+        last = max(self.config.depth - 1 if block is None else block for block in blocks)
+        x, left = self.embed(images, stride), {}
+        for number, layer in enumerate(self.blocks[: last + 1]):
             x = layer(x)
-        if block is None:
-            x = self.norm(x)
-        rows, columns = token_grid((images.shape[-2], images.shape[-1]), stride)
-        return x[:, 1:].transpose(1, 2).unflatten(2, (rows, columns))
+            if number in blocks:
+                left[number] = x
+        tokens = [self.norm(x) if block is None else left[block] for block in blocks]
+        return [found[:, 1:].transpose(1, 2).unflatten(2, grid) for found in tokens]

@@ -6,7 +6,6 @@ column c is centred at (7 + 7 c, 7 + 7 r), corner origin, pixels of the frame as
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -53,15 +52,13 @@ class TokenGrid:
         return sample(maps, self.cells(xy))
 
 
-def model_size(size: Size, pixels: int) -> Size:
-    """The size, both sides multiples of 14, at which the model sees a video of `size`: about `pixels` pixels.
+def model_size(size: Size) -> Size:
+    """The multiples of 14 nearest to the sides (height, width) of a video, which is resized to them.
 
-    The proportions stay as near as multiples of 14 allow. What the authors wrote into their program, 476 x 854, comes
-    out for their videos:
+    What the authors wrote into their program, 476 x 854, comes out for their videos:
 
-    >>> model_size((480, 854), 476 * 854), model_size((854, 480), 476 * 854), model_size((1080, 1920), 160 * 280)
-    ((476, 854), (854, 476), (154, 280))
+    >>> model_size((480, 854)), model_size((108, 192))
+    ((476, 854), (112, 196))
     """
-    scale = math.sqrt(pixels / (size[0] * size[1]))
-    height, width = (max(round(side * scale / PATCH), LEAST) * PATCH for side in size)
+    height, width = (max(round(side / PATCH), LEAST) * PATCH for side in size)
     return height, width

@@ -17,6 +17,7 @@ from tapkit.constants import constant_like
 from tapkit.coords import Size
 from tapkit.per_video.dino_tracker.head import SMALLEST, unit
 from tapkit.per_video.dino_tracker.network import DinoTracker, Features
+from tapkit.per_video.prepare.buddies import mutual_nearest
 
 HUBER = 1 / 32
 """Distance, in units of half a frame, from which errors count linearly."""
@@ -104,18 +105,6 @@ def raw_buddy_loss(features: Features, pairs: Sequence[tuple[Pair, Buddies]]) ->
         weights = raw_buddy_weights(buddies.cosine, buddies.ambiguity)
         total = total + ((there + back) * weights).sum()
     return total / (2 * RAW_BUDDIES)
-
-
-def mutual_nearest(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Which tokens of two frames, [h*w,C] of length 1, are each other's nearest.
-
-    -> their numbers [n] in the first frame (rising) and in the second, and their cosines.
-    """
-    products = first @ second.T
-    best, there = products.max(1)
-    back = products.argmax(0)
-    mutual = (back[there] == torch.arange(len(first), device=first.device)).nonzero()[:, 0]
-    return mutual, there[mutual], best[mutual]
 
 
 def refined_buddy_loss(features: Features, pairs: Sequence[Pair], limit: Limit) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 
-import torch
 from torch import Tensor, nn
 
 from tapkit.per_video.dino_tracker.delta import DeltaDino

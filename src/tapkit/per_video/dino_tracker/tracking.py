@@ -104,7 +104,9 @@ def track(
 
 def median_miss(again: Tensor, places: Tensor, anchors: Tensor) -> Tensor:
     """[N,T]: the lower median over its anchors of how far `again` [N,A,T,2] is from the track's place on the anchor."""
-    order = anchors.to(torch.uint8).argsort(dim=1, stable=True, descending=True)[:, : again.shape[1]]  # anchors first, as they come
+    order = anchors.to(torch.uint8).argsort(dim=1, stable=True, descending=True)[
+        :, : again.shape[1]
+    ]  # anchors first, as they come
     own = places.gather(1, order[..., None].expand(-1, -1, 2))
     distance = (again - own[:, :, None]).norm(dim=-1)
     return distance.nanmedian(1).values

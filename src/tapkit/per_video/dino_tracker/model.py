@@ -1,0 +1,110 @@
+"""Answers from a finished fit: queries on any frame of the clip, in both directions, with occlusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from tapkit.coords import Size, resize
+from tapkit.models.base import Prediction
+from tapkit.models.torch_model import check_frames, check_queries
+from tapkit.per_video.dino_tracker.card import CARD
+from tapkit.per_video.dino_tracker.grid import STRIDE, TokenGrid, model_size
+from tapkit.per_video.dino_tracker.network import DinoTracker, Features, head_bytes
+from tapkit.per_video.dino_tracker.options import DinoTrackerOptions
+from tapkit.per_video.dino_tracker.tracking import LEAST_COSINE, Found, track
+from tapkit.per_video.method import Place
+from tapkit.per_video.prepare.tokens import Reading, backbone, load, normalised
+from tapkit.types import ModelCard
+
+BUDGET = 512_000_000
+"""Bytes that maps of points may take at once."""
+_CLOSE = 1e-3
+"""How far from one half P(visible) is at least."""
+
+
+class ClipFeatures(NamedTuple):
+    """Of B frames."""
+
+    maps: Tensor
+    """[B,C,h,w] refined features."""
+
+
+class FittedDinoTracker:
+    """A `ClipModel` for the clip that it was fitted to."""
+
+    card: ModelCard = CARD
+
+    def __init__(self, network: DinoTracker, place: Place, options: DinoTrackerOptions) -> None:
+        """
+        Args:
+            network: fitted to the clip.
+            place: the clip's length and working size.
+            options: of the fit.
+        """
+        self.network = network.eval().requires_grad_(False)
+        self.place, self.chosen = place, options
+        self.options: Mapping[str, Any] = options.to_json()
+        self.grid = TokenGrid(model_size(place.size))
+        self.reading = Reading(options.backbone, self.grid.size, STRIDE, options.backbone_weights)
+        self._backbone: Any = None
+
+    @property
+    def device(self) -> torch.device:
+        """See `Model.device`."""
+        return next(self.network.parameters()).device
+
+    def to(self, device: torch.device | str) -> Self:
+        """See `Model.to`."""
+        self.network.to(torch.device(device))
+        if self._backbone is not None:
+            self._backbone.to(torch.device(device))
+        return self
+
+    def frame_size(self, size: Size) -> Size | None:
+        """The working size of the fit."""
+        return self.place.size
+
+    def encode(self, frames: Tensor) -> ClipFeatures:
+        """See `ClipModel.encode`: refined features. The backbone is loaded at the first call (`WeightsError`)."""
+        check_frames(frames)
+        if self._backbone is None:
+            self._backbone = load(self.chosen.backbone, self.chosen.backbone_weights).to(self.device)
+        with torch.no_grad():
+            images = self.reading.resized(frames.to(self.device))
+            raw = self._backbone(normalised(images), STRIDE, backbone(self.chosen.backbone).track_block)
+            return ClipFeatures(self.network.refine(images / 255, raw, self.grid).maps)
+
+    def track(self, features: ClipFeatures, size: Size, queries: Tensor) -> Prediction:
+        """See `ClipModel.track`; points do not influence each other, and all frames are answered."""
+        check_queries(queries, len(features.maps))
+        xy = resize(queries[:, 1:].float(), size, self.grid.size)
+        clip = Features(features.maps, self.grid)
+        found = track(self.network, clip, queries[:, 0].long(), xy, budget=BUDGET)
+        return Prediction(resize(found.xy, self.grid.size, size), visible(found), found.cosine.clamp(0, 1))
+
+    def point_bytes(self, frames: int, size: Size) -> int:
+        """See `ClipModel.point_bytes`: features of its places, where they are found on anchors, the head's maps."""
+        width = backbone(self.chosen.backbone).config.width
+        return frames * (3 * width * 4 + 16 * frames) + min(head_bytes(self.grid) * frames, BUDGET)
+
+    def frame_bytes(self, size: Size) -> int:
+        """See `ClipModel.frame_bytes`: the refined features, and once more of length 1."""
+        return 2 * 4 * self.grid.count * backbone(self.chosen.backbone).config.width
+
+
+def visible(found: Found) -> Tensor:
+    """P(visible) [N,T]: one half where the authors' two rules just hold, above that where both do.
+
+    Their answer is yes or no; how far the anchors are missed, compared with what they miss each other by, and how alike
+    the point looks say how sure that is.
+    """
+    limit = found.limit[:, None]
+    of_miss = (limit + 0.5) / (limit + found.miss + 1.0)
+    of_look = (found.cosine / (2 * LEAST_COSINE)).clamp(0, 1)
+    soft = torch.minimum(of_miss, of_look)
+    hidden = found.hidden()
+    return torch.where(hidden, soft.clamp(max=0.5 - _CLOSE), soft.clamp(min=0.5 + _CLOSE))
