@@ -21,7 +21,7 @@ from tapkit.per_video.dino_tracker.sampling import Material
 from tapkit.per_video.dino_tracker.weights import network_from
 from tapkit.per_video.method import Fit, FitOptions, Place, Report
 from tapkit.per_video.prepare import buddies, foreground, trajectories
-from tapkit.per_video.prepare.flows import flows_for
+from tapkit.per_video.prepare.flows import FlowRequest, pair_flows
 from tapkit.per_video.prepare.store import Prepared, Table
 from tapkit.per_video.prepare.tokens import Reading, backbone, token_tables, unit_tokens
 from tapkit.types import ModelCard
@@ -88,9 +88,17 @@ def _tokens(prepared: Prepared, options: DinoTrackerOptions, device: torch.devic
 
 def _chains(prepared: Prepared, options: DinoTrackerOptions, device: torch.device, report: Report) -> Table:
     """The table of trajectories."""
-    flows, facts = flows_for(prepared, options, device, report)
-    table = prepared.table("trajectories", {**facts, "every": options.every})
-    chains = trajectories.Chains(table.__getitem__, flows, options.every)
+    request = FlowRequest(options.flow, options.flow_weights, options.reach)
+    facts = {"flow": request.flow, "weights": request.weights, "reach": request.reach, "every": options.every}
+    table = prepared.table("trajectories", facts)
+    if not table.missing:
+        return table
+    pairs = pair_flows(prepared, request, device, report)
+
+    def flow(first: int, second: int) -> np.ndarray | None:
+        return pairs.flow(first, second) if abs(first - second) <= pairs.reach else None
+
+    chains = trajectories.Chains(table.__getitem__, flow, options.every)
     return prepared.fill(table, lambda frame: chains.entry(frame, prepared.size), report)
 
 

@@ -31,6 +31,9 @@ class DinoTrackerOptions(FitOptions):
     """Frames in a step from which points go, and as many to which they go."""
     pairs: int = 512
     """Pairs of points in a step."""
+    reach: int | None = None
+    """Frames apart up to which flow is computed, besides that of neighbours: trajectories are checked by it. None: all
+    pairs."""
     every: int = 1
     """Trajectories begin on each pixel whose row and column are multiples of that."""
     masks: str | None = None
@@ -41,15 +44,17 @@ class DinoTrackerOptions(FitOptions):
     def check(self) -> None:
         """Raise `UsageError` for values that cannot be."""
         require_least(self, steps=1, frames=1, pairs=8, every=1)
+        if self.reach is not None:
+            require_least(self, reach=1)
         backbone(self.backbone)
 
 
 PRESETS: Mapping[str, DinoTrackerOptions] = MappingProxyType(
     {
         "paper": DinoTrackerOptions(),
-        "fast": DinoTrackerOptions(steps=2_000, max_side=574, backbone="dinov2-vitb14", every=2),
+        "fast": DinoTrackerOptions(steps=2_000, max_side=574, backbone="dinov2-vitb14", reach=16, every=2),
         "cpu": DinoTrackerOptions(
-            steps=500, max_side=182, flow="dis", backbone="dinov2-vits14", frames=2, pairs=256, every=2
+            steps=500, max_side=182, flow="dis", backbone="dinov2-vits14", frames=2, pairs=256, reach=8, every=2
         ),
     }
 )

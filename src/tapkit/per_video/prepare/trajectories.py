@@ -28,7 +28,7 @@ ROW = np.dtype([("id", "<i4"), ("x", "<f4"), ("y", "<f4"), ("agrees", "?")])
 """What is kept of one chain on one frame."""
 
 Flows = Callable[[int, int], "np.ndarray | None"]
-"""The flow [2,h,w] from a frame to another; None where it has not been computed. Neighbours always have."""
+"""The flow [h,w,2] from a frame to another; None where it has not been computed. Neighbours always have."""
 
 
 class Chains:
@@ -106,9 +106,9 @@ class Chains:
 
 
 def _field(flow: np.ndarray | None) -> Tensor:
-    """A flow [2,h,w] as a field [1,2,h,w] float32."""
+    """A flow [h,w,2] as a field [1,2,h,w] float32."""
     assert flow is not None, "the flow between neighbours is always known"
-    return torch.from_numpy(np.array(flow, np.float32))[None]
+    return torch.from_numpy(np.array(flow, np.float32)).permute(2, 0, 1)[None]
 
 
 def positions(rows: np.ndarray) -> np.ndarray:
