@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from tapkit.errors import UsageError
 from tapkit.nn.resize import resize_lanczos
+from tapkit.per_video.adam import adam_tensors, set_adam
 from tapkit.per_video.dino_tracker import losses, sampling
 from tapkit.per_video.dino_tracker.grid import TokenGrid
 from tapkit.per_video.dino_tracker.network import DinoTracker, Features
@@ -23,7 +23,7 @@ from tapkit.per_video.dino_tracker.options import DinoTrackerOptions
 from tapkit.per_video.dino_tracker.pictures import feature_pictures
 from tapkit.per_video.dino_tracker.sampling import Material
 from tapkit.per_video.dino_tracker.weights import network_from
-from tapkit.per_video.method import Picture, State, Tensors
+from tapkit.per_video.method import Picture, State
 from tapkit.per_video.prepare.store import Prepared, Table
 from tapkit.per_video.prepare.tokens import frames_of
 
@@ -87,7 +87,8 @@ class DinoTrackerFit:
         total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.param_groups[0]["lr"] = RATE * DECAY ** (index * PUBLISHED_STEPS // steps // EVERY)
         self.optimizer.step()
-        return {name: float(value.detach()) for name, value in {**found, "total": total}.items()}
+        shown = {"total": total, **found}
+        return {name: float(shown[name].detach()) if name in shown else 0.0 for name in ("total", *losses.WEIGHTS)}
 
     def features(self, frames: np.ndarray) -> tuple[Tensor, Features]:
         """Frozen features [F,C,h,w] and refined ones of frames of the clip."""
@@ -130,29 +131,12 @@ class DinoTrackerFit:
     def state(self) -> State:
         """See `Fit.state`."""
         model = {name: tensor.detach() for name, tensor in self.network.state_dict().items()}
-        return State(model, self._moments(), {})
-
-    def _moments(self) -> Tensors:
-        """Adam's moments and counts by the names of the parameters."""
-        kept: Tensors = {}
-        for name, parameter in self.network.named_parameters():
-            for part, value in self.optimizer.state.get(parameter, {}).items():
-                kept[f"{part}.{name}"] = value.detach()
-        return kept
+        return State(model, adam_tensors(self.optimizer, self.network.named_parameters()), {})
 
     def load_state(self, state: State) -> None:
         """See `Fit.load_state`."""
         self._begin(network_from(state.model))
-        for name, parameter in self.network.named_parameters():
-            moments: dict[str, Any] = {
-                part: state.training[f"{part}.{name}"].clone()
-                for part in ("step", "exp_avg", "exp_avg_sq")
-                if f"{part}.{name}" in state.training
-            }
-            if moments:
-                for part in ("exp_avg", "exp_avg_sq"):
-                    moments[part] = moments[part].to(parameter)
-                self.optimizer.state[parameter] = moments
+        set_adam(self.optimizer, self.network.named_parameters(), state.training)
 
     def pictures(self, folder: Path) -> list[Picture]:
         """See `Fit.pictures`: what the features see before and after."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -11,14 +10,16 @@ from torch import Tensor
 from tapkit.coords import Size, resize
 from tapkit.models.base import Prediction
 from tapkit.models.torch_model import check_frames, check_queries
+from tapkit.nn.dinov2 import DinoV2
+from tapkit.per_video.answer import FittedModel, Thumbs
 from tapkit.per_video.dino_tracker.card import CARD
 from tapkit.per_video.dino_tracker.grid import STRIDE, TokenGrid, model_size
 from tapkit.per_video.dino_tracker.network import DinoTracker, Features, head_bytes
 from tapkit.per_video.dino_tracker.options import DinoTrackerOptions
 from tapkit.per_video.dino_tracker.tracking import LEAST_COSINE, Found, track
+from tapkit.per_video.folder import thumbs_of
 from tapkit.per_video.method import Place
 from tapkit.per_video.prepare.tokens import Reading, backbone, load, normalised
-from tapkit.types import ModelCard
 
 BUDGET = 512_000_000
 """Bytes that maps of points may take at once."""
@@ -29,14 +30,16 @@ _CLOSE = 1e-3
 class ClipFeatures(NamedTuple):
     """Of B frames."""
 
+    pictures: Tensor
+    """uint8 [B,3,8,8], by which the clip is known again."""
     maps: Tensor
     """[B,C,h,w] refined features."""
 
 
-class FittedDinoTracker:
-    """A `ClipModel` for the clip that it was fitted to."""
+class FittedDinoTracker(FittedModel):
+    """A `ClipModel` for the clip that it was fitted to. The backbone is loaded when the first frames are encoded."""
 
-    card: ModelCard = CARD
+    network: DinoTracker
 
     def __init__(self, network: DinoTracker, place: Place, options: DinoTrackerOptions) -> None:
         """
@@ -45,42 +48,38 @@ class FittedDinoTracker:
             place: the clip's length and working size.
             options: of the fit.
         """
-        self.network = network.eval().requires_grad_(False)
-        self.place, self.chosen = place, options
-        self.options: Mapping[str, Any] = options.to_json()
+        super().__init__(CARD, options.to_json(), place, network)
+        self.chosen = options
         self.grid = TokenGrid(model_size(place.size))
         self.reading = Reading(options.backbone, self.grid.size, STRIDE, options.backbone_weights)
-        self._backbone: Any = None
-
-    @property
-    def device(self) -> torch.device:
-        """See `Model.device`."""
-        return next(self.network.parameters()).device
+        self._backbone: DinoV2 | None = None
 
     def to(self, device: torch.device | str) -> Self:
         """See `Model.to`."""
-        self.network.to(torch.device(device))
         if self._backbone is not None:
             self._backbone.to(torch.device(device))
-        return self
+        return super().to(device)
 
-    def frame_size(self, size: Size) -> Size | None:
-        """The working size of the fit."""
-        return self.place.size
-
-    def encode(self, frames: Tensor) -> ClipFeatures:
-        """See `ClipModel.encode`: refined features. The backbone is loaded at the first call (`WeightsError`)."""
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> ClipFeatures:  # type: ignore[override]
+        """See `ClipModel.encode`; one frame after the other. Raises `WeightsError` where the backbone is missing."""
         check_frames(frames)
         if self._backbone is None:
             self._backbone = load(self.chosen.backbone, self.chosen.backbone_weights).to(self.device)
-        with torch.no_grad():
-            images = self.reading.resized(frames.to(self.device))
-            raw = self._backbone(normalised(images), STRIDE, backbone(self.chosen.backbone).track_block)
-            return ClipFeatures(self.network.refine(images / 255, raw, self.grid).maps)
+        maps = [self._refined(frame[None].to(self.device)) for frame in frames]
+        return ClipFeatures(thumbs_of(frames), torch.cat(maps))
 
-    def track(self, features: ClipFeatures, size: Size, queries: Tensor) -> Prediction:
+    def _refined(self, frame: Tensor) -> Tensor:
+        """uint8 [1,3,h,w] -> [1,C,h,w]."""
+        assert self._backbone is not None, "`encode` loads it"
+        image = self.reading.resized(frame)
+        raw = self._backbone(normalised(image), STRIDE, backbone(self.chosen.backbone).track_block)
+        return self.network.refine(image / 255, raw, self.grid).maps
+
+    def track(self, features: ClipFeatures, size: Size, queries: Tensor) -> Prediction:  # type: ignore[override]
         """See `ClipModel.track`; points do not influence each other, and all frames are answered."""
-        check_queries(queries, len(features.maps))
+        check_queries(queries, self.place.frames)
+        self.check(Thumbs(features.pictures))
         xy = resize(queries[:, 1:].float(), size, self.grid.size)
         clip = Features(features.maps, self.grid)
         found = track(self.network, clip, queries[:, 0].long(), xy, budget=BUDGET)
