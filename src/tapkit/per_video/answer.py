@@ -1,4 +1,4 @@
-"""What the models that answer queries out of a finished fit share: they know their clip again, and see no more of it."""
+"""What models that answer queries out of a finished fit share: they know their clip again, and see no more of it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The loop of a fit: what it will cost, steps, checkpoints, log, pictures; on from the last checkpoint, whatever ended
 the call before.
 
-Batches are drawn from seed and step alone, so that a fit that was killed and continued has the loss curve of one that
-was not. With a budget of minutes the schedule is fitted into what is left of it, anew at each checkpoint, since machines
+Batches are drawn from seed and step alone, so that a fit that was killed and continued has the loss curve of one
+that was not. With a budget of minutes the schedule is fitted into what is left of it, anew at each checkpoint, since machines
 are shared and slow down.
 """
 

@@ -1,7 +1,7 @@
 """The folder that a fit lives in.
 
     clip.fit/fit.json              what is fitted to what: method, preset, options, seed, video
-             state.safetensors     everything of the fit at its last checkpoint; answers are computed from this file alone
+             state.safetensors     the fit at its last checkpoint; answers are computed from this file alone
              log.csv               losses over the steps
              index.html, pictures/ a page to look at
              prepared/             what is learned from (`prepare.store`); may be deleted when the fit is done
@@ -70,8 +70,8 @@ class FitFolder:
             if not force:
                 different = sorted(name for name in facts if _plain(known.get(name)) != _plain(facts[name]))
                 raise UsageError(
-                    f"{self.path} holds a fit with other {', '.join(different)}: --force begins anew (what was prepared "
-                    "stays), or name another folder"
+                    f"{self.path} holds a fit with other {', '.join(different)}: --force begins anew (what was "
+                    "prepared stays), or name another folder"
                 )
             self.forget()
         elif known is None and self.path.is_dir() and any(self.path.iterdir()):

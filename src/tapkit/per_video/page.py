@@ -113,7 +113,8 @@ def _curves(log: Path) -> str:
         return ""
     steps = [int(row["step"]) for row in rows]
     names = [name for name in rows[0] if name not in ("step", "seconds")]
-    return f'<div class="curves">{"".join(_curve(name, steps, [float(row[name]) for row in rows]) for name in names)}</div>'
+    curves = (_curve(name, steps, [float(row[name]) for row in rows]) for name in names)
+    return f'<div class="curves">{"".join(curves)}</div>'
 
 
 def _curve(name: str, steps: list[int], values: list[float]) -> str:

@@ -49,7 +49,7 @@ def nearest(maps: Tensor, pixels: Tensor, size: Size, clamp: bool = True) -> Ten
 
 
 def gradients(maps: Tensor) -> Tensor:
-    """Of maps [N,h,w], how much each cell's neighbours to the left and above differ from it: [N,2,h,w]; 0 at borders."""
+    """Of maps [N,h,w], how much each cell's neighbours to the left and above differ: [N,2,h,w]; 0 at borders."""
     left = F.pad(maps, (1, 0), mode="replicate")[..., :-1]
     above = F.pad(maps[:, None], (0, 0, 1, 0), mode="replicate")[:, 0, :-1]
     return torch.stack([left - maps, above - maps], 1)
@@ -58,8 +58,8 @@ def gradients(maps: Tensor) -> Tensor:
 def gradients_at(maps: Tensor, pixels: Tensor, size: Size, clamp: bool = True) -> Tensor:
     """`gradients` of maps [P,h,w] at pixels [P,K,2] of frames of `size`, as the optimised maps are read: [P,K,2].
 
-    The last pixels of a row or column lie beyond the last cell's half; the original reads 0 there (`clamp` false), which
-    pulls the depth beside them towards zero.
+    The last pixels of a row or column lie beyond the last cell's half; the original reads 0 there (`clamp` false),
+    which pulls the depth beside them towards zero.
     """
     height, width = maps.shape[-2:]
     cells = pixels * pixels.new_tensor([width / size[1], height / size[0]])

@@ -1,5 +1,5 @@
-"""CaDeX++'s network: a bijection between every frame's space and a canonical one, of monotone piecewise linear functions
-whose parameters are looked up in planes of features.
+"""CaDeX++'s network: a bijection between every frame's space and a canonical one, of monotone piecewise linear
+functions whose parameters are looked up in planes of features.
 
 Y. Song et al., Track Everything Everywhere Fast and Robustly, ECCV 2024. Modules are called as in the published
 checkpoints (`deform_mlp`, `depth_mem`). Points here are normalised: the box that `bound` gives becomes [-1, 1].
@@ -7,6 +7,7 @@ checkpoints (`deform_mlp`, `depth_mem`). Points here are normalised: the box tha
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -70,7 +71,7 @@ class PlaneLookup(nn.Module):
         inputs = PLANE_CHANNELS * len(PLANES) + TIME_CHANNELS * len(TABLES)
         sizes = [inputs, inputs // 2, inputs // 4, 10]
         layers: list[nn.Module] = []
-        for a, b in zip(sizes, sizes[1:], strict=False):
+        for a, b in pairwise(sizes):
             layers += [nn.Linear(a, b), nn.LeakyReLU(SLOPE)]
         self.net = nn.Sequential(*layers[:-1])
 

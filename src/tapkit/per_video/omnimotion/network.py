@@ -1,7 +1,7 @@
 """OmniMotion's networks: a bijection between every frame and one canonical volume, and the volume's colour and density.
 
 Q. Wang et al., Tracking Everything Everywhere All at Once, ICCV 2023. Modules are called as in the published
-checkpoints, so that a state dict is one (`feature_mlp`, `deform_mlp`, `color_mlp`; deform_mlp holds the masks as buffers).
+checkpoints, so that a state dict is one (`feature_mlp`, `deform_mlp` with the masks as buffers, `color_mlp`).
 
 Local points are (u, v, z): u, v in [-1, 1] over the centres of the frame's outermost pixels, z in [0, 2] the depth of
 an orthographic camera. What depends on the frame alone is computed once for each frame (`codes`), not for each sample:
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -98,7 +99,7 @@ class Mlp(nn.Module):
     def __init__(self, *sizes: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+        for inputs, outputs in pairwise(sizes):
             layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(SLOPE)]
         self.mlp = nn.Sequential(*layers[:-1])
 
@@ -163,7 +164,7 @@ class Affine(nn.Module):
     def __init__(self, hidden: int) -> None:
         super().__init__()
         sizes = [2 * OCTAVES + 2, *[hidden] * 7]
-        body = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in zip(sizes, sizes[1:], strict=False)]
+        body = [nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise(sizes)]
         self.hidden = nn.ModuleList([*body, nn.Linear(hidden, 5)])
 
     def _parameters_at(self, z: Tensor, time: Tensor) -> tuple[Tensor, ...]:

@@ -40,8 +40,8 @@ def to_pixels(local: Tensor, size: Size) -> Tensor:
 
 
 def depths(samples: int, like: Tensor, jitter: Tensor | None = None) -> Tensor:
-    """Depths of the samples of a ray: [S], or with `jitter` [...,S] (uniform in 0..1) [...,S], each anywhere between the
-    mid-points to its neighbours."""
+    """Depths of the samples of a ray: [S], or with `jitter` [...,S] (uniform in 0..1) [...,S], each anywhere between
+    the mid-points to its neighbours."""
     even = torch.linspace(NEAR, FAR, samples, device=like.device, dtype=like.dtype)
     if jitter is None:
         return even

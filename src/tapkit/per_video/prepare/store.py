@@ -5,8 +5,8 @@
                      flow-3f2a.../facts.json, 00000.npy ...     a table: one array for each frame
 
 Each array is written whole or not at all, so whatever ends the program, the next one computes what is missing and no
-more. Reading maps the files into memory: of 300 frames only what a batch touches is read. Methods, and several fits, may
-share a folder. A table is found by a digest of the facts that it depends on.
+more. Reading maps the files into memory: of 300 frames only what a batch touches is read. Methods, and several fits,
+may share a folder. A table is found by a digest of the facts that it depends on.
 """
 
 from __future__ import annotations
