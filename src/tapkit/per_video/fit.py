@@ -2,8 +2,8 @@
 the call before.
 
 Batches are drawn from seed and step alone, so that a fit that was killed and continued has the loss curve of one
-that was not. With a budget of minutes the schedule is fitted into what is left of it, anew at each checkpoint, since machines
-are shared and slow down.
+that was not. With a budget of minutes the schedule is fitted into what is left of it, anew at each checkpoint, since
+machines are shared and slow down.
 """
 
 from __future__ import annotations

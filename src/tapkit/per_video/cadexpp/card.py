@@ -23,8 +23,8 @@ CADEXPP = ModelCard(
         {"TAP-Vid DAVIS": (59.4, 77.4, 85.9)},
     ),
     notes="Fitted to one video: tapkit fit. As OmniMotion, with a depth for each pixel instead of volume rendering, "
-    "more than ten times faster. Without monocular depth its authors measure 42.0 instead of 48.6 AJ on a part of DAVIS, "
-    "without matches 45.6.",
+    "more than ten times faster. Without monocular depth its authors measure 42.0 instead of 48.6 AJ on a part of "
+    "DAVIS, without matches 45.6.",
 )
 
 CARDS: tuple[ModelCard, ...] = (CADEXPP,)
