@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from tapkit.coords import Size, resize
+from tapkit.errors import UsageError
 from tapkit.models.base import Prediction
 from tapkit.models.torch_model import check_frames, check_queries
 from tapkit.nn.dinov2 import DinoV2
@@ -107,3 +109,11 @@ def visible(found: Found) -> Tensor:
     soft = torch.minimum(of_miss, of_look)
     hidden = found.hidden()
     return torch.where(hidden, soft.clamp(max=0.5 - _CLOSE), soft.clamp(min=0.5 + _CLOSE))
+
+
+def build(weights: Mapping[str, Tensor] | None, **options: Any) -> FittedDinoTracker:
+    """What the card names. There is nothing to build without a fit. Raises `UsageError`."""
+    raise UsageError(
+        f"{CARD.id} is fitted to each video: tapkit fit CLIP --model {CARD.id} -o clip.fit, and then "
+        "tapkit track CLIP --model clip.fit"
+    )
