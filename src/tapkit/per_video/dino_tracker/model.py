@@ -16,7 +16,7 @@ from tapkit.nn.dinov2 import DinoV2
 from tapkit.per_video.answer import FittedModel, Thumbs
 from tapkit.per_video.dino_tracker.card import CARD
 from tapkit.per_video.dino_tracker.grid import STRIDE, TokenGrid, model_size
-from tapkit.per_video.dino_tracker.network import DinoTracker, Features, head_bytes
+from tapkit.per_video.dino_tracker.network import DinoTracker, Features
 from tapkit.per_video.dino_tracker.options import DinoTrackerOptions
 from tapkit.per_video.dino_tracker.tracking import LEAST_COSINE, Found, track
 from tapkit.per_video.folder import thumbs_of
@@ -88,13 +88,13 @@ class FittedDinoTracker(FittedModel):
         return Prediction(resize(found.xy, self.grid.size, size), visible(found), found.cosine.clamp(0, 1))
 
     def point_bytes(self, frames: int, size: Size) -> int:
-        """See `ClipModel.point_bytes`: features of its places, where they are found on anchors, the head's maps."""
+        """See `ClipModel.point_bytes`: features of its places and copies of them, where they are found on anchors."""
         width = backbone(self.chosen.backbone).config.width
-        return frames * (3 * width * 4 + 16 * frames) + min(head_bytes(self.grid) * frames, BUDGET)
+        return frames * (4 * width * 4 + 16 * frames)
 
     def frame_bytes(self, size: Size) -> int:
-        """See `ClipModel.frame_bytes`: the refined features, and once more of length 1."""
-        return 2 * 4 * self.grid.count * backbone(self.chosen.backbone).config.width
+        """See `ClipModel.frame_bytes`: the refined features."""
+        return 4 * self.grid.count * backbone(self.chosen.backbone).config.width
 
 
 def visible(found: Found) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 
+import torch
 from torch import Tensor, nn
 
 from tapkit.per_video.dino_tracker.delta import DeltaDino
@@ -25,8 +26,12 @@ class Features:
 
     @cached_property
     def tokens(self) -> Tensor:
-        """[F,h*w,C], each of length 1."""
+        """[F,h*w,C], each of length 1: kept, as all losses read them."""
         return unit(self.maps.flatten(2).transpose(1, 2))
+
+    def tokens_of(self, frame: int) -> Tensor:
+        """Those of one frame, [h*w,C]. Of a whole clip they are not kept, which would take as much again."""
+        return self.tokens[frame] if torch.is_grad_enabled() else unit(self.maps[frame].flatten(1).T)
 
     def at(self, frame: Tensor, xy: Tensor) -> Tensor:
         """Features [P,C] of points at xy [P,2] on frames [P] int64. No gradient goes into the positions."""
@@ -67,7 +72,7 @@ class DinoTracker(nn.Module):
         most = len(points) if budget is None else max(budget // head_bytes(grid), 1)
         found = points.new_zeros(len(points), 2)
         for number, rows in by_frame(frame):
-            tokens = features.tokens[number]
+            tokens = features.tokens_of(number)
             for some in rows.split(max(most, 1)):
                 found = found.index_put((some,), self.tracker_head(points[some] @ tokens.T, grid))
         return found

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tapkit.per_video.dino_tracker.head import SMALLEST
-from tapkit.per_video.dino_tracker.network import DinoTracker, Features, head_bytes
+from tapkit.per_video.dino_tracker.network import DinoTracker, Features
 
 ANCHOR_COSINE = 0.7
 """A frame is an anchor where the point looks at least so much as on its query's frame."""
@@ -69,15 +69,12 @@ def anchored(
     column = (anchors.cumsum(1) - 1)[point, anchor]
     found = looks.new_full((count, int(anchors.sum(1).max()), length, 2), torch.nan)
     rows = torch.arange(length, device=looks.device)
-    # All that looks into one anchor goes together, a share of it at once: its tokens are multiplied with all of it.
-    for number in anchor.unique().tolist():
+    for number in anchor.unique().tolist():  # all that looks into one anchor goes together
         here = (anchor == number).nonzero()[:, 0]
-        most = len(here) if budget is None else max(budget // (head_bytes(features.grid) * length), 1)
-        for some in here.split(max(most, 1)):
-            places = looks[point[some]].flatten(0, 1)
-            target = torch.full((len(places),), number, device=looks.device)
-            xy = network.locate(features, places, target, budget)
-            found[point[some][:, None], column[some][:, None], rows] = xy.view(len(some), length, 2)
+        places = looks[point[here]].flatten(0, 1)
+        target = torch.full((len(places),), number, device=looks.device)
+        xy = network.locate(features, places, target, budget).view(len(here), length, 2)
+        found[point[here][:, None], column[here][:, None], rows] = xy
     return found
 
 
