@@ -1,12 +1,16 @@
 """DINO-Tracker's networks learn a made clip whose correspondences are known: does the loss reach where it should?
 
     python benchmarks/dino_tracker_fit.py [--steps 200] [--save]
+    python benchmarks/dino_tracker_fit.py --cost cpu          # instead: CPU seconds of a preset's parts
 
 The clip is `seeded.video(6, 112, 154, 3)` of the parity set: a textured background that moves, and a square that moves
 before it. Frozen features are a fixed random projection of each patch in place of DINOv2's. Each step learns from 256
 exact pairs of visible points on three random frames, by the flow loss and the two priors, with networks of full width.
 Printed: mean and median error (px) of a grid of frame 0 over the later frames, and the flow loss. What the original
 does on the same clip: background 38.7/29.4 px at the start, 4.1/1.7 after 200 steps; square 21/21 and 6.8/5.4.
+
+With --cost the package's clip rabbit.mp4 is fitted to for a few steps, with a backbone of the preset's size and random
+weights (they do not change the cost).
 """
 
 from __future__ import annotations
@@ -14,12 +18,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,11 +35,19 @@ sys.path.insert(0, str(ROOT / "tools"))
 from parity import Parity  # noqa: E402
 from parity.dino_tracker import patches  # noqa: E402
 
+import tapkit  # noqa: E402
+from tapkit.nn.dinov2 import DinoV2  # noqa: E402
 from tapkit.per_video.dino_tracker import losses  # noqa: E402
 from tapkit.per_video.dino_tracker.fit import RATE  # noqa: E402
 from tapkit.per_video.dino_tracker.grid import TokenGrid  # noqa: E402
+from tapkit.per_video.dino_tracker.method import METHOD  # noqa: E402
 from tapkit.per_video.dino_tracker.network import DinoTracker  # noqa: E402
+from tapkit.per_video.dino_tracker.options import PRESETS  # noqa: E402
 from tapkit.per_video.dino_tracker.tracking import tracks  # noqa: E402
+from tapkit.per_video.method import Place  # noqa: E402
+from tapkit.per_video.prepare.store import Prepared  # noqa: E402
+from tapkit.per_video.prepare.tokens import backbone  # noqa: E402
+from tapkit.video.samples import sample  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "dino_tracker_fit.json"
 FRAMES, HEIGHT, WIDTH, SEED = 6, 112, 154, 3
@@ -131,12 +146,60 @@ def run(steps: int, shown: tuple[int, ...], seed: int = 0, width: int = 1024) ->
     return rows
 
 
+def cost(preset: str, frames: int = 12, points: int = 100) -> dict[str, float]:
+    """CPU seconds of a fit's parts: each frame's tokens, each pair's buddies, an early and a late step, answers."""
+    spent: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as place:
+        weights = str(Path(place) / "random.safetensors")
+        chosen = PRESETS[preset]
+        save_file(DinoV2(backbone(chosen.backbone).config).state_dict(), weights)
+        options = replace(chosen, backbone_weights=weights)
+        with tapkit.open_video(sample("rabbit"), end=frames) as source:
+            prepared = Prepared.of(place, source, options.max_side)
+        device, begun, stage = torch.device("cpu"), time.process_time(), "frames"
+
+        def report(what: str, done: int, total: int) -> None:
+            nonlocal begun, stage
+            now = time.process_time()
+            spent[stage] = spent.get(stage, 0.0) + now - begun
+            begun, stage = now, what if done < total else "between"
+
+        METHOD.prepare(prepared, options, device, report)
+        fit = METHOD.build(prepared, options, 0, device)
+        for name, index in (("early step", 0), ("late step", options.steps - 4)):
+            fit.step(index, options.steps)
+            begun = time.process_time()
+            for number in range(1, 4):
+                fit.step(index + number, options.steps)
+            spent[name] = (time.process_time() - begun) / 3
+        model = METHOD.answer(fit.state().model, Place(frames, prepared.size), options)
+        features = model.encode(torch.from_numpy(np.array(prepared.frames)).permute(0, 3, 1, 2))
+        queries = torch.rand(points, 3) * torch.tensor([0.0, prepared.size[1], prepared.size[0]])
+        begun = time.process_time()
+        model.track(features, prepared.size, queries)
+        spent["answers"] = time.process_time() - begun
+    pairs = frames * (frames - 1) / 2
+    return {
+        "tokens, each frame": spent["tokens"] / frames,
+        "buddies, each pair of frames": spent["buddies"] / pairs,
+        "early step": spent["early step"],
+        "late step": spent["late step"],
+        f"answers, each of {points} points and frame": spent["answers"] / points / frames,
+    }
+
+
 def main() -> None:
     """Print a table; with --save keep it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--cost", metavar="PRESET", choices=sorted(PRESETS), help="CPU seconds of a preset's parts")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--save", action="store_true", help=f"write {RESULT.relative_to(ROOT)}")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.cost:
+        for part, seconds in cost(arguments.cost).items():
+            print(f"{part}: {seconds:.3g} s")
+        return
     shown = tuple(step for step in (0, 50, 100, 150, 200, arguments.steps) if step <= arguments.steps)
     rows = run(arguments.steps, shown)
     print("step | flow loss | background mean/median px | square mean/median px | CPU seconds")

@@ -30,7 +30,7 @@ CARD = ModelCard(
     ),
     notes="Fitted to one video by `tapkit fit`, then answers any query on it. The frozen features are those of DINOv2 "
     "(dinov2_vitl14_pretrain.pth, 1.2 GB, downloaded when first used). Every frame is answered by itself; hidden is "
-    "what does not lead back to the frames on which the point looks alike. confidence is how alike it looks.",
+    "what does not lead back to the frames on which its features are similar. confidence is that similarity.",
 )
 
 CARDS: tuple[ModelCard, ...] = (CARD,)

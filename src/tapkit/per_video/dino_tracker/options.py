@@ -54,7 +54,7 @@ PRESETS: Mapping[str, DinoTrackerOptions] = MappingProxyType(
         "paper": DinoTrackerOptions(),
         "fast": DinoTrackerOptions(steps=2_000, max_side=574, backbone="dinov2-vitb14", reach=16, every=2),
         "cpu": DinoTrackerOptions(
-            steps=500, max_side=182, flow="dis", backbone="dinov2-vits14", frames=2, pairs=256, reach=8, every=2
+            steps=1_500, max_side=182, flow="dis", backbone="dinov2-vits14", frames=2, pairs=256, reach=8, every=2
         ),
     }
 )
