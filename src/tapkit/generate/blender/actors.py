@@ -159,7 +159,7 @@ def _points(actor: Actor, graph: Any, most: int = 4000) -> np.ndarray:
     data.vertices.foreach_get("co", points)
     matrix = np.array(posed.matrix_world)
     chosen = points.reshape(-1, 3)[:: max(1, len(data.vertices) // most)]
-    return chosen @ matrix[:3, :3].T + matrix[:3, 3]
+    return np.asarray(chosen @ matrix[:3, :3].T + matrix[:3, 3])
 
 
 def _slide(before: np.ndarray, after: np.ndarray) -> float:

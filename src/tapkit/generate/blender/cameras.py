@@ -45,7 +45,7 @@ def hand(rng: np.random.Generator, frames: int, fps: float, low: float = 2.0, hi
         np.stack([np.sin(2 * math.pi * f * time + rng.uniform(0, 6.28)) for _ in range(3)], -1) * rng.uniform(0.5, 1.5)
         for f in rng.uniform(low, high, 6)
     ]
-    return np.sum(waves, axis=0) / math.sqrt(6)
+    return np.asarray(np.sum(waves, axis=0) / math.sqrt(6))
 
 
 def build_camera(
@@ -122,12 +122,12 @@ def _rig(record: Any, frames: int, fps: float, rng: np.random.Generator) -> np.n
     if record.rig == "dolly":
         lean = rng.uniform(-0.9, 0.9)
         along = np.array([-math.sin(angle + lean), math.cos(angle + lean), 0.0]) * rng.choice((-1, 1))
-        return position + travel * _ease(frames)[:, None] * along
+        return np.asarray(position + travel * _ease(frames)[:, None] * along)
     if record.rig == "crane":
         rise = 1 if start[2] < 1.4 else -1
         position[:, 2] = np.clip(start[2] + rise * travel * _ease(frames), 0.35, 4.0)
         inwards = -0.3 * travel * _ease(frames)[:, None] * np.array([math.cos(angle), math.sin(angle), 0])
-        return position + inwards
+        return np.asarray(position + inwards)
     speed = travel / max(radius, 0.5) * rng.choice((-1, 1))
     angles = (
         angle + speed * np.linspace(0, 1, frames) + 0.12 * wander(rng, frames, fps, 3.0) * math.sqrt(min(seconds, 4.0))
@@ -153,7 +153,7 @@ def _kept_clear(position: np.ndarray, obstacles: list[np.ndarray], room: Any, fp
     if room is not None:
         low, high = np.array([0.3, 0.3, 0.3]), np.array([room.width - 0.3, room.depth - 0.3, room.height - 0.15])
         moved = np.clip(moved, low, high)
-    return moved
+    return np.asarray(moved)
 
 
 def _ego(head: tuple[np.ndarray, np.ndarray], target: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:

@@ -243,11 +243,11 @@ def _inside(
             plan.objects.append(cast.person(cast.loop(0.6 * radius, radius, about=(x, y))))
         else:  # the floor is too small for two walks
             plan.objects.append(cast.person((), (x, y, 0.0)))
-    for place in interior.seats[: draw.whole(0, 1)]:
+    for seat in interior.seats[: draw.whole(0, 1)]:
         acts = (Act("sit", draw.number(3, 8), travels=False),)
-        sitter = cast.person((), place.position, acts)
+        sitter = cast.person((), seat.position, acts)
         if sitter.motion.acts == acts:
-            plan.objects.append(replace(sitter, rotation=place.rotation))
+            plan.objects.append(replace(sitter, rotation=seat.rotation))
     for place in interior.shelves[: draw.whole(3, 6)]:
         plan.objects.append(cast.prop(place, (0.12, 0.3), scan=0.8, calm=True))
     for _ in range(draw.whole(1, 3)):

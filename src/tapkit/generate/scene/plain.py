@@ -30,7 +30,7 @@ def from_plain(record: type[Record], value: Any, where: str = "the scene") -> Re
     """
     if not isinstance(value, dict):
         raise SceneError(f"{where} must be an object with named fields, got {_short(value)}")
-    hints = _hints(record)
+    hints = _hints(record)  # type: ignore[arg-type]
     fields = {field.name: field for field in dataclasses.fields(record)}  # type: ignore[arg-type]
     unknown = sorted(set(value) - set(fields))
     if unknown:

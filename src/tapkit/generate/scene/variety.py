@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .casting import PROPS
-from .catalogue import Catalogue
+from .catalogue import Catalogue, Model
 from .description import SceneDescription
 from .records import ACTS, FURNITURE, LIGHTS, PATTERNS, RIGS
 
@@ -40,7 +40,7 @@ def reachable(catalogue: Catalogue) -> dict[str, int]:
     }
 
 
-def _skinned(catalogue: Catalogue) -> tuple:
+def _skinned(catalogue: Catalogue) -> tuple[Model, ...]:
     return catalogue.people + catalogue.animals + catalogue.swimmers + catalogue.fliers
 
 
