@@ -16,7 +16,7 @@ PUBLISHED = {
     "rooms": "20, made by hand",
     "skies": "50",
 }
-"""What PointOdyssey's paper says of its own set (arXiv 2307.15055)."""
+"""What PointOdyssey's paper (arXiv 2307.15055) says of its own set, as remembered, not looked up."""
 SEEDS = 2**31
 """Bodies, solids and skies are drawn from seeds below this."""
 
