@@ -67,6 +67,7 @@ REFUSED = [
     "track shot --grid 1 -m lucas-kanade -o new.npz --overlay mine.mp4",
     "track shot --grid 1 -m lucas-kanade -o new.npz --overlay old/%06d.png",
     "track shot --grid 1 -m lucas-kanade -o full",
+    "batch shot --grid 1 -m lucas-kanade -o new --report mine.csv",
     "dense shot -m lucas-kanade -o full.zarr",
     "flow shot -o mine.mp4",
     "flow shot -o full",
