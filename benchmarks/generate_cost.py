@@ -7,8 +7,8 @@ Films two frames of one scene of each kind for each size and number of samples, 
 together, and takes the second; the first also loads what is kept for the others. Where a frame has more than 2.5
 million rays (samples times pixels), only the first is filmed, so that these include one or two seconds of loading.
 Times are the computing time of all threads of Blender's process, which other programs disturb little; on N idle cores
-a frame takes about an N-th of it. "build" is the time until the first frame begins: scene, physics, armatures. "finish" is what tapkit does afterwards: points,
-tracks, flow, checks, files. Memory is the most that Blender's process held.
+a frame takes about an N-th of it. "build" is the time until the first frame begins: scene, physics, armatures. "finish"
+is what tapkit does afterwards: points, tracks, flow, checks, files. Memory is the most that Blender's process held.
 """
 
 from __future__ import annotations
