@@ -50,8 +50,8 @@ def jobs(out: Path, count: int = 1, seed: int = 0, settings: GenerateSettings = 
     return plan(["calibration"], count, seed, out, settings)
 
 
-def run(out: Path, **use: object) -> list:
-    return make_videos(jobs(out, **use), Path("blender"))
+def run(out: Path, at_once: int = 2, **use: object) -> list:
+    return make_videos(jobs(out, **use), Path("blender"), at_once)
 
 
 def test_a_video_passes_its_checks_and_is_whole(without_blender: list, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_after_a_full_disk_nothing_more_is_begun(
         raise StorageError("the disk is full")
 
     monkeypatch.setattr(make, "choose_points", full)
-    assert [str(each) for each in run(tmp_path, count=3)] == ["the disk is full"]
+    assert [str(each) for each in run(tmp_path, at_once=1, count=3)] == ["the disk is full"]
 
 
 def test_a_trainer_takes_the_folder(without_blender: list, tmp_path: Path) -> None:
