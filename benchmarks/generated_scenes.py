@@ -8,6 +8,7 @@ SET is a folder of `tapkit generate`; the flat clips are `tapkit synth`'s, of th
 most 256 points that are visible on the first frame and on eight frames in all, asked for there and followed to the
 end; MTE, delta (1 to 16 pixels of a 256x256 frame) and survival (16, 50 pixels), on entries that are valid, hidden ones
 too. Also what the clips are like: length of a step, share of hidden entries. Long videos have a line of their own.
+First a table of the self-checks that every video came with (--checks: nothing else).
 """
 
 from __future__ import annotations
@@ -84,6 +85,22 @@ def character(dataset: AsPointOdyssey) -> dict[str, float]:
     }
 
 
+def check_table(folder: Path) -> list[str]:
+    """Lines of a table: what each check measured on each video of a set."""
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*/checks.json"))]
+    names = [file.parent.name for file in sorted(folder.glob("*/checks.json"))]
+    lines = ["| check | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    lines.append("| points | " + " | ".join(str(each["points"]) for each in found) + " |")
+    for i, check in enumerate(found[0]["checks"] if found else ()):
+        cells = []
+        for each in found:
+            value = each["checks"][i]["value"]
+            share = not check["unit"]
+            cells.append("-" if value is None else f"{100 * value:.2f} %" if share else f"{value:.2g} {check['unit']}")
+        lines.append(f"| {check['name']} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def row(name: str, dataset: AsPointOdyssey, model: ModelResult) -> dict[str, Any]:
     """One line of the table."""
     means = {short: model.summary[key].value for short, key in FIGURES.items()}
@@ -94,6 +111,7 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("set", type=Path)
+    parser.add_argument("--checks", action="store_true")
     parser.add_argument("--flat", type=int, default=10)
     parser.add_argument("--frames", type=int, default=48)
     parser.add_argument("--photos", type=Path)
@@ -101,6 +119,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/generated_scenes"))
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
+    print("\n".join(check_table(chosen.set)) + "\n", flush=True)
+    if chosen.checks:
+        return
     sets = {
         f"flat, {chosen.frames} frames": AsPointOdyssey(_flat_clips(chosen), "flat"),
         f"rendered, up to {2 * chosen.frames} frames": AsPointOdyssey(chosen.set, "rendered", 2 * chosen.frames),
