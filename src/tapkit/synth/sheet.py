@@ -21,7 +21,8 @@ def batch_tracks(batch: Batch, clip: int = 0, points: int | None = None) -> Trac
         points: at most so many, the first ones that are visible somewhere.
     """
     xy, visible = batch.xy[clip].cpu().numpy(), batch.visible[clip].cpu().numpy()
-    return exact_tracks(xy, visible, tuple(batch.video.shape[-2:]), Fraction(24), points)
+    height, width = batch.video.shape[-2:]
+    return exact_tracks(xy, visible, (height, width), Fraction(24), points)
 
 
 def exact_tracks(
