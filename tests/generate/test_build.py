@@ -20,6 +20,7 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import bpy, numpy as np
+from blender.bodies import human_proportions
 from blender.build import build
 content, out = json.loads(Path(sys.argv[2]).read_text()), {}
 built = build(content)
@@ -33,6 +34,7 @@ for visit, frame in enumerate([*range(1, content["frames"] + 1), 5]):
         matrix = np.array(posed.matrix_world)
         out.setdefault(thing.name, []).append(points.reshape(-1, 3) @ matrix[:3, :3].T + matrix[:3, 3])
     out.setdefault("camera", []).append(np.array(built.camera.evaluated_get(graph).matrix_world))
+out["figures"] = [np.array(list(human_proportions(seed).values())) for seed in range(42)]
 np.savez(sys.argv[3], **{name: np.stack(frames) for name, frames in out.items()})
 print(json.dumps([[thing.name, role, thing.pass_index] for thing, role in built.tracked]))
 try:
@@ -95,6 +97,8 @@ def test_what_is_tracked_has_its_role_and_an_index_of_its_own(built: tuple) -> N
 
 def test_a_frame_is_the_same_whenever_it_is_asked_for(built: tuple) -> None:
     for name, positions in built[0].items():
+        if name == "figures":
+            continue
         assert np.array_equal(positions[4], positions[FRAMES]), name
         assert np.isfinite(positions).all()
 
@@ -118,6 +122,13 @@ def test_bodies_are_as_tall_as_described_and_sit_lower(built: tuple) -> None:
     assert 1.55 < np.ptp(person[0, :, 2]) < 1.75
     assert np.ptp(robot[0, :, 2]) < 1.35
     assert np.allclose(robot[0, :, :2].mean(0), [3, 0], atol=0.4)
+
+
+def test_42_seeds_are_42_figures(built: tuple) -> None:
+    figures = built[0]["figures"]
+    spread = np.abs(figures[:, None] - figures[None]) / np.ptp(figures, axis=0)
+    apart = np.median(spread, axis=-1)[~np.eye(42, dtype=bool)]
+    assert apart.min() > 0.05, "no two have about the same proportions throughout"
 
 
 def test_the_box_starts_with_its_velocity_and_falls(built: tuple) -> None:

@@ -14,7 +14,7 @@ from scene.description import SceneDescription
 
 from .actors import Actor, build_actor, rehearse, travel
 from .air import build_air
-from .cameras import build_camera
+from .cameras import Surroundings, build_camera
 from .keys import key
 from .models import dress_model, forget, load_model, world_points
 from .physics import Simulation
@@ -65,7 +65,8 @@ def build(description: dict[str, Any], assets: Path | None = None) -> BuiltScene
     simulation.run(actors, record.effects)
     for number, (thing, _) in enumerate(built.tracked):
         thing.pass_index = number + 1
-    built.camera = _seen(record, actors, [thing for thing, role in built.tracked if role == "prop"])
+    props = [thing for thing, role in built.tracked if role == "prop"]
+    built.camera = _seen(record, actors, props, _standing(record, built))
     built.volumes = build_air(record.effects, record.room, record.frames, record.fps)
     built.exposure = _exposed(record, built.volumes)
     for thing, role in built.tracked:
@@ -130,6 +131,7 @@ def _frozen(mesh: Any, armature: Any) -> Any:
     middle = (points.min(0) + points.max(0)) / 2
     mesh.modifiers.clear()
     mesh.parent = None
+    mesh.rotation_mode = "XYZ"
     mesh.matrix_world.identity()
     mesh.data.vertices.foreach_set("co", (points - middle).astype(np.float32).ravel())
     bpy.data.objects.remove(armature)
@@ -163,7 +165,15 @@ def _put(thing: Any, record: Any, scene: SceneDescription) -> None:
         key(thing, "rotation_euler", turns)
 
 
-def _seen(record: SceneDescription, actors: list[Actor], props: list[Any]) -> Any:
+def _standing(record: SceneDescription, built: BuiltScene) -> list[Any]:
+    """What stands around: furniture, scenery; not walls, nor what lies flat."""
+    names = {
+        thing.name for thing in record.objects if thing.role == "static" and thing.shape.form not in ("rug", "picture")
+    }
+    return [thing for thing, _ in built.tracked if thing.name in names]
+
+
+def _seen(record: SceneDescription, actors: list[Actor], props: list[Any], things: list[Any]) -> Any:
     """The camera: aimed at the mean of who moves and what fell."""
     frames, wearer = record.frames, record.camera.wearer
     worn = next((actor for actor in actors if actor.record.name == wearer), None)
@@ -184,8 +194,14 @@ def _seen(record: SceneDescription, actors: list[Actor], props: list[Any]) -> An
     total = np.where(near, props_at, 0).sum(1) * weight + sum(places, np.zeros((frames, 3)))
     count = near.sum(1) * weight + len(places)
     salient = np.where(count > 0, total / np.maximum(count, 1e-9), middle)
-    obstacles = [actor.place for actor in others if actor.place is not None]
-    return build_camera(record, salient, obstacles, (eyes, face) if worn is not None else None)
+    walkers = [actor.place for actor in others if actor.place is not None]
+    return build_camera(record, Surroundings(salient, walkers, _boxes(things), (eyes, face) if worn else None))
+
+
+def _boxes(things: list[Any]) -> np.ndarray:
+    """[B,2,3], the boxes of things in the world."""
+    corners = [np.array(t.bound_box) @ np.array(t.matrix_world)[:3, :3].T + t.matrix_world.translation for t in things]
+    return np.array([(c.min(0), c.max(0)) for c in corners]).reshape(-1, 2, 3)
 
 
 def _eyes(actor: Actor, graph: Any) -> tuple[np.ndarray, np.ndarray]:

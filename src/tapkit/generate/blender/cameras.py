@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import bpy
 import mathutils
@@ -15,6 +15,8 @@ SENSOR = 50.0
 """Width in millimetres."""
 CLEAR = 0.75
 """Metres that the camera keeps from the axis of whoever moves."""
+ROOM_TO_SEE = 0.3
+"""Metres that it keeps from what stands around."""
 NECK = math.radians(75)
 """How far a head-worn camera turns aside."""
 
@@ -48,24 +50,32 @@ def hand(rng: np.random.Generator, frames: int, fps: float, low: float = 2.0, hi
     return np.asarray(np.sum(waves, axis=0) / math.sqrt(6))
 
 
-def build_camera(
-    description: Any, salient: np.ndarray, obstacles: list[np.ndarray], head: tuple[np.ndarray, np.ndarray] | None
-) -> Any:
-    """The camera, keyed.
+class Surroundings(NamedTuple):
+    """What a camera looks at, and what it keeps out of."""
 
-    Args:
-        salient: [T,3], the mean place of what moves.
-        obstacles: places [T,3] of whoever moves, without the wearer.
-        head: eyes [T,3] and direction of the face [T,3] of who wears the camera.
-    """
+    salient: np.ndarray
+    """[T,3], the mean place of what moves."""
+    walkers: list[np.ndarray]
+    """Places [T,3] of whoever moves, without the wearer."""
+    boxes: np.ndarray
+    """[B,2,3], lowest and highest corner of what stands around."""
+    head: tuple[np.ndarray, np.ndarray] | None
+    """Eyes [T,3] and direction of the face [T,3] of who wears the camera."""
+
+
+def build_camera(description: Any, around: Surroundings) -> Any:
+    """The camera, keyed."""
     record, frames, fps = description.camera, description.frames, description.fps
     rng = np.random.default_rng(record.seed)
-    target = (1 - record.follow) * np.asarray(record.target) + record.follow * low_pass(salient, 0.95 ** (30 / fps))
-    if head is not None:
-        position, towards = _ego(head, target, fps)
+    target = (1 - record.follow) * np.asarray(record.target) + record.follow * low_pass(
+        around.salient, 0.95 ** (30 / fps)
+    )
+    if around.head is not None:
+        position, towards = _ego(around.head, target, fps)
     else:
         position = _rig(record, frames, fps, rng)
-        position = _kept_clear(position, obstacles, description.room, fps)
+        position = _kept_clear(position, around.walkers, description.room, fps)
+        position = _drawn_in(position, np.asarray(record.target), around.boxes, fps)
         aim = np.stack([wander(rng, frames, fps, 2.0) for _ in range(3)], -1) * (
             0.12 if record.rig != "static" else 0.0
         )
@@ -154,6 +164,21 @@ def _kept_clear(position: np.ndarray, obstacles: list[np.ndarray], room: Any, fp
         low, high = np.array([0.3, 0.3, 0.3]), np.array([room.width - 0.3, room.depth - 0.3, room.height - 0.15])
         moved = np.clip(moved, low, high)
     return np.asarray(moved)
+
+
+def _drawn_in(position: np.ndarray, target: np.ndarray, boxes: np.ndarray, fps: float) -> np.ndarray:
+    """Nearer to the target where something stands between, or where it would be inside of that; smooth."""
+    shares = np.linspace(0.3, 1.0, 29)
+    tried = target + shares[:, None, None] * (position - target)
+    low, high = boxes[:, 0, None, None] - ROOM_TO_SEE, boxes[:, 1, None, None] + ROOM_TO_SEE
+    free = ~((tried > low) & (tried < high)).all(-1).any(0)
+    reached = np.logical_and.accumulate(free, axis=0).sum(0)  # from the target outwards
+    share = np.where(reached > 0, shares[np.maximum(reached - 1, 0)], 1.0)
+    width = max(1, round(fps / 3))
+    padded = np.pad(share, 2 * width, mode="edge")
+    least = np.lib.stride_tricks.sliding_window_view(padded, 2 * width + 1).min(1)
+    share = np.convolve(least, np.ones(2 * width + 1) / (2 * width + 1), mode="valid")
+    return np.asarray(target + share[:, None] * (position - target))
 
 
 def _ego(head: tuple[np.ndarray, np.ndarray], target: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:

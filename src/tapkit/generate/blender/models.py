@@ -96,8 +96,9 @@ def _stand(mesh: Any, armature: Any, size: float) -> None:
     bottom = np.array([*(low + high)[:2] / 2, low[2]])
     if armature is None:
         centred = (points - (low + high) / 2) * by
-        mesh.matrix_world.identity()
         mesh.parent = None
+        mesh.rotation_mode = "XYZ"  # the importer leaves quaternions, and would have angles ignored
+        mesh.matrix_world.identity()
         mesh.data.vertices.foreach_set("co", centred.astype(np.float32).ravel())
         mesh.data.update()
         project(mesh.data)
