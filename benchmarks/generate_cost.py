@@ -90,13 +90,13 @@ def main() -> None:
                 )
                 row = measure(kind, chosen.seed, settings, blender)
                 rows.append(row)
+                facts = {"threads": chosen.threads, "machine": platform.processor() or platform.machine(), "rows": rows}
+                storage.write_text(chosen.out, json.dumps(facts, indent=1) + "\n")
                 print(
                     f"| {row['scene']} | {row['size']} | {samples} | {row['cpu_seconds_per_frame']} | "
                     f"{row['build_cpu_seconds']} | {row['finish_cpu_seconds_per_frame']} | {row['memory_mib']} |",
                     flush=True,
                 )
-    facts = {"threads": chosen.threads, "machine": platform.processor() or platform.machine(), "rows": rows}
-    storage.write_text(chosen.out, json.dumps(facts, indent=1) + "\n")
 
 
 if __name__ == "__main__":
