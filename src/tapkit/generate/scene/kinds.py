@@ -167,8 +167,9 @@ def animals(seed: int, catalogue: Catalogue) -> Plan:
     _open_air(plan, draw)
     cast = plan.cast
     if catalogue.swimmers and draw.happens(0.2):
-        for _fish in range(draw.whole(4, 8)):
-            loop = cast.loop(0.8, 2.6, (0.5, 2.4))
+        for x, y, radius in territories(draw, draw.whole(4, 7), 2.8):
+            middle = draw.number(0.8, 2.0)
+            loop = cast.loop(0.5 * radius, radius, (middle - 0.3, middle + 0.3), about=(x, y))
             plan.objects.append(cast.beast(draw.one(catalogue.swimmers), "fly", loop))
         plan.effects = Effects(fog=draw.number(0.04, 0.1), underwater=True, kicks=0.0, seed=draw.seed())
     else:
