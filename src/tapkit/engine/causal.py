@@ -12,6 +12,7 @@ from tapkit.engine.driver import DriverResult
 from tapkit.engine.fetch import to_host
 from tapkit.engine.state import flatten, unflatten
 from tapkit.models.base import CausalModel, ExpectsPoints, Size
+from tapkit.nn.transfer import sent
 
 
 class CausalDriver:
@@ -56,7 +57,7 @@ class CausalDriver:
     def _join(self, keys: Tensor, xy: Tensor) -> None:
         assert self._frame is not None
         new_xy = torch.cat([self._new_xy, xy])
-        self._state, _ = self.model.step(self._before, self._frame, new_xy.to(self.model.device))
+        self._state, _ = self.model.step(self._before, self._frame, sent(new_xy, self.model.device))
         self._new_xy = new_xy
         self.keys = torch.cat([self.keys, keys])
 
@@ -70,8 +71,8 @@ class CausalDriver:
         # The state before the last frame holds the rows that were not new on it, in the same order.
         old = len(self.keys) - len(self._new_xy)
         device = self.model.device
-        self._before = self.model.select(self._before, keep[:old].nonzero()[:, 0].to(device))
-        self._state = self.model.select(self._state, keep.nonzero()[:, 0].to(device))
+        self._before = self.model.select(self._before, sent(keep[:old].nonzero()[:, 0], device))
+        self._state = self.model.select(self._state, sent(keep.nonzero()[:, 0], device))
         self._new_xy = self._new_xy[keep[old:]]
         self.keys = self.keys[keep]
 
@@ -81,7 +82,7 @@ class CausalDriver:
             self._state = self.model.expect(self._state, len(self._waiting))
         starts = self._waiting[:, 0] == index
         new_xy, before = self._waiting[starts, 1:], self._state
-        after, prediction = self.model.step(before, frame, new_xy.to(self.model.device))
+        after, prediction = self.model.step(before, frame, sent(new_xy, self.model.device))
         answer = to_host(prediction)
         # Only now: a step that fails, for want of memory say, leaves everything as it was.
         self._state, self._new_xy = after, new_xy
