@@ -49,12 +49,12 @@ def numbers_of(value: Any) -> Iterator[np.ndarray]:
             yield from numbers_of(each)
 
 
-def work(name: str, options: dict[str, Any]) -> None:
-    """The process of one tree: builds the network, then makes a call for each line that comes."""
+def work(name: str, options: dict[str, Any], vectors: str) -> None:
+    """The process of one tree: builds the network with seeded weights by the manifests in `vectors`, then makes a call
+    for each line that comes."""
     import importlib
 
     import torch
-    from check_parity import parity_root, shared_parity
     from parity import Parity
     from reference_protocol import _forget_peak, _status_kib
 
@@ -63,7 +63,7 @@ def work(name: str, options: dict[str, Any]) -> None:
     sys.stdout = sys.stderr
     before = _forget_peak()
     with torch.inference_mode():
-        call = importlib.import_module(f"calls.{name}").reference_call(Parity(parity_root(shared_parity())), **options)
+        call = importlib.import_module(f"calls.{name}").reference_call(Parity(Path(vectors)), **options)
         call()  # lays out weights, fills tables
         built = _forget_peak()
         print(json.dumps({"built_mib": (built - before) / 1024}), file=answer, flush=True)
@@ -81,11 +81,11 @@ def work(name: str, options: dict[str, Any]) -> None:
 class Worker:
     """`work` in a process of its own, which sees one tree's package, calls and seeded weights."""
 
-    def __init__(self, tree: Path, name: str, options: dict[str, Any]) -> None:
+    def __init__(self, tree: Path, name: str, options: dict[str, Any], vectors: Path) -> None:
         folders = [tree / "src", tree / "benchmarks", tree / "tools"]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(map(str, folders))
-        command = [sys.executable, "-P", __file__, "--work", json.dumps([name, options])]
+        command = [sys.executable, "-P", __file__, "--work", json.dumps([name, options, str(vectors)])]
         self._process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -115,7 +115,10 @@ class Worker:
 
 def compare(name: str, now: Path, then: Path, pairs: int, options: dict[str, Any]) -> dict[str, Any]:
     """A network in both trees."""
-    workers = [Worker(tree, name, options) for tree in (now, then)]
+    from check_parity import parity_root, shared_parity
+
+    vectors = parity_root(shared_parity())
+    workers = [Worker(tree, name, options, vectors) for tree in (now, then)]
     try:
         with tempfile.TemporaryDirectory() as folder:
             files = [Path(folder) / f"{side}.npy" for side in ("now", "then")]
