@@ -13,13 +13,14 @@ from torch import Tensor
 
 from tapkit import coords
 from tapkit.coords import Size
-from tapkit.datasets.base import Clip
+from tapkit.datasets.base import Clip, Dataset
 from tapkit.datasets.find import open_dataset
 from tapkit.datasets.folder import FolderDataset
 from tapkit.datasets.frames import lanczos, shrink
 from tapkit.errors import UsageError
 from tapkit.train.augment import augment_clip
 from tapkit.train.batch import VALIDATION_SEEDS, Batch, BatchSource
+from tapkit.train.chains import FewTracks, FlowChains, is_chains
 from tapkit.train.config import Stage
 
 CLIPS_KEPT = 256
@@ -77,7 +78,7 @@ class FolderSource:
 
     def __init__(self, root: Path, device: torch.device, keep: int = 1 << 30, augment: bool = False) -> None:
         """Raises `StorageError` for what is no set of annotated clips."""
-        self.dataset = open_dataset(root)
+        self.dataset: Dataset = FlowChains(root) if is_chains(root) else open_dataset(root)
         self.names = list(self.dataset.names())
         if not self.names:
             raise UsageError(f"{root} holds no clip to train on (folders with tracks.npz and frames/ or a video file)")
@@ -98,7 +99,7 @@ class FolderSource:
 
     def _crop(self, stage: Stage, random: np.random.Generator) -> Batch:
         """One clip: video [T,3,H,W], xy [N,T,2], visible and known [N,T]."""
-        clip = self._clip(self.names[random.integers(len(self.names))])
+        clip = self._usable(int(random.integers(len(self.names))))
         height, width = stage.shape
         whole = working_size(clip.size, stage)
         pace = _pace(clip.frames, stage, random)
@@ -126,6 +127,15 @@ class FolderSource:
             torch.from_numpy(visible[rows] & known[rows]),
             torch.from_numpy(known[rows]),
         )
+
+    def _usable(self, number: int) -> Clip:
+        """The clip of that number, or the next one that has enough tracks. Raises `FewTracks` if none has."""
+        for name in self.names[number:] + self.names[:number]:
+            try:
+                return self._clip(name)
+            except FewTracks:
+                continue
+        return self._clip(self.names[number])
 
     def _clip(self, name: str) -> Clip:
         """A clip's annotation, kept for a while."""
