@@ -16,6 +16,7 @@ from tapkit.train.batch import BatchSource
 from tapkit.train.cache import CachedSource
 from tapkit.train.config import TrainConfig
 from tapkit.train.distort import AugmentedSource
+from tapkit.train.pseudo.dataset import is_pseudo_labelled
 from tapkit.train.recipe import recipe
 from tapkit.train.run import Run, RunOptions
 from tapkit.train.schedule import preset
@@ -73,7 +74,7 @@ def launch(
         config = TrainConfig.from_dict(checkpoint.read_run(options.out / "state")["config"])
     else:
         presets = recipe(model).presets
-        config = preset(presets, name or next(iter(presets)), total_steps, seed=seed)
+        config = preset(presets, name or default_preset(presets, data, say), total_steps, seed=seed)
     source = make_source(config, options.out, place, data)
     trainable = recipe(config.model).build(config, place)
     if options.init == OFFICIAL:
@@ -91,6 +92,18 @@ def official_weights(model: str) -> Path:
     if not card.weights_url:
         raise UsageError(f"{model} has no published weights to start from; --init takes a file")
     return weights.obtain(card)
+
+
+PSEUDO = "pseudo-labels"
+"""Name of the preset of students: what a model learns from pseudo-labels, and what not."""
+
+
+def default_preset(presets: Mapping[str, TrainConfig], data: Data, say: Callable[[str], None]) -> str:
+    """The preset that is meant where none is named: the model's first, or the student's where `data` calls for it."""
+    if data.folder is not None and is_pseudo_labelled(data.folder) and PSEUDO in presets:
+        say(f"{data.folder} holds pseudo-labels: preset {PSEUDO}, in which visibility and confidence are not learned")
+        return PSEUDO
+    return next(iter(presets))
 
 
 def make_source(config: TrainConfig, out: Path, device: torch.device, data: Data) -> BatchSource:

@@ -22,6 +22,7 @@ from tapkit.train.augment import augment_clip
 from tapkit.train.batch import VALIDATION_SEEDS, Batch, BatchSource
 from tapkit.train.chains import FewTracks, FlowChains, is_chains
 from tapkit.train.config import Stage
+from tapkit.train.pseudo.dataset import is_pseudo_labelled, taught_by
 
 CLIPS_KEPT = 256
 """Clips whose annotation is kept in memory."""
@@ -88,6 +89,10 @@ class FolderSource:
         self.description = f"{len(self.names)} clips of {of}{Path(root).resolve().name}"
         self._clips: OrderedDict[str, Clip] = OrderedDict()
         self._kept: OrderedDict[tuple[str, Size], np.ndarray] = OrderedDict()
+        self.description = f"{len(self.names)} clips of the folder {Path(root).resolve().name}"
+        if is_pseudo_labelled(root):
+            self.description += f", pseudo-labels of {taught_by(root)}"
+        self._kept: OrderedDict[tuple[str, int], tuple[Clip, np.ndarray]] = OrderedDict()
 
     def batch(self, stage: Stage, seed: int) -> Batch:
         """See `BatchSource.batch`. A clip shorter than the stage is played forwards and backwards."""
