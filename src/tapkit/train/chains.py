@@ -206,7 +206,8 @@ def read_pfm(path: Path) -> np.ndarray:
     """A portable float map, float32 [H,W,C], C = 1 ("Pf") or 3 ("PF"). Raises `StorageError`."""
     with storage.reading(path, "a .pfm file"):
         content = storage.check_file(path).read_bytes()
-        head, rest = [], content
+        head: list[bytes] = []
+        rest = content
         while len(head) < 4:
             word, _, rest = rest.partition(b"\n")
             head += word.split()

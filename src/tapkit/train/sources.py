@@ -153,14 +153,16 @@ class FolderSource:
         """Frames `times` of a clip at `size`: uint8 [T,H,W,3]."""
         if clip.frames * size[0] * size[1] * 3 > self.keep // 8:
             low = int(times.min())
-            return _decoded(clip, low, int(times.max()) + 1, size)[times - low]
+            some: np.ndarray = _decoded(clip, low, int(times.max()) + 1, size)[times - low]
+            return some
         key = (clip.name, size)
         if key not in self._kept:
             self._kept[key] = _decoded(clip, 0, clip.frames, size)
             while sum(frames.nbytes for frames in self._kept.values()) > self.keep and len(self._kept) > 1:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
-        return self._kept[key][times]
+        kept: np.ndarray = self._kept[key][times]
+        return kept
 
 
 def working_size(size: Size, stage: Stage) -> Size:
