@@ -4,7 +4,8 @@
     python benchmarks/train_curve.py RUN [--clips 8]
 
 Draws docs/assets/training/tiny_curve.png and stores the numbers in benchmarks/results/train_curve.json. "Begun" are
-the untrained weights of the run's seed, "standing still" the query's position on all frames, always visible.
+the untrained weights of the run's seed, "standing still" the query's position on all frames, always visible. Each
+stage of a run measures on clips of its own length.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 
@@ -23,7 +23,7 @@ from tapkit.train import checkpoint
 from tapkit.train.batch import Batch, Predictions, Queries
 from tapkit.train.config import TrainConfig
 from tapkit.train.recipe import Trainable, recipe
-from tapkit.train.schedule import validation_stage
+from tapkit.train.schedule import first_step, validation_stage
 from tapkit.train.sources import SyntheticSource
 from tapkit.train.validate import on_batches
 
@@ -56,31 +56,39 @@ def rows(run: Path) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def baselines(config: TrainConfig, clips: int) -> dict[str, dict[str, float]]:
-    """Figures before the first step, and of standing still, on the clips that the run validates on."""
+def baselines(config: TrainConfig, clips: int) -> list[dict[str, Any]]:
+    """Figures before the first step, and of standing still, on the validation clips of each stage."""
     cpu = torch.device("cpu")
     trainable = recipe(config.model).build(config, cpu)
     source = SyntheticSource(None, cpu)
-    found = {}
-    for name, judged in (("begun", trainable), ("standing still", Standing(trainable))):
-        stages = {validation_stage(stage) for stage in config.stages}
-        figures = [on_batches(judged, source, stage, clips) for stage in stages]  # type: ignore[arg-type]
-        found[name] = {key: float(np.mean([getattr(f, key) for f in figures])) for key in ("aj", "delta_avg", "oa")}
+    found = []
+    for number, stage in enumerate(config.stages):
+        row: dict[str, Any] = {"from_step": first_step(config, number), "frames": stage.frames}
+        for name, judged in (("begun", trainable), ("standing still", Standing(trainable))):
+            figures = on_batches(judged, source, validation_stage(stage), clips)  # type: ignore[arg-type]
+            row[name] = {key: round(float(getattr(figures, key)), 3) for key in ("aj", "delta_avg", "oa")}
+        found.append(row)
     return found
 
 
-def draw(measured: list[dict[str, Any]], before: dict[str, dict[str, float]], path: Path) -> None:
-    """delta_avg over steps, with the two lines that it is to rise above."""
+def draw(measured: list[dict[str, Any]], before: list[dict[str, Any]], steps: int, path: Path) -> None:
+    """delta_avg over steps, with what it is to rise above; the clips of each stage have another length."""
     figure = Figure(figsize=(7, 3.6), layout="constrained", dpi=110)
     axes = figure.subplots()
-    steps, values = [0] + [r["step"] for r in measured], [before["begun"]["delta_avg"]]
-    values += [r["delta_avg"] for r in measured]
-    axes.plot(steps, values, "o-", color="#0b62a4", label="small CoTracker3 online (averaged weights)")
-    axes.axhline(before["standing still"]["delta_avg"], color="#b04a00", linestyle="--", label="points do not move")
-    axes.axhline(before["begun"]["delta_avg"], color="#777777", linestyle=":", label="untrained")
-    axes.set(xlabel="step", ylabel="delta_avg on 8 clips, %", ylim=(0, None))
+    ends = [row["from_step"] for row in before[1:]] + [steps]
+    for row, end in zip(before, ends, strict=True):
+        first = row is before[0]
+        span, still = (row["from_step"], end), row["standing still"]["delta_avg"]
+        inside = [r for r in measured if span[0] < r["step"] <= end]
+        at = [r["step"] for r in inside], [r["delta_avg"] for r in inside]
+        if first:
+            at = [0, *at[0]], [row["begun"]["delta_avg"], *at[1]]
+        axes.plot(*at, "o-", color="#0b62a4", label="averaged weights" if first else None)
+        axes.plot(span, (still, still), color="#b04a00", linestyle="--", label="points do not move" if first else None)
+        axes.annotate(f"{row['frames']} frames", (sum(span) / 2, 2), ha="center", color="#555555")
+    axes.set(xlabel="step", ylabel="delta_avg on 8 clips, %", ylim=(0, None), xlim=(0, None))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.12))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
@@ -96,7 +104,7 @@ def main() -> None:
     facts = checkpoint.read_run(chosen.run / "state")
     config = TrainConfig.from_dict(facts["config"])
     measured, before = rows(chosen.run), baselines(config, chosen.clips)
-    draw(measured, before, chosen.picture)
+    draw(measured, before, facts["step"], chosen.picture)
     result = {
         "commands": facts["commands"],
         "steps": facts["step"],
