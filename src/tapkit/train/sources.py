@@ -86,12 +86,10 @@ class FolderSource:
         plain = isinstance(self.dataset, FolderDataset)
         of = "the folder " if plain else f"{self.dataset.name} in "
         self.description = f"{len(self.names)} clips of {of}{Path(root).resolve().name}"
-        self._clips: OrderedDict[str, Clip] = OrderedDict()
-        self._kept: OrderedDict[tuple[str, Size], np.ndarray] = OrderedDict()
-        self.description = f"{len(self.names)} clips of the folder {Path(root).resolve().name}"
         if is_pseudo_labelled(root):
             self.description += f", pseudo-labels of {taught_by(root)}"
-        self._kept: OrderedDict[tuple[str, int], tuple[Clip, np.ndarray]] = OrderedDict()
+        self._clips: OrderedDict[str, Clip] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, Size], np.ndarray] = OrderedDict()
 
     def batch(self, stage: Stage, seed: int) -> Batch:
         """See `BatchSource.batch`. A clip shorter than the stage is played forwards and backwards."""
