@@ -5,8 +5,8 @@
 Teachers are trackers that need no download: strand, flowtrack, flow-chain, lucas-kanade; two of them must agree. There
 are two students: strand as it is shipped, and a weakened copy of it, with Gaussian noise on all its weight matrices but
 those of the last layers that visibility and confidence are read from (`NOISE` times the standard deviation of each).
-Both learn with the preset `pseudo-labels`, whose learning rate is chosen for neither. All four are measured on CLIPS as
-`tapkit eval` does, query mode first. What is done in FOLDER already is not done again. Stored in
+Both learn with the preset `pseudo-labels`, whose learning rate is chosen for neither. All four are measured on CLIPS
+at 256x256, where they are trained, query mode first. What is done in FOLDER already is not done again. Stored in
 benchmarks/results/pseudo_labels.json, of which `--docs` writes the table of docs/how-to/pseudo-labels.md.
 
 Never name videos that CLIPS are of.
@@ -63,8 +63,8 @@ def measure(weights: Path, clips: Path, folder: Path) -> dict[str, np.ndarray]:
     from tapkit.evaluation.protocol import Protocol
     from tapkit.evaluation.run import Contestant, evaluate
 
-    result = evaluate(FolderDataset(clips), [Contestant.of("strand", weights)], Protocol(), folder)
-    rows = [score.metrics for score in result.models[0].scores]
+    result = evaluate(FolderDataset(clips), [Contestant.of("strand", weights, resolution=256)], Protocol(), folder)
+    rows = [score.figures for score in result.models[0].scores]
     return {name: np.array([row[key] for row in rows], np.float64) for name, key in FIGURES.items()}
 
 
@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--eval", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--clips", type=int, default=6, help="pieces of each video")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--docs", action="store_true", help="only write the page's table anew")
     arguments = parser.parse_args()
