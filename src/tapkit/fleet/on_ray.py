@@ -13,6 +13,7 @@ from typing import Any
 
 from tapkit.errors import StorageError, TapkitError, require
 from tapkit.fleet.begin import begin
+from tapkit.fleet.places import absolute
 from tapkit.fleet.summary import Report, Status, Summary, summary_of
 from tapkit.fleet.task import Item, Task
 from tapkit.fleet.worker import Outcome, Worker, exit_code, note, refusal, sentence, work_folder
@@ -57,9 +58,10 @@ def run_on_ray(
     `MissingExtra` without Ray, `StorageError` if there is no such cluster.
     """
     ray = require("ray", "ray")
-    with begin(task, str(out), state, retry_failed, replace) as (worklist, folder):
+    where = absolute(out)
+    with begin(task, where, state, retry_failed, replace) as (worklist, folder):
         begun = _connect(ray, address, options or {})
-        driver = _Driver(ray, task, str(out), worklist, folder, _needs(ray, device, cpus), jobs)
+        driver = _Driver(ray, task, where, worklist, folder, _needs(ray, device, cpus), jobs)
         try:
             return driver.run(report)
         finally:

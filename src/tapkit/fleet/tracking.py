@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tapkit import storage
 from tapkit.errors import UsageError
 from tapkit.fleet.inputs import OVERLAY
 from tapkit.fleet.places import fetched, is_address
@@ -84,7 +85,7 @@ class Tracking:
         points = None if self.queries is None else [self.queries.array().tolist(), self.queries.ids.tolist()]
         weights = None
         if self.weights is not None:
-            status = Path(self.weights).stat()
+            status = storage.check_file(self.weights).stat()
             weights = f"{Path(self.weights).name} {status.st_size} {int(status.st_mtime)}"
         return {
             "kind": "tracking", "model": self.model, "weights": weights, "options": dict(self.options),
@@ -117,7 +118,7 @@ class Tracking:
 
         target = folder / self.result(item.name)
         with (
-            fetched(item.source, folder.with_name(folder.name + "-video")) as path,
+            fetched(item.source, folder) as path,
             open_video(path, start=self.start, end=self.end, step=self.step) as source,
         ):
             if source.live:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import shutil
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import gettempdir
@@ -60,8 +61,11 @@ class Worker:
                 return Outcome("there", {})
             storage.make_folder(folder)
             started = time.perf_counter()
-            facts = {**self._do(item, folder, tell)}
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                facts = {**self._do(item, folder, tell)}
             facts["seconds"] = round(time.perf_counter() - started, 3)
+            facts["warnings"] = list(dict.fromkeys(one_line(str(each.message)) for each in caught))
             if not holds():
                 return Outcome("lost", {})
             self._put(folder, self.task.result(item.name))
