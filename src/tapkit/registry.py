@@ -105,8 +105,15 @@ def _forget_cards() -> None:
 
 @cache
 def cards() -> Mapping[str, ModelCard]:
-    """The cards of all trackers by id, sorted. (Those of flow models: `tapkit.flow.known.flow_cards`.)"""
-    return MappingProxyType({name: card for name, card in _every_card().items() if card.streaming != "pairwise"})
+    """The cards of all trackers by id, sorted. (Those of flow models: `tapkit.flow.known.flow_cards`; of what is fitted
+    to each video: `per_video_cards`.)"""
+    apart = ("pairwise", "per-video")
+    return MappingProxyType({name: card for name, card in _every_card().items() if card.streaming not in apart})
+
+
+def per_video_cards() -> Mapping[str, ModelCard]:
+    """The cards of the methods that are fitted to each video (`tapkit fit`), by id, sorted."""
+    return MappingProxyType({name: card for name, card in _every_card().items() if card.streaming == "per-video"})
 
 
 @cache

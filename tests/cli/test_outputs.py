@@ -95,6 +95,7 @@ REFUSED = [
     "plot t.npz mine.png",
     "stats t.npz mine.csv",
     "synth out -n 1 --sheet mine.png",
+    "generate -o out --scenes calibration --sheet mine.png",
     "train --out out --photos shot --export mine.safetensors",
     "data convert tiny mine.pkl",
     "data convert tiny full",

@@ -32,7 +32,9 @@ At = Annotated[list[str] | None, typer.Option("--at", metavar="T,X,Y", help="One
 Mask = Annotated[Path | None, typer.Option("--mask", help="Image whose non-black pixels are to be tracked.")]
 Corners = Annotated[int | None, typer.Option("--corners", min=1, help="The N best corners.")]
 OnFrame = Annotated[int, typer.Option("--frame", min=0, help="Frame of --grid, --mask and --corners.")]
-Model = Annotated[str, typer.Option("--model", "-m", help="Tracker; `tapkit models` lists them.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="Tracker; `tapkit models` lists them. Or the folder of a fit.")
+]
 Weights = Annotated[Path | None, typer.Option("--weights", help="Checkpoint file, instead of the official one.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps; or several: cuda:0,cuda:1.")]
 Option = Annotated[
@@ -134,6 +136,8 @@ def load_tracker(
     """The tracker, with a line about its licence if that forbids commercial use, and the download shown."""
     from tapkit import api, registry
 
+    if api.is_fit(model):
+        return api.load(model, weights, device, **read_options(options))
     card = registry.card(model)
     if not quiet:
         say_licence(card)
