@@ -12,7 +12,7 @@ import pytest
 from command_line import run
 
 import tapkit
-from tapkit.fleet import Tracking, read_videos
+from tapkit.fleet import Tracking, Videos
 from tapkit.fleet.worker import Worker
 from tapkit.types import Tracks
 
@@ -84,7 +84,7 @@ def test_bad_input_is_one_sentence(videos: Path, tmp_path: Path) -> None:
 def test_a_video_that_was_interrupted_is_continued_in_its_middle(
     videos: Path, alone: dict[str, Tracks], tmp_path: Path
 ) -> None:
-    job = Tracking(read_videos([videos / "clip001.mp4"]), "lucas-kanade", grid=3)
+    job = Tracking(Videos([videos / "clip001.mp4"]), "lucas-kanade", grid=3)
     (item,) = job.items()
     told: list[int] = []
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tapkit import storage
@@ -24,27 +25,33 @@ LISTS = frozenset({".txt", ".lst"})
 """Endings of files that name a video on each line."""
 
 
-def read_videos(given: Sequence[str | os.PathLike[str]], shard: str = "1/1") -> Iterator[Item]:
-    """The videos that are meant, one by one.
+@dataclass(frozen=True)
+class Videos:
+    """The videos that are meant: an iterable of `Item`, which looks anew each time.
 
-    Args:
-        given: folders (with those below them, videos by their ending), patterns ("takes/**/*.mp4"), text files with a
-            path or an address on each line (.txt; paths are relative to it), single videos; or addresses of the like.
-            A video is called by its path within its folder, or within what the pattern or the list has in common, so
-            that results keep the order of folders.
-        shard: "i/n" takes a part: which one, is decided by a video's name alone.
+        fleet.Videos(["takes/", "more/**/*.mov", "list.txt", "s3://bucket/takes"])
 
-    Raises `UsageError` if there is none at all, `VideoError` for a name of nothing.
+    A video is called by its path within its folder, or within what the pattern or the list has in common, so that
+    results keep the order of folders.
     """
-    index, count = _parts(shard)
-    found = False
-    for name in given:
-        for item in _named(str(os.fspath(name))):
-            found = True
-            if part_of(item.name, count) == index:
-                yield item
-    if not found:
-        raise UsageError("there is no video in " + ", ".join(storage.shown(os.fspath(name)) for name in given[:5]))
+
+    given: Sequence[str | os.PathLike[str]]
+    """Folders (with those below them, videos by their ending), patterns ("takes/**/*.mp4"), text files with a path or
+    an address on each line (.txt; paths are relative to it), single videos; or addresses of the like."""
+    shard: str = "1/1"
+    """"i/n" takes a part: which one, is decided by a video's name alone."""
+
+    def __iter__(self) -> Iterator[Item]:
+        """Raises `UsageError` if there is none at all, `VideoError` for a name of nothing."""
+        index, count = _parts(self.shard)
+        found = False
+        for name in self.given:
+            for item in _named(str(os.fspath(name))):
+                found = True
+                if part_of(item.name, count) == index:
+                    yield item
+        if not found:
+            raise UsageError("there is no video in " + ", ".join(map(storage.shown, self.given[:5])))
 
 
 def part_of(name: str, count: int) -> int:

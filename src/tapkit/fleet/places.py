@@ -103,7 +103,7 @@ def fetched(source: str, folder: Path) -> Iterator[Path | str]:
         yield source
         return
     system, path = _system(source)
-    copy = folder / ".video" / f"video{posixpath.splitext(path)[1][:12]}"
+    copy = folder / ".video" / storage.file_name(posixpath.basename(path))
     if not copy.exists():  # else an interrupted run has left it
         with talking(f"fetch {source}", VideoError), storage.atomic(copy) as part:
             system.get_file(path, str(part))

@@ -29,13 +29,13 @@ TRACKS = ".tracks.npz"
 class Tracking:
     """A `Task`: track points through each video.
 
-        fleet.run(fleet.Tracking(fleet.read_videos(["takes/"]), model="strand", grid=20), "out")
+        fleet.run(fleet.Tracking(fleet.Videos(["takes/"]), model="strand", grid=20), "out")
 
     An item NAME gives NAME.tracks.npz, a file for each of `formats`, and NAME.overlay.mp4.
     """
 
     videos: Iterable[Item]
-    """See `tapkit.fleet.read_videos`. Read once, in the process that begins the run."""
+    """See `tapkit.fleet.Videos`."""
     model: str = "strand"
     weights: str | None = None
     """Checkpoint file, the same on all machines; None: the official one."""
@@ -72,13 +72,6 @@ class Tracking:
         if len(set(names)) < len(names):
             raise UsageError(f"a format is named twice: {', '.join(self.formats)}")
         object.__setattr__(self, "formats", tuple(names))
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For other processes, which need not know of all videos."""
-        return {**self.__dict__, "videos": ()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
 
     def identity(self) -> Mapping[str, Any]:
         """See `Task.identity`."""

@@ -77,11 +77,21 @@ class Worker:
 
     def _put(self, folder: Path, last: str) -> None:
         """Put all files of a folder in place, the one that says that the item is done at the end."""
-        files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
+        found = {file.relative_to(folder): file for file in sorted(folder.rglob("*")) if file.is_file()}
+        files = {name.as_posix(): file for name, file in found.items() if not any(map(unfinished, name.parts))}
         final = files.pop(last)
         for name, file in files.items():
             self.place.put(file, name)
         self.place.put(final, last)
+
+
+def unfinished(name: str) -> bool:
+    """Whether a file or folder is what a process that was killed has left half written.
+
+    >>> unfinished(".a.csv.12-ab.partial"), unfinished("a.npz.partial.lock"), unfinished("a.csv")
+    (True, True, False)
+    """
+    return name.removesuffix(".lock").endswith(storage.PARTIAL)
 
 
 def note(worklist: WorkList, owner: int, id: int, outcome: Outcome) -> bool:
