@@ -32,6 +32,14 @@ def test_patterns_and_lists(videos: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert names(tmp_path / "away.txt") == ["a/one", "b/one"]
 
 
+def test_a_folder_of_pictures_is_one_video(tmp_path: Path) -> None:
+    for name in ("shots/a.v01/0001.png", "shots/a.v01/0002.png", "shots/b/0001.exr", "shots/c/c.mp4", "shots/c/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert names(tmp_path / "shots") == ["a.v01", "b", "c/c"]
+    assert list(Videos([tmp_path / "shots" / "b"])) == [("b", str(tmp_path / "shots" / "b"))]
+
+
 def test_what_is_drawn_over_a_video_is_none_of_the_footage(tmp_path: Path) -> None:
     for name in ("a.mp4", "a.overlay.mp4", "b.overlay.mp4"):
         (tmp_path / name).touch()

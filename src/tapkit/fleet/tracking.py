@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tapkit import storage
+from tapkit.endings import OVERLAY
 from tapkit.errors import UsageError
-from tapkit.fleet.inputs import OVERLAY
 from tapkit.fleet.places import fetched, is_address
 from tapkit.fleet.task import Do, Facts, Item, Tell
 
