@@ -247,7 +247,7 @@ def start_ray() -> None:
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-        ray.init(num_cpus=2, include_dashboard=False, object_store_memory=200 << 20, log_to_driver=False)
+        ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=200 << 20, log_to_driver=False)
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 

@@ -47,7 +47,9 @@ class Videos:
                 if part_of(item.name, count) == index:
                     yield item
         if not found:
-            raise UsageError("there is no video in " + ", ".join(map(storage.shown, self.given[:5])))
+            raise UsageError(
+                "there is no video in " + ", ".join(storage.shown(os.fspath(name)) for name in self.given[:5])
+            )
 
 
 def part_of(name: str, count: int) -> int:
@@ -104,7 +106,8 @@ def _remote(address: str) -> Iterator[Item]:
 def _files_of(folder: Path) -> Iterator[str]:
     """Paths of the videos of a folder and of those below it, by name; hidden ones are none of the footage. A folder of
     pictures alone is one video, and marked by a slash."""
-    folders, names = [], []
+    folders: list[str] = []
+    names: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if not entry.name.startswith("."):
