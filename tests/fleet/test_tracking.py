@@ -40,7 +40,7 @@ def check(folder: Path, alone: dict[str, Tracks]) -> None:
 
 def test_a_folder_is_tracked_as_one_after_another(videos: Path, alone: dict[str, Tracks], tmp_path: Path) -> None:
     out, report = tmp_path / "out", tmp_path / "report.csv"
-    command = ("batch", videos, *LK, "--to", "csv,nuke", "--overlay", "-o", str(out), "-j", 2, "--report", report)
+    command = ("batch", videos, *LK, "--to", "csv,nuke", "--overlay", "-o", str(out), "-j", 1, "--report", report)
     done = run(*command, code=1)
     check(out, alone)
     for name in alone:
@@ -74,7 +74,7 @@ def test_bad_input_is_one_sentence(videos: Path, tmp_path: Path) -> None:
     assert "no video in" in run("batch", tmp_path, *LK, *out, code=2).stderr
     assert "no format 'csw'" in run("batch", videos, *LK, *out, "--to", "csw", code=2).stderr
     assert "no tracker" in run("batch", videos, "-m", "lucas-kanad", *out, code=2).stderr
-    assert "no option" in run("batch", videos, *LK, *out, "--set", "wibdow=9", "-j", 1, code=2).stderr
+    assert "no option" in run("batch", videos, *LK, *out, "--set", "wibdow=9", code=2).stderr
     assert ".csv or .json" in run("batch", videos, *LK, *out, "--report", "a.txt", code=2).stderr
     (tmp_path / "file").write_text("mine")
     assert "file" in run("batch", videos, *LK, "-o", str(tmp_path / "file"), code=6).stderr

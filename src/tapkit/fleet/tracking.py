@@ -68,6 +68,7 @@ class Tracking:
             raise UsageError("say which points: queries, grid, corners or mask")
         if registry.card(self.model).streaming == "pairwise":
             raise UsageError(f"{self.model} computes flow between two frames and tracks no points")
+        registry.check_options(self.model, self.options)
         names = [library.find(name).name for name in self.formats]
         if len(set(names)) < len(names):
             raise UsageError(f"a format is named twice: {', '.join(self.formats)}")
