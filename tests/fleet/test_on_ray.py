@@ -68,6 +68,13 @@ def test_a_full_disk_of_one_machine_leaves_its_items_to_the_others_and_of_all_en
 
 
 @pytest.mark.usefixtures("cluster")
+def test_an_item_that_kills_every_actor_fails_and_takes_no_other_with_it(tmp_path: Path) -> None:
+    summary = go(tmp_path, Copying(items(3, i0="dies"), str(tmp_path)), jobs=1)
+    assert (summary.done, summary.failed) == (2, 1) and journal(tmp_path) == ["i1", "i2"]
+    assert "died over it 3 times" in summary.to_json()["failures"][0]["error"]
+
+
+@pytest.mark.usefixtures("cluster")
 def test_what_is_wrong_for_all_is_said_once(tmp_path: Path) -> None:
     with pytest.raises(TapkitError, match="there are no weights") as error:
         go(tmp_path, Copying(items(3), str(tmp_path), refused=True), jobs=1)

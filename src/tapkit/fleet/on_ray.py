@@ -246,15 +246,21 @@ class _Driver:
             self.worklist.release(self.owner, claim.id)
 
     def _bury(self, actor: Any, error: BaseException) -> None:
-        """An actor has died, or its machine: its items go back, but for those that it had done before."""
+        """An actor has died, or its machine. Its items go back, but for those that it had done before; it died over the
+        first of them, for it does them in order."""
         self.actors.pop(actor, None)
         mine = [answer for answer, (whose, _) in self.running.items() if whose is actor]
+        first = True
         for answer in mine:
             _, claim = self.running.pop(answer)
             try:
                 note(self.worklist, self.owner, claim.id, Outcome(*self.ray.get(answer)))
             except self.ray.exceptions.RayError:
-                self.worklist.lost(self.owner, "its Ray actor died", claim.id)
+                if first:
+                    self.worklist.lost(self.owner, "its Ray actor died", claim.id)
+                else:
+                    self.worklist.release(self.owner, claim.id)
+                first = False
         self.died = 0 if mine else self.died + 1
         if self.died >= _MOST_STARTS:
             raise TapkitError(f"Ray's actors die as soon as they are started: {sentence(error)}")

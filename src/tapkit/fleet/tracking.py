@@ -110,27 +110,27 @@ class Tracking:
         from tapkit.api import make_queries
         from tapkit.video import open_video
 
-        target = folder / self.result(item.name)
-        with (
-            fetched(item.source, folder) as path,
-            open_video(path, start=self.start, end=self.end, step=self.step) as source,
-        ):
-            if source.live:
-                raise UsageError(f"{item.source} is a stream: tapkit live tracks those")
-            points = make_queries(
-                source, self.queries, grid=self.grid, corners=self.corners, mask=self.mask, frame=self.frame
-            )
-            total = source.info.frames or 0
+        target, drawn = folder / self.result(item.name), folder / f"{item.name}{OVERLAY}.mp4"
+        if not (target.exists() and (drawn.exists() or not self.overlay)):  # else only what follows went wrong
+            with (
+                fetched(item.source, folder) as path,
+                open_video(path, start=self.start, end=self.end, step=self.step) as source,
+            ):
+                if source.live:
+                    raise UsageError(f"{item.source} is a stream: tapkit live tracks those")
+                points = make_queries(
+                    source, self.queries, grid=self.grid, corners=self.corners, mask=self.mask, frame=self.frame
+                )
+                total = source.info.frames or 0
 
-            def report(now: Progress) -> None:  # passes in two directions are one video
-                tell(round(now.done / (now.total or now.done or 1) * total))
+                def report(now: Progress) -> None:  # passes in two directions are one video
+                    tell(round(now.done / (now.total or now.done or 1) * total))
 
-            tracker.track_to(
-                target, source, points, self.direction, self.memory, report, keyframes=self.keyframes,
-                sinks=self._sinks(folder / f"{item.name}{OVERLAY}.mp4", source, tracker, points),
-                skeleton=self.skeleton,
-            )  # fmt: skip
-        return {"points": len(points), "frames": self._hand_on(item, target)}
+                tracker.track_to(
+                    target, source, points, self.direction, self.memory, report, keyframes=self.keyframes,
+                    sinks=self._sinks(drawn, source, tracker, points), skeleton=self.skeleton,
+                )  # fmt: skip
+        return self._hand_on(item, target)
 
     def _sinks(self, path: Path, source: Source, tracker: Tracker, points: Queries) -> list[Any]:
         if not self.overlay:
@@ -145,8 +145,8 @@ class Tracking:
             )
         ]
 
-    def _hand_on(self, item: Item, target: Path) -> int:
-        """Write the other formats beside the tracks; returns how many frames the video has."""
+    def _hand_on(self, item: Item, target: Path) -> Facts:
+        """Write the other formats beside the tracks."""
         from tapkit.export import library
         from tapkit.types import Tracks
 
@@ -157,7 +157,7 @@ class Tracking:
         for name in self.formats:
             form = library.find(name)
             form.write(tracks, library.beside(target, form.name, form.suffix))
-        return tracks.frames
+        return {"points": len(tracks), "frames": tracks.frames}
 
 
 def _keys(keyframes: Keyframes) -> list[Any]:
