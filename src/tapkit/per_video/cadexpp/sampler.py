@@ -65,8 +65,8 @@ class Sampler:
         apart = np.maximum(np.abs(near - first), ALIKE)
         share = np.exp(-((apart / SPREAD) ** 2) / 2)
         second = int(dice.choice(near, p=share / share.sum()))
-        usable = np.asarray(self.flows.mask(first, second)).reshape(-1) > 0
-        chosen = choose(usable * self.rare[first], self.options.points, dice)
+        mask, rare = self.flows.mask(first, second).reshape(-1), self.rare[first]
+        chosen = choose(len(rare), lambda at: (mask[at] > 0) * rare[at], self.options.points, dice)
         weight = math.cos((abs(second - first) - 1) / self.options.interval * math.pi / 3)
         found = points_of(self.flows, first, second, chosen, weight)
         if dice.random() < 0.5:

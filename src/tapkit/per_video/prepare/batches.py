@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from tapkit.per_video.prepare.flows import BELIEVED, PairFlows
+
+BLIND = 4
+"""Rounds of drawing pixels blindly, before all are looked at."""
 
 
 class Points(NamedTuple):
@@ -33,12 +37,26 @@ def cycled(frames: int, seed: int, position: int) -> int:
     return int(order[position % frames])
 
 
-def choose(weight: np.ndarray, count: int, dice: np.random.Generator) -> np.ndarray:
-    """Indices [count] of entries [M], with a probability in proportion to `weight`; without repeating one, as long as
-    there are enough of a weight."""
+def choose(
+    pixels: int, weight_at: Callable[[np.ndarray], np.ndarray], count: int, dice: np.random.Generator
+) -> np.ndarray:
+    """Flat indices [count] of `pixels`, with a probability in proportion to `weight_at(indices)`, which is 0 to 1;
+    without repeating one, as long as there are enough of a weight.
+
+    Drawn blindly and kept by weight, so that of a large frame little is looked at; where little is of a weight, all is.
+    """
+    kept = np.empty(0, np.int64)
+    for _ in range(BLIND):
+        drawn = dice.integers(0, pixels, 4 * count)
+        kept = np.concatenate([kept, drawn[dice.random(len(drawn)) < weight_at(drawn)]])
+        _, first = np.unique(kept, return_index=True)
+        kept = kept[np.sort(first)]
+        if len(kept) >= count:
+            return kept[:count]
+    weight = weight_at(np.arange(pixels))
     usable = np.flatnonzero(weight > 0)
     if not len(usable):
-        return dice.integers(0, len(weight), count)
+        return dice.integers(0, pixels, count)
     if len(usable) < count:
         return dice.choice(usable, count, p=weight[usable] / weight[usable].sum())
     # The first `count` arrivals of processes with these rates are such a draw.
