@@ -63,7 +63,7 @@ class CadexFit:
         batch = Batch(*(part.to(self.device) for part in self.sampler.draw(index, steps)))
         terms = self.losses.dense(batch, published)
         self.optimizer.zero_grad(set_to_none=True)
-        terms["total"].backward()
+        terms["total"].backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.depth_mem.parameters(), LARGEST_GRADIENT)
         self.optimizer.step()
         return {name: float(value.detach()) for name, value in terms.items()}

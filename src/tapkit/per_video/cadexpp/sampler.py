@@ -53,12 +53,12 @@ class Sampler:
         for number in range(self.options.pairs):
             first = within[(index * self.options.pairs + number) % len(within)]
             found.append(self._pair(first, generator(self.seed, 2, index, number)))
-        first, second = (torch.tensor([getattr(pair, name) for pair in found]) for name in ("first", "second"))
+        one, other = (torch.tensor([getattr(pair, name) for pair in found]) for name in ("first", "second"))
         pixels, targets, weights = (
             torch.from_numpy(np.stack([getattr(pair, name) for pair in found]))
             for name in ("pixels", "targets", "weights")
         )
-        return Batch(first, second, pixels, targets, weights)
+        return Batch(one, other, pixels, targets, weights)
 
     def _pair(self, first: int, dice: np.random.Generator) -> Points:
         near = self.near[first]

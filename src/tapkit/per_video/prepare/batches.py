@@ -61,7 +61,8 @@ def choose(
         return dice.choice(usable, count, p=weight[usable] / weight[usable].sum())
     # The first `count` arrivals of processes with these rates are such a draw.
     arrivals = dice.exponential(size=len(usable)) / weight[usable]
-    return usable[np.argpartition(arrivals, count - 1)[:count]]
+    nearest: np.ndarray = usable[np.argpartition(arrivals, count - 1)[:count]]
+    return nearest
 
 
 def points_of(flows: PairFlows, first: int, second: int, index: np.ndarray, weight: float | np.ndarray) -> Points:
@@ -75,7 +76,8 @@ def points_of(flows: PairFlows, first: int, second: int, index: np.ndarray, weig
 
 def believed(flows: PairFlows, first: int, second: int, index: np.ndarray) -> np.ndarray:
     """Whether the flow at flat pixel indices [K] is believed and the point seen in both frames: bool [K]."""
-    return (np.asarray(flows.mask(first, second)).reshape(-1)[index] & BELIEVED) > 0
+    found: np.ndarray = (flows.mask(first, second).reshape(-1)[index] & BELIEVED) > 0
+    return found
 
 
 def colours(frame: np.ndarray, xy: np.ndarray) -> np.ndarray:
