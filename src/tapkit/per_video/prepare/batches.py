@@ -89,4 +89,5 @@ def colours(frame: np.ndarray, xy: np.ndarray) -> np.ndarray:
     fx, fy = (x - left)[:, None], (y - top)[:, None]
     above = frame[top, left] * (1 - fx) + frame[top, right] * fx
     below = frame[low, left] * (1 - fx) + frame[low, right] * fx
-    return ((above * (1 - fy) + below * fy) / 255).astype(np.float32)
+    found: np.ndarray = ((above * (1 - fy) + below * fy) / 255).astype(np.float32)
+    return found
