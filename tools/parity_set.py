@@ -32,6 +32,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "alltracker_tiny": ("pair",),
     "bootstapir": ("init128_temp10",),
     "cadexpp": ("layers", "losses", "tracks"),
+    "dino_tracker": ("best_buddies", "tracks_tall", "train_step", "vit_tokens"),
     "gmrw": ("direct",),
     "dot": ("every_cell", "tracks_for_queries"),
     "mft": ("forward_backward",),
