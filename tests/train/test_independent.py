@@ -151,9 +151,7 @@ def test_a_step_of_pips2_is_the_papers_loss():
 def test_tracks_of_pips2_begin_between_the_truth_and_anywhere_or_without_motion():
     training = Pips2Training(Pips2(Pips2Options(iterations=1, input_size=None)), Pips2Settings())
     truth = torch.full((200, 8, 2), 30.0)
-    start = training.start(
-        truth, torch.ones(200, 8).bool(), truth[:, 0] - 5, (64, 96), torch.Generator().manual_seed(0)
-    )
+    start = training.start(truth, torch.ones(200, 8).bool(), truth[:, 0] - 5, (64, 96), torch.Generator().manual_seed(0))
     assert (start[:, 0] == 25).all() and start.min() >= 0 and start[..., 0].max() < 96 and start[..., 1].max() < 64
     still = (start == 25).all((1, 2))
     assert 70 < still.sum() < 130
