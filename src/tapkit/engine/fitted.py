@@ -99,7 +99,8 @@ def fit_video(
     """Fit to a video in the folder `path`, or go on there; returns whether the schedule has ended.
 
     Ctrl-C ends it after the step at hand, with everything kept, and is then raised. Raises `UsageError` for options
-    that cannot be, another fit in the folder, and a video that nothing can be learned from; `VideoError`, `StorageError`.
+    that cannot be, another fit in the folder, and a video that nothing can be learned from; `VideoError`,
+    `StorageError`.
     """
     if source.live:
         raise UsageError("a method is fitted to a whole video, not to one that is still coming in")

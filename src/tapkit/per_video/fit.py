@@ -133,7 +133,8 @@ class _Loop:
         self.index, self.steps = int(facts["step"]), int(facts["steps"])
         self.before, self.pace = float(facts["seconds"]), float(facts["pace"])
         self.window, self.shown = Counter(facts["window"]), list(facts["shown"])
-        self.job.say(f"continues at step {self.index} of {self.steps}")
+        if self.index < self.steps:
+            self.job.say(f"continues at step {self.index} of {self.steps}")
 
     @property
     def spent(self) -> float:

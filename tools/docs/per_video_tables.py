@@ -1,0 +1,27 @@
+"""Tables of what methods that are fitted to one video learn, from what `benchmarks/per_video.py --write` kept."""
+
+from __future__ import annotations
+
+import json
+
+from model_tables import ROOT, table
+
+RESULTS = ROOT / "benchmarks" / "results" / "per_video.json"
+
+
+def learned(model: str) -> str:
+    """Errors and occlusion of a method at some steps."""
+    measured = json.loads(RESULTS.read_text(encoding="utf-8"))[model]
+    hidden = "score" if model == "omnimotion" else "flagged"
+    rows = [
+        [
+            str(row["step"]),
+            f"{row['cpu_seconds']:.0f}",
+            *(f"{row[f'{part}_mean']:.2f} / {row[f'{part}_median']:.2f}" for part in ("background", "square")),
+            f"{row[f'hidden_{hidden}']:.2f}",
+            f"{row[f'visible_{hidden}']:.2f}",
+        ]
+        for row in measured["rows"]
+    ]
+    head = ["step", "CPU seconds", "background, mean / median", "square, mean / median", "hidden", "visible"]
+    return table(head, rows, "rrrrrr")
