@@ -72,6 +72,7 @@ def test_a_sticker_on_stored_tracks(shot: Path) -> None:
     run(
         "edit", "sticker", "shot", "poster.png", "o/%03d.png", "--mask", "mask.png", "--tracks", "t.npz", "--force",
         "-q", "--follow", "mesh", "--refine", "--adapt", "--stored-light", "--occlusion", "soft", "--smooth", "1",
+        "--resampling", "lanczos",
     )  # fmt: skip
     assert picture("o/000.png")[36, 48, 0] > 200
 

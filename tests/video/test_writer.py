@@ -55,7 +55,9 @@ def sound(path: Path, seconds: float) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("ending", "clock"), [("mp4", 0.0), ("mov", 0.0), ("mkv", 6e-4), ("webm", 6e-4)])
+@pytest.mark.parametrize(
+    ("ending", "clock"), [("mp4", 0.0), ("mov", 0.0), ("prores.mov", 0.0), ("mkv", 6e-4), ("webm", 6e-4)]
+)
 def test_frames_come_back_at_their_places_colours_and_exact_times(tmp_path: Path, ending: str, clock: float) -> None:
     path = write(tmp_path / f"a.{ending}", VideoInfo(64, 48, FPS, frames=10), 10)
     times, frames = decoded(path)
@@ -65,6 +67,28 @@ def test_frames_come_back_at_their_places_colours_and_exact_times(tmp_path: Path
         assert error[12:20, 4 * index + 4 : 4 * index + 12].max() <= 12  # inside the block
         assert error[30:44].max() <= 12  # the plain background
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_prores_keeps_ten_bits(tmp_path: Path) -> None:
+    """A ramp of 16 bits too fine for 8: read back by FFmpeg as 10 bits of ProRes 422 HQ."""
+    ramp = np.repeat(np.linspace(20000, 26000, 64).astype(np.uint16)[None, :, None], 48, 0).repeat(3, 2)
+    path = tmp_path / "a.prores.mov"
+    with VideoWriter(path, VideoInfo(64, 48, FPS, frames=2), quality="high") as writer:
+        for _ in range(2):
+            writer.write(ramp)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.profile) == ("prores", "HQ")
+        frame = next(container.decode(video=0))
+        assert frame.format.name == "yuv422p10le"
+        found = frame.to_ndarray(format="rgb48le")
+    assert np.abs(found.astype(int) - ramp)[:, 2:-2].max() < 257  # below one step of 8 bits
+    assert len(np.unique(found[20, :, 1])) > 50  # 8 bits would leave 24 steps
+    with (
+        pytest.raises(ShapeError, match="uint8, got"),
+        VideoWriter(tmp_path / "b.mp4", VideoInfo(64, 48, FPS)) as plain,
+    ):
+        plain.write(ramp)
 
 
 def test_variable_frame_times_are_kept_to_the_microsecond(tmp_path: Path) -> None:

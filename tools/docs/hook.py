@@ -14,6 +14,7 @@ from typing import Any
 
 from annotation_figures import annotation_clicks, annotation_scale
 from command_pages import commands, exit_codes
+from fleet_table import fleet_results
 from format_tables import format_options, formats_table
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -171,6 +172,7 @@ GENERATED = {
     "per-video cadex++": partial(learned, "cadex++"),
     "studio latencies": latencies,
     "studio server": server_latencies,
+    "fleet": fleet_results,
 }
 """What `<!-- generated: NAME -->` in a page becomes."""
 

@@ -7,13 +7,7 @@ from pathlib import Path
 
 from tapkit.cli.outputs import PICTURES, beside
 from tapkit.errors import UsageError
-
-VIDEOS = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".wmv", ".mxf", ".ogv"}
-)
-"""Endings by which the videos of a folder are told from what else is in it. A video named by itself may have any."""
-OVERLAY = ".overlay"
-"""What the name of a drawn video ends with, before its suffix."""
+from tapkit.fleet.inputs import OVERLAY, VIDEOS
 
 
 def clips_of(given: Sequence[str]) -> tuple[list[str], bool]:

@@ -37,6 +37,7 @@ def sticker(
     shutter: e.Shutter = 0.0,
     adapt: e.Adapt = False,
     linear: e.Linear = True,
+    resampling: e.Resampling = "bicubic",
     occlusion: e.Occlusion = "sharp",
     refine: e.Refine = False,
     check: e.Check = False,
@@ -62,7 +63,7 @@ def sticker(
     """
     from tapkit.apps.edit import Look, attach_sticker
 
-    look = Look(linear, shutter, adapt)
+    look = Look(linear, shutter, adapt, resampling=resampling)
     anchor = e.anchor(at, quad, mask)
     with e.Job(video, output, [image, mask, tracks, pins], force, quiet) as job:
         source = job.open(start, end, step, value_range, stream)
@@ -135,6 +136,7 @@ def propagate(
     tracks: e.Tracks = None,
     adapt: e.Adapt = False,
     linear: e.Linear = True,
+    resampling: e.Resampling = "bicubic",
     occlusion: e.Occlusion = "sharp",
     refine: e.Refine = False,
     check: e.Check = False,
@@ -158,11 +160,12 @@ def propagate(
     """
     from tapkit.apps.edit import Look, propagate_edit
 
+    look = Look(linear, 0.0, adapt, resampling=resampling)
     with e.Job(video, output, [edited, tracks, pins], force, quiet) as job:
         source = job.open(start, end, step, value_range, stream)
         settings = job.settings(follow, tracks, pins, refine, check, smooth, model, weights, device, option)
         propagate_edit(
-            source, edited, output, frame=frame, look=Look(linear, 0.0, adapt), occlusion=occlusion,
+            source, edited, output, frame=frame, look=look, occlusion=occlusion,
             settings=settings, progress=job.progress, report=job.report,
         )  # fmt: skip
 
@@ -186,6 +189,7 @@ def stabilise(
     crop: Annotated[
         Literal["none", "fixed", "adaptive", "inpaint-edges"], typer.Option(help="What is done about the edges.")
     ] = "fixed",
+    resampling: e.Resampling = "bicubic",
     tracks: e.Tracks = None,
     refine: e.Refine = False,
     check: e.Check = False,
@@ -215,6 +219,7 @@ def stabilise(
         settings = job.settings("auto", tracks, None, refine, check, 0.0, model, weights, device, option)
         found = steady(
             source, output, **region, frame=frame, model=motion, mode=mode, strength=strength, crop=crop,
+            resampling=resampling,
             settings=settings, progress=job.progress, report=job.report,
         )  # fmt: skip
         job.say(f"enlarged by {found.zoom.max():.3f}")

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 Video = Annotated[str, typer.Argument(help="Video file, folder or pattern of images.")]
 Output = Annotated[
     Path,
-    typer.Argument(help="Where to: .mp4, .mov, .webm, or out/%05d.png, .tif, .exr (these keep 16 bits and floats)."),
+    typer.Argument(
+        help="Where to: .mp4, .webm, .prores.mov (10 bits), or out/%05d.png, .tif, .exr (16 bits and floats)."
+    ),
 ]
 OnFrame = Annotated[int, typer.Option("--frame", min=0, help="Frame on which it is marked.")]
 At = Annotated[
@@ -47,6 +49,10 @@ Shutter = Annotated[float, typer.Option(help="Motion blur: degrees that the shut
 Adapt = Annotated[bool, typer.Option("--adapt", help="Let it take part in changes of the light.")]
 Linear = Annotated[
     bool, typer.Option("--linear-light/--stored-light", help="Composite in linear light, or in the values as stored.")
+]
+Resampling = Annotated[
+    Literal["bicubic", "lanczos"],
+    typer.Option(help="How pixels are read between pixels: lanczos is sharper, rings more, and takes longer."),
 ]
 Occlusion = Annotated[
     Literal["sharp", "soft", "none"],

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from tapkit.cli.batch import Jobs, Ray, run_fleet
 from tapkit.cli.options import Device, Option, Quiet, Weights, read_options, say
 from tapkit.errors import UsageError
 
@@ -50,6 +51,8 @@ def evaluate(
     weights: Weights = None,
     device: Device = "auto",
     option: Option = None,
+    jobs: Jobs = None,
+    ray: Ray = None,
     fit_preset: Annotated[
         str | None,
         typer.Option(
@@ -82,6 +85,13 @@ def evaluate(
         raise UsageError("--weights goes with a single --model")
     if figures and out is not None:
         raise UsageError("--figures writes nothing: leave out --out")
+    from tapkit import registry
+
+    together = jobs is not None or ray is not None
+    if together and (figures or shard != "1/1"):
+        raise UsageError("--jobs and --ray do all clips and write a report: leave out --figures and --shard")
+    if together and (fitted := registry.per_video_cards().keys() & set(model)):
+        raise UsageError(f"{min(fitted)} is fitted to each clip in turn: leave out --jobs and --ray")
     from tapkit.datasets import open_dataset
     from tapkit.evaluation.protocol import Protocol
 
@@ -106,6 +116,11 @@ def evaluate(
     command = _command(dataset, [c.card.id for c in contestants], given, option)
     if fit_preset or fit_minutes:
         given |= {"--fit-preset": fit_preset or "", "--fit-minutes": f"{fit_minutes:g}" if fit_minutes else ""}
+    if together:
+        how: dict[str, Any] = {"jobs": jobs, "ray": ray, "device": device, "force": fresh, "quiet": quiet}
+        for contestant in contestants:
+            _predict(dataset, contestant, protocol, folder, how)
+        fresh = False
     _measure(benchmark, contestants, protocol, folder, shard, fresh, quiet, command)
 
 
@@ -137,6 +152,18 @@ def _contestant(
         model, fitting.folder, device, preset=fitting.preset, minutes=fitting.minutes,
         say=None if fitting.quiet else say, **options,
     )  # fmt: skip
+
+
+def _predict(dataset: str, contestant: Contestant, protocol: Protocol, folder: Path, how: dict[str, Any]) -> None:
+    """The predictions of a tracker by several processes; what fails is told by the report."""
+    from tapkit.fleet import Evaluating
+    from tapkit.fleet.begin import state_folder
+
+    where = os.path.abspath(dataset) if os.path.exists(dataset) else dataset
+    weights = None if contestant.weights is None else str(contestant.weights.resolve())
+    job = Evaluating(where, protocol, contestant.card.id, weights, contestant.options)
+    state = state_folder(str(folder)) / Path(job.result("")).parent.name
+    run_fleet(job, str(folder), state=state, **how)
 
 
 def _measure(

@@ -39,6 +39,9 @@ def live(
     option: o.Option = None,
     record: Annotated[Path | None, typer.Option(help="Record the overlay: .mp4, .webm, .gif.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Record the tracks: .npz, .zarr, .csv.")] = None,
+    smooth: Annotated[
+        bool, typer.Option("--smooth", help="Smooth what is recorded: still points stay still, fast ones are followed.")
+    ] = False,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop after that long.")] = None,
     every_frame: Annotated[
         bool,
@@ -65,6 +68,7 @@ def live(
     from tapkit import registry
     from tapkit.engine.control import Control
     from tapkit.engine.run import run
+    from tapkit.sinks import OneEuro
     from tapkit.video import open_video
     from tapkit.video.pace import as_it_plays, for_seconds
 
@@ -79,7 +83,8 @@ def live(
         said = tracker.provenance(live=True)
         session = tracker.start(replace(opened.info, frames=None, times=None), queries, cuts=cuts)
         with _screen(quiet, tracker.card.id, said, session.latency) as screen:
-            sinks = [screen, *_recording(opened, session, said, queries, record, output)]
+            recording = _recording(opened, session, said, queries, record, output)
+            sinks = [screen, *(OneEuro(sink, said) if smooth else sink for sink in recording)]
             frames = opened.frames() if every_frame or opened.live else as_it_plays(opened)
             run(session, for_seconds(frames, seconds), sinks, Control(screen.progress, interrupt="stop"))
         left_out = screen.left_out + getattr(opened, "dropped", 0)

@@ -257,16 +257,22 @@ def _score(dataset: Dataset, clip: Clip, prediction: Any, card: ModelCard, proto
 def _check_weights(store: PredictionFolder, contestant: Contestant, fresh: bool) -> None:
     """Refuse to mix predictions of different weights in one folder."""
     known = store.read_facts()
-    tracker = contestant.tracker()
-    digest = getattr(tracker, "weights_sha256", "")
+    digest = getattr(contestant.tracker(), "weights_sha256", "")
     if known is None or fresh:
-        in_force = dict(getattr(getattr(tracker, "model", None), "options", contestant.options))
-        store.write_facts({**contestant.identity(), "weights_sha256": digest, "in_force": in_force})
+        write_facts(store, contestant)
     elif known.get("weights_sha256", "") != digest:
         raise UsageError(
             f"{store.path} holds predictions made with the weights {known.get('weights_sha256', '')[:12] or '(none)'}, "
             f"these are {digest[:12] or '(none)'}; use --fresh or another output folder"
         )
+
+
+def write_facts(store: PredictionFolder, contestant: Contestant) -> None:
+    """Keep with predictions what they are made with."""
+    tracker = contestant.tracker()
+    digest = getattr(tracker, "weights_sha256", "")
+    in_force = dict(getattr(getattr(tracker, "model", None), "options", contestant.options))
+    store.write_facts({**contestant.identity(), "weights_sha256": digest, "in_force": in_force})
 
 
 def _threshold(card: ModelCard) -> str:

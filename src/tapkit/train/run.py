@@ -107,7 +107,8 @@ class Run:
             self.measure(say, log)
             self.save()
         if options.export is not None and trainer.workers.rank == 0:
-            path, card = export_weights(options.export, trainer.average, self.facts())
+            published = recipe(trainer.config.model).published(trainer.average)
+            path, card = export_weights(options.export, published, self.facts())
             say(f"wrote {path} and {card.name}")
         log.close()
         trainer.workers.close()
@@ -156,7 +157,8 @@ class Run:
         return (
             f"{trainer.config.model}, {size / 1e6:.2f} M parameters, on {hardware(trainer.device)} x "
             f"{trainer.workers.count}, features in {str(trainer.dtype).removeprefix('torch.')}; "
-            f"{trainer.source.description}; step {trainer.step} of {trainer.config.steps}"
+            f"{trainer.source.description}; from {trainer.initial or 'random weights'}; "
+            f"step {trainer.step} of {trainer.config.steps}"
         )
 
     # -- validation -------------------------------------------------------------------------------

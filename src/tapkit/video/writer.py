@@ -1,4 +1,4 @@
-"""Writing videos: mp4, mov, mkv, webm, gif and PNG sequences, frame by frame, with the timing of the source.
+"""Writing videos: mp4, mov (H.264, ProRes), mkv, webm, gif and PNG sequences, frame by frame, timed as the source is.
 
 What holds for all of them:
 
@@ -70,6 +70,10 @@ class _Container:
     """Whether players learn of pixels that are not square."""
     even: bool = False
     """Whether sides must be even."""
+    pixels: str = "yuv420p"
+    """What the encoder is given."""
+    deep: bool = False
+    """Whether it has more than 8 bits, and takes frames of 16."""
     muxer: dict[str, str] = field(default_factory=dict)
 
 
@@ -77,6 +81,10 @@ _H264: dict[Quality, dict[str, str]] = {
     "high": {"crf": "16", "preset": "medium"},
     "good": {"crf": "20", "preset": "veryfast"},
     "small": {"crf": "27", "preset": "medium"},
+}
+_PRORES: dict[Quality, dict[str, str]] = {  # 422 HQ, 422 and Proxy
+    quality: {"profile": profile, "vendor": "apl0"}
+    for quality, profile in (("high", "3"), ("good", "2"), ("small", "0"))
 }
 _VP9_SPEED = {"b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}
 _VP9: dict[Quality, dict[str, str]] = {
@@ -93,6 +101,9 @@ _CONTAINERS: dict[str, _Container] = {
     ".m4v": _MP4,
     ".mov": _Container(
         "mov", "libx264", _H264, frozenset({"aac", "mp3", "ac3", "alac"}) | _PCM, "aac", even=True, muxer=_FAST_START
+    ),
+    ".prores.mov": _Container(
+        "mov", "prores_ks", _PRORES, _PCM, "pcm_s16le", even=True, pixels="yuv422p10le", deep=True, muxer=_FAST_START
     ),
     ".mkv": _Container(
         "matroska",
@@ -126,7 +137,8 @@ class VideoWriter:
     """A video being written; use it as a context manager.
 
     Args:
-        path: where to; its ending chooses the format: .mp4 .m4v .mov .mkv (H.264), .webm (VP9), .gif (looped),
+        path: where to; its ending chooses the format: .mp4 .m4v .mov .mkv (H.264), .prores.mov (ProRes 422 of 10 bits,
+            for cutting and grading; "high" is HQ, "small" is Proxy), .webm (VP9), .gif (looped),
             `shot_%05d.png` or `shot_####.png` (images named by frame number, counted from `info.start_frame`),
             or a folder (existing, or a name without an ending), which gets 000000.png and so on.
         info: size, rate, pixel aspect of the video, and how many frames it has if known.
@@ -150,6 +162,7 @@ class VideoWriter:
         """Frames written so far."""
         self._last_time: float | None = None
         self._open = True
+        self._types: tuple[type, ...] = (np.uint8,)
         for source in (info.path, audio_from):
             if source is not None and is_same_file(self.path, source):
                 raise UsageError(f"{self.path} is the video itself: writing there would destroy it; name another file")
@@ -157,12 +170,15 @@ class VideoWriter:
         if ending == ".png" or ending == "" or self.path.is_dir():
             self._sink: _Sink = _ImageSequence(self.path, info, quality)
         elif ending in _CONTAINERS:
-            self._sink = _EncodedFile(self.path, info, _CONTAINERS[ending], quality, audio_from)
+            kind = _CONTAINERS[".prores.mov" if is_prores(self.path) else ending]
+            self._types = (np.uint8, np.uint16) if kind.deep else (np.uint8,)
+            self._sink = _EncodedFile(self.path, info, kind, quality, audio_from)
         else:
             raise UsageError(f"{self.path.name}: videos can be written as {' '.join(ENDINGS)}, not as {ending}")
 
     def write(self, image: Frame | np.ndarray, time: float | None = None) -> None:
-        """Append a frame: a `Frame`, or an image [H,W,3] uint8 RGB shown at `time` seconds (None: the next of `info`).
+        """Append a frame: a `Frame`, or an image [H,W,3] uint8 RGB shown at `time` seconds (None: the next of `info`);
+        ProRes takes uint16 (0..65535), too.
 
         Raises:
             ShapeError: another size than `info` says.
@@ -178,9 +194,10 @@ class VideoWriter:
         elif time is None:
             time = self.info.time_of(index)
         expected = (self.info.height, self.info.width, 3)
-        if image.shape != expected or image.dtype != np.uint8:
+        if image.shape != expected or image.dtype not in self._types:
+            types = " or ".join(each.__name__ for each in self._types)
             raise ShapeError(
-                f"frames of this video are [H,W,3]={list(expected)} uint8, got {list(image.shape)} {image.dtype}"
+                f"frames of this video are [H,W,3]={list(expected)} {types}, got {list(image.shape)} {image.dtype}"
             )
         if self._last_time is not None and time <= self._last_time:
             raise UsageError(f"frame times must increase, got {time:.6f} s after {self._last_time:.6f} s")
@@ -288,7 +305,7 @@ class _EncodedFile:
         if self._palette:
             stream.pix_fmt = "pal8"
             return stream
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = self._kind.pixels
         context.color_primaries = context.color_trc = context.colorspace = _BT709
         context.color_range = _LIMITED_RANGE
         return stream
@@ -324,9 +341,10 @@ class _EncodedFile:
         width, height = self._coded_size()
         if (height, width) != image.shape[:2]:
             image = np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)), "edge")
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        stored = "rgb24" if image.dtype == np.uint8 else "rgb48le"
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format=stored)
         return self._reformatter.reformat(
-            frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+            frame, format=self._kind.pixels, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
 
     def _mux(self, packet: Any) -> None:
@@ -403,6 +421,11 @@ class _ImageSequence:
     def discard(self) -> None:
         if self._file:
             self._file.discard()
+
+
+def is_prores(path: str | Path) -> bool:
+    """Whether a video of that name is written as ProRes: `.prores.mov`."""
+    return Path(path).name.lower().endswith(".prores.mov")
 
 
 def is_same_file(path: str | Path, other: str | Path) -> bool:

@@ -169,6 +169,21 @@ def test_sixteen_bits_and_floats_are_kept(tmp_path: Path, exact: Tracks) -> None
     assert light.max() > 3.9  # what is brighter than white was among it
 
 
+def test_prores_of_sixteen_bits(tmp_path: Path, exact: Tracks) -> None:
+    """Footage of 16 bits goes into the 10 of ProRes, footage of 8 bits too; they differ by the rounding to 8 bits."""
+    ramp = np.linspace(20000, 26000, SIZE[1])[None, None, :, None] + np.zeros((exact.frames, *SIZE, 3))
+    written = []
+    for name, film in (("deep", ramp.astype(np.uint16)), ("plain", np.rint(ramp / 257).astype(np.uint8))):
+        film_source = tapkit.open_video(film)
+        attach_sticker(film_source, PAINT, tmp_path / f"{name}.prores.mov", quad=QUAD, tracks=exact)
+        with tapkit.open_video(tmp_path / f"{name}.prores.mov") as found:
+            assert found.info.frames == exact.frames and found.depth is not None and found.depth.white == 1023
+            written.append(next(iter(found.deep_frames())).values[2, :, 1])  # above the quad
+    deep, plain = (len(np.unique(row)) for row in written)
+    assert deep > 60 and deep > 2 * plain
+    assert np.abs(written[0].astype(int) - ramp[0, 0, :, 0] / 65535 * 1023)[2:-2].max() < 3
+
+
 def test_eight_bits_become_light_in_exr(tmp_path: Path, film: np.ndarray, exact: Tracks) -> None:
     attach_sticker(film, PAINT, tmp_path / "o" / "%04d.exr", quad=QUAD, tracks=exact)
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Frames in their own depth, and files that keep it: 16-bit PNG and TIFF, OpenEXR in float."""
+"""Frames in their own depth, and files that keep it: 16-bit PNG and TIFF, OpenEXR in float, ProRes of 10 bits."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tapkit.apps.edit.colour import Curve
 from tapkit.errors import StorageError, UsageError
 from tapkit.types import VideoInfo
 from tapkit.video.base import DeepFrame, Depth, Source
+from tapkit.video.writer import VideoWriter, is_prores
 
 DEEP = {
     ".png": ("png", "rgb48be"),
@@ -48,6 +49,8 @@ def is_sequence(path: str | Path) -> bool:
 def keeps_depth(source: Source, output: str | Path) -> bool:
     """Whether frames are to be worked on in their own values: the source has more than 8 bits, and what is written can
     hold them."""
+    if is_prores(output):
+        return source.depth is not None and source.depth.dtype.kind == "u"
     ending = Path(output).suffix.lower()
     return is_sequence(output) and (ending == ".exr" or (ending in DEEP and source.depth is not None))
 
@@ -72,11 +75,32 @@ def open_writer(
 
     Raises `UsageError`, `StorageError`.
     """
+    if is_prores(output) and depth is not None:
+        return _Stretched(VideoWriter(output, info, quality="high", audio_from=sound), depth)
     if depth is not None or Path(output).suffix.lower() in (".tif", ".tiff", ".exr"):
         return DeepSequence(output, info)
-    from tapkit.video.writer import VideoWriter
-
     return VideoWriter(output, info, quality="high", audio_from=sound)
+
+
+class _Stretched:
+    """A writer of 16 bits for values of another range, such as the 0..1023 of 10 bits."""
+
+    def __init__(self, writer: VideoWriter, depth: Depth) -> None:
+        self._writer, self._depth = writer, depth
+
+    def write(self, image: Any, time: float | None = None) -> None:
+        """Append a frame [H,W,3]."""
+        shown = (np.asarray(image, np.float32) - self._depth.black) / (self._depth.white - self._depth.black)
+        self._writer.write(np.rint(np.clip(shown, 0, 1) * 65535).astype(np.uint16), time)
+
+    def __enter__(self) -> Self:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.__exit__(kind, value, trace)
 
 
 class DeepSequence:

@@ -22,7 +22,7 @@ from tapkit.apps.edit.mesh import Box, plane_pixels
 from tapkit.apps.edit.models import apply, through
 from tapkit.apps.edit.motion import Motion, fit_motion, smoothed
 from tapkit.apps.edit.region import Region, points_for, points_in, rectangle
-from tapkit.apps.edit.sampling import bicubic
+from tapkit.apps.edit.sampling import RESAMPLINGS, Resampling, bicubic, resampled
 from tapkit.coords import Size
 from tapkit.errors import UsageError
 from tapkit.types import Queries
@@ -70,6 +70,7 @@ def stabilise(
     mode: Mode = "smooth",
     strength: float = 1.0,
     crop: Crop = "fixed",
+    resampling: Resampling = "bicubic",
     settings: Settings | None = None,
     progress: Told = None,
     report: Report | None = None,
@@ -91,6 +92,7 @@ def stabilise(
         crop: "none": black where nothing is known; "fixed": the largest part that is always covered, enlarged by 1.3
             at most (smoothing is weakened before that is exceeded); "adaptive": a part that changes slowly;
             "inpaint-edges": nothing is cut off, what is missing is taken from other frames.
+        resampling: how frames are read between their pixels: "bicubic", or "lanczos", sharper and slower.
         settings, progress, report, options: as for `attach_sticker`.
     """
     kind = {"position": "translation", "perspective": "homography"}.get(model, model)
@@ -100,6 +102,8 @@ def stabilise(
         raise UsageError(f"mode is {' or '.join(MODES)}, crop one of {', '.join(CROPS)}; got {mode!r}, {crop!r}")
     if not strength > 0:
         raise UsageError(f"strength is more than 0, got {strength}")
+    if resampling not in RESAMPLINGS:
+        raise UsageError(f"resampling is {' or '.join(RESAMPLINGS)}, got {resampling!r}")
     settings = settings_of(settings, options)
     with using(video) as source:
         check_source(source)
@@ -116,7 +120,8 @@ def stabilise(
                 stacklevel=2,
             )
         curve = curve_of(source, output, linear=False)
-        shift = _Shift(result, curve, _Filler(source, result, curve) if crop == "inpaint-edges" else None)
+        filler = _Filler(source, result, curve) if crop == "inpaint-edges" else None
+        shift = _Shift(result, curve, filler, resampling)
         composite(source, output, [shift], report)
         return result
 
@@ -317,8 +322,8 @@ def _inside(normals: np.ndarray, offset: np.ndarray, size: Size) -> np.ndarray |
 class _Shift:
     """Moves every frame to its place in the stabilised picture."""
 
-    def __init__(self, result: Stabilised, curve: Curve, filler: _Filler | None) -> None:
-        self.result, self.curve, self.filler = result, curve, filler
+    def __init__(self, result: Stabilised, curve: Curve, filler: _Filler | None, resampling: Resampling) -> None:
+        self.result, self.curve, self.filler, self.resampling = result, curve, filler, resampling
 
     def __call__(self, frame: DeepFrame) -> None:
         """Change a frame in place."""
@@ -328,7 +333,7 @@ class _Shift:
             return
         light = self.curve.light(frame.values)
         places = plane_pixels(matrix, Box(0, 0, size[1], size[0]))
-        moved = bicubic(light, places, edge=True)
+        moved = resampled(light, places, self.resampling, edge=True)
         inside = seen_at(places, (size[0], size[1]))
         moved *= inside[..., None]
         if self.filler is not None:
