@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,14 @@ from tapkit.per_video.cadexpp.answer import load_network, of_state
 from tapkit.per_video.cadexpp.card import CADEXPP
 from tapkit.per_video.cadexpp.depth import initial_depth
 from tapkit.per_video.cadexpp.geometry import box
-from tapkit.per_video.cadexpp.losses import Batch, Losses
+from tapkit.per_video.cadexpp.losses import Batch, Losses, match_weight
+from tapkit.per_video.cadexpp.matches import MatchSampler
 from tapkit.per_video.cadexpp.network import CadexPP
 from tapkit.per_video.cadexpp.options import PRESETS, CadexOptions
 from tapkit.per_video.cadexpp.sampler import PUBLISHED, Sampler
 from tapkit.per_video.method import FitOptions, Picture, Place, Report, State
 from tapkit.per_video.prepare.flows import FlowRequest, PairFlows, pair_flows
+from tapkit.per_video.prepare.long_matches import long_matches
 from tapkit.per_video.prepare.store import Prepared
 
 RATE_EVERY, RATE_FACTOR = 5000, 0.33
@@ -34,7 +36,13 @@ class CadexFit:
     """See `Fit`."""
 
     def __init__(
-        self, prepared: Prepared, flows: PairFlows, options: CadexOptions, seed: int, device: torch.device
+        self,
+        prepared: Prepared,
+        flows: PairFlows,
+        options: CadexOptions,
+        seed: int,
+        device: torch.device,
+        matches: Sequence[np.ndarray] = (),
     ) -> None:
         self.prepared, self.options, self.device = prepared, options, device
         initial = initial_depth(prepared, flows, options.depth)
@@ -42,6 +50,7 @@ class CadexFit:
             torch.manual_seed(seed)
             network = CadexPP(len(prepared), box(initial, prepared.size), initial)
         self.sampler = Sampler(flows, options, seed)
+        self.matches = MatchSampler(matches, options.pairs, seed)
         self._begin(network.to(device), initial.to(device))
 
     def _begin(self, network: CadexPP, initial: Tensor) -> None:
@@ -62,11 +71,22 @@ class CadexFit:
             group["lr"] = rate * factor
         batch = Batch(*(part.to(self.device) for part in self.sampler.draw(index, steps)))
         terms = self.losses.dense(batch, published)
+        if self.options.matches != "none":
+            terms |= self._matched(index, published, terms["total"])
         self.optimizer.zero_grad(set_to_none=True)
         terms["total"].backward()
         torch.nn.utils.clip_grad_norm_(self.network.depth_mem.parameters(), LARGEST_GRADIENT)
         self.optimizer.step()
         return {name: float(value.detach()) for name, value in terms.items()}
+
+    def _matched(self, index: int, published: float, dense: Tensor) -> dict[str, Tensor]:
+        """The loss of matches between frames far apart, and the total with it."""
+        weight = match_weight(published)
+        if not self.matches.found or not weight:
+            return {"match": dense.new_zeros(())}
+        batch = Batch(*(part.to(self.device) for part in self.matches.draw(index)))
+        match = self.losses.match(batch, published)["total"]
+        return {"match": match, "total": dense + weight * match}
 
     def state(self) -> State:
         """See `Fit.state`."""
@@ -111,11 +131,13 @@ class CadexMethod:
     def prepare(self, prepared: Prepared, options: CadexOptions, device: torch.device, report: Report) -> None:
         """See `Method.prepare`: flow within reach, and what of it can be believed."""
         pair_flows(prepared, _request(options), device, report)
+        _matches(prepared, options, device, report)
 
     def build(self, prepared: Prepared, options: CadexOptions, seed: int, device: torch.device) -> CadexFit:
         """See `Method.build`."""
         flows = pair_flows(prepared, _request(options), device, lambda what, done, total: None)
-        return CadexFit(prepared, flows, options, seed, device)
+        matches = _matches(prepared, options, device, lambda what, done, total: None)
+        return CadexFit(prepared, flows, options, seed, device, matches)
 
     def answer(
         self, model: Mapping[str, Tensor], place: Place, options: CadexOptions | Mapping[str, object]
@@ -128,6 +150,13 @@ class CadexMethod:
 
 def _request(options: CadexOptions) -> FlowRequest:
     return FlowRequest(options.flow, options.flow_weights, options.reach, similar=0.0)
+
+
+def _matches(prepared: Prepared, options: CadexOptions, device: torch.device, report: Report) -> Sequence[np.ndarray]:
+    """The table of matches between frames far apart; nothing where none are asked for."""
+    if options.matches == "none":
+        return ()
+    return long_matches(prepared, device, report, backbone=options.matches, weights=options.matches_weights)
 
 
 METHOD = CadexMethod()
