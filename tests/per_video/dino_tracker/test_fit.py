@@ -86,7 +86,7 @@ def test_p_visible_keeps_the_authors_answer() -> None:
     assert torch.equal(probability > 0.5, ~hidden)
     assert float(probability.min()) >= 0 and float(probability.max()) <= 1
     nothing = Found(torch.zeros(1, 1, 2), torch.ones(1, 1), torch.ones(1, 1, dtype=torch.bool), torch.zeros(1, 1))
-    assert float(visible(nothing)) > 0.5  # a clip in which nothing moves: the limit is 0, and is not exceeded
+    assert float(visible(nothing)) > 0.8  # a clip in which nothing moves: the limit is 0, and is not exceeded
 
 
 @pytest.fixture
