@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tapkit.coords import resize
+from tapkit.engine.tracker import Tracker
 from tapkit.errors import UsageError, WeightsError
 from tapkit.per_video.dino_tracker import losses
 from tapkit.per_video.dino_tracker.fit import DinoTrackerFit
@@ -115,6 +116,9 @@ def test_from_a_clip_to_answers(prepared: Prepared) -> None:
     assert found.confidence[:, 2].numpy() == pytest.approx(1.0, abs=1e-5)  # how alike it looks to its query's frame
     doubled = model.track(features, tuple(2 * side for side in prepared.size), queries * torch.tensor([1, 2, 2]))
     assert torch.allclose(doubled.xy, 2 * found.xy, atol=0.05)
+    tracks = Tracker(model, "").track(np.array(prepared.frames), [(2, 30.5, 30.0), (4, 50.0, 20.0)])
+    assert np.array_equal(tracks.xy[[0, 1], [2, 4]], np.float32([(30.5, 30.0), (50.0, 20.0)]))
+    assert tracks.valid.all() and tracks.source.model == "dino-tracker"
     with pytest.raises(UsageError, match="a video of 5 frames, and this one has 4"):
         model.track(type(features)(*(part[:4] for part in features)), prepared.size, queries)
 

@@ -109,7 +109,7 @@ def _masks(prepared: Prepared, options: DinoTrackerOptions, device: torch.device
     last = _tokens(prepared, options, device, report)[1]
     table = prepared.table("foreground", {"tokens": last.folder.name})
     if table.missing:
-        masks = foreground.principal_masks(last, _grid(prepared).shape)
+        masks = foreground.principal_masks(last, _grid(prepared).shape, device)
         prepared.fill(table, lambda frame: masks[frame], report)
     return np.stack([table[frame] for frame in range(len(table))])
 

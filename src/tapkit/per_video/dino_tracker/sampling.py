@@ -155,7 +155,8 @@ def _pool(material: Material, rng: np.random.Generator, each: int, pairs: int) -
             if source == target:
                 continue
             for kind, rows in zip(found, kinds, strict=True):
-                kind.append(_followed(material, source, target, rng.permutation(rows)[:pairs]))
+                some = rng.choice(rows, min(pairs, len(rows)), replace=False)
+                kind.append(_followed(material, source, target, some))
     nothing = np.empty((0, 6))
     return [np.concatenate([nothing, *kind]) for kind in found]
 
