@@ -96,8 +96,10 @@ class _Asked:
         force: bool,
         quiet: bool,
     ) -> None:
-        self.fits = {"model": model, "preset": preset, "minutes": minutes, "prepared": prepared, "seed": seed}
-        self.fits |= {"device": device, "force": force}
+        self.fits: dict[str, Any] = {
+            "model": model, "preset": preset, "minutes": minutes, "prepared": prepared, "seed": seed, "device": device,
+            "force": force,
+        }  # fmt: skip
         self.options = read_options(option)
         self.span = (start, end, step)
         self.quiet = quiet

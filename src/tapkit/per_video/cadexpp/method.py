@@ -74,7 +74,7 @@ class CadexFit:
         if self.options.matches != "none":
             terms |= self._matched(index, published, terms["total"])
         self.optimizer.zero_grad(set_to_none=True)
-        terms["total"].backward()
+        terms["total"].backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.depth_mem.parameters(), LARGEST_GRADIENT)
         self.optimizer.step()
         return {name: float(value.detach()) for name, value in terms.items()}

@@ -53,20 +53,20 @@ class Sampler:
         for number in range(self.options.pairs):
             first = within[(index * self.options.pairs + number) % len(within)]
             found.append(self._pair(first, generator(self.seed, 2, index, number)))
-        first, second = (torch.tensor([getattr(pair, name) for pair in found]) for name in ("first", "second"))
+        one, other = (torch.tensor([getattr(pair, name) for pair in found]) for name in ("first", "second"))
         pixels, targets, weights = (
             torch.from_numpy(np.stack([getattr(pair, name) for pair in found]))
             for name in ("pixels", "targets", "weights")
         )
-        return Batch(first, second, pixels, targets, weights)
+        return Batch(one, other, pixels, targets, weights)
 
     def _pair(self, first: int, dice: np.random.Generator) -> Points:
         near = self.near[first]
         apart = np.maximum(np.abs(near - first), ALIKE)
         share = np.exp(-((apart / SPREAD) ** 2) / 2)
         second = int(dice.choice(near, p=share / share.sum()))
-        usable = np.asarray(self.flows.mask(first, second)).reshape(-1) > 0
-        chosen = choose(usable * self.rare[first], self.options.points, dice)
+        mask, rare = self.flows.mask(first, second).reshape(-1), self.rare[first]
+        chosen = choose(len(rare), lambda at: (mask[at] > 0) * rare[at], self.options.points, dice)
         weight = math.cos((abs(second - first) - 1) / self.options.interval * math.pi / 3)
         found = points_of(self.flows, first, second, chosen, weight)
         if dice.random() < 0.5:

@@ -69,11 +69,12 @@ class OmniMotionOptions(FitOptions):
 
 PAPER = OmniMotionOptions()
 """The published schedule: 8 to 13 hours on a GPU for some 80 frames at 480p, by its authors."""
-FAST = OmniMotionOptions(steps=20_000, max_side=256, flow="raft-small", samples=16, color_hidden=256)
+FAST = OmniMotionOptions(steps=20_000, max_side=256, flow="raft-small", reach=32, samples=16, color_hidden=256)
 """Smaller in everything, for about 10 minutes on a GPU."""
 CPU = OmniMotionOptions(
-    steps=8000, max_side=160, flow="dis", pairs=8, points=64, samples=8, code=32, time_hidden=64, coupling_hidden=64,
-    color_hidden=64, affine=False, rate_time=1e-3, rate_bijection=1e-3, rate_color=1e-3,
+    steps=8000, max_side=160, flow="dis", reach=24, pairs=8, points=48, samples=8, code=32,
+    time_hidden=64, coupling_hidden=64, color_hidden=64, affine=False,
+    rate_time=1e-3, rate_bijection=1e-3, rate_color=1e-3,
 )  # fmt: skip
 """For a laptop: about 20 minutes on two cores."""
 PRESETS = {"paper": PAPER, "fast": FAST, "cpu": CPU}

@@ -10,6 +10,7 @@ Half precision keeps a displacement to within 1/32 px up to 64 px, and 1/8 px up
 
 from __future__ import annotations
 
+import shutil
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tapkit.errors import UsageError
+from tapkit.errors import StorageError, UsageError
 from tapkit.flow.base import FlowModel, StartsFromFlow
 from tapkit.flow.known import build_flow
 from tapkit.per_video.prepare.masks import CYCLE, SIMILAR, Frame, Mask, chain, judge
@@ -112,6 +113,7 @@ def pair_flows(
     key = {"flow": request.flow, "weights": request.weights, "reach": reach}
     flow = prepared.table("flow", key)
     if flow.missing:
+        _check_room(prepared, reach, len(flow.missing), request.chained)
         maker = _Maker(prepared, build_flow(request.flow, request.weights).to(device), reach)
         prepared.fill(flow, maker.of, report)
     judged = {**key, "cycle": request.cycle, "similar": request.similar, "features": features_key}
@@ -133,6 +135,18 @@ def pair_flows(
 
         prepared.fill(long, both, report)
     return _checked(PairFlows(long, long_mask, reach))
+
+
+def _check_room(prepared: Prepared, reach: int, missing: int, chained: bool) -> None:
+    """Raise `StorageError` unless the tables fit on the disk."""
+    each = 5 * prepared.frames[0, :, :, 0].size * (2 if chained else 1)  # two half-precision numbers and a mask
+    needed = missing * min(2 * reach, len(prepared) - 1) * each
+    free = shutil.disk_usage(prepared.folder).free
+    if needed > free:
+        raise StorageError(
+            f"flow of all pairs of frames takes {needed >> 20} MiB, and {free >> 20} are free where {prepared.folder} "
+            "lies: a smaller max_side or reach takes less (--set reach=12)"
+        )
 
 
 def _checked(flows: PairFlows) -> PairFlows:
