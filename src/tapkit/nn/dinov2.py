@@ -166,7 +166,7 @@ class DinoV2(nn.Module):
         if grid == (TABLE, TABLE):
             return self.pos_embed[0]
         factors = [(side + 0.1) / TABLE for side in grid]
-        square = table.unflatten(0, (TABLE, TABLE)).permute(2, 0, 1)[None]
+        square = table.T.reshape(1, -1, TABLE, TABLE)
         resampled = F.interpolate(square, scale_factor=factors, mode="bicubic", align_corners=False)
         return torch.cat([first, resampled[0].flatten(1).T])
 

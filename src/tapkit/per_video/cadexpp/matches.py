@@ -56,7 +56,7 @@ class MatchSampler:
             forward = (pair.first, pair.second, here, there)
             ends.append(forward if dice.random() < 0.5 else (pair.second, pair.first, there, here))
         first, second = (torch.tensor([end[side] for end in ends]) for side in (0, 1))
-        pixels, targets = (_pixels([end[side] for end in ends]) for side in (2, 3))
+        pixels, targets = _pixels([end[2] for end in ends]), _pixels([end[3] for end in ends])
         return Batch(first, second, pixels, targets, torch.ones(pixels.shape[:2]))
 
 

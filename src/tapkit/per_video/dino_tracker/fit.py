@@ -123,7 +123,8 @@ class DinoTrackerFit:
         """Points that come back to where they began: drawn again, some times, while there are none."""
         for _ in range(_TRIES):
             points = sampling.round_points(self.material, frames, rng, self.options.pairs)
-            kept = losses.cycles(self.network, features, *(part.to(self.device) for part in points), RETURNED)
+            source, target, begin = (part.to(self.device) for part in points)
+            kept = losses.cycles(self.network, features, source, target, begin, RETURNED)
             if len(kept.begin):
                 break
         return kept

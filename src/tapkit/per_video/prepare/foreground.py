@@ -38,8 +38,9 @@ def principal_masks(tokens: Table, shape: Size, device: torch.device | str = "cp
         [((unit_tokens(tokens, frame, device) - mean.float()) @ axis).cpu() for frame in range(len(tokens))]
     )
     scaled = (along - along.min()) / (along.max() - along.min()).clamp(min=1e-12)
-    either = [(way < SHARE).unflatten(1, shape) for way in (scaled, 1 - scaled)]
-    return min(either, key=lambda mask: float(_border(mask).float().mean())).numpy()
+    either = [(way < SHARE).view(-1, *shape) for way in (scaled, 1 - scaled)]
+    chosen: np.ndarray = min(either, key=lambda mask: float(_border(mask).float().mean())).numpy()
+    return chosen
 
 
 def _border(masks: Tensor) -> Tensor:

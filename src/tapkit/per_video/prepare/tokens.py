@@ -88,9 +88,9 @@ def load(id: str, weights: str | None = None, report: stored.Report | None = Non
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(_SEED)
             network = DinoV2(chosen.config)
-            for block in network.blocks:  # with the small scales that training begins with, blocks would do nothing
-                torch.nn.init.ones_(block.ls1.gamma)
-                torch.nn.init.ones_(block.ls2.gamma)
+            for name, parameter in network.named_parameters():
+                if name.endswith("gamma"):  # with the small scales that training begins with, blocks would do nothing
+                    torch.nn.init.ones_(parameter)
     else:
         state, _ = stored.given_or_official(chosen.card, weights, report)
         assert state is not None, "the card names a file"
