@@ -52,7 +52,7 @@ def cadexpp(steps: int, seed: int) -> tuple[Scene, Any, Any, CadexOptions, int]:
     with TemporaryDirectory() as folder:
         prior = Path(folder) / "depth.npy"
         np.save(prior, CADEXPP.depth(map_size(CADEXPP.size)))
-        options = CadexOptions(steps=steps, pairs=8, points=128, reach=12, depth=str(prior))
+        options = CadexOptions(steps=steps, pairs=8, points=128, reach=12, depth=str(prior), matches=False)
         fit = CadexFit(CADEXPP.prepared(), ExactFlows(CADEXPP, 12), options, seed, CPU)  # type: ignore[arg-type]
     return CADEXPP, fit, CADEX_METHOD, options, steps
 

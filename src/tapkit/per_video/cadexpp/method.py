@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tapkit.errors import WeightsError
 from tapkit.models.base import ClipModel
 from tapkit.per_video.adam import adam_tensors, set_adam
 from tapkit.per_video.cadexpp.answer import load_network, of_state
@@ -17,10 +18,9 @@ from tapkit.per_video.cadexpp.card import CADEXPP
 from tapkit.per_video.cadexpp.depth import initial_depth
 from tapkit.per_video.cadexpp.geometry import box
 from tapkit.per_video.cadexpp.losses import Batch, Losses, match_weight
-from tapkit.per_video.cadexpp.matches import MatchSampler
 from tapkit.per_video.cadexpp.network import CadexPP
 from tapkit.per_video.cadexpp.options import PRESETS, CadexOptions
-from tapkit.per_video.cadexpp.sampler import PUBLISHED, Sampler
+from tapkit.per_video.cadexpp.sampler import PUBLISHED, MatchSampler, Sampler
 from tapkit.per_video.method import FitOptions, Picture, Place, Report, State
 from tapkit.per_video.prepare.flows import FlowRequest, PairFlows, pair_flows
 from tapkit.per_video.prepare.long_matches import long_matches
@@ -71,22 +71,16 @@ class CadexFit:
             group["lr"] = rate * factor
         batch = Batch(*(part.to(self.device) for part in self.sampler.draw(index, steps)))
         terms = self.losses.dense(batch, published)
-        if self.options.matches != "none":
-            terms |= self._matched(index, published, terms["total"])
+        far = self.matches.draw(index) if match_weight(published) else None
+        if far is not None:
+            matched = self.losses.match(Batch(*(part.to(self.device) for part in far)), published)
+            terms = {**terms, **{f"match_{name}": value for name, value in matched.items() if name != "total"}}
+            terms["total"] = terms["total"] + match_weight(published) * matched["total"]
         self.optimizer.zero_grad(set_to_none=True)
         terms["total"].backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.depth_mem.parameters(), LARGEST_GRADIENT)
         self.optimizer.step()
         return {name: float(value.detach()) for name, value in terms.items()}
-
-    def _matched(self, index: int, published: float, dense: Tensor) -> dict[str, Tensor]:
-        """The loss of matches between frames far apart, and the total with it."""
-        weight = match_weight(published)
-        if not self.matches.found or not weight:
-            return {"match": dense.new_zeros(())}
-        batch = Batch(*(part.to(self.device) for part in self.matches.draw(index)))
-        match = self.losses.match(batch, published)["total"]
-        return {"match": match, "total": dense + weight * match}
 
     def state(self) -> State:
         """See `Fit.state`."""
@@ -130,13 +124,14 @@ class CadexMethod:
 
     def prepare(self, prepared: Prepared, options: CadexOptions, device: torch.device, report: Report) -> None:
         """See `Method.prepare`: flow within reach, and what of it can be believed."""
+        if options.matches:
+            _matches(prepared, options, device, report)  # first: what lacks a file says so at once
         pair_flows(prepared, _request(options), device, report)
-        _matches(prepared, options, device, report)
 
     def build(self, prepared: Prepared, options: CadexOptions, seed: int, device: torch.device) -> CadexFit:
         """See `Method.build`."""
         flows = pair_flows(prepared, _request(options), device, lambda what, done, total: None)
-        matches = _matches(prepared, options, device, lambda what, done, total: None)
+        matches = _matches(prepared, options, device, lambda what, done, total: None) if options.matches else ()
         return CadexFit(prepared, flows, options, seed, device, matches)
 
     def answer(
@@ -148,15 +143,18 @@ class CadexMethod:
         return of_state(model, place, options)
 
 
+def _matches(
+    prepared: Prepared, options: CadexOptions, device: torch.device, report: Report
+) -> Sequence[np.ndarray]:  # fmt: skip
+    try:
+        table = long_matches(prepared, device, report, weights=options.backbone_weights)
+    except WeightsError as error:
+        raise WeightsError(f"{error}; or go without matches: --set matches=false") from error
+    return [np.asarray(table[frame]) for frame in range(len(prepared))]
+
+
 def _request(options: CadexOptions) -> FlowRequest:
     return FlowRequest(options.flow, options.flow_weights, options.reach, similar=0.0)
-
-
-def _matches(prepared: Prepared, options: CadexOptions, device: torch.device, report: Report) -> Sequence[np.ndarray]:
-    """The table of matches between frames far apart; nothing where none are asked for."""
-    if options.matches == "none":
-        return ()
-    return long_matches(prepared, device, report, backbone=options.matches, weights=options.matches_weights)
 
 
 METHOD = CadexMethod()
