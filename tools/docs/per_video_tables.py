@@ -12,14 +12,13 @@ RESULTS = ROOT / "benchmarks" / "results" / "per_video.json"
 def learned(model: str) -> str:
     """Errors and occlusion of a method at some steps."""
     measured = json.loads(RESULTS.read_text(encoding="utf-8"))[model]
-    hidden = "score" if model == "omnimotion" else "flagged"
     rows = [
         [
             str(row["step"]),
             f"{row['cpu_seconds']:.0f}",
             *(f"{row[f'{part}_mean']:.2f} / {row[f'{part}_median']:.2f}" for part in ("background", "square")),
-            f"{row[f'hidden_{hidden}']:.2f}",
-            f"{row[f'visible_{hidden}']:.2f}",
+            f"{row['hidden_flagged']:.2f}",
+            f"{row['visible_flagged']:.2f}",
         ]
         for row in measured["rows"]
     ]
