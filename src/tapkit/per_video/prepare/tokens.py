@@ -8,8 +8,9 @@ the mechanics where there is no network; nothing is claimed of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -29,6 +30,8 @@ from tapkit.types import ModelCard
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SEED = 0
+HELD = 4 << 30
+"""Bytes of tokens that are kept while frames are compared with each other."""
 
 
 @dataclass(frozen=True)
@@ -202,3 +205,10 @@ def unit_tokens(table: Table, frame: int, device: torch.device | str = "cpu") ->
     """The tokens of a frame, [h*w,C] of length 1."""
     maps = torch.from_numpy(np.array(table[frame], np.float32)).to(device)
     return torch.nn.functional.normalize(maps.flatten(1).T, dim=1, eps=1e-8)
+
+
+def held_tokens(table: Table, device: torch.device | str = "cpu") -> Callable[[int], Tensor]:
+    """`unit_tokens` of a frame, by its number; as many frames as fit into `HELD` bytes are kept on the device, for all
+    frames are compared with all."""
+    each = 4 * int(np.prod(table[0].shape))
+    return lru_cache(maxsize=max(HELD // each, 2))(lambda frame: unit_tokens(table, frame, device))
