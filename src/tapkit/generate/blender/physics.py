@@ -51,7 +51,7 @@ class Simulation:
             self._passive(self._stand_in(actor), "CONVEX_HULL", moves=True)
         for record, thing in self.falling:
             self._active(record, thing)
-        self._cloths(actors)
+        self._cloths()
         if effects.kicks > 0:
             self._kicks(effects)
         self._step()
@@ -107,7 +107,7 @@ class Simulation:
         self.helpers.append(thing)
         return thing
 
-    def _cloths(self, actors: list[Actor]) -> None:
+    def _cloths(self) -> None:
         for record, thing in self.bending:
             modifier = thing.modifiers.new("cloth", "CLOTH")
             cloth, touch = modifier.settings, modifier.collision_settings
@@ -134,13 +134,8 @@ class Simulation:
             thing = bpy.context.object
             self.helpers.append(thing)
             field = thing.field
-            field.falloff_type, field.use_max_distance, field.distance_max, field.falloff_power = (
-                "SPHERE",
-                True,
-                1.6,
-                0.0,
-            )
-            field.flow = 0.0
+            field.falloff_type, field.falloff_power, field.flow = "SPHERE", 0.0, 0.0
+            field.use_max_distance, field.distance_max = True, 1.6
             place, strength = np.zeros((self.frames, 3)), np.zeros(self.frames)
             place[:, 2] = -0.4
             middle = self._middle()
