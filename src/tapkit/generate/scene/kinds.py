@@ -230,7 +230,7 @@ def indoor(seed: int, catalogue: Catalogue) -> Plan:
 def _inside(
     plan: Plan, draw: Draw, people: tuple[int, int] = (1, 3), share: float = 0.95, wider: float = 0.0
 ) -> tuple[Vector, float]:
-    """The room, its furniture, lights and people, who use `share` of its free floor -> the middle and radius of that."""
+    """The room, its furniture, lights and people, who use `share` of the free floor -> its middle and radius."""
     cast = plan.cast
     interior = furnished(cast, draw, wider)
     plan.room = interior.room
