@@ -74,7 +74,8 @@ def build_camera(description: Any, around: Surroundings) -> Any:
         position, towards = _ego(around.head, target, fps)
     else:
         position = _rig(record, frames, fps, rng)
-        position = _kept_clear(position, around.walkers, description.room, fps)
+        if record.rig != "static":
+            position = _kept_clear(position, around.walkers, description.room, fps)
         position = _drawn_in(position, np.asarray(record.target), around.boxes, fps)
         aim = np.stack([wander(rng, frames, fps, 2.0) for _ in range(3)], -1) * (
             0.12 if record.rig != "static" else 0.0

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import bpy
+import mathutils
 import numpy as np
 
 from .actors import Actor
@@ -15,8 +16,6 @@ from .surfaces import mesh_object
 
 LED = 3
 """Frames through which a thrown body is led before it is let go: the physics engine takes its velocity from them."""
-KICK = 3
-"""Frames that a kick lasts."""
 NEAR = 9.0
 """Static objects farther from the origin than this are out of reach of what falls."""
 
@@ -51,10 +50,8 @@ class Simulation:
             self._passive(self._stand_in(actor), "CONVEX_HULL", moves=True)
         for record, thing in self.falling:
             self._active(record, thing)
-        self._cloths(actors)
-        if effects.kicks > 0:
-            self._kicks(effects)
-        self._step()
+        self._cloths()
+        self._step(effects)
 
     def _world(self) -> None:
         scene = bpy.context.scene
@@ -86,12 +83,15 @@ class Simulation:
         if self.bending:
             _collides(thing)
         velocity, turning = (np.array(v) for v in (record.motion.velocity, record.motion.turning))
-        if self.frames <= LED or not (velocity.any() or turning.any()):
-            return
-        time = np.arange(self.frames)[:, None] / self.fps
-        key(thing, "location", np.array(thing.location) + time * velocity)
-        key(thing, "rotation_euler", np.array(thing.rotation_euler) + time * np.radians(turning))
-        key(thing, "rigid_body.kinematic", (np.arange(self.frames) < LED).astype(float))
+        if self.frames > LED and (velocity.any() or turning.any()):
+            self._lead(thing, 0, velocity, np.radians(turning))
+
+    def _lead(self, thing: Any, begin: int, velocity: np.ndarray, turning: np.ndarray) -> None:
+        """Key a body evenly on from where it is at frame `begin` (0 is the first); let it go after `LED` frames."""
+        since = (np.arange(self.frames) - begin)[:, None] / self.fps
+        key(thing, "location", np.array(thing.location) + since * velocity)
+        key(thing, "rotation_euler", np.array(thing.rotation_euler) + since * turning)
+        key(thing, "rigid_body.kinematic", (np.arange(self.frames) < begin + LED).astype(float))
 
     def _stand_in(self, actor: Actor) -> Any:
         """A cylinder that goes where an actor goes: what falls bounces off it."""
@@ -107,7 +107,7 @@ class Simulation:
         self.helpers.append(thing)
         return thing
 
-    def _cloths(self, actors: list[Actor]) -> None:
+    def _cloths(self) -> None:
         for record, thing in self.bending:
             modifier = thing.modifiers.new("cloth", "CLOTH")
             cloth, touch = modifier.settings, modifier.collision_settings
@@ -126,42 +126,41 @@ class Simulation:
                 cloth.vertex_group_mass = "pinned"
             modifier.point_cache.frame_start, modifier.point_cache.frame_end = 1, self.frames + 1
 
-    def _kicks(self, effects: Any) -> None:
-        """Gusts from below at random places, every few seconds, that throw up what lies there."""
-        rng = np.random.default_rng(effects.seed)
-        for _kicker in range(2):
-            bpy.ops.object.effector_add(type="WIND", location=(0, 0, -0.5))
-            thing = bpy.context.object
-            self.helpers.append(thing)
-            field = thing.field
-            field.falloff_type, field.use_max_distance, field.distance_max, field.falloff_power = (
-                "SPHERE",
-                True,
-                1.6,
-                0.0,
-            )
-            field.flow = 0.0
-            place, strength = np.zeros((self.frames, 3)), np.zeros(self.frames)
-            place[:, 2] = -0.4
-            middle = self._middle()
-            when = rng.uniform(0.9, 1.8)
-            while when < self.frames / self.fps:
-                start = round(when * self.fps)
-                place[max(start - 5, 0) :, :2] = middle + rng.uniform(-1.5, 1.5, 2)
-                strength[start : start + KICK] = effects.kicks * 0.7 * self.fps / KICK
-                when += rng.uniform(1.8, 3.5)
-            key(thing, "location", place)
-            key(thing, "field.strength", strength)
+    def _kicks(self, effects: Any, rng: np.random.Generator) -> list[int]:
+        """Frames (0 is the first) at which what lies there is thrown up."""
+        frames, when = [], rng.uniform(0.9, 1.8)
+        while effects.kicks > 0 and when < self.frames / self.fps - LED / self.fps:
+            frames.append(round(when * self.fps))
+            when += rng.uniform(1.8, 3.5)
+        return frames
 
-    def _middle(self) -> np.ndarray:
-        places = [thing.location[:2] for _, thing in self.falling] or [(0, 0)]
-        return np.asarray(np.mean(places, axis=0))
+    def _throw(self, begin: int, poses: np.ndarray, speed: float, rng: np.random.Generator) -> None:
+        """Start anew at frame `begin` from `poses` [B,T,7]: half of the bodies are thrown up, the others go on."""
+        if not self.falling:
+            return
+        middle = rng.uniform(-1.5, 1.5, 2) + poses[:, begin, :2].mean(0)
+        distance = np.linalg.norm(poses[:, begin, :2] - middle, axis=1)
+        for number, (_, thing) in enumerate(self.falling):
+            now, before = poses[number, begin], poses[number, begin - 1]
+            velocity, turning = (now[:3] - before[:3]) * self.fps, np.zeros(3)
+            if distance[number] <= np.median(distance):
+                velocity = np.array([*rng.uniform(-0.8, 0.8, 2), speed * rng.uniform(0.7, 1.2)])
+                turning = rng.uniform(-4, 4, 3)
+            thing.animation_data_clear()
+            thing.location = now[:3]
+            thing.rotation_euler = mathutils.Quaternion(now[3:]).to_euler()
+            self._lead(thing, begin, velocity, turning)
+        bpy.context.scene.rigidbody_world.point_cache.frame_start = begin + 1
 
-    def _step(self) -> None:
-        scene = bpy.context.scene
+    def _step(self, effects: Any) -> None:
+        scene, rng = bpy.context.scene, np.random.default_rng(effects.seed)
         poses = np.empty((len(self.falling), self.frames, 7))
         shapes = [np.empty((self.frames, len(thing.data.vertices), 3), dtype=np.float32) for _, thing in self.bending]
+        kicks = self._kicks(effects, rng)
         for frame in range(self.frames):
+            if frame - 1 in kicks:
+                self._throw(frame - 1, poses, effects.kicks, rng)
+                scene.frame_set(frame)
             scene.frame_set(frame + 1)
             graph = bpy.context.evaluated_depsgraph_get()
             for number, (_, thing) in enumerate(self.falling):

@@ -26,7 +26,7 @@ PLANTS = ("tree", "bush", "cactus", "plant", "tent", "boat", "ship")
 SIZES = {
     "alpaca": 1.9, "deer": 1.9, "horse": 2.5, "husky": 1.3, "shiba": 1.1, "fox": 1.2, "cat": 0.6, "bird": 0.9,
     "dragon": 2.6, "spider": 0.9, "snake": 1.6, "frog": 0.7, "wasp": 0.7, "apatosaurus": 3.0, "stegosaurus": 2.4,
-    "trex": 2.5, "velociraptor": 1.9, "shark": 2.0, "dolphin": 2.1, "manta": 2.2, "whale": 3.4, "fish": 0.7,
+    "trex": 2.5, "velociraptor": 1.9, "shark": 1.4, "dolphin": 1.6, "manta": 1.5, "whale": 2.2, "fish": 0.7,
     "koi": 0.7, "tang": 0.6, "puffer": 0.6, "bathtub": 1.7, "bed": 2.1, "bookshelf": 2.0, "chair": 0.95,
     "couch": 2.6, "tree": 4.5, "bush": 1.1, "cactus": 0.6, "tent": 2.6, "boat": 2.4, "ship": 3.0, "knight": 1.75,
 }  # fmt: skip

@@ -36,7 +36,7 @@ def _plan(kind: str, seed: int, catalogue: Catalogue) -> tuple[Plan, Draw]:
     return plan, draw
 
 
-def world(draw: Draw, catalogue: Catalogue, indoors: bool = False) -> World:
+def world(draw: Draw, catalogue: Catalogue) -> World:
     """A photographed sky, seen sharper in its panorama where there is one of the same name; or a procedural sky."""
     skies = catalogue.skies
     if not skies or draw.happens(0.12):
@@ -167,8 +167,9 @@ def animals(seed: int, catalogue: Catalogue) -> Plan:
     _open_air(plan, draw)
     cast = plan.cast
     if catalogue.swimmers and draw.happens(0.2):
-        for _fish in range(draw.whole(4, 8)):
-            loop = cast.loop(0.8, 2.6, (0.5, 2.4))
+        for x, y, radius in territories(draw, draw.whole(4, 7), 2.8):
+            middle = draw.number(0.8, 2.0)
+            loop = cast.loop(0.5 * radius, radius, (middle - 0.3, middle + 0.3), about=(x, y))
             plan.objects.append(cast.beast(draw.one(catalogue.swimmers), "fly", loop))
         plan.effects = Effects(fog=draw.number(0.04, 0.1), underwater=True, kicks=0.0, seed=draw.seed())
     else:
@@ -204,7 +205,7 @@ def toys(seed: int, catalogue: Catalogue) -> Plan:
 def indoor(seed: int, catalogue: Catalogue) -> Plan:
     """A furnished room with windows, people in it."""
     plan, draw = _plan("indoor", seed, catalogue)
-    middle = _inside(plan, draw)
+    middle, _ = _inside(plan, draw)
     room = plan.room
     assert room is not None  # `_inside` has built it
     if draw.happens(0.35):
@@ -228,8 +229,8 @@ def indoor(seed: int, catalogue: Catalogue) -> Plan:
 
 def _inside(
     plan: Plan, draw: Draw, people: tuple[int, int] = (1, 3), share: float = 0.95, wider: float = 0.0
-) -> Vector:
-    """The room, its furniture, lights and people, who use `share` of its free floor -> the middle of that."""
+) -> tuple[Vector, float]:
+    """The room, its furniture, lights and people, who use `share` of the free floor -> its middle and radius."""
     cast = plan.cast
     interior = furnished(cast, draw, wider)
     plan.room = interior.room
@@ -255,7 +256,7 @@ def _inside(
         plan.objects.append(cast.prop((x + middle_x, y + middle_y, z), (0.2, 0.45)))
     x, y, _ = draw.around(0.1, 0.7 * interior.reach)
     plan.objects.append(cast.checker((round(x + middle_x, 3), round(y + middle_y, 3), 0.0), 0.26))
-    return (middle_x, middle_y, draw.number(0.8, 1.1))
+    return (middle_x, middle_y, draw.number(0.8, 1.1)), interior.reach
 
 
 def ego(seed: int, catalogue: Catalogue) -> Plan:
@@ -263,11 +264,8 @@ def ego(seed: int, catalogue: Catalogue) -> Plan:
     plan, draw = _plan("ego", seed, catalogue)
     cast = plan.cast
     if draw.happens(0.6):
-        middle_x, middle_y, height = _inside(plan, draw, people=(1, 2), share=0.35, wider=1.2)
-        room = plan.room
-        assert room is not None
-        reach = min(room.width, room.depth) / 2 - 1.5
-        path = cast.loop(0.8 * reach, reach, about=(middle_x, middle_y))
+        target, reach = _inside(plan, draw, people=(1, 2), share=0.35, wider=1.2)
+        path = cast.loop(0.8 * reach, reach, about=target[:2])
     else:
         _open_air(plan, draw)
         beasts = int(draw.happens(0.5))
@@ -276,7 +274,7 @@ def ego(seed: int, catalogue: Catalogue) -> Plan:
             plan.objects.append(cast.animal(loop) if number < beasts else cast.person(loop))
         _drops(plan, draw, draw.whole(4, 7), (0.2, 0.6), 2.2, 2.0)
         plan.objects.append(cast.checker(draw.around(0.4, 1.4)))
-        path, middle_x, middle_y, height = cast.loop(2.6, 3.6), 0.0, 0.0, 0.8
+        target, path = (0.0, 0.0, 0.8), cast.loop(2.6, 3.6)
     wearer = SceneObject(
         name="wearer",
         role="character",
@@ -288,7 +286,7 @@ def ego(seed: int, catalogue: Catalogue) -> Plan:
     plan.objects.append(wearer)
     plan.camera = Camera(
         "ego",
-        target=(round(middle_x, 3), round(middle_y, 3), height),
+        target=target,
         follow=draw.number(0.3, 0.8),
         lens=draw.number(20, 28, 1),
         shake=draw.number(0.6, 1.2),

@@ -312,7 +312,7 @@ class Effects:
     depth_of_field: float = 0.0
     """f-number; 0: everything is sharp."""
     kicks: float = 0.0
-    """Metres per second that lying bodies are thrown up with every few seconds."""
+    """Metres per second with which bodies are thrown up, every few seconds."""
     exposure: float | None = None
     """Stops; None: measured on the built scene."""
     underwater: bool = False
