@@ -2,8 +2,8 @@
 
     python tools/train_check.py [MODEL ...] [--frames 9]
 
-Networks have their published sizes and random weights, clips are small: about 10 s of a core and 2 GB a model (gmrw: a minute). Prints
-a line for each; exit 1 if one fails.
+Networks have their published sizes and random weights, clips are small: about 10 s of a core and 2 GB a model (gmrw: a
+minute). Prints a line for each; exit 1 if one fails.
 """
 
 from __future__ import annotations
