@@ -338,3 +338,15 @@ def test_damaged_files_are_listed_as_missing_and_damaged_records_found_by_check(
     levels = {(f.level, f.where) for f in Movi(tmp_path).check()}
     assert ("missing", "b.tfrecord-1") in levels
     assert ("damaged", "a-0/0") in levels
+
+
+def test_a_record_file_is_training_data(example, tmp_path):
+    torch = pytest.importorskip("torch")
+    from tapkit.train.config import Stage
+    from tapkit.train.sources import FolderSource
+
+    write_records(tmp_path / "movi_e-train.tfrecord-00000-of-00001", iter([encode_example(example)]))
+    source = FolderSource(tmp_path, torch.device("cpu"))
+    batch = source.batch(Stage(1, 64, 4, 2, 16, native=True), 0)  # frames of 32 pixels are enlarged
+    assert batch.video.shape == (2, 4, 3, 64, 64) and batch.visible.any() and torch.isfinite(batch.xy).all()
+    assert len(source.names) == 1 and "TAP-Vid" in source.description

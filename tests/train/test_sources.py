@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tapkit.datasets.base import Clip
 from tapkit.datasets.folder import FolderDataset, write_clip
 from tapkit.datasets.frames import ArrayFrames
 from tapkit.errors import StorageError, UsageError
+from tapkit.train import sources
 from tapkit.train.batch import VALIDATION_SEEDS, Batch, sample_queries
 from tapkit.train.config import Stage
 from tapkit.train.sources import FolderSource, MixedSource, SyntheticSource, whole_clip
@@ -143,3 +145,45 @@ def test_points_are_queried_where_they_are_visible_or_never():
         assert visible.gather(2, queries.frame.clamp(max=8)[..., None])[..., 0][asked].all()
         assert (queries.frame[visible[..., 0]] == 0).all()
         assert not asked[~visible[..., : 9 // 2 + 1].any(-1)].any()
+
+
+@pytest.fixture
+def odyssey(tmp_path):
+    """A PointOdyssey sequence of 24 frames of 96x128, whose 300 points move by a pixel a frame."""
+    place = tmp_path / "train" / "cubes"
+    (place / "rgbs").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for t in range(24):
+        Image.fromarray(random.integers(0, 255, (96, 128, 3), np.uint8)).save(place / "rgbs" / f"rgb_{t:05d}.jpg")
+    xy = random.uniform((5, 5), (90, 80), (1, 300, 2)) + np.arange(24)[:, None, None] * (1.0, 0.2)
+    seen = random.random((24, 300)) < 0.8
+    seen[0] = True
+    np.savez(place / "anno.npz", trajs_2d=xy.astype(np.float32), visibs=seen, valids=np.ones_like(seen))
+    return tmp_path / "train"
+
+
+def test_other_annotated_sets_are_trained_on_as_they_are(odyssey):
+    source = FolderSource(odyssey, CPU)
+    assert source.description == "1 clips of PointOdyssey in train"
+    stage = Stage(1, 96, 8, 2, 64, height=64, native=True, paces=(1, 2, 3))
+    batches = [source.batch(stage, seed) for seed in range(12)]
+    assert all(batch.video.shape == (2, 8, 3, 64, 96) for batch in batches)
+    steps = torch.cat([(batch.xy[:, :, 1:] - batch.xy[:, :, :-1]).flatten(0, 2) for batch in batches])
+    assert set(steps[:, 0].round().unique().tolist()) == {1.0, 2.0, 3.0}, "native: neither shrunk nor turned"
+    torch.testing.assert_close(steps[:, 1], steps[:, 0] / 5, atol=1e-3, rtol=0)
+
+
+def test_only_the_frames_of_a_piece_are_decoded_of_a_large_clip(odyssey, monkeypatch):
+    asked = []
+    decode = sources._decoded
+
+    def decoded(clip, first, stop, size):
+        asked.append(stop - first)
+        return decode(clip, first, stop, size)
+
+    monkeypatch.setattr(sources, "_decoded", decoded)
+    stage = Stage(1, 64, 6, 1, 8, native=True)
+    small = FolderSource(odyssey, CPU, keep=1000).batch(stage, 4)
+    whole = FolderSource(odyssey, CPU).batch(stage, 4)
+    assert asked == [6, 24]
+    assert torch.equal(small.video, whole.video) and torch.equal(small.xy, whole.xy)

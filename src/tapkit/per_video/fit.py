@@ -23,7 +23,6 @@ from tapkit import storage
 from tapkit.errors import StorageError, UsageError
 from tapkit.per_video.folder import FitFolder, Stored, thumbs_of
 from tapkit.per_video.method import Fit, Method, Place
-from tapkit.per_video.page import write_page
 from tapkit.per_video.prepare.store import Prepared
 
 CHECKPOINT = 45.0
@@ -209,6 +208,8 @@ class _Loop:
         ).to(job.device)  # fmt: skip
         self.shown = [*(step for step in self.shown if step != self.index), self.index]
         facts = {"steps": self.steps, "minutes": round(self.spent / 60, 1), "seed": job.seed, "preset": job.preset}
+        from tapkit.per_video.page import write_page  # draws, by PyAV; the package's import stays light
+
         write_page(job.folder.path, job.title, job.method.card, {**facts, **job.options.to_json()}, self.fit, model,
                    job.prepared, self.shown)  # fmt: skip
 

@@ -24,7 +24,6 @@ from tapkit import storage
 from tapkit.datasets.base import Clip, Dataset
 from tapkit.datasets.frames import decode_image, image_files, image_size, open_images
 from tapkit.errors import StorageError
-from tapkit.export.flow_files import read_flo, read_kitti
 from tapkit.video.numbers import natural_key
 
 LENGTH = 8
@@ -189,6 +188,8 @@ def _files(folder: Path) -> list[Path]:
 
 def read_flow(path: Path) -> np.ndarray:
     """A field of flow [H,W,2] float32; NaN where it is not known. Raises `StorageError`."""
+    from tapkit.export.flow_files import read_flo, read_kitti  # needs PyAV, which training without flow does not
+
     if path.suffix.lower() == ".flo":
         return read_flo(path)
     return read_kitti(path)[0] if path.suffix.lower() == ".png" else read_pfm(path)[..., :2]

@@ -40,6 +40,10 @@ class ClipFeatures:
             maps = self.encode(self.video[number : number + 1])
         return tuple(level[0].detach().requires_grad_(self.trained) for level in maps)
 
+    def __len__(self) -> int:
+        """Of how many frames maps are kept."""
+        return len(self._kept)
+
     def release(self, numbers: Sequence[int]) -> None:
         """Hand the gathered gradients of frames to the encoder, and forget their maps."""
         due = {}

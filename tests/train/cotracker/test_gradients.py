@@ -183,6 +183,22 @@ def test_what_is_trained_is_what_the_tracker_does():
     assert float((said.visible[0] - visible)[after].abs().max()) < 1e-4
 
 
+def test_the_maps_of_one_window_are_held_however_long_the_clip():
+    clip, made = batch(60), network(16)
+    training = CoTrackerTraining(made, CoTrackerSettings(iterations=1, sizes=SIZES), "cotracker3-online")
+    points = Points(torch.tensor([20, 41]), torch.full((2, 2), 8.0))  # none in the first window
+    unrolled = Unrolled(training.unrollable(), clip.video[0], points, True)
+    held, firsts = [], []
+    for window in unrolled.windows():
+        window.tracks[-1].xy.sum().backward()
+        held.append(len(unrolled.features))
+        firsts.append(window.frames.start)
+    assert max(held) == 16 and firsts == [8, 16, 24, 32, 40, 48]
+    assert len(unrolled.features) <= 8, "the half that no window after it needs is gone"
+    unrolled.finish()
+    assert len(unrolled.features) == 0 and float(made.fnet.conv1.weight.grad.abs().max()) > 0
+
+
 def network2() -> CoTracker2Network:
     """CoTracker2 with a small encoder and a small transformer, as it has no sizes of its own to choose."""
     torch.manual_seed(0)

@@ -97,15 +97,14 @@ class Unrolled:
             frames = range(first, first + self.span)
             maps = self.features.frames([min(t, self.length - 1) for t in frames])
             self._read(maps, first)
-            if not self._kept:  # nothing has begun
-                continue
-            start = self._start(before, first)
-            tracks = tuple(self.network.track(maps, start, self._of_points(), self.points, frames))
-            yield Window(range(first, min(first + self.span, self.length)), tracks)
+            if self._kept:
+                start = self._start(before, first)
+                tracks = tuple(self.network.track(maps, start, self._of_points(), self.points, frames))
+                yield Window(range(first, min(first + self.span, self.length)), tracks)
+                before = tracks[-1]
             del maps
-            before = tracks[-1]
             if not self.carry_gradients:
-                before = Track(*(part.detach() for part in before))
+                before = None if before is None else Track(*(part.detach() for part in before))
                 self.features.release(range(first, first + self.step))
 
     def finish(self) -> None:
