@@ -124,7 +124,7 @@ def write_videos(folder: Path, count: int) -> None:
 
 def job(folder: Path, journal: Path) -> Watched:
     """Tracking all videos of a folder."""
-    task = fleet.Tracking(fleet.read_videos([folder]), "lucas-kanade", grid=GRID, formats=("csv",))
+    task = fleet.Tracking(fleet.Videos([folder]), "lucas-kanade", grid=GRID, formats=("csv",))
     return Watched(task, str(journal))
 
 
@@ -135,7 +135,7 @@ def compared(folder: Path, out: Path, journal: Path) -> dict[str, Any]:
 
     tracker = tapkit.load("lucas-kanade", device="cpu")
     differ = []
-    for item in fleet.read_videos([folder]):
+    for item in fleet.Videos([folder]):
         if item.name == "broken":
             continue
         with tapkit.open_video(item.source) as source:
@@ -161,7 +161,7 @@ def part_list(scratch: Path, videos: int) -> dict[str, Any]:
     for number in range(ENTRIES):
         (folder / f"take{number:05d}.mp4").touch()
     before, started = resident(), time.perf_counter()
-    task = fleet.Tracking(fleet.read_videos([folder]), "lucas-kanade", grid=GRID)
+    task = fleet.Tracking(fleet.Videos([folder]), "lucas-kanade", grid=GRID)
     with begin(task, str(scratch / "many-out"), None, False, False) as (worklist, _):
         seconds = time.perf_counter() - started
         owner, taken = worklist.enter(), time.perf_counter()
@@ -247,7 +247,7 @@ def start_ray() -> None:
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-        ray.init(num_cpus=2, include_dashboard=False, object_store_memory=200 << 20, log_to_driver=False)
+        ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=200 << 20, log_to_driver=False)
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 

@@ -172,6 +172,14 @@ def options(model: str) -> list[Field]:
     return [field._replace(default=given.get(field.name, field.default)) for field in listed]
 
 
+def check_options(model: str, given: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for options that a tracker does not have, before it is built; values are brought to their
+    types then, too."""
+    chosen = card(model)
+    if given and chosen.options:
+        _named(chosen.options).of(model, {**chosen.defaults, **given})
+
+
 def when_loaded(card: ModelCard) -> dict[str, Any]:
     """What `tapkit.load` chooses where nothing is said, and `build`, which is exact, does not."""
     return {"precision": "auto"} if card.half_precision_is_safe else {}

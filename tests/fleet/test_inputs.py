@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from tapkit.errors import UsageError, VideoError
-from tapkit.fleet import read_videos
+from tapkit.fleet import Videos
 
 
 def names(*given: object, shard: str = "1/1") -> list[str]:
-    return [item.name for item in read_videos([str(each) for each in given], shard)]
+    return [item.name for item in Videos([str(each) for each in given], shard)]
 
 
 def test_a_folder_is_all_videos_in_and_below_it(videos: Path) -> None:
     assert names(videos) == ["broken", "clip000", "clip001", "clip002", "monday/clip000"]
-    (item,) = read_videos([videos / "monday"])
+    (item,) = Videos([videos / "monday"])
     assert item == ("clip000", str(videos / "monday" / "clip000.mp4"))
 
 
@@ -27,9 +27,17 @@ def test_patterns_and_lists(videos: Path, tmp_path: Path, monkeypatch: pytest.Mo
     )
     assert names(tmp_path / "list.txt") == ["clip001", "monday/clip000"]
     monkeypatch.chdir(videos.parent)
-    assert [item.source for item in read_videos(["takes/clip001.mp4"])] == [str(videos / "clip001.mp4")]
+    assert [item.source for item in Videos(["takes/clip001.mp4"])] == [str(videos / "clip001.mp4")]
     (tmp_path / "away.txt").write_text("s3://bucket/a/one.mp4\ns3://bucket/b/one.mp4\n")
     assert names(tmp_path / "away.txt") == ["a/one", "b/one"]
+
+
+def test_a_folder_of_pictures_is_one_video(tmp_path: Path) -> None:
+    for name in ("shots/a.v01/0001.png", "shots/a.v01/0002.png", "shots/b/0001.exr", "shots/c/c.mp4", "shots/c/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert names(tmp_path / "shots") == ["a.v01", "b", "c/c"]
+    assert list(Videos([tmp_path / "shots" / "b"])) == [("b", str(tmp_path / "shots" / "b"))]
 
 
 def test_what_is_drawn_over_a_video_is_none_of_the_footage(tmp_path: Path) -> None:

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import copying
+import numpy as np
 import pytest
+from command_line import run as command
 from copying import Copying, items, journal
 
+import tapkit
 from tapkit.errors import StorageError, TapkitError
 from tapkit.fleet import run_on_ray
+from tapkit.types import Tracks
 
 ray: Any = pytest.importorskip("ray")
 ALL = sorted(item.name for item in items(20))
@@ -25,8 +29,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "src"))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         ray.init(
-            num_cpus=2, include_dashboard=False, object_store_memory=200 << 20, log_to_driver=False,
-            configure_logging=False, _temp_dir=None,
+            address="local", num_cpus=2, include_dashboard=False, object_store_memory=200 << 20, log_to_driver=False,
+            configure_logging=False,
         )  # fmt: skip
         ray.cloudpickle.register_pickle_by_value(copying)
         yield
@@ -64,10 +68,30 @@ def test_a_full_disk_of_one_machine_leaves_its_items_to_the_others_and_of_all_en
 
 
 @pytest.mark.usefixtures("cluster")
+def test_an_item_that_kills_every_actor_fails_and_takes_no_other_with_it(tmp_path: Path) -> None:
+    summary = go(tmp_path, Copying(items(3, i0="dies"), str(tmp_path)), jobs=1)
+    assert (summary.done, summary.failed) == (2, 1) and journal(tmp_path) == ["i1", "i2"]
+    assert "died over it 3 times" in summary.to_json()["failures"][0]["error"]
+
+
+@pytest.mark.usefixtures("cluster")
 def test_what_is_wrong_for_all_is_said_once(tmp_path: Path) -> None:
     with pytest.raises(TapkitError, match="there are no weights") as error:
         go(tmp_path, Copying(items(3), str(tmp_path), refused=True), jobs=1)
     assert error.value.exit_code == 4
+
+
+@pytest.mark.usefixtures("cluster")
+def test_videos_are_tracked_as_on_one_machine(videos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    common = ("batch", videos, "-m", "lucas-kanade", "--device", "cpu", "--grid", 3, "--to", "csv")
+    done = command(*common, "-o", str(tmp_path / "ray"), "--ray", "auto", "-j", 1, code=1)
+    assert done.stdout.splitlines()[1].split()[:6] == ["5", "4", "0", "1", "0", "20"]
+    alone = tapkit.track(videos / "monday" / "clip000.mp4", grid=3, model="lucas-kanade", device="cpu")
+    found = Tracks.load(tmp_path / "ray" / "monday" / "clip000.tracks.npz")
+    np.testing.assert_array_equal(found.xy, alone.xy)
+    np.testing.assert_array_equal(found.confidence, alone.confidence)
+    assert len(list((tmp_path / "ray").rglob("*.csv"))) == 4
 
 
 def _ready(folder: Path, count: int, **special: str) -> Copying:

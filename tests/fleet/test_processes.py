@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from copying import Copying, items, journal
 from tapkit.errors import StorageError, TapkitError, UsageError
 from tapkit.fleet import Summary, run
 from tapkit.fleet.slots import cores, slots
+from tapkit.fleet.worker import Worker
 
 ALL = sorted(item.name for item in items(20))
 
@@ -70,6 +72,20 @@ def test_a_full_disk_of_all_ends_the_run_and_keeps_what_is_done(tmp_path: Path) 
     with pytest.raises(StorageError, match="No space left on device; what is done is kept"):
         go(tmp_path, Copying(items(20, i5="full"), str(tmp_path)), jobs=1)
     assert journal(tmp_path) == ["i0", "i1", "i2", "i3", "i4"]
+
+
+def test_what_cannot_be_put_in_place_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(Copying(items(1), str(tmp_path)), str(tmp_path / "out"), str(tmp_path / "work"), "cpu")
+    (item,) = items(1)
+    with monkeypatch.context() as patch:
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(full))
+        outcome = worker.do(item, lambda _: None, lambda: True)
+    assert outcome.state == "full" and "No space left" in outcome.sentence and not results(tmp_path)
+    assert len(list((tmp_path / "work").rglob("i0.done"))) == 1
+    assert worker.do(item, lambda _: None, lambda: False).state == "lost" and not results(tmp_path)
+    assert worker.do(item, lambda _: None, lambda: True).state == "done" and results(tmp_path) == ["i0"]
+    assert not list((tmp_path / "work").iterdir())
 
 
 def test_what_is_wrong_for_all_is_said_once(tmp_path: Path) -> None:

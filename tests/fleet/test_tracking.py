@@ -12,6 +12,8 @@ import pytest
 from command_line import run
 
 import tapkit
+from tapkit.fleet import Tracking, Videos
+from tapkit.fleet.worker import Worker
 from tapkit.types import Tracks
 
 pytest.importorskip("cv2")
@@ -38,7 +40,7 @@ def check(folder: Path, alone: dict[str, Tracks]) -> None:
 
 def test_a_folder_is_tracked_as_one_after_another(videos: Path, alone: dict[str, Tracks], tmp_path: Path) -> None:
     out, report = tmp_path / "out", tmp_path / "report.csv"
-    command = ("batch", videos, *LK, "--to", "csv,nuke", "--overlay", "-o", str(out), "-j", 2, "--report", report)
+    command = ("batch", videos, *LK, "--to", "csv,nuke", "--overlay", "-o", str(out), "-j", 1, "--report", report)
     done = run(*command, code=1)
     check(out, alone)
     for name in alone:
@@ -72,11 +74,33 @@ def test_bad_input_is_one_sentence(videos: Path, tmp_path: Path) -> None:
     assert "no video in" in run("batch", tmp_path, *LK, *out, code=2).stderr
     assert "no format 'csw'" in run("batch", videos, *LK, *out, "--to", "csw", code=2).stderr
     assert "no tracker" in run("batch", videos, "-m", "lucas-kanad", *out, code=2).stderr
-    assert "no option" in run("batch", videos, *LK, *out, "--set", "wibdow=9", "-j", 1, code=2).stderr
+    assert "no option" in run("batch", videos, *LK, *out, "--set", "wibdow=9", code=2).stderr
     assert ".csv or .json" in run("batch", videos, *LK, *out, "--report", "a.txt", code=2).stderr
     (tmp_path / "file").write_text("mine")
     assert "file" in run("batch", videos, *LK, "-o", str(tmp_path / "file"), code=6).stderr
     assert not list((tmp_path / "out").rglob("*.npz")) and (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_video_that_was_interrupted_is_continued_in_its_middle(
+    videos: Path, alone: dict[str, Tracks], tmp_path: Path
+) -> None:
+    job = Tracking(Videos([videos / "clip001.mp4"]), "lucas-kanade", grid=3)
+    (item,) = job.items()
+    told: list[int] = []
+
+    def tell(frames: int) -> None:
+        told.append(frames)
+        if len(told) == 3:
+            raise KeyboardInterrupt
+
+    def go() -> str:
+        return Worker(job, str(tmp_path / "out"), str(tmp_path / "work"), "cpu").do(item, tell, lambda: True).state
+
+    with pytest.raises(KeyboardInterrupt):
+        go()
+    assert told == [1, 2, 3] and not (tmp_path / "out").exists()
+    assert go() == "done" and told == [1, 2, 3, 4, 5] and not list((tmp_path / "work").iterdir())
+    np.testing.assert_array_equal(Tracks.load(tmp_path / "out" / "clip001.tracks.npz").xy, alone["clip001"].xy)
 
 
 @pytest.fixture
@@ -89,6 +113,8 @@ def bucket(videos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
     for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "DEFAULT_REGION": "us-east-1"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     monkeypatch.chdir(tmp_path)
     import fsspec
 
@@ -111,4 +137,4 @@ def test_videos_and_results_in_object_storage(bucket: str, alone: dict[str, Trac
     tracks = Tracks.load(tmp_path / "copy" / "monday" / "clip000.tracks.npz")
     assert tracks.video.path == "s3://bucket/takes/monday/clip000.mp4"
     assert "there is no" in run("batch", "s3://nowhere/takes", *LK, "-o", "out", code=6).stderr
-    assert not list(Path("/tmp").glob("tapkit-batch-*/*.mp4"))
+    assert not [p for p in (tmp_path / "temporary").rglob("*") if p.is_file()], "no copy of a video is left"

@@ -101,7 +101,7 @@ def batch(
     if report is not None:
         check_report(report)
         claim(report, inputs=[points, mask, weights, *videos], force=force or is_report(report))
-    items = fleet.read_videos(videos, shard)
+    items = fleet.Videos(videos, shard)
     job = fleet.Tracking(
         items,
         model,
@@ -131,8 +131,9 @@ def run_fleet(
     retry_failed: bool = False,
     force: bool = False,
     quiet: bool = False,
+    cpus: float = 1.0,
 ) -> Summary:
-    """Do all items of a task, on processes or on Ray, with progress."""
+    """Do all items of a task, on processes or on Ray (`cpus` for each actor), with progress."""
     from tapkit import fleet
     from tapkit.fleet.show import progress
 
@@ -143,7 +144,7 @@ def run_fleet(
         }  # fmt: skip
         try:
             if ray is not None:
-                return fleet.run_on_ray(job, output, address=ray, **how)
+                return fleet.run_on_ray(job, output, address=ray, cpus=cpus, **how)
             return fleet.run(job, output, **how)
         except KeyboardInterrupt:
             o.say("interrupted; what is done is kept, and the same command goes on from there")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tapkit.cli import options as o
+from tapkit.cli.batch import Ray, finish, run_fleet
 from tapkit.cli.outputs import claim
 from tapkit.errors import TapkitError, UsageError, one_line
 from tapkit.parsing import parse_size
@@ -49,6 +50,7 @@ def generate(
     kind: Annotated[str, typer.Option("--as", help="jpg, png or mp4.")] = "jpg",
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Blenders at a time.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of each. Default: all cores, shared.")] = None,
+    ray: Ray = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="Only part I of N, for several machines.")] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Also draw all the videos with their tracks on one picture.")
@@ -90,6 +92,18 @@ def generate(
         device=device,
         threads=threads or default_threads(jobs),
     )
+    if ray is not None:
+        if scene or shard or sheet:
+            raise UsageError("--ray makes videos of --scenes: leave out --scene, --shard and --sheet")
+        from tapkit.fleet import Generating
+
+        job = Generating(settings, count, kinds, seed)
+        many = jobs if jobs > 1 else None
+        finish(
+            run_fleet(job, str(out), jobs=many, ray=ray, device="cpu", quiet=quiet, cpus=settings.threads),
+            None, False, quiet,
+        )  # fmt: skip
+        return
     planned = plan_scenes(scene, out, settings) if scene else plan(kinds, count, seed, out, settings)
     chosen = _of_shard(planned, shard)
     missing = [job for job in chosen if not job.done]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from tapkit.cli import options as o
+from tapkit.cli.batch import Jobs, Ray, finish, run_fleet
 from tapkit.errors import UsageError
 from tapkit.parsing import parse_size
 from tapkit.registry import DEFAULT
+
+if TYPE_CHECKING:
+    from tapkit.train.pseudo.options import LabelOptions
 
 
 def pseudo_label(
@@ -54,6 +58,8 @@ def pseudo_label(
     cuts: Annotated[bool, typer.Option("--cuts/--no-cuts", help="Keep clear of scene cuts.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Of pieces, points and teachers.")] = 0,
     device: o.Device = "auto",
+    jobs: Jobs = None,
+    ray: Ray = None,
     quiet: o.Quiet = False,
 ) -> None:
     """Track corners through pieces of videos, and keep as ground truth what holds up.
@@ -90,6 +96,9 @@ def pseudo_label(
         seed=seed,
         device=device,
     )
+    if jobs is not None or ray is not None:
+        _by_many(videos, out, options, jobs, ray, quiet)
+        return
     found, _ = clips_of(videos)
     reports = label_videos(found, out, options, None if quiet else o.say)
     failed = sum(bool(report.error) for report in reports)
@@ -102,6 +111,22 @@ def pseudo_label(
         )
     if failed:
         raise typer.Exit(1)
+
+
+def _by_many(
+    videos: list[str], out: Path, options: LabelOptions, jobs: int | None, ray: str | None, quiet: bool
+) -> None:
+    """The same by several processes, or on a cluster."""
+    from tapkit.fleet import Labelling, Videos
+    from tapkit.train.pseudo.dataset import claim
+    from tapkit.train.pseudo.report import write_report
+
+    job = Labelling(Videos(videos), options)
+    summary = run_fleet(job, str(claim(out, options)), jobs=jobs, ray=ray, device=options.device, quiet=quiet)
+    page = write_report(out, {row.item.name: row.error for row in summary.failures()})
+    if not quiet:
+        o.say(f"{page} shows them")
+    finish(summary, None, False, quiet)
 
 
 def _by_teacher(given: list[str] | None, mark: str, names: Sequence[str], option: str) -> dict[str, str]:

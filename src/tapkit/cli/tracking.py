@@ -12,8 +12,8 @@ from tapkit.cli import footage as f
 from tapkit.cli import options as o
 from tapkit.cli.clips import placed
 from tapkit.cli.outputs import claim
+from tapkit.endings import OVERLAY
 from tapkit.errors import TapkitError, UsageError, one_line
-from tapkit.fleet.inputs import OVERLAY
 
 if TYPE_CHECKING:
     from tapkit.engine.tracker import Tracker

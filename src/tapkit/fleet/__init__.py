@@ -2,7 +2,7 @@
 
     from tapkit import fleet
 
-    job = fleet.Tracking(fleet.read_videos(["takes/", "s3://bucket/more"]), model="strand", grid=20, formats=("csv",))
+    job = fleet.Tracking(fleet.Videos(["takes/", "s3://bucket/more"]), model="strand", grid=20, formats=("csv",))
     print(fleet.run(job, "out", jobs=4))                # or fleet.run_on_ray(job, "s3://bucket/out", address="auto")
 
 Whatever happens, the same call goes on where the work stopped: each result is put in place as a whole, once.
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tapkit.fleet.evaluating import Evaluating
-    from tapkit.fleet.inputs import read_videos
+    from tapkit.fleet.generating import Generating
+    from tapkit.fleet.inputs import Videos
+    from tapkit.fleet.labelling import Labelling
     from tapkit.fleet.on_ray import run_on_ray
     from tapkit.fleet.processes import run
     from tapkit.fleet.summary import Summary
@@ -23,24 +25,28 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Evaluating": "tapkit.fleet.evaluating",
+    "Generating": "tapkit.fleet.generating",
     "Item": "tapkit.fleet.task",
+    "Labelling": "tapkit.fleet.labelling",
     "Summary": "tapkit.fleet.summary",
     "Synthesising": "tapkit.fleet.synthesising",
     "Task": "tapkit.fleet.task",
     "Tracking": "tapkit.fleet.tracking",
-    "read_videos": "tapkit.fleet.inputs",
+    "Videos": "tapkit.fleet.inputs",
     "run": "tapkit.fleet.processes",
     "run_on_ray": "tapkit.fleet.on_ray",
 }
 
 __all__ = [
     "Evaluating",
+    "Generating",
     "Item",
+    "Labelling",
     "Summary",
     "Synthesising",
     "Task",
     "Tracking",
-    "read_videos",
+    "Videos",
     "run",
     "run_on_ray",
 ]

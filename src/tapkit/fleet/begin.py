@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tapkit.fleet.places import Local, place
 from tapkit.fleet.task import Task
+from tapkit.fleet.worker import work_folder
 from tapkit.fleet.worklist import WorkList
 
 FOLDER = ".tapkit-batch"
@@ -33,6 +35,8 @@ def begin(
     """The work list of a run with all its items, and the run's folder; see `tapkit.fleet.run`."""
     folder = state_folder(out, state)
     with WorkList.begin(folder / FILE, task.identity(), replace) as worklist:
+        if replace and (work := work_folder(out, folder)) is not None:
+            shutil.rmtree(work, ignore_errors=True)
         worklist.add(task.items())
         worklist.reclaim()
         if retry_failed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,18 +35,18 @@ class Evaluating:
 
     def identity(self) -> Mapping[str, Any]:
         """See `Task.identity`."""
-        return {"kind": "evaluation", "dataset": self.dataset, "predictions": self._store().path.as_posix()}
+        return {"kind": "evaluation", "dataset": self.dataset, "predictions": self._store.path.as_posix()}
 
     def items(self) -> Iterable[Item]:
         """See `Task.items`."""
         from tapkit.datasets import open_dataset
 
-        store = self._store()
+        store = self._store
         return (Item(store.file(name).stem, name) for name in open_dataset(self.dataset).names())
 
     def result(self, name: str) -> str:
         """See `Task.result`."""
-        return f"{self._store().path.as_posix()}/{name}.npz"
+        return f"{self._store.path.as_posix()}/{name}.npz"
 
     def ready(self, device: str) -> Do:
         """See `Task.ready`."""
@@ -70,6 +71,7 @@ class Evaluating:
 
         return Contestant.of(self.model, None if self.weights is None else Path(self.weights), device, **self.options)
 
+    @cached_property
     def _store(self) -> PredictionFolder:
         """Where predictions are, relative to the output."""
         from tapkit.evaluation.run import prediction_folder

@@ -7,51 +7,56 @@ import hashlib
 import os
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 
 from tapkit import storage
+from tapkit.endings import PICTURES, VIDEOS, footage, is_video
 from tapkit.errors import UsageError, VideoError
 from tapkit.fleet.places import before_pattern, is_address, listed
 from tapkit.fleet.task import Item
 
-VIDEOS = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".wmv", ".mxf", ".ogv"}
-)
-"""Endings by which the videos of a folder are told from what else is in it. A video named by itself may have any."""
-OVERLAY = ".overlay"
-"""What the name of a drawn video ends with, before its suffix."""
 LISTS = frozenset({".txt", ".lst"})
 """Endings of files that name a video on each line."""
 
 
-def read_videos(given: Sequence[str | os.PathLike[str]], shard: str = "1/1") -> Iterator[Item]:
-    """The videos that are meant, one by one.
+@dataclass(frozen=True)
+class Videos:
+    """The videos that are meant: an iterable of `Item`, which looks anew each time.
 
-    Args:
-        given: folders (with those below them, videos by their ending), patterns ("takes/**/*.mp4"), text files with a
-            path or an address on each line (.txt; paths are relative to it), single videos; or addresses of the like.
-            A video is called by its path within its folder, or within what the pattern or the list has in common, so
-            that results keep the order of folders.
-        shard: "i/n" takes a part: which one, is decided by a video's name alone.
+        fleet.Videos(["takes/", "more/**/*.mov", "list.txt", "s3://bucket/takes"])
 
-    Raises `UsageError` if there is none at all, `VideoError` for a name of nothing.
+    A video is called by its path within its folder, or within what the pattern or the list has in common, so that
+    results keep the order of folders.
     """
-    index, count = _parts(shard)
-    found = False
-    for name in given:
-        for item in _named(str(os.fspath(name))):
-            found = True
-            if part_of(item.name, count) == index:
-                yield item
-    if not found:
-        raise UsageError("there is no video in " + ", ".join(storage.shown(os.fspath(name)) for name in given[:5]))
+
+    given: Sequence[str | os.PathLike[str]]
+    """Folders (with those below them; videos by their ending, and folders of pictures), patterns ("takes/**/*.mp4"),
+    text files with a path or an address on each line (.txt; paths are relative to it), single videos; or addresses of
+    the like."""
+    shard: str = "1/1"
+    """"i/n" takes a part: which one, is decided by a video's name alone."""
+
+    def __iter__(self) -> Iterator[Item]:
+        """Raises `UsageError` if there is none at all, `VideoError` for a name of nothing."""
+        index, count = _parts(self.shard)
+        found = False
+        for name in self.given:
+            for item in _named(str(os.fspath(name))):
+                found = True
+                if part_of(item.name, count) == index:
+                    yield item
+        if not found:
+            raise UsageError(
+                "there is no video in " + ", ".join(storage.shown(os.fspath(name)) for name in self.given[:5])
+            )
 
 
 def part_of(name: str, count: int) -> int:
     """Of `count` parts, from 1, the one that a name belongs to: whatever other names there are.
 
     >>> [part_of(name, 2) for name in ("take1", "take2", "take3", "take4")]
-    [1, 1, 2, 2]
+    [1, 2, 1, 1]
     """
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8]) % count + 1
@@ -78,7 +83,7 @@ def _named(name: str) -> Iterator[Item]:
     elif path.is_file() and path.suffix.lower() in LISTS:
         yield from _of_list(path)
     elif not path.exists() and glob.has_magic(name):
-        found = (each for each in glob.iglob(str(path), recursive=True) if _is_video(each))
+        found = (each for each in glob.iglob(str(path), recursive=True) if is_video(each))
         yield from _items(found, before_pattern(path.as_posix()) or ".")
     elif path.exists():
         yield from _items([str(path)], str(path.parent))
@@ -93,28 +98,24 @@ def _remote(address: str) -> Iterator[Item]:
         yield from _items([address], posixpath.dirname(address))  # without a question to the server
         return
     folder, found = listed(address)
-    names = [name for name in found if _is_video(name)]
     if not found:  # one file, of whatever ending
         yield from _items([address], posixpath.dirname(address))
-    yield from _items(names, folder)
+    yield from _items(footage(found), folder)
 
 
 def _files_of(folder: Path) -> Iterator[str]:
-    """Paths of the videos of a folder and of those below it, by name; hidden ones are none of the footage."""
-    folders, names = [], []
+    """Paths of the videos of a folder and of those below it, by name; hidden ones are none of the footage. A folder of
+    pictures alone is one video, and marked by a slash."""
+    folders: list[str] = []
+    names: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.name)
-            elif _is_video(entry.name):
-                names.append(entry.name)
-    stems = {posixpath.splitext(name)[0] for name in names}
-    for name in sorted(names):
-        stem = posixpath.splitext(name)[0]
-        if not (stem.endswith(OVERLAY) and stem.removesuffix(OVERLAY) in stems):  # drawn over one of them
-            yield str(folder / name)
+            if not entry.name.startswith("."):
+                (folders if entry.is_dir(follow_symlinks=False) else names).append(entry.name)
+    videos = footage(names)
+    if not videos and not folders and any(PurePath(name).suffix.lower() in PICTURES for name in names):
+        yield f"{folder}/"
+    yield from (str(folder / name) for name in videos)
     for below in sorted(folders):
         yield from _files_of(folder / below)
 
@@ -153,12 +154,9 @@ def _common(first: str, second: str) -> str:
 def _items(files: Iterable[str], folder: str) -> Iterator[Item]:
     """Each file with its name: its path within `folder`, without the ending, of parts that any system takes."""
     for file in files:
-        inside = posixpath.relpath(file, folder) if folder and not is_address(file) else file[len(folder) :]
-        parts = [
-            part for part in posixpath.splitext(inside.replace(os.sep, "/"))[0].split("/") if part not in ("", ".")
-        ]
-        yield Item("/".join(storage.file_name(part) for part in parts), file)
-
-
-def _is_video(name: str) -> bool:
-    return posixpath.splitext(name)[1].lower() in VIDEOS
+        inside = file[len(folder) :] if is_address(file) or not folder else posixpath.relpath(file, folder)
+        if inside == ".":  # the folder itself is the video
+            inside = f"{posixpath.basename(folder)}/"
+        whole = inside if file.endswith("/") else posixpath.splitext(inside)[0]
+        parts = [part for part in whole.replace(os.sep, "/").split("/") if part not in ("", ".")]
+        yield Item("/".join(storage.file_name(part) for part in parts), file.rstrip("/"))

@@ -13,6 +13,7 @@ from typing import Any
 
 from tapkit.errors import StorageError, TapkitError, require
 from tapkit.fleet.begin import begin
+from tapkit.fleet.places import absolute
 from tapkit.fleet.summary import Report, Status, Summary, summary_of
 from tapkit.fleet.task import Item, Task
 from tapkit.fleet.worker import Outcome, Worker, exit_code, note, refusal, sentence, work_folder
@@ -57,9 +58,10 @@ def run_on_ray(
     `MissingExtra` without Ray, `StorageError` if there is no such cluster.
     """
     ray = require("ray", "ray")
-    with begin(task, str(out), state, retry_failed, replace) as (worklist, folder):
+    where = absolute(out)
+    with begin(task, where, state, retry_failed, replace) as (worklist, folder):
         begun = _connect(ray, address, options or {})
-        driver = _Driver(ray, task, str(out), worklist, folder, _needs(ray, device, cpus), jobs)
+        driver = _Driver(ray, task, where, worklist, folder, _needs(ray, device, cpus), jobs)
         try:
             return driver.run(report)
         finally:
@@ -244,15 +246,21 @@ class _Driver:
             self.worklist.release(self.owner, claim.id)
 
     def _bury(self, actor: Any, error: BaseException) -> None:
-        """An actor has died, or its machine: its items go back, but for those that it had done before."""
+        """An actor has died, or its machine. Its items go back, but for those that it had done before; it died over the
+        first of them, for it does them in order."""
         self.actors.pop(actor, None)
         mine = [answer for answer, (whose, _) in self.running.items() if whose is actor]
+        first = True
         for answer in mine:
             _, claim = self.running.pop(answer)
             try:
                 note(self.worklist, self.owner, claim.id, Outcome(*self.ray.get(answer)))
             except self.ray.exceptions.RayError:
-                self.worklist.lost(self.owner, "its Ray actor died", claim.id)
+                if first:
+                    self.worklist.lost(self.owner, "its Ray actor died", claim.id)
+                else:
+                    self.worklist.release(self.owner, claim.id)
+                first = False
         self.died = 0 if mine else self.died + 1
         if self.died >= _MOST_STARTS:
             raise TapkitError(f"Ray's actors die as soon as they are started: {sentence(error)}")

@@ -41,6 +41,11 @@ def place(where: str | Path) -> Place:
     return Remote(str(where)) if is_address(str(where)) else Local(Path(str(where).removeprefix("file://")))
 
 
+def absolute(where: str | Path) -> str:
+    """The same path or address for processes in other folders and on other machines."""
+    return str(where) if is_address(str(where)) else str(Path(str(where).removeprefix("file://")).absolute())
+
+
 class Local:
     """A folder."""
 
@@ -88,7 +93,8 @@ class Remote:
 
 @contextmanager
 def fetched(source: str, folder: Path) -> Iterator[Path | str]:
-    """A video as a file of this machine: itself, or a copy in `folder` as long as the block lasts. Raises `VideoError`.
+    """A video as a file of this machine: itself, or a copy in `folder`, which goes when all is well. Raises
+    `VideoError`.
 
     Videos are not read across the network: decoding jumps to and fro in a file, each track direction reads it again,
     and a connection that breaks would cost what is computed.
@@ -97,9 +103,8 @@ def fetched(source: str, folder: Path) -> Iterator[Path | str]:
         yield source
         return
     system, path = _system(source)
-    copy = folder / f"video{posixpath.splitext(path)[1][:12]}"
+    copy = folder / ".video" / storage.file_name(posixpath.basename(path))
     if not copy.exists():  # else an interrupted run has left it
-        storage.make_folder(folder)
         with talking(f"fetch {source}", VideoError), storage.atomic(copy) as part:
             system.get_file(path, str(part))
     yield copy

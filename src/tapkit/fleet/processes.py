@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from tapkit.errors import StorageError, TapkitError
 from tapkit.fleet.begin import begin
+from tapkit.fleet.places import absolute
 from tapkit.fleet.slots import Slot, slots
 from tapkit.fleet.summary import Report, Status, Summary, summary_of
 from tapkit.fleet.task import Task
@@ -67,8 +68,9 @@ def run(
     below `if __name__ == "__main__":`, as with every use of processes.
     """
     places = slots(device, jobs)
-    with begin(task, str(out), state, retry_failed, replace) as (worklist, folder):
-        parent = _Parent(task, str(out), worklist, folder, places)
+    where = absolute(out)
+    with begin(task, where, state, retry_failed, replace) as (worklist, folder):
+        parent = _Parent(task, where, worklist, folder, places)
         with _terminations():
             try:
                 return parent.run(report)
@@ -129,7 +131,8 @@ class _Parent:
             if process.exitcode == _REFUSED:
                 raise refusal(said or "the task cannot be begun", code)
             if process.exitcode == _FULL:  # this slot is given up: others may have another disk
-                self.full = said
+                self.full = said or "nothing can be written"
+                self.worklist.reclaim()
                 continue
             self.free.append(slot)
             if process.exitcode not in (0, _STOPPED):
@@ -208,10 +211,14 @@ def work(slot: Slot, task: Task, out: str, path: str, folder: str | None, replac
         except Exception as error:
             worklist.says(hand.owner, sentence(error), exit_code(error))
             raise SystemExit(_REFUSED) from None
-        beat = _Beat(Path(path), hand.owner)
-        with beat:
-            while (claim := worklist.claim(hand.owner)) is not None:
-                _one(worker, hand, claim, beat)
+        try:
+            with _Beat(Path(path), hand.owner) as beat:
+                while (claim := worklist.claim(hand.owner)) is not None:
+                    _one(worker, hand, claim, beat)
+        except StorageError as error:  # of the list itself: whoever cannot write on it can do no more
+            with suppress(StorageError):
+                worklist.says(hand.owner, sentence(error), error.exit_code)
+            raise SystemExit(_FULL) from None
 
 
 def _one(worker: Worker, hand: _Hand, claim: Claim, beat: _Beat) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -59,10 +60,15 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """All of it, with the failures (the first thousand), as JSON."""
-        with WorkList(Path(self.worklist)) as worklist:
-            failures = [{"name": row.item.name, "source": row.item.source, "error": row.error}
-                        for _, row in zip(range(1000), worklist.rows("failed"), strict=False)]  # fmt: skip
+        failures = [
+            {"name": row.item.name, "source": row.item.source, "error": row.error} for row in self.failures(1000)
+        ]
         return {**asdict(self), "frames_per_second": round(self.rate, 2), "failures": failures}
+
+    def failures(self, most: int | None = None) -> Iterator[Row]:
+        """The items that failed, with their sentence."""
+        with WorkList(Path(self.worklist)) as worklist:
+            yield from islice(worklist.rows("failed"), most)
 
     def lines(self, failures: int = 20) -> Iterator[str]:
         """A table for people: figures, then the first failures with their sentence."""
@@ -70,9 +76,8 @@ class Summary:
         yield "".join(f"{head:>10}" for head in heads)
         counts = (self.total, self.done, self.there, self.failed, self.left, self.frames)
         yield "".join(f"{count:10}" for count in counts) + f"{self.rate:10.1f}{self.seconds:10.1f}"
-        with WorkList(Path(self.worklist)) as worklist:
-            for _, row in zip(range(failures), worklist.rows("failed"), strict=False):
-                yield one_line(f"failed: {row.item.source}: {row.error}")
+        for row in self.failures(failures):
+            yield one_line(f"failed: {row.item.source}: {row.error}")
         if self.failed > failures:
             yield f"and {self.failed - failures} more failures, which --report FILE.csv has all"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 Facts = Mapping[str, Any]
-"""What is to be said of an item that was done, as JSON: "frames" and "points" are added up in the summary."""
+"""What is to be said of an item that was done, as JSON. The summary adds up "frames"; "points" are in the report."""
 Tell = Callable[[int], None]
 """Called with the frames of an item that are done so far."""
 Do = Callable[["Item", Path, Tell], Facts]

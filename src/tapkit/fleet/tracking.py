@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tapkit import storage
+from tapkit.endings import OVERLAY
 from tapkit.errors import UsageError
-from tapkit.fleet.inputs import OVERLAY
 from tapkit.fleet.places import fetched, is_address
 from tapkit.fleet.task import Do, Facts, Item, Tell
 
@@ -28,13 +29,13 @@ TRACKS = ".tracks.npz"
 class Tracking:
     """A `Task`: track points through each video.
 
-        fleet.run(fleet.Tracking(fleet.read_videos(["takes/"]), model="strand", grid=20), "out")
+        fleet.run(fleet.Tracking(fleet.Videos(["takes/"]), model="strand", grid=20), "out")
 
     An item NAME gives NAME.tracks.npz, a file for each of `formats`, and NAME.overlay.mp4.
     """
 
     videos: Iterable[Item]
-    """See `tapkit.fleet.read_videos`. Read once, in the process that begins the run."""
+    """See `tapkit.fleet.Videos`."""
     model: str = "strand"
     weights: str | None = None
     """Checkpoint file, the same on all machines; None: the official one."""
@@ -67,24 +68,18 @@ class Tracking:
             raise UsageError("say which points: queries, grid, corners or mask")
         if registry.card(self.model).streaming == "pairwise":
             raise UsageError(f"{self.model} computes flow between two frames and tracks no points")
+        registry.check_options(self.model, self.options)
         names = [library.find(name).name for name in self.formats]
         if len(set(names)) < len(names):
             raise UsageError(f"a format is named twice: {', '.join(self.formats)}")
         object.__setattr__(self, "formats", tuple(names))
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For other processes, which need not know of all videos."""
-        return {**self.__dict__, "videos": ()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
 
     def identity(self) -> Mapping[str, Any]:
         """See `Task.identity`."""
         points = None if self.queries is None else [self.queries.array().tolist(), self.queries.ids.tolist()]
         weights = None
         if self.weights is not None:
-            status = Path(self.weights).stat()
+            status = storage.check_file(self.weights).stat()
             weights = f"{Path(self.weights).name} {status.st_size} {int(status.st_mtime)}"
         return {
             "kind": "tracking", "model": self.model, "weights": weights, "options": dict(self.options),
@@ -115,27 +110,27 @@ class Tracking:
         from tapkit.api import make_queries
         from tapkit.video import open_video
 
-        target = folder / self.result(item.name)
-        with (
-            fetched(item.source, folder.with_name(folder.name + "-video")) as path,
-            open_video(path, start=self.start, end=self.end, step=self.step) as source,
-        ):
-            if source.live:
-                raise UsageError(f"{item.source} is a stream: tapkit live tracks those")
-            points = make_queries(
-                source, self.queries, grid=self.grid, corners=self.corners, mask=self.mask, frame=self.frame
-            )
-            total = source.info.frames or 0
+        target, drawn = folder / self.result(item.name), folder / f"{item.name}{OVERLAY}.mp4"
+        if not (target.exists() and (drawn.exists() or not self.overlay)):  # else only what follows went wrong
+            with (
+                fetched(item.source, folder) as path,
+                open_video(path, start=self.start, end=self.end, step=self.step) as source,
+            ):
+                if source.live:
+                    raise UsageError(f"{item.source} is a stream: tapkit live tracks those")
+                points = make_queries(
+                    source, self.queries, grid=self.grid, corners=self.corners, mask=self.mask, frame=self.frame
+                )
+                total = source.info.frames or 0
 
-            def report(now: Progress) -> None:  # passes in two directions are one video
-                tell(round(now.done / (now.total or now.done or 1) * total))
+                def report(now: Progress) -> None:  # passes in two directions are one video
+                    tell(round(now.done / (now.total or now.done or 1) * total))
 
-            tracker.track_to(
-                target, source, points, self.direction, self.memory, report, keyframes=self.keyframes,
-                sinks=self._sinks(folder / f"{item.name}{OVERLAY}.mp4", source, tracker, points),
-                skeleton=self.skeleton,
-            )  # fmt: skip
-        return {"points": len(points), "frames": self._hand_on(item, target)}
+                tracker.track_to(
+                    target, source, points, self.direction, self.memory, report, keyframes=self.keyframes,
+                    sinks=self._sinks(drawn, source, tracker, points), skeleton=self.skeleton,
+                )  # fmt: skip
+        return self._hand_on(item, target)
 
     def _sinks(self, path: Path, source: Source, tracker: Tracker, points: Queries) -> list[Any]:
         if not self.overlay:
@@ -150,8 +145,8 @@ class Tracking:
             )
         ]
 
-    def _hand_on(self, item: Item, target: Path) -> int:
-        """Write the other formats beside the tracks; returns how many frames the video has."""
+    def _hand_on(self, item: Item, target: Path) -> Facts:
+        """Write the other formats beside the tracks."""
         from tapkit.export import library
         from tapkit.types import Tracks
 
@@ -162,7 +157,7 @@ class Tracking:
         for name in self.formats:
             form = library.find(name)
             form.write(tracks, library.beside(target, form.name, form.suffix))
-        return tracks.frames
+        return {"points": len(tracks), "frames": tracks.frames}
 
 
 def _keys(keyframes: Keyframes) -> list[Any]:

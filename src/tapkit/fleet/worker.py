@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import shutil
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import gettempdir
@@ -47,37 +49,67 @@ class Worker:
         self.task, self.replace = task, replace
         self.place = place(out)
         self.work = Path(work) if work is not None else temporary(out)
+        self._identity = json.dumps(task.identity(), sort_keys=True, default=str)
         self._do = task.ready(device)
 
     def do(self, item: Item, tell: Tell, holds: Callable[[], bool]) -> Outcome:
         """Do one item; asks `holds` before anything is put in place. Whatever is wrong with the item is its outcome.
 
-        KeyboardInterrupt and SystemExit go on up; what was computed is then kept for the next one.
+        KeyboardInterrupt and SystemExit go on up. What was computed until then, or could not be put in place, is kept
+        for whoever does the item next.
         """
-        folder = self.work / hashlib.sha256(item.name.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+        folder = self._folder(item)
         try:
             if not self.replace and self.place.has(self.task.result(item.name)):
                 return Outcome("there", {})
             storage.make_folder(folder)
-            started = time.perf_counter()
-            facts = {**self._do(item, folder, tell)}
-            facts["seconds"] = round(time.perf_counter() - started, 3)
+            facts = self._facts(item, folder, tell)
+        except Exception as error:
+            if is_full(error):
+                return Outcome("full", {}, sentence(error))
+            shutil.rmtree(folder, ignore_errors=True)
+            return Outcome("failed", {}, sentence(error))
+        try:
             if not holds():
                 return Outcome("lost", {})
             self._put(folder, self.task.result(item.name))
         except Exception as error:
-            shutil.rmtree(folder, ignore_errors=True)
             return Outcome("full" if is_full(error) else "failed", {}, sentence(error))
         shutil.rmtree(folder, ignore_errors=True)
         return Outcome("done", facts)
 
+    def _folder(self, item: Item) -> Path:
+        """Where what is unfinished of an item is kept: what another task has left there is none of it."""
+        key = f"{item.name}\n{item.source}\n{self._identity}"
+        return self.work / hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+
+    def _facts(self, item: Item, folder: Path, tell: Tell) -> dict[str, Any]:
+        """Do an item in `folder`; what is said of it, with the time it took and the warnings that were given."""
+        started = time.perf_counter()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            facts = {**self._do(item, folder, tell)}
+        facts["seconds"] = round(time.perf_counter() - started, 3)
+        facts["warnings"] = list(dict.fromkeys(one_line(str(each.message)) for each in caught))
+        return facts
+
     def _put(self, folder: Path, last: str) -> None:
         """Put all files of a folder in place, the one that says that the item is done at the end."""
-        files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
+        found = {file.relative_to(folder): file for file in sorted(folder.rglob("*")) if file.is_file()}
+        files = {name.as_posix(): file for name, file in found.items() if not any(map(unfinished, name.parts))}
         final = files.pop(last)
         for name, file in files.items():
             self.place.put(file, name)
         self.place.put(final, last)
+
+
+def unfinished(name: str) -> bool:
+    """Whether a file or folder is what a process that was killed has left half written.
+
+    >>> unfinished(".a.csv.12-ab.partial"), unfinished("a.npz.partial.lock"), unfinished("a.csv")
+    (True, True, False)
+    """
+    return name.removesuffix(".lock").endswith(storage.PARTIAL)
 
 
 def note(worklist: WorkList, owner: int, id: int, outcome: Outcome) -> bool:

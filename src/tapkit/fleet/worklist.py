@@ -225,7 +225,9 @@ class WorkList:
 
     def holds(self, owner: int, id: int) -> bool:
         """Whether an item is still the owner's: it is not, if it was thought dead and the item given to another."""
-        return self._do("update items set owner = owner where id = ? and owner = ? and state = 'running'", id, owner)
+        with self._told():
+            mine = "select 1 from items where id = ? and owner = ? and state = 'running'"
+            return self._db.execute(mine, (id, owner)).fetchone() is not None
 
     def done(self, owner: int, id: int, facts: Facts) -> bool:
         """Note that an item is done and its results are in place. False: it is not the owner's (any more)."""

@@ -154,7 +154,14 @@ def _matches(
 
 
 def _request(options: CadexOptions) -> FlowRequest:
-    return FlowRequest(options.flow, options.flow_weights, options.reach, similar=0.0)
+    return FlowRequest(
+        options.flow,
+        options.flow_weights,
+        options.reach,
+        similar=0.0,
+        features=options.features,
+        features_weights=options.features_weights,
+    )
 
 
 METHOD = CadexMethod()

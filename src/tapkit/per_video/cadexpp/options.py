@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tapkit.models.options import require_least
 from tapkit.per_video.method import FitOptions
+from tapkit.per_video.prepare.flow_features import check_features
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,11 @@ class CadexOptions(FitOptions):
     """Id of the flow model that is learned from."""
     reach: int = 16
     """Largest distance of two frames whose flow is computed."""
+    features: str = "none"
+    """Backbone whose features the ends of a flow vector must share to be believed: "dino-vits16" as published, which is
+    downloaded, or "none"."""
+    features_weights: str | None = None
+    """Its file; None: the published one."""
     interval: int = 12
     """Largest distance of two frames that are learned from together."""
     pairs: int = 96
@@ -45,10 +51,11 @@ class CadexOptions(FitOptions):
 
     def check(self) -> None:
         """Raise `UsageError` for values that cannot be."""
+        check_features(self.features)
         require_least(self, steps=1, reach=1, interval=1, pairs=1, points=4)
 
 
-PAPER = CadexOptions()
+PAPER = CadexOptions(features="dino-vits16")
 """The published schedule: under an hour on a GPU for 100 frames at 480p, by its authors."""
 FAST = CadexOptions(
     steps=8000, max_side=320, flow="raft-small", pairs=48, points=512, matches=False, as_published=False

@@ -174,7 +174,14 @@ class OmniMotionMethod:
 
 
 def _request(options: OmniMotionOptions) -> FlowRequest:
-    return FlowRequest(options.flow, options.flow_weights, options.reach, chained=options.chained)
+    return FlowRequest(
+        options.flow,
+        options.flow_weights,
+        options.reach,
+        chained=options.chained,
+        features=options.features,
+        features_weights=options.features_weights,
+    )
 
 
 METHOD = OmniMotionMethod()
