@@ -265,7 +265,8 @@ class _Judge:
         """Where colours agree, bool [h,w]: what stands in for features, where there are none."""
         here, there = (self._tensor(self.prepared.frames[k]) / 255 for k in (first, second))
         flow = self._tensor(self.flows.flow(first, second))
-        return (read(there, grid(self.prepared.size, self.device) + flow) - here).norm(dim=-1) < COLOUR
+        apart: Tensor = (read(there, grid(self.prepared.size, self.device) + flow) - here).norm(dim=-1)
+        return apart < COLOUR
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.asarray(array, np.float32)).to(self.device)
