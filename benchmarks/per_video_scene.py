@@ -25,6 +25,8 @@ class Scene:
     centre: tuple[float, float]
     speed: tuple[float, float]
     half: float
+    bright: bool = False
+    """Whether the square looks different enough for a flow model to tell it from the background."""
 
     def place(self, frame: int) -> np.ndarray:
         """Where the square's centre is, [2]."""
@@ -52,18 +54,13 @@ class Scene:
 
     @cached_property
     def video(self) -> np.ndarray:
-        """uint8 [N,h,w,3]: smooth textures."""
-        waves = np.random.default_rng(4).uniform(0.15, 0.6, (2, 3, 5, 2))
-        phases = np.random.default_rng(5).uniform(0, 6.3, (2, 3, 5))
+        """uint8 [N,h,w,3]: smooth textures; those of a `bright` square are finer, and lighter than the background."""
         found = []
         for frame in range(self.frames):
             on = self.on_square(self.pixels, frame)[..., None]
             back, front = self.pixels - np.multiply(self.pan, frame), self.pixels - np.multiply(self.speed, frame)
-            pictures = [
-                np.sin(np.einsum("hwd,ckd->hwck", place, waves[k]) + phases[k]).mean(-1)
-                for k, place in enumerate((back, front))
-            ]
-            found.append(np.clip(127 + 110 * np.where(on, pictures[1], pictures[0]), 0, 255).astype(np.uint8))
+            paint = _fine if self.bright else _smooth
+            found.append(np.clip(np.where(on, paint(front, 1), paint(back, 0)), 0, 255).astype(np.uint8))
         return np.stack(found)
 
     def prepared(self, folder: Path = Path()) -> Prepared:
@@ -79,6 +76,22 @@ class Scene:
         return np.stack([np.where(self.on_square(places, t), 1.3, relief) for t in range(self.frames)]).astype(
             np.float32
         )
+
+
+def _smooth(place: np.ndarray, layer: int) -> np.ndarray:
+    """Colours [h,w,3] of the background (layer 0) or the square (1) at places [h,w,2] of theirs."""
+    waves = np.random.default_rng(4).uniform(0.15, 0.6, (2, 3, 5, 2))[layer]
+    phases = np.random.default_rng(5).uniform(0, 6.3, (2, 3, 5))[layer]
+    return 127 + 110 * np.sin(np.einsum("hwd,ckd->hwck", place, waves) + phases).mean(-1)
+
+
+def _fine(place: np.ndarray, layer: int) -> np.ndarray:
+    """As `_smooth`, of waves in all directions."""
+    dice = np.random.default_rng(7)
+    angle, phase = dice.uniform(0, 2 * np.pi, (2, 2, 24))
+    frequency, tint = dice.uniform(0.15, 0.9, (2, 24)), dice.uniform(0.2, 1, (2, 24, 3))
+    waves = np.stack([np.cos(angle), np.sin(angle)], -1) * frequency[..., None]
+    return 127 + 70 * (np.sin(place @ waves[layer].T + phase[layer]) @ tint[layer] / 6 + (0.5 if layer else -0.2))
 
 
 class ExactFlows:

@@ -25,6 +25,12 @@ def small(model: str, steps: int = 8) -> dict[str, object]:
             **SIZES.get(model, {})}  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def few_pictures(monkeypatch) -> None:
+    """Pictures at the end only: they take longer than the steps of these fits."""
+    monkeypatch.setattr("tapkit.per_video.fit.SHOWN", (1.0,))
+
+
 @pytest.fixture
 def clip(moving_clip) -> np.ndarray:
     return moving_clip[0][:7]

@@ -113,7 +113,6 @@ def evaluate(
             _figures(benchmark, contestants, protocol, shard)
             return
     given = {"--mode": mode, "--resolution": resolution, "--points": points}
-    command = _command(dataset, [c.card.id for c in contestants], given, option)
     if fit_preset or fit_minutes:
         given |= {"--fit-preset": fit_preset or "", "--fit-minutes": f"{fit_minutes:g}" if fit_minutes else ""}
     if together:
@@ -121,6 +120,7 @@ def evaluate(
         for contestant in contestants:
             _predict(dataset, contestant, protocol, folder, how)
         fresh = False
+    command = _command(dataset, [c.card.id for c in contestants], given, option)
     _measure(benchmark, contestants, protocol, folder, shard, fresh, quiet, command)
 
 

@@ -26,7 +26,7 @@ from tapkit.errors import StorageError, UsageError
 from tapkit.flow.base import FlowModel, StartsFromFlow
 from tapkit.flow.known import build_flow
 from tapkit.per_video.prepare.flow_features import flow_features, reading_of
-from tapkit.per_video.prepare.masks import CYCLE, SIMILAR, Frame, Mask, chain, judge
+from tapkit.per_video.prepare.masks import COLOUR, CYCLE, NEAR, SIMILAR, Frame, Mask, chain, grid, judge, read
 from tapkit.per_video.prepare.store import Prepared, Table, save
 
 Report = Callable[[str, int, int], object]
@@ -129,6 +129,8 @@ def pair_flows(
         maker = _Maker(prepared, build_flow(request.flow, request.weights).to(device), reach)
         prepared.fill(flow, maker.of, report)
     judged = {**key, "cycle": request.cycle, "similar": request.similar, "features": request.features_key(prepared)}
+    if request.features == "none":
+        judged["colour"] = COLOUR
     mask = prepared.table("mask", judged)
     direct = PairFlows(flow, mask, reach)
 
@@ -138,7 +140,7 @@ def pair_flows(
         return flow_features(prepared, request.features, request.features_weights, device, report)
 
     if mask.missing:
-        judge_all = _Judge(direct, request, features(), device)
+        judge_all = _Judge(prepared, direct, request, features(), device)
         prepared.fill(mask, judge_all.of, report)
     if not request.chained:
         return _checked(direct)
@@ -229,7 +231,15 @@ class _Maker:
 class _Judge:
     """Masks of the pairs of one first frame."""
 
-    def __init__(self, flows: PairFlows, request: FlowRequest, features: Features | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        flows: PairFlows,
+        request: FlowRequest,
+        features: Features | None,
+        device: torch.device,
+    ) -> None:
+        self.prepared = prepared
         self.flows, self.request, self.features, self.device = flows, request, features, device
 
     @torch.inference_mode()
@@ -246,8 +256,17 @@ class _Judge:
                 self.request.cycle,
                 self.request.similar,
             )
+            if self.features is None and abs(first - second) >= NEAR:
+                mask = mask._replace(cycle=mask.cycle & self._alike(first, second))
             found.append(mask.cycle.cpu().numpy() * np.uint8(BELIEVED) + mask.hidden.cpu().numpy() * np.uint8(HIDDEN))
         return np.stack(found)
+
+    def _alike(self, first: int, second: int) -> Tensor:
+        """Where colours agree, bool [h,w]: what stands in for features, where there are none."""
+        here, there = (self._tensor(self.prepared.frames[k]) / 255 for k in (first, second))
+        flow = self._tensor(self.flows.flow(first, second))
+        apart: Tensor = (read(there, grid(self.prepared.size, self.device) + flow) - here).norm(dim=-1)
+        return apart < COLOUR
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.asarray(array, np.float32)).to(self.device)
