@@ -6,6 +6,7 @@ import http.server
 import pickle
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,6 +90,13 @@ def test_a_download_is_kept_and_its_hash_checked_ever_after(url: str, cache: Pat
         weights.obtain(card)
 
 
+def test_who_asks_at_the_same_time_waits_for_one_download(url: str) -> None:
+    card = replace(CARD, weights_url=url)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: weights.obtain(card), range(4)))
+    assert len(set(found)) == 1 and len(Server.ranges) == 1 and same(weights.read(found[0]))
+
+
 def test_a_download_that_broke_off_is_resumed(url: str) -> None:
     Server.breaks = True
     card = replace(CARD, weights_url=url)
@@ -102,7 +110,7 @@ def test_a_file_that_is_not_the_published_one_is_refused(url: str, cache: Path) 
     card = replace(CARD, weights_url=url, weights_sha256="0" * 64)
     with pytest.raises(WeightsError, match="not the published file"):
         weights.obtain(card)
-    assert not list((cache / "weights").iterdir())
+    assert [path.suffix for path in (cache / "weights").iterdir()] == [".lock"]
 
 
 def test_without_a_network_one_sentence_says_what_to_do(cache: Path) -> None:

@@ -16,6 +16,7 @@ from tapkit._version import __version__
 if TYPE_CHECKING:
     from tapkit.api import (
         draw,
+        fit,
         flow,
         load,
         load_dense,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "draw": "tapkit.api",
+    "fit": "tapkit.api",
     "flow": "tapkit.api",
     "load": "tapkit.api",
     "load_dense": "tapkit.api",
@@ -79,6 +81,7 @@ __all__ = [
     "__version__",
     "cards",
     "draw",
+    "fit",
     "flow",
     "load",
     "load_dense",

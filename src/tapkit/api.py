@@ -14,6 +14,7 @@ import torch
 from tapkit import registry
 from tapkit import weights as stored
 from tapkit.engine.control import Control, Progress
+from tapkit.engine.fitted import FittedTracker, fit_video, is_fit, load_fit
 from tapkit.engine.offline import Direction
 from tapkit.engine.progress import check_reporter, drawn, reporting
 from tapkit.engine.several import SeveralDevices, at_once
@@ -29,11 +30,13 @@ from tapkit.video.using import using
 if TYPE_CHECKING:
     from tapkit.flow.base import ClipFlowModel, FlowModel
     from tapkit.flow.stream import PairFlow, Pairs
+    from tapkit.per_video.fit import Progress as FitProgress
 
 __all__ = [
     "choose_device",
     "choose_devices",
     "draw",
+    "fit",
     "flow",
     "load",
     "load_dense",
@@ -87,7 +90,7 @@ def load(
     """A tracker, ready to use.
 
     Args:
-        model: registry id (`tapkit.cards()` has them all; `tapkit models` prints them).
+        model: registry id (`tapkit.cards()` has them all; `tapkit models` prints them), or the folder of a `fit`.
         weights: a path, a state dict with the authors' key names, or None for the official file (looked for in
             $TAPKIT_WEIGHTS and the cache, else downloaded).
         device: "auto", "cpu", "cuda", "cuda:1", "mps"; or several, "cuda:0,cuda:1": the points of a video are shared
@@ -103,6 +106,10 @@ def load(
     Raises `UsageError` for an unknown id or option, `WeightsError` for weights that are missing, damaged or of
     another model.
     """
+    if is_fit(model):
+        if weights is not None or options:
+            raise UsageError(f"{model} is a fit: its weights and options are its own")
+        return load_fit(model, choose_device(device))
     card = registry.card(model)
     if card.streaming == "pairwise":
         raise UsageError(
@@ -423,6 +430,65 @@ def track_dense(
         tracker = load(model, weights, device, **options)
         with reporting(progress) as report:
             return dense.track_dense(tracker, source, path, frame, step, memory, direction, report, control)
+
+
+def fit(
+    video: Any,
+    path: str | Path | None = None,
+    *,
+    model: str = "cadex++",
+    preset: str | None = None,
+    minutes: float | None = None,
+    prepared: str | Path | None = None,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    force: bool = False,
+    say: Callable[[str], object] | None = None,
+    progress: Callable[[FitProgress], object] | None = None,
+    **options: Any,
+) -> FittedTracker:
+    """Fit a method to one video; the tracker that comes of it answers any query on that video.
+
+        tracker = tapkit.fit("clip.mp4", model="omnimotion")            # writes clip.fit
+        tracks = tracker.track("clip.mp4", [(12, 310.5, 122.0)])
+        tracks = tapkit.track("clip.mp4", grid=20, model="clip.fit")     # later, without fitting again
+
+    A fit that was interrupted goes on where it stopped when the same call is made again.
+
+    Args:
+        video: as for `track`; all frames are learned from.
+        path: the folder of the fit; by default VIDEO.fit beside the video file.
+        model: "omnimotion", "cadex++" or "dino-tracker".
+        preset: "paper", "fast" or "cpu"; None: "fast" on a GPU, else "cpu".
+        minutes: a budget for the whole fit, into which the schedule is fitted.
+        prepared: a folder of flows and features that several fits of one video share; None: one in `path`.
+        seed: of everything drawn at random.
+        device: as for `load`, one.
+        force: begin anew where another fit is.
+        say: called with a sentence now and then, such as what it will cost.
+        progress: called with a `tapkit.per_video.fit.Progress`.
+        options: of the method, see its page.
+
+    Raises `UsageError` also for a video that nothing can be learned from, `VideoError` for one with a scene cut.
+    """
+    if path is None:
+        if not isinstance(video, str | Path) or not Path(video).exists():
+            raise UsageError("say where the fit goes: path='clip.fit'")
+        path = Path(video).with_suffix(".fit")
+    place = choose_device(device)
+    with using(video) as source:
+        fit_video(
+            source, Path(path), model=model, preset=preset or default_preset(place), device=place, minutes=minutes,
+            prepared=None if prepared is None else Path(prepared), seed=seed, force=force, options=options,
+            title=Path(video).name if isinstance(video, str | Path) else Path(path).stem,
+            say=say or (lambda text: None), report=progress or (lambda progress: None),
+        )  # fmt: skip
+    return load_fit(path, place)
+
+
+def default_preset(device: torch.device) -> str:
+    """The preset of a fit where none is named."""
+    return "cpu" if device.type == "cpu" else "fast"
 
 
 def load_dense(path: str | Path) -> Dense:

@@ -105,8 +105,15 @@ def _forget_cards() -> None:
 
 @cache
 def cards() -> Mapping[str, ModelCard]:
-    """The cards of all trackers by id, sorted. (Those of flow models: `tapkit.flow.known.flow_cards`.)"""
-    return MappingProxyType({name: card for name, card in _every_card().items() if card.streaming != "pairwise"})
+    """The cards of all trackers by id, sorted. (Those of flow models: `tapkit.flow.known.flow_cards`; of what is fitted
+    to each video: `per_video_cards`.)"""
+    apart = ("pairwise", "per-video")
+    return MappingProxyType({name: card for name, card in _every_card().items() if card.streaming not in apart})
+
+
+def per_video_cards() -> Mapping[str, ModelCard]:
+    """The cards of the methods that are fitted to each video (`tapkit fit`), by id, sorted."""
+    return MappingProxyType({name: card for name, card in _every_card().items() if card.streaming == "per-video"})
 
 
 @cache
@@ -163,6 +170,14 @@ def options(model: str) -> list[Field]:
     listed: list[Field] = _named(chosen.options).listed()
     given = {**chosen.defaults, **when_loaded(chosen)}
     return [field._replace(default=given.get(field.name, field.default)) for field in listed]
+
+
+def check_options(model: str, given: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for options that a tracker does not have, before it is built; values are brought to their
+    types then, too."""
+    chosen = card(model)
+    if given and chosen.options:
+        _named(chosen.options).of(model, {**chosen.defaults, **given})
 
 
 def when_loaded(card: ModelCard) -> dict[str, Any]:

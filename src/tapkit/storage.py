@@ -118,6 +118,24 @@ def staged(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def put(source: str | Path, path: str | Path) -> None:
+    """Move a whole file to `path`, in one step: also from another disk. What stands there is replaced.
+
+    Raises `StorageError`.
+    """
+    source, path = Path(source), Path(path)
+    with _told(path):
+        _make_folder(path.parent)
+        try:
+            _move(source, path)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            with atomic(path) as part:
+                shutil.copyfile(source, part)
+            source.unlink()
+
+
 def make_folder(path: str | Path) -> Path:
     """Make a folder and those it lies in, unless it is there; returns it. Raises `StorageError`."""
     path = Path(path)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from tapkit import download, jax_weights, storage, torch_weights
@@ -109,9 +110,18 @@ def _download(card: ModelCard, report: Report | None) -> Path:
         more = f" ({card.notes})" if card.notes else ""
         raise WeightsError(f"the weights of {card.id} cannot be downloaded by a program: {_by_hand(card)}{more}")
     target = cache_folder() / "weights" / card.weights_file
-    partial = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(target.name + ".lock")):
+            return find(card) or _fetch(card, target, report)  # another process may have fetched it meanwhile
+    except OSError as error:
+        raise WeightsError(f"the weights of {card.id} could not be stored: {error.strerror or error}") from error
+
+
+def _fetch(card: ModelCard, target: Path, report: Report | None) -> Path:
+    assert card.weights_url is not None
+    partial = target.with_name(target.name + ".part")
+    try:
         download.fetch(card.weights_url, partial, report)
     except download.BrokeOff as error:
         raise WeightsError(f"the download of {card.weights_file} {error}; try again") from error

@@ -286,6 +286,8 @@ def test_bench_measures(folder: Path) -> None:
         (["info", "SHOT/1001.txt"], 3, "1001.txt"),
         (["bench", "-m", "lucas-kanade", "--size", "big"], 2, "--size takes WIDTHxHEIGHT such as 1920x1080, got 'big'"),
         (["synth", "OUT", "--size", "12"], 2, "--size takes WIDTHxHEIGHT"),
+        (["generate", "-o", "OUT", "--scenes", "outdor"], 2, "did you mean 'outdoor'"),
+        (["generate", "-o", "OUT", "--scene", "SHOT/1001.png"], 2, "describes no scene"),
         (["import", "SHOT/1001.png", "--from", "3de", "--size", "0x5"], 2, "--size takes WIDTHxHEIGHT"),
         (["eval", "tiny", "-m", "lucas-kanade", "--resolution", "12"], 2, "native, model or HEIGHTxWIDTH"),
         (["bench", "-m", "lucas-kanade", "--set", "=3"], 2, "--set takes NAME=VALUE, got '=3'"),

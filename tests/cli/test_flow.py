@@ -84,3 +84,23 @@ def test_a_video_of_several_flows_a_frame_is_refused(
 ) -> None:
     assert run(monkeypatch, shot, "-o", tmp_path / "flow.mp4", "--pairs", "all:2") == 2
     assert not (tmp_path / "flow.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("frames", "pairs", "said"), [(1, "next", "one frame"), (1, "first", "one frame"), (3, "step:-3", "3 frames")]
+)
+@pytest.mark.parametrize("name", ["out", "out.mp4"])
+def test_a_clip_without_such_a_pair_is_one_sentence_and_no_file(
+    shot: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    frames: int,
+    pairs: str,
+    said: str,
+    name: str,
+) -> None:
+    for picture in sorted(shot.iterdir())[frames:]:
+        picture.unlink()
+    assert run(monkeypatch, shot, "-o", tmp_path / name, "--pairs", pairs) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / name).exists()

@@ -163,3 +163,10 @@ def test_rates_may_be_plain_numbers() -> None:
     assert VideoInfo(4, 4, "24000/1001", pixel_aspect=2).fps == Fraction(24000, 1001)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="fps must be a number"):
         VideoInfo(4, 4, float("nan"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fps", [Fraction(25), Fraction(30000, 1001), Fraction(24000, 1001), Fraction(7, 3)])
+def test_times_of_all_frames_at_once_are_those_of_each(fps: Fraction) -> None:
+    odd = VideoInfo(4, 4, fps, times=np.array([0.0, 0.01, 0.4]))
+    for info, frames in ((VideoInfo(4, 4, fps), 20_000), (odd, 2), (odd, 5)):
+        assert info.times_of(frames).tolist() == [info.time_of(t) for t in range(frames)]

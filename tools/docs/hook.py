@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from annotation_figures import annotation_clicks, annotation_scale
 from command_pages import commands, exit_codes
+from fleet_table import fleet_results
 from format_tables import format_options, formats_table
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-from model_tables import card_table, options_table, overview, page_of, published_table, table
+from model_tables import card_table, every_card, options_table, overview, page_of, published_table, table
+from per_video_tables import learned, occlusion
 from studio_server_table import server_latencies
 from studio_tables import latencies
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from gallery import PICTURES
 
-from tapkit import registry
 from tapkit.errors import TapkitError
 from tapkit.motion import EDGE_COLUMNS
 from tapkit.motion.stats import COLUMNS, column_name
@@ -80,7 +82,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     markdown = _MARK.sub(lambda found: GENERATED[found[1]](), markdown)
     if path.parent.name != "models" or path.stem == "index":
         return markdown
-    cards = [card for card in registry.cards().values() if page_of(card.id) == path.stem]
+    cards = [card for card in every_card() if page_of(card.id) == path.stem]
     return markdown.rstrip() + "\n\n" + "\n\n".join(_facts(card, len(cards) > 1) for card in cards) + "\n"
 
 
@@ -113,8 +115,8 @@ def trackers() -> str:
 def options() -> str:
     """All options of all trackers, those with the same ones together."""
     seen: dict[str, list[str]] = {}
-    for model in registry.cards():
-        seen.setdefault(options_table(model), []).append(model)
+    for card in every_card():
+        seen.setdefault(options_table(card.id), []).append(card.id)
     return "\n\n".join(f"## {', '.join(models)}\n\n{text or 'No options.'}" for text, models in seen.items())
 
 
@@ -166,8 +168,12 @@ GENERATED = {
     "commands": commands,
     "errors": errors,
     "exit codes": exit_codes,
+    "per-video omnimotion": partial(learned, "omnimotion"),
+    "per-video cadex++": partial(learned, "cadex++"),
+    "per-video occlusion": occlusion,
     "studio latencies": latencies,
     "studio server": server_latencies,
+    "fleet": fleet_results,
 }
 """What `<!-- generated: NAME -->` in a page becomes."""
 

@@ -18,7 +18,7 @@ KINDS = {
     "window": "window",
     "offline": "offline",
     "pairwise": "two frames",
-    "per_video": "fitted to each video",
+    "per-video": "fitted to each video",
 }
 """How tables name the kinds of `card.streaming`; others stand as they are on the card."""
 
@@ -78,10 +78,15 @@ def latency(card: ModelCard) -> str:
     return "whole clip" if card.latency < 0 else str(card.latency)
 
 
+def every_card() -> list[ModelCard]:
+    """Those of all trackers, and of the methods that are fitted to each video."""
+    return [*registry.cards().values(), *registry.per_video_cards().values()]
+
+
 def overview(link: Any, cards: Iterable[ModelCard] | None = None) -> str:
     """All trackers, one row each; `link(card)` makes the first cell."""
     rows = []
-    for card in registry.cards().values() if cards is None else cards:
+    for card in every_card() if cards is None else cards:
         figures = davis(card)
         rows.append(
             [
@@ -104,7 +109,7 @@ def overview(link: Any, cards: Iterable[ModelCard] | None = None) -> str:
 def short(link: Any) -> str:
     """The table of the README: few columns."""
     rows = []
-    for card in registry.cards().values():
+    for card in every_card():
         figures = davis(card)
         weights = "in the package" if card.weights_built_in else card.weights_licence
         rows.append(

@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tapkit.cli.outputs import PICTURES, beside
+from tapkit.cli.outputs import beside
+from tapkit.endings import PICTURES, VIDEOS, footage
 from tapkit.errors import UsageError
-
-VIDEOS = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".wmv", ".mxf", ".ogv"}
-)
-"""Endings by which the videos of a folder are told from what else is in it. A video named by itself may have any."""
-OVERLAY = ".overlay"
-"""What the name of a drawn video ends with, before its suffix."""
 
 
 def clips_of(given: Sequence[str]) -> tuple[list[str], bool]:
@@ -47,14 +41,10 @@ def _inside(name: str) -> list[str] | None:
         if any(each.suffix.lower() in PICTURES for each in files):
             return None
     elif not path.exists() and any(mark in path.name for mark in "*?[") and path.suffix.lower() in VIDEOS:
-        files = sorted(path.parent.glob(path.name))
+        files = list(path.parent.glob(path.name))
     else:
         return None
-    videos = sorted(each for each in files if each.suffix.lower() in VIDEOS)
-    stems = {each.stem for each in videos}
-    # What was drawn over one of them lies beside it and is none of the footage.
-    drawn = [e for e in videos if e.stem.endswith(OVERLAY) and e.stem.removesuffix(OVERLAY) in stems]
-    return [str(each) for each in videos if each not in drawn] or None
+    return footage(str(each) for each in files) or None
 
 
 def placed(clip: str, folder: Path | None, ending: str) -> Path:

@@ -7,12 +7,15 @@ import re
 import shlex
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from tapkit.cli.batch import Jobs, Ray, run_fleet
 from tapkit.cli.options import Device, Option, Quiet, Weights, read_options, say
 from tapkit.errors import UsageError
 
@@ -48,6 +51,17 @@ def evaluate(
     weights: Weights = None,
     device: Device = "auto",
     option: Option = None,
+    jobs: Jobs = None,
+    ray: Ray = None,
+    fit_preset: Annotated[
+        str | None,
+        typer.Option(
+            "--fit-preset", help="Of a method that is fitted to each clip: paper, fast or cpu. [cpu, or fast]"
+        ),
+    ] = None,
+    fit_minutes: Annotated[
+        float | None, typer.Option("--fit-minutes", help="Budget of each fit; --out keeps the fits.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure trackers on a benchmark; results go to --out as result.json, result.md and report.html.
@@ -59,6 +73,7 @@ def evaluate(
         tapkit eval tiny --model lucas-kanade
         tapkit eval tapvid_davis/ --model cotracker3-offline --model lucas-kanade --mode strided
         tapkit eval my_clips/ --model lucas-kanade --figures
+        tapkit eval my_clips/ --model cadex++ --fit-preset cpu
         tapkit eval --compare before/ after/
     """
     if compare is not None:
@@ -70,9 +85,15 @@ def evaluate(
         raise UsageError("--weights goes with a single --model")
     if figures and out is not None:
         raise UsageError("--figures writes nothing: leave out --out")
+    from tapkit import registry
+
+    together = jobs is not None or ray is not None
+    if together and (figures or shard != "1/1"):
+        raise UsageError("--jobs and --ray do all clips and write a report: leave out --figures and --shard")
+    if together and (fitted := registry.per_video_cards().keys() & set(model)):
+        raise UsageError(f"{min(fitted)} is fitted to each clip in turn: leave out --jobs and --ray")
     from tapkit.datasets import open_dataset
     from tapkit.evaluation.protocol import Protocol
-    from tapkit.evaluation.run import Contestant
 
     benchmark = open_dataset(dataset)
     protocol = Protocol(
@@ -81,14 +102,68 @@ def evaluate(
         resolution or benchmark.resolution,
         points or benchmark.points,  # type: ignore[arg-type]
     )
-    contestants = [Contestant.of(id, weights, device, **read_options(option)) for id in dict.fromkeys(model)]
-    if figures:
-        _figures(benchmark, contestants, protocol, shard)
-        return
+    folder = out or Path("tapkit-eval") / _slug(f"{benchmark.name}-{protocol.query_mode}")
+    with ExitStack() as stack:
+        fits = Path(stack.enter_context(TemporaryDirectory(prefix="tapkit-fits-"))) if figures else folder / "fits"
+        contestants = [
+            _contestant(id, weights, device, read_options(option), Fitting(fits, fit_preset, fit_minutes, quiet))
+            for id in dict.fromkeys(model)
+        ]
+        if figures:
+            _figures(benchmark, contestants, protocol, shard)
+            return
     given = {"--mode": mode, "--resolution": resolution, "--points": points}
     command = _command(dataset, [c.card.id for c in contestants], given, option)
-    folder = out or Path("tapkit-eval") / _slug(f"{benchmark.name}-{protocol.query_mode}")
+    if fit_preset or fit_minutes:
+        given |= {"--fit-preset": fit_preset or "", "--fit-minutes": f"{fit_minutes:g}" if fit_minutes else ""}
+    if together:
+        how: dict[str, Any] = {"jobs": jobs, "ray": ray, "device": device, "force": fresh, "quiet": quiet}
+        for contestant in contestants:
+            _predict(dataset, contestant, protocol, folder, how)
+        fresh = False
     _measure(benchmark, contestants, protocol, folder, shard, fresh, quiet, command)
+
+
+class Fitting(NamedTuple):
+    """How methods are fitted to each clip, where one is measured."""
+
+    folder: Path
+    preset: str | None
+    minutes: float | None
+    quiet: bool
+
+
+def _contestant(
+    model: str, weights: Path | None, device: str, options: dict[str, Any], fitting: Fitting
+) -> Contestant:  # fmt: skip
+    """The tracker, or the method that is fitted to each clip. Raises `UsageError`."""
+    from tapkit import registry
+    from tapkit.evaluation.run import Contestant
+
+    if model not in registry.per_video_cards():
+        if fitting.preset or fitting.minutes:
+            raise UsageError(
+                f"--fit-preset and --fit-minutes are of methods that are fitted to a video; {model} is not"
+            )
+        return Contestant.of(model, weights, device, **options)
+    if weights is not None:
+        raise UsageError(f"{model} is fitted to each clip: it takes no --weights")
+    return Contestant.fitted(
+        model, fitting.folder, device, preset=fitting.preset, minutes=fitting.minutes,
+        say=None if fitting.quiet else say, **options,
+    )  # fmt: skip
+
+
+def _predict(dataset: str, contestant: Contestant, protocol: Protocol, folder: Path, how: dict[str, Any]) -> None:
+    """The predictions of a tracker by several processes; what fails is told by the report."""
+    from tapkit.fleet import Evaluating
+    from tapkit.fleet.begin import state_folder
+
+    where = os.path.abspath(dataset) if os.path.exists(dataset) else dataset
+    weights = None if contestant.weights is None else str(contestant.weights.resolve())
+    job = Evaluating(where, protocol, contestant.card.id, weights, contestant.options)
+    state = state_folder(str(folder)) / Path(job.result("")).parent.name
+    run_fleet(job, str(folder), state=state, **how)
 
 
 def _measure(
@@ -124,8 +199,6 @@ def _measure(
 
 def _figures(benchmark: Dataset, contestants: list[Contestant], protocol: Protocol, shard: str) -> None:
     """A line for each clip as it is done, then means and protocol of each model. What is cached goes with the call."""
-    from tempfile import TemporaryDirectory
-
     from tapkit.evaluation.result import HEADLINE, TITLES
     from tapkit.evaluation.run import Shard, evaluate
 

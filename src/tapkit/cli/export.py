@@ -68,7 +68,7 @@ def export(
     from tapkit.types import Tracks
 
     form = library.by_suffix(output) if to is None and output is not None else library.find(str(to), output)
-    target = output or beside(tracks, form.name, form.suffix)
+    target = output or library.beside(tracks, form.name, form.suffix)
     selected = any(part is not None for part in (points, when, threshold, settings))
     if is_dense(tracks) and (tracks.suffix.lower() != ".zarr" or (form.name in exr.PLANES and not selected)):
         if selected:
@@ -102,10 +102,6 @@ def export(
         print(target)
 
 
-_SAID = {".csv": "csv", ".nk": "nuke"}
-"""What an ending says of the format."""
-
-
 def claim_format(form: Format, target: Path, tracks: Path, force: bool) -> None:
     """See `outputs.claim`; formats that are two files, or a folder, ask for all of it."""
     if form.suffix == "/":
@@ -114,24 +110,6 @@ def claim_format(form: Format, target: Path, tracks: Path, force: bool) -> None:
         claim(target.with_suffix(".h5"), target.with_suffix(".csv"), inputs=[tracks], force=force)
     else:
         claim(target, inputs=[tracks], force=force)
-
-
-def beside(tracks: Path, name: str, suffix: str) -> Path:
-    """clip.tracks.npz -> clip.nk; folders and endings that formats share get its name, too, but for what the ending
-    says already.
-
-    >>> beside(Path("a/clip.tracks.npz"), "nuke", ".nk").as_posix(), beside(Path("clip.npz"), "coco", ".json").name
-    ('a/clip.nk', 'clip.coco.json')
-    >>> beside(Path("clip.npz"), "csv-wide", ".csv").name, beside(Path("clip.csv"), "csv", ".csv").name
-    ('clip.wide.csv', 'clip.table.csv')
-    """
-    stem = tracks.name.removesuffix(tracks.suffix).removesuffix(".tracks")
-    if suffix == "/":
-        return tracks.with_name(f"{stem}_{name}")
-    shared = suffix in (".txt", ".csv", ".json", ".py", ".nk", ".h5", ".exr")
-    more = "" if not shared else name.removeprefix(_SAID.get(suffix, "\0")).removeprefix("-")
-    path = tracks.with_name(f"{stem}.{more}{suffix}" if more else f"{stem}{suffix}")
-    return tracks.with_name(f"{stem}.table{suffix}") if path == tracks else path  # what is read is not written to
 
 
 def read_settings(name: str, known: Mapping[str, Any], pairs: list[str] | None) -> dict[str, Any]:

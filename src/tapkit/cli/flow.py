@@ -65,6 +65,9 @@ def flow(
         own = (target / "flow.json").is_file()  # a run that is continued, or refused by `_same_run`
         claim(folders=[target], inputs=[video, weights], force=force or own)
     with open_video(video) as source:  # first of all: a name mistyped must not cost a download of weights
+        if source.info.frames is not None and not chosen.any_in(source.info.frames):
+            count = "one frame" if source.info.frames == 1 else f"{source.info.frames} frames"
+            raise UsageError(f"{video} has {count}, and none of them make a pair of --pairs {pairs}")
         full = scale if scale is not None else max(source.info.size) / 25
         loaded = load_flow(
             model, weights, device, report=None if quiet else o.Download(model), **o.read_options(option)

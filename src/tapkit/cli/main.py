@@ -18,6 +18,7 @@ from typer.main import get_command
 # Name -> (module, attribute, one-line help). The attribute is a function for typer, or a typer.Typer.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "track": ("tapkit.cli.track", "track", "Track points through a video; write tracks and an overlay."),
+    "batch": ("tapkit.cli.batch", "batch", "Track points through many videos: processes, shards, a Ray cluster."),
     "retrack": ("tapkit.cli.retrack", "retrack", "Track again only what lies next to corrected positions."),
     "dense": ("tapkit.cli.dense", "dense", "Track every pixel of a frame through a video."),
     "flow": ("tapkit.cli.flow", "flow", "Optical flow between frames: .flo, KITTI PNG, EXR, colours."),
@@ -37,7 +38,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bench": ("tapkit.cli.bench", "bench", "Measure speed and memory of trackers on this machine."),
     "eval": ("tapkit.cli.eval", "evaluate", "Measure accuracy on a benchmark."),
     "train": ("tapkit.cli.train", "train", "Train the built-in tracker, or fine-tune it on your own clips."),
+    "fit": ("tapkit.cli.fit", "fit", "Fit OmniMotion, CaDeX++ or DINO-Tracker to a video."),
     "synth": ("tapkit.cli.synth", "synth", "Make clips with exact tracks, for training and tests."),
+    "generate": ("tapkit.cli.generate", "generate", "Render scenes with exact tracks, through Blender."),
     "pseudo-label": (
         "tapkit.cli.pseudo_label",
         "pseudo_label",

@@ -13,7 +13,7 @@ from tapkit.types import ModelCard
 
 def models(
     commercial: Annotated[bool, typer.Option("--commercial", help="Only those that may be used commercially.")] = False,
-    streaming: Annotated[str | None, typer.Option(help="Only causal, window or offline ones.")] = None,
+    streaming: Annotated[str | None, typer.Option(help="Only causal, window, offline or per-video ones.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole cards as JSON.")] = False,
 ) -> None:
     """List the trackers: licence, streaming, resolution, published numbers, weights present or not."""
@@ -21,7 +21,7 @@ def models(
 
     chosen = [
         card
-        for card in registry.cards().values()
+        for card in (*registry.cards().values(), *registry.per_video_cards().values())
         if (card.commercial or not commercial) and streaming in (None, card.streaming)
     ]
     if as_json:

@@ -16,7 +16,7 @@ from tapkit.parsing import read_options as read_options  # for the commands, bes
 
 if TYPE_CHECKING:
     from tapkit.engine.tracker import Tracker
-    from tapkit.types import Keyframes, Queries, Tracks
+    from tapkit.types import Keyframes, ModelCard, Queries, Tracks
     from tapkit.types.skeleton import Skeleton as Edges
     from tapkit.video.base import Source
 
@@ -32,7 +32,9 @@ At = Annotated[list[str] | None, typer.Option("--at", metavar="T,X,Y", help="One
 Mask = Annotated[Path | None, typer.Option("--mask", help="Image whose non-black pixels are to be tracked.")]
 Corners = Annotated[int | None, typer.Option("--corners", min=1, help="The N best corners.")]
 OnFrame = Annotated[int, typer.Option("--frame", min=0, help="Frame of --grid, --mask and --corners.")]
-Model = Annotated[str, typer.Option("--model", "-m", help="Tracker; `tapkit models` lists them.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="Tracker; `tapkit models` lists them. Or the folder of a fit.")
+]
 Weights = Annotated[Path | None, typer.Option("--weights", help="Checkpoint file, instead of the official one.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps; or several: cuda:0,cuda:1.")]
 Option = Annotated[
@@ -56,17 +58,23 @@ def read_points(
 ) -> Queries:
     """The points that the options ask for; a 16 x 16 grid if they ask for none."""
     from tapkit.api import make_queries
+
+    given = given_points(points, at)
+    if grid is None and mask is None and corners is None and given is None:
+        grid = 16
+    return make_queries(source, given, grid=grid, mask=read_mask(mask), corners=corners, frame=frame)
+
+
+def given_points(points: Path | None, at: list[str] | None) -> Queries | None:
+    """The points of --points and --at; None if there are none."""
     from tapkit.types import Queries
 
     parts = [_points_of(points)] if points is not None else []
     if at:
         parts.append(Queries.of([_triple(text) for text in at]))
-    if grid is None and mask is None and corners is None and not parts:
-        grid = 16
-    given = parts[0] if len(parts) == 1 else None
     if len(parts) == 2:
-        given = Queries.join([parts[0], parts[1].with_ids(f"at{i}" for i in range(len(parts[1])))])
-    return make_queries(source, given, grid=grid, mask=read_mask(mask), corners=corners, frame=frame)
+        return Queries.join([parts[0], parts[1].with_ids(f"at{i}" for i in range(len(parts[1])))])
+    return parts[0] if parts else None
 
 
 def read_skeleton(text: str | None, points: Path | None, queries: Queries) -> Edges:
@@ -128,9 +136,11 @@ def load_tracker(
     """The tracker, with a line about its licence if that forbids commercial use, and the download shown."""
     from tapkit import api, registry
 
+    if api.is_fit(model):
+        return api.load(model, weights, device, **read_options(options))
     card = registry.card(model)
-    if not card.commercial and not quiet:
-        say(f"note: licence of the weights of {card.id}: {card.weights_licence}; not for commercial use")
+    if not quiet:
+        say_licence(card)
     return api.load(model, weights, device, report=None if quiet else Download(card.id), **read_options(options))
 
 
@@ -146,10 +156,16 @@ def load_tracker_of(
     from tapkit import api, registry
 
     name = model or tracks.source.model
-    if name in registry.cards() and not (card := registry.card(name)).commercial and not quiet:
-        say(f"note: licence of the weights of {card.id}: {card.weights_licence}; not for commercial use")
+    if name in registry.cards() and not quiet:
+        say_licence(registry.card(name))
     report = None if quiet else Download(name or registry.DEFAULT)
     return api.load_for(tracks, model, weights, device, report, **read_options(options))
+
+
+def say_licence(card: ModelCard) -> None:
+    """A line, if the licence of the weights forbids commercial use."""
+    if not card.commercial:
+        say(f"note: licence of the weights of {card.id}: {card.weights_licence}; not for commercial use")
 
 
 class Download:

@@ -15,14 +15,11 @@ from typing import Annotated
 import typer
 
 from tapkit import storage
+from tapkit.endings import PICTURES
 from tapkit.errors import StorageError, UsageError
 
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
 Name = str | Path | None
-
-PICTURES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".exr", ".dpx", ".ppm", ".pgm", ".jp2", ".dcm"}
-)
 
 SEQUENCES = (".png", ".tif", ".tiff", ".exr")
 """Endings of numbered pictures that are written."""

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from tapkit.cli import options as o
-from tapkit.cli.export import beside
 from tapkit.cli.outputs import Force, claim, present
 
 Scale = Annotated[str | None, typer.Option(help='What a pixel is worth, such as "0.12 mm". [pixels]')]
@@ -43,6 +42,7 @@ def plot(
     tapkit plot clip.tracks.npz speeds.html --what speed,visible --scale "0.12 mm" --smooth 9
     """
     present(tracks)
+    from tapkit.export.library import beside
     from tapkit.viz.plots import write_plot
 
     target = output or beside(tracks, "plot", ".png").with_name(f"{_stem(tracks)}.plot.png")

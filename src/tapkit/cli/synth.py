@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tapkit.cli import options as o
+from tapkit.cli.batch import Jobs, Ray, finish, run_fleet
 from tapkit.cli.outputs import claim
 from tapkit.errors import UsageError
 from tapkit.parsing import parse_size
@@ -36,6 +37,8 @@ def synth(
     kind: Annotated[str, typer.Option("--as", help="jpg, png or mp4.")] = "jpg",
     sheet: Annotated[Path | None, typer.Option(help="Also draw the clips with their tracks on one picture.")] = None,
     device: o.Device = "auto",
+    jobs: Jobs = None,
+    ray: Ray = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a --sheet that is there already.")] = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -55,6 +58,15 @@ def synth(
     config = SynthConfig(
         frames=frames, size=parse_size(size), points=points, speed=speed, solids=solids, effects=effects
     )
+    if jobs is not None or ray is not None:
+        if sheet is not None:
+            raise UsageError("--sheet is drawn without --jobs and --ray: the same call then keeps the clips")
+        from tapkit.fleet import Synthesising
+
+        folders = tuple(str(folder.resolve()) for folder in photos or ())
+        job = Synthesising(config, clips, seed, kind, folders, None if models is None else str(models.resolve()))  # type: ignore[arg-type]
+        finish(run_fleet(job, str(out), jobs=jobs, ray=ray, device=device, quiet=quiet), None, False, quiet)
+        return
     bank = PhotoBank.load(photos) if photos else None
     maker = ClipMaker(config, bank, choose_device(device), models)
     start = time.perf_counter()

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tapkit.cli import footage as f
 from tapkit.cli import options as o
-from tapkit.cli.clips import OVERLAY, placed
+from tapkit.cli.clips import placed
 from tapkit.cli.outputs import claim
+from tapkit.endings import OVERLAY
 from tapkit.errors import TapkitError, UsageError, one_line
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""`tapkit train`: train the built-in tracker, fine-tune it on your own clips, or train GMRW on plain videos."""
+"""`tapkit train`: train a tracker, or fine-tune it on your own clips."""
 
 from __future__ import annotations
 
@@ -11,17 +11,26 @@ from typing import Annotated
 import typer
 
 from tapkit.cli.options import Device, Quiet
+from tapkit.errors import UsageError
 
 
 def train(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run: its state and tables.")],
-    model: Annotated[str, typer.Option("--model", help="strand, or gmrw (which needs no labels).")] = "strand",
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="What is trained: strand (default), cotracker3-online, cotracker3-offline, cotracker2, tapir, "
+            "locotrack-small, locotrack-base, pips2, or gmrw (which needs no labels).",
+            show_default=False,
+        ),
+    ] = None,
+    model_option: Annotated[str | None, typer.Option("--model", help="The same, as an option.", hidden=True)] = None,
     preset: Annotated[
         str | None,
         typer.Option(
             "--preset",
-            help="Curriculum. strand: cpu (default), laptop, datacenter, finetune, lite0-features, lite0-tracking; "
-            "gmrw: laptop (default), kubric, kinetics, kinetics-finetune.",
+            help="Curriculum: the model's first by default, an unknown name lists them. Published trackers: finetune "
+            "(default), and what their papers did; strand: cpu (default), laptop, datacenter, finetune, ...",
         ),
     ] = None,
     photos: Annotated[
@@ -32,7 +41,11 @@ def train(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="Train on these clips (tapkit's folder format); with --photos, on both."),
+        typer.Option(
+            "--data",
+            help="Train on these clips: tapkit's folder format, MOVi, Kubric, PointOdyssey, flow with frames, "
+            "(gmrw) plain videos; with --photos, on both. Default: synthetic clips.",
+        ),
     ] = None,
     share: Annotated[
         float, typer.Option("--share", min=0.01, max=0.99, help="With --photos and --data: share of clips of --data.")
@@ -49,7 +62,9 @@ def train(
         int | None, typer.Option("--total-steps", help="Shorten or lengthen the whole curriculum to that many steps.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out from its last state.")] = False,
-    init: Annotated[Path | None, typer.Option("--init", help="Weights to start from.")] = None,
+    init: Annotated[
+        Path | None, typer.Option("--init", help='Weights to start from; "official": those of the authors.')
+    ] = None,
     eval: Annotated[Path | None, typer.Option("--eval", help="Clips to measure on, in the folder format.")] = None,
     export: Annotated[
         Path | None,
@@ -67,12 +82,13 @@ def train(
     force: Annotated[bool, typer.Option("--force", help="Replace weights of another run at --export.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train the built-in tracker on synthetic clips, or fine-tune it on your own; train GMRW on plain videos.
+    """Train a tracker on synthetic clips or on annotated ones, or fine-tune a published one on your own.
 
-        tapkit train --out run --photos photos/ --eval clips/ --minutes 60
+        tapkit train cotracker3-online --data my_clips/ --init scaled_online.pth --out mine --export mine.safetensors
+        tapkit train cotracker3-offline --data my_clips/ --init official --out mine
+        tapkit train strand --out run --photos photos/ --eval clips/ --minutes 60
         tapkit train --out run --resume --minutes 60 --export strand.safetensors
-        tapkit train --out mine --preset finetune --data my_clips/ --init strand.safetensors
-        tapkit train --out walk --model gmrw --videos my_videos/
+        tapkit train gmrw --out walk --data my_videos/
 
     Ctrl-C stops after the step at hand and keeps the state. On several GPUs: torchrun --nproc-per-node 4 -m tapkit
     train ..., where each process takes its own. docs/training.md says what to expect where.
@@ -99,10 +115,17 @@ def train(
         preset,
         Data(photos, models, data, share, videos, gap),
         options,
-        model=model,
+        model=chosen_model(model, model_option),
         total_steps=total_steps,
         seed=seed,
         device=device,
         precision=precision,
         say=(lambda _: None) if quiet else partial(print, flush=True),
     )
+
+
+def chosen_model(argument: str | None, option: str | None) -> str:
+    """The model of the argument, or of the option as older versions had it. Raises `UsageError` where they differ."""
+    if argument and option and argument != option:
+        raise UsageError(f"two models are given, {argument} and {option} (--model): name one")
+    return argument or option or "strand"

@@ -11,7 +11,7 @@ from tapkit.engine.costs import points_within
 from tapkit.engine.driver import DriverResult
 from tapkit.engine.fetch import to_host
 from tapkit.engine.state import flatten, unflatten
-from tapkit.models.base import CausalModel, ExpectsPoints, Size
+from tapkit.models.base import CausalModel, EncodesFrames, ExpectsPoints, Prediction, Size
 from tapkit.nn.transfer import sent
 
 
@@ -20,7 +20,8 @@ class CausalDriver:
 
     Points may be added on the frame that was stepped last (a click on the picture one is looking at): the model
     steps over that frame once more from the state it had before, this time with the new points. States are
-    immutable, so that costs one step and nothing else.
+    immutable, so that costs one step and nothing else; of a model that `EncodesFrames` not even that: the frame is
+    encoded once.
     """
 
     def __init__(self, model: CausalModel, size: Size, budget: int | None = None, frames: int | None = None) -> None:
@@ -32,6 +33,8 @@ class CausalDriver:
         self._state: Any = model.start(size)
         self._before: Any = self._state
         self._frame: Tensor | None = None
+        self._features: Any = None
+        """Of that frame, if the model `EncodesFrames` and has done so."""
         self._new_xy = torch.zeros(0, 2)
         self._waiting_keys = torch.zeros(0, dtype=torch.long)
         self._waiting = torch.zeros(0, 3)
@@ -57,7 +60,7 @@ class CausalDriver:
     def _join(self, keys: Tensor, xy: Tensor) -> None:
         assert self._frame is not None
         new_xy = torch.cat([self._new_xy, xy])
-        self._state, _ = self.model.step(self._before, self._frame, sent(new_xy, self.model.device))
+        self._state, _, self._features = self._take(self._before, self._frame, self._features, new_xy)
         self._new_xy = new_xy
         self.keys = torch.cat([self.keys, keys])
 
@@ -76,19 +79,39 @@ class CausalDriver:
         self._new_xy = self._new_xy[keep[old:]]
         self.keys = self.keys[keep]
 
-    def step(self, index: int, frame: Tensor) -> list[DriverResult]:
+    @property
+    def prepares(self) -> bool:
+        """See `PreparesFrames`."""
+        return isinstance(self.model, EncodesFrames)
+
+    def prepare(self, frame: Tensor) -> Any:
+        """See `PreparesFrames`."""
+        assert isinstance(self.model, EncodesFrames)
+        return self.model.encode(frame[None])
+
+    def _take(self, state: Any, frame: Tensor, features: Any, new_xy: Tensor) -> tuple[Any, Prediction, Any]:
+        """The model's step, and the features of the frame, which need not be there yet."""
+        model, new_xy = self.model, sent(new_xy, self.model.device)
+        nobody = not len(self.keys) and not len(new_xy)  # the model need not look at the frame, but may count it
+        if not isinstance(model, EncodesFrames) or nobody:
+            return *self.model.step(state, frame, new_xy), features
+        if features is None:
+            features = model.encode(frame[None])
+        return *model.follow(state, features, (frame.shape[-2], frame.shape[-1]), new_xy), features
+
+    def step(self, index: int, frame: Tensor, ready: Any = None) -> list[DriverResult]:
         """See `Driver.step`."""
         if len(self._waiting) and isinstance(self.model, ExpectsPoints):
             self._state = self.model.expect(self._state, len(self._waiting))
         starts = self._waiting[:, 0] == index
         new_xy, before = self._waiting[starts, 1:], self._state
-        after, prediction = self.model.step(before, frame, sent(new_xy, self.model.device))
+        after, prediction, features = self._take(before, frame, ready, new_xy)
         answer = to_host(prediction)
         # Only now: a step that fails, for want of memory say, leaves everything as it was.
         self._state, self._new_xy = after, new_xy
         self.keys = torch.cat([self.keys, self._waiting_keys[starts]])
         self._waiting_keys, self._waiting = self._waiting_keys[~starts], self._waiting[~starts]
-        self._before, self._frame, self.last = before, frame, index
+        self._before, self._frame, self._features, self.last = before, frame, features, index
         return [DriverResult(index, self.keys, answer)]
 
     def finish(self) -> list[DriverResult]:
@@ -111,4 +134,4 @@ class CausalDriver:
         self.keys, self.last = snapshot["keys"], int(snapshot["last"])
         self._waiting_keys, self._waiting = snapshot["waiting_keys"], snapshot["waiting"]
         self._state = unflatten(self.model.start(self.size), snapshot, "state")
-        self._before, self._frame, self._new_xy = self._state, None, torch.zeros(0, 2)
+        self._before, self._frame, self._features, self._new_xy = self._state, None, None, torch.zeros(0, 2)

@@ -63,7 +63,7 @@ class ClipDriver:
         keep = ~torch.isin(self.keys, keys)
         self.keys, self.queries = self.keys[keep], self.queries[keep]
 
-    def step(self, index: int, frame: Tensor) -> list[DriverResult]:
+    def step(self, index: int, frame: Tensor, ready: Any = None) -> list[DriverResult]:
         """See `Driver.step`: nothing is known before the end."""
         self._store(self.model.encode(frame[None]))
         return []

@@ -30,6 +30,20 @@ BEGINS_ON_QUERIES = "tapkit.engine.groups:GroupDriver"
 
 
 @runtime_checkable
+class PreparesFrames(Protocol):
+    """A driver that can do a good half of the work on a frame before the one before it is done with."""
+
+    @property
+    def prepares(self) -> bool:
+        """Whether it can, with its model."""
+        ...
+
+    def prepare(self, frame: Tensor) -> Any:
+        """For `step`. Another thread may be within `step`, with an earlier frame."""
+        ...
+
+
+@runtime_checkable
 class HasCopies(Protocol):
     """A model that is on several devices."""
 
@@ -90,8 +104,10 @@ class Driver(Protocol):
         """Forget these points (unknown keys are an error of the caller)."""
         ...
 
-    def step(self, index: int, frame: Tensor) -> list[DriverResult]:
+    def step(self, index: int, frame: Tensor, ready: Any = None) -> list[DriverResult]:
         """Take frame `index` (the one after the last), uint8 [3,h,w] on the model's device.
+
+        `ready` is what `prepare` made of it, of a driver that `PreparesFrames`; None: nothing.
 
         Returns what is known now: final results (each frame once for each point), and provisional ones. Results
         for frames before a point's query may be left out unless the card is `bidirectional`.

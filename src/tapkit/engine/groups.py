@@ -121,7 +121,7 @@ class GroupDriver:
 
     # -- frames -----------------------------------------------------------------------------------
 
-    def step(self, index: int, frame: Tensor) -> list[DriverResult]:
+    def step(self, index: int, frame: Tensor, ready: Any = None) -> list[DriverResult]:
         """See `Driver.step`."""
         self._store(self.model.encode(frame[None]))
         window = self.model.window

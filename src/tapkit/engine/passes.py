@@ -38,6 +38,7 @@ class ClipRun:
             Whoever made them finishes them.
         control: progress, pause, cancel.
         checkpoint: where the run is kept.
+        ahead: see `run`.
     """
 
     def __init__(
@@ -51,9 +52,10 @@ class ClipRun:
         sinks: Sequence[Sink] = (),
         control: Control | None = None,
         checkpoint: Checkpoint | None = None,
+        ahead: bool = False,
     ) -> None:
         self.start, self.source, self.anchors, self.table = start, source, anchors, table
-        self.direction, self.checkpoint = direction, checkpoint
+        self.direction, self.checkpoint, self.ahead = direction, checkpoint, ahead
         self.control = control or Control()
         self.follower = _Follower(anchors, table, sinks)
         self.frames = 0
@@ -106,7 +108,8 @@ class ClipRun:
             keep = Keep(place, lambda running, urgent: self._save(number, running, urgent))
         part = replace(part, stage="forward" if task.step > 0 else "backward")
         first = task.frame(session.frame)
-        run(session, self._frames(first, task, session), sinks, self.control, part=part, keep=keep)
+        frames = self._frames(first, task, session)
+        run(session, frames, sinks, self.control, part=part, keep=keep, ahead=self.ahead)
         self.frames = max(self.frames, task.start + (session.frame if task.step > 0 else 1))
         if self.checkpoint:
             self.table.flush()

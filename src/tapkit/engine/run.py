@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tapkit.engine.ahead import Ahead, Ready
 from tapkit.engine.control import Cancelled, Control, Progress
 from tapkit.engine.interrupts import SafePoint
 from tapkit.engine.session import Session
@@ -50,6 +51,7 @@ def run(
     *,
     part: Part | None = None,
     keep: Keep | None = None,
+    ahead: bool = False,
 ) -> None:
     """Step `session` over `frames` and hand everything to `sinks`; returns when all has been said.
 
@@ -62,13 +64,15 @@ def run(
         sinks: see `Sink`; each is finished exactly once, whatever happens.
         control: progress, pause, cancel, stop, corrections.
         part, keep: for runs that are parts of a larger one, and that can be resumed.
+        ahead: make each frame ready in a second thread while the one before is tracked, if `session.prepares`. Not for
+            live sources, whose next frame should be as new as can be.
 
     Raises `Cancelled`, KeyboardInterrupt, whatever a frame, the tracker, a sink or the progress callback raises; with
     `keep` the state is saved first, unless it is the tracker or the table that failed.
     """
     loop = _Loop(session, tuple(sinks), control or Control(), part or Part(), keep)
     with finishing(loop.sinks):
-        loop.step_all(frames)
+        loop.step_all(Ahead(frames, session.prepare) if ahead and session.prepares else frames)
 
 
 class _Loop:
@@ -81,7 +85,7 @@ class _Loop:
         self._consistent = True
         """Whether the table has all that the session has said: only then is a saved state of use."""
 
-    def step_all(self, frames: Iterable[Frame]) -> None:
+    def step_all(self, frames: Iterable[Frame | Ready]) -> None:
         """The frames, then what the session still owes."""
         coming, due = iter(frames), time.monotonic() + SAVE_EVERY
         with SafePoint() as safe:
@@ -130,10 +134,11 @@ class _Loop:
         finally:
             model.report = None
 
-    def _step(self, frame: Frame) -> None:
+    def _step(self, coming: Frame | Ready) -> None:
         self._consistent = False
         started = time.perf_counter()
-        results = self.session.step(frame.image)
+        frame = coming.frame if isinstance(coming, Ready) else coming
+        results = self.session.step(coming if isinstance(coming, Ready) else coming.image)
         seconds = time.perf_counter() - started
         self._hand_on(results, frame)
         self._consistent = True

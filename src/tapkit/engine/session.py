@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from tapkit import coords
-from tapkit.engine.driver import Driver, DriverResult
+from tapkit.engine.ahead import Ready
+from tapkit.engine.driver import Driver, DriverResult, PreparesFrames
 from tapkit.engine.frame_clock import FrameClock, Gap
 from tapkit.engine.memory import device_memory
 from tapkit.engine.single_user import SingleUser
@@ -22,6 +23,7 @@ from tapkit.errors import QueryError, ShapeError, StorageError, UsageError
 from tapkit.models.base import Model, Size
 from tapkit.nn.transfer import sent
 from tapkit.types import FrameResult, Queries, VideoInfo
+from tapkit.video.base import Frame
 from tapkit.video.cuts import CutDetector
 from tapkit.video.live_frame import FrameReader
 
@@ -249,11 +251,12 @@ class Session:
         with self._user:
             self._running()
             missing = self._clock.missing(number, time)
-            tensor = self._tensor(frame)
+            ready = frame.prepared if isinstance(frame, Ready) else None
+            tensor = frame.tensor if isinstance(frame, Ready) else self._tensor(frame)
             if self._detector is not None and self._detector(tensor):
                 self._cut(tensor)
             with device_memory(self.model.device, len(self)):
-                results = self._driver.step(self.frame, tensor)
+                results = self._driver.step(self.frame, tensor, ready)
             self._clock.take(missing, number, time)
             self.frame += 1
             said = self._take_owed() + self._convert(results, provisional)
@@ -261,6 +264,32 @@ class Session:
                 self._retire()
                 self._leaving = self._leaving and self.earliest < self._cuts[-1]
             return said
+
+    @property
+    def prepares(self) -> bool:
+        """Whether a second thread that calls `prepare` would get a recorded clip done sooner.
+
+        On the processor: where the driver has work for it, and torch may use two threads. Beside a GPU: always; frames
+        are decoded and sent there meanwhile.
+        """
+        if self.model.device.type != "cpu":
+            return True
+        return self._encodes_ahead and torch.get_num_threads() > 1
+
+    @property
+    def _encodes_ahead(self) -> bool:
+        """A GPU has one queue of work, and no idle half."""
+        driver = self._driver
+        return self.model.device.type == "cpu" and isinstance(driver, PreparesFrames) and driver.prepares
+
+    def prepare(self, frame: Frame) -> Ready:
+        """All of a frame that can be done before the one before it is done with. Frames come in order, each once, and
+        are then stepped. Another thread may be within `step`."""
+        tensor = self._tensor(frame.image)
+        if not self._encodes_ahead:
+            return Ready(frame, tensor, None)
+        assert isinstance(self._driver, PreparesFrames)
+        return Ready(frame, tensor, self._driver.prepare(tensor))
 
     def _cut(self, tensor: Tensor) -> None:
         """A new scene begins with this frame, which is about to be stepped."""

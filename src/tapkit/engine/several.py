@@ -106,7 +106,7 @@ class SeveralDriver:
                 driver.remove(mine)
         self._owner[keys] = -1
 
-    def step(self, index: int, frame: Tensor) -> list[DriverResult]:
+    def step(self, index: int, frame: Tensor, ready: Any = None) -> list[DriverResult]:
         """See `Driver.step`."""
         return self._together(lambda driver, copy: driver.step(index, frame.to(copy.device)))
 

@@ -219,6 +219,8 @@ class Tracker:
             sinks=job.sinks,
             control=job.control,
             checkpoint=checkpoint,
+            # Under a budget nothing is held that need not be: the second thread's work takes memory of its own.
+            ahead=job.memory is None and not job.source.live,
         )
         try:
             clip_run.execute(self._planned(job, chunk), chunk)

@@ -74,7 +74,7 @@ class WindowDriver:
             self._joined = len(rows)
         self.keys, self.queries, self._sent = self.keys[keep], self.queries[keep], None
 
-    def step(self, index: int, frame: Tensor) -> list[DriverResult]:
+    def step(self, index: int, frame: Tensor, ready: Any = None) -> list[DriverResult]:
         """See `Driver.step`."""
         self._store(self.model.encode(frame[None]))
         if self._filled < self.model.window or self._held_from < self._first:

@@ -61,26 +61,26 @@ class PredictionFolder:
 
     def has(self, clip: str) -> bool:
         """Whether that clip has been answered."""
-        return self._file(clip).is_file()
+        return self.file(clip).is_file()
 
     def save(self, clip: Clip, prediction: Prediction) -> None:
         """Keep the answers for a clip."""
         arrays = {name: np.asarray(value) for name, value in prediction._asdict().items()}
-        with storage.atomic(self._file(clip.name)) as part, open(part, "wb") as file:
+        with storage.atomic(self.file(clip.name)) as part, open(part, "wb") as file:
             np.savez_compressed(file, fingerprint=np.array(clip.fingerprint()), **arrays)  # type: ignore[arg-type]
 
     def load(self, clip: Clip) -> Prediction | None:
         """The answers for a clip; None if there are none, or if they belong to another annotation of that name."""
         if not self.has(clip.name):
             return None
-        arrays = read_arrays(self._file(clip.name))
+        arrays = read_arrays(self.file(clip.name))
         if str(arrays.pop("fingerprint", "")) != clip.fingerprint():
             return None
         try:
             track, frame, xy, visible, confidence, said, seconds = (arrays[name] for name in Prediction._fields)
             return Prediction(track, frame, xy, visible, confidence, said, float(seconds))
         except (TypeError, KeyError) as error:
-            raise StorageError(f"{self._file(clip.name)} is not a file of predictions; delete it") from error
+            raise StorageError(f"{self.file(clip.name)} is not a file of predictions; delete it") from error
 
     def write_facts(self, facts: Mapping[str, Any]) -> None:
         """Keep what was run (model, weights, options, protocol) beside the answers."""
@@ -96,8 +96,8 @@ class PredictionFolder:
         except (OSError, ValueError) as error:
             raise StorageError(f"{self.path / 'run.json'} cannot be read ({error})") from error
 
-    def _file(self, clip: str) -> Path:
-        """A file name that any system takes, still telling which clip it is."""
+    def file(self, clip: str) -> Path:
+        """The file of a clip: a name that any system takes, still telling which one it is."""
         import hashlib
 
         plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in clip)[:80]

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 from tapkit import registry
 from tapkit import weights as stored
 from tapkit._version import __version__
-from tapkit.api import choose_device, load
+from tapkit.api import choose_device, default_preset, load
 from tapkit.datasets.base import Clip, Dataset
 from tapkit.errors import StorageError, UsageError, VideoError
+from tapkit.evaluation.fits import FitsEach
 from tapkit.evaluation.predict import PredictionFolder, Tracks3, predict
 from tapkit.evaluation.protocol import Protocol
 from tapkit.evaluation.result import ModelResult, Result
@@ -34,12 +35,28 @@ class Contestant:
     options: Mapping[str, Any] = field(default_factory=dict)
     make: Callable[[], Tracks3] | None = None
     """Builds the tracker; None: `tapkit.load` by the card's id."""
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    """Of a method that is fitted to each clip: preset, minutes, seed."""
     _tracker: Tracks3 | None = None
 
     @classmethod
     def of(cls, model: str, weights: Path | None = None, device: str = "auto", **options: Any) -> Contestant:
-        """By registry id. Raises `UsageError` for an unknown one."""
-        return cls(registry.card(model), weights, device, options)
+        """By registry id. Raises `UsageError` for an unknown one, and for one that is fitted to each clip: see
+        `fitted`."""
+        card = registry.card(model)
+        if card.streaming == "per-video":
+            raise UsageError(f"{model} is fitted to each clip: use Contestant.fitted")
+        return cls(card, weights, device, options)
+
+    @classmethod
+    def fitted(
+        cls, model: str, folder: Path, device: str = "auto", *, preset: str | None = None,
+        minutes: float | None = None, seed: int = 0, say: Callable[[str], object] | None = None, **options: Any,
+    ) -> Contestant:  # fmt: skip
+        """A method that is fitted to each clip, in `folder`; fits that are there already are used again."""
+        given = {"preset": preset or default_preset(choose_device(device)), "minutes": minutes, "seed": seed}
+        each = FitsEach(model, folder, device, given, options, say)
+        return cls(each.card, None, device, options, lambda: each, given)
 
     def tracker(self) -> Tracks3:
         """The loaded tracker."""
@@ -66,6 +83,7 @@ class Contestant:
         parts = _parts(self.card, self.options)
         return {
             **({"parts": parts} if parts else {}),
+            **({"fit": dict(self.fit)} if self.fit else {}),
             "model": self.card.id,
             "weights": weights,
             "options": dict(self.options),
@@ -239,16 +257,22 @@ def _score(dataset: Dataset, clip: Clip, prediction: Any, card: ModelCard, proto
 def _check_weights(store: PredictionFolder, contestant: Contestant, fresh: bool) -> None:
     """Refuse to mix predictions of different weights in one folder."""
     known = store.read_facts()
-    tracker = contestant.tracker()
-    digest = getattr(tracker, "weights_sha256", "")
+    digest = getattr(contestant.tracker(), "weights_sha256", "")
     if known is None or fresh:
-        in_force = dict(getattr(getattr(tracker, "model", None), "options", contestant.options))
-        store.write_facts({**contestant.identity(), "weights_sha256": digest, "in_force": in_force})
+        write_facts(store, contestant)
     elif known.get("weights_sha256", "") != digest:
         raise UsageError(
             f"{store.path} holds predictions made with the weights {known.get('weights_sha256', '')[:12] or '(none)'}, "
             f"these are {digest[:12] or '(none)'}; use --fresh or another output folder"
         )
+
+
+def write_facts(store: PredictionFolder, contestant: Contestant) -> None:
+    """Keep with predictions what they are made with."""
+    tracker = contestant.tracker()
+    digest = getattr(tracker, "weights_sha256", "")
+    in_force = dict(getattr(getattr(tracker, "model", None), "options", contestant.options))
+    store.write_facts({**contestant.identity(), "weights_sha256": digest, "in_force": in_force})
 
 
 def _threshold(card: ModelCard) -> str:

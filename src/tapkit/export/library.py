@@ -113,3 +113,25 @@ def by_suffix(path: str | Path) -> Format:
         names = ", ".join(entry.name for entry in fitting)
         raise UsageError(f"{path.name!r} may be any of {names}: name the format")
     return (named or fitting)[0]
+
+
+_SAID = {".csv": "csv", ".nk": "nuke"}
+"""What an ending says of the format."""
+
+
+def beside(tracks: Path, name: str, suffix: str) -> Path:
+    """clip.tracks.npz -> clip.nk; folders and endings that formats share get its name, too, but for what the ending
+    says already.
+
+    >>> beside(Path("a/clip.tracks.npz"), "nuke", ".nk").as_posix(), beside(Path("clip.npz"), "coco", ".json").name
+    ('a/clip.nk', 'clip.coco.json')
+    >>> beside(Path("clip.npz"), "csv-wide", ".csv").name, beside(Path("clip.csv"), "csv", ".csv").name
+    ('clip.wide.csv', 'clip.table.csv')
+    """
+    stem = tracks.name.removesuffix(tracks.suffix).removesuffix(".tracks")
+    if suffix == "/":
+        return tracks.with_name(f"{stem}_{name}")
+    shared = suffix in (".txt", ".csv", ".json", ".py", ".nk", ".h5", ".exr")
+    more = "" if not shared else name.removeprefix(_SAID.get(suffix, "\0")).removeprefix("-")
+    path = tracks.with_name(f"{stem}.{more}{suffix}" if more else f"{stem}{suffix}")
+    return tracks.with_name(f"{stem}.table{suffix}") if path == tracks else path  # what is read is not written to

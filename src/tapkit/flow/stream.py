@@ -60,6 +60,10 @@ class Pairs:
         """How many frames back a pair may go."""
         return max((abs(step) for step in self.steps), default=0)
 
+    def any_in(self, frames: int) -> bool:
+        """Whether a clip of that many frames has such a pair at all."""
+        return frames > (1 if self.from_first else min(abs(step) for step in self.steps))
+
     def with_frame(self, index: int) -> list[tuple[int, int]]:
         """(first, second) of the pairs of which frame `index` is the later one."""
         if self.from_first:

@@ -159,6 +159,23 @@ class ExpectsPoints(Protocol):
         ...
 
 
+@runtime_checkable
+class EncodesFrames(Protocol):
+    """A causal model that looks at a frame before it asks where the points are: what it sees there is the same for all
+    points. It can then be computed for the next frame while points are followed on this one, and need not be computed
+    again for a point that is added on a frame already stepped.
+
+    `step(state, frame, new_xy)` is `follow(state, encode(frame[None]), size, new_xy)`."""
+
+    def encode(self, frames: Tensor) -> Any:
+        """As for `ClipModel`. Changes nothing, so that another thread may be within `follow`."""
+        ...
+
+    def follow(self, state: Any, features: Any, size: Size, new_xy: Tensor) -> tuple[Any, Prediction]:
+        """`CausalModel.step` for a frame of `size` whose features are given."""
+        ...
+
+
 TrackPoints = Callable[[Tensor, Sequence[Tensor]], Prediction]
 """Tracks points for a model: given frames uint8 [T,3,h,w] and groups of queries [n,3] (t, x, y; pixels of these frames,
 corner origin), those of a group tracked together, it gives the prediction of all groups one after the other [N,T];

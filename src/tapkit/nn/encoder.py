@@ -38,7 +38,7 @@ def instance_norm(x: Tensor) -> Tensor:
     """
     if x.requires_grad or x.device.type != "cpu" or len(x) != 1:
         return F.instance_norm(x, eps=1e-5)
-    if x.dtype != torch.float32:
+    if x.dtype.itemsize < 4:
         return instance_norm(x.float()).to(x.dtype)
     rows = x[0].permute(1, 2, 0)  # [h,w,C]
     ones = rows.new_full((1, rows.shape[1]), 1 / rows.shape[1])
@@ -148,25 +148,27 @@ class FusingConv(Packable, nn.Conv2d):
 
 
 class PointEncoder(nn.Module):
-    """Frames [B,3,H,W] in [-1,1] -> maps [B,128,H//stride,W//stride], channels_last in memory.
+    """Frames [B,3,H,W] in [-1,1] -> maps [B,features,H//stride,W//stride], channels_last in memory.
 
     `stride` is that of the output map alone (4 or 8 in the published models): the four group outputs are resized to
-    it (bilinear, corners aligned), so the same weights serve any. On a CPU frames are encoded one by one, which is
-    as fast as batches, keeps memory flat and makes the result independent of the batch.
+    it (bilinear, corners aligned), so the same weights serve any. On a CPU frames are encoded one by one (but where
+    gradients are wanted: training chooses how many it can hold), which is
+    as fast as batches, keeps memory flat and makes the result independent of the batch. `channels` (of the groups) and
+    `features` are other than the published ones in small networks that are trained with tapkit.
     """
 
-    def __init__(self, stride: int = 4) -> None:
+    def __init__(self, stride: int = 4, channels: Sequence[int] = CHANNELS, features: int = FEATURES) -> None:
         super().__init__()
-        self.stride = stride
-        self.conv1 = Conv2d(3, CHANNELS[0], 7, 2, 3)
-        widths = (CHANNELS[0], *CHANNELS)
+        self.stride, self.features = stride, features
+        self.conv1 = Conv2d(3, channels[0], 7, 2, 3)
+        widths = (channels[0], *channels)
         for number, (before, after) in enumerate(pairwise(widths), 1):
             blocks = nn.Sequential(
                 ResidualBlock(before, after, 1 if number == 1 else 2), ResidualBlock(after, after, 1)
             )
             self.add_module(f"layer{number}", blocks)
-        self.conv2 = FusingConv(CHANNELS, STRIDES, stride, 2 * FEATURES)
-        self.conv3 = Conv2d(2 * FEATURES, FEATURES, 1)
+        self.conv2 = FusingConv(channels, STRIDES, stride, 2 * features)
+        self.conv3 = Conv2d(2 * features, features, 1)
 
     def map_size(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) of the map of a frame of that size."""
@@ -174,14 +176,12 @@ class PointEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """See the class. H and W need not be multiples of the stride; both must be at least 16."""
-        if frames.device.type != "cpu" or len(frames) == 1:
-            return self._encode(frames)
         if not len(frames):
             size = self.map_size(*frames.shape[-2:])
-            return frames.new_zeros(0, FEATURES, *size)
+            return frames.new_zeros(0, self.features, *size)
+        if frames.device.type != "cpu" or len(frames) == 1 or torch.is_grad_enabled():
+            return self._encode(frames)
         first = self._encode(frames[:1])
-        if first.requires_grad:
-            return torch.cat([first, *(self._encode(frame) for frame in torch.split(frames[1:], 1))])
         maps = first.new_empty((len(frames), *first.shape[1:])).to(memory_format=torch.channels_last)
         maps[:1] = first
         for index in range(1, len(frames)):

@@ -20,20 +20,36 @@ def batch_tracks(batch: Batch, clip: int = 0, points: int | None = None) -> Trac
         clip: which of its clips.
         points: at most so many, the first ones that are visible somewhere.
     """
-    visible = batch.visible[clip].cpu().numpy()
+    xy, visible = batch.xy[clip].cpu().numpy(), batch.visible[clip].cpu().numpy()
+    return exact_tracks(xy, visible, tuple(batch.video.shape[-2:]), Fraction(24), points)
+
+
+def exact_tracks(
+    xy: np.ndarray,
+    visible: np.ndarray,
+    size: tuple[int, int],
+    fps: Fraction,
+    points: int | None = None,
+    model: str = "synth",
+) -> Tracks:
+    """Known positions as `Tracks`: the first `points` that are seen somewhere, each queried where it first is.
+
+    Args:
+        xy: [N,T,2] pixels of the clip; visible: [N,T] bool.
+        size: (height, width).
+        model: who knows.
+    """
     chosen = np.flatnonzero(visible.any(1))[:points]
-    xy, visible = batch.xy[clip].cpu().numpy()[chosen], visible[chosen]
+    xy, visible = xy[chosen], visible[chosen]
     start = visible.argmax(1)
-    ids = np.arange(len(xy)).astype(str)
-    height, width = batch.video.shape[-2:]
     return Tracks(
         xy=xy,
         visible=visible.astype(np.float32),
         confidence=visible.astype(np.float32),
-        valid=np.ones_like(visible),
-        queries=Queries(start, xy[np.arange(len(xy)), start], ids),
-        video=VideoInfo(width=width, height=height, fps=Fraction(24), frames=batch.video.shape[1]),
-        source=Provenance(model="synth"),
+        valid=np.isfinite(xy).all(-1),
+        queries=Queries(start, xy[np.arange(len(xy)), start], np.arange(len(xy)).astype(str)),
+        video=VideoInfo(width=size[1], height=size[0], fps=fps, frames=visible.shape[1]),
+        source=Provenance(model=model),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -74,10 +74,7 @@ def write_batch(folder: Path, batch: Batch, kind: Kind, seed: int) -> None:
     _check_free(folder)
     with storage.atomic(folder) as part:
         part.mkdir()
-        if kind == "mp4":
-            _write_video(part / "video.mp4", video)
-        else:
-            _write_frames(part / "frames", video, kind)
+        write_pictures(part, video, kind, (video.shape[1], video.shape[2]), RATE, len(video))
         write_arrays(
             part / TRACKS,
             {
@@ -100,20 +97,23 @@ def _check_free(folder: Path) -> None:
         )
 
 
-def _write_frames(folder: Path, video: np.ndarray, kind: Kind) -> None:
+def write_pictures(
+    folder: Path, pictures: Iterable[np.ndarray], kind: str, size: tuple[int, int], fps: Fraction, count: int
+) -> None:
+    """Write `count` pictures [H,W,3] uint8 as frames/ of .jpg or .png, or as video.mp4, in `folder`."""
     from PIL import Image
 
-    folder.mkdir()
-    for index, frame in enumerate(video):
-        Image.fromarray(frame).save(folder / f"{index:05d}.{kind}", quality=JPEG_QUALITY, subsampling=0)
-
-
-def _write_video(path: Path, video: np.ndarray) -> None:
+    if kind != "mp4":
+        (folder / "frames").mkdir()
+        for index, picture in enumerate(pictures):
+            Image.fromarray(picture).save(
+                folder / "frames" / f"{index:05d}.{kind}", quality=JPEG_QUALITY, subsampling=0
+            )
+        return
     from tapkit.types import VideoInfo
     from tapkit.video.writer import VideoWriter
 
-    count, height, width, _ = video.shape
-    info = VideoInfo(width=width, height=height, fps=RATE, frames=count)
-    with VideoWriter(path, info, quality="high") as writer:
-        for frame in video:
-            writer.write(frame)
+    info = VideoInfo(width=size[1], height=size[0], fps=fps, frames=count)
+    with VideoWriter(folder / "video.mp4", info, quality="high") as writer:
+        for picture in pictures:
+            writer.write(picture)

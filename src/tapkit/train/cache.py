@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tapkit import storage
-from tapkit.errors import StorageError
+from tapkit.errors import StorageError, UsageError
 from tapkit.train.augment import affine_views, augment_clip, photometric_jitter, random_exposure
 from tapkit.train.batch import VALIDATION_SEEDS, Batch, BatchSource
 from tapkit.train.config import ClipCache, Stage
@@ -53,6 +53,8 @@ class CachedSource:
         """See `BatchSource.batch`. Each clip's exposure, direction, orientation and crop are drawn from the seed."""
         if seed >= VALIDATION_SEEDS:
             return self.source.batch(stage, seed)
+        if stage.height not in (None, stage.size):
+            raise UsageError(f"crops of cached clips are squares, not {stage.size}x{stage.height}")
         random = np.random.default_rng(seed)
         crop: Callable[..., Batch] = _frames if stage.task == "matching" else _piece
         numbers = random.integers(self.cache.clips, size=stage.batch)

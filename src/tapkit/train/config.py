@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeVar, get_args
 
 from tapkit.errors import StorageError, UsageError
+from tapkit.train.augmentation import Augmentation
 
 T = TypeVar("T")
 Task = Literal["tracking", "matching"]
+Schedule = Literal["cosine", "one-cycle-cosine", "one-cycle-linear"]
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,14 @@ class ClipCache:
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the curriculum. A clip is [frames,3,size,size]."""
+    """A part of the curriculum. A clip is [frames,3,height,size]."""
 
     steps: int
     """Optimiser steps."""
     size: int
-    """Side of the frames in pixels, a multiple of 16."""
+    """Width of the frames in pixels, and their height where that is not given; multiples of 16."""
     frames: int
-    """Length of a clip."""
+    """Length of a clip, or the largest where `least_frames` is given."""
     batch: int
     """Clips in a batch, on each process."""
     points: int
@@ -60,6 +62,20 @@ class Stage:
     """False: a backbone that was trained elsewhere stays as it is; what is above it learns as `train_encoder` says."""
     learning_rate: float | None = None
     """Peak of a warm-up and cosine of this stage alone; None: a part of the whole curriculum's."""
+    height: int | None = None
+    """Of the frames; None: they are squares."""
+    least_frames: int | None = None
+    """Lengths of clips are drawn from here to `frames`; None: all are equally long."""
+    paces: tuple[int, ...] = (1,)
+    """Of clips on disk every so many frames are taken; drawn from those for which a clip is long enough."""
+    native: bool = False
+    """Crops of clips on disk are as many pixels of the clip itself (enlarged where that is smaller); by default
+    the clip is first shrunk to a quarter more than the crop."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of the frames."""
+        return self.height or self.size, self.size
 
     def __post_init__(self) -> None:
         if self.task not in get_args(Task):
@@ -68,6 +84,12 @@ class Stage:
             raise UsageError(f"a stage's size must be a multiple of 16 and at least 64, got {self.size}")
         if min(self.steps, self.batch, self.points) < 1 or self.frames < 2 or self.truncate < 0:
             raise UsageError("a stage needs at least 1 step, 1 clip of 2 frames and 1 point")
+        if self.height is not None and (self.height % 16 or self.height < 64):
+            raise UsageError(f"a stage's height must be a multiple of 16 and at least 64, got {self.height}")
+        if self.least_frames is not None and not 2 <= self.least_frames <= self.frames:
+            raise UsageError(f"a stage's least_frames must be from 2 to {self.frames}, got {self.least_frames}")
+        if min(self.paces, default=0) < 1:
+            raise UsageError(f"a stage's paces are numbers from 1 on, got {self.paces}")
 
 
 @dataclass(frozen=True)
@@ -83,8 +105,8 @@ class TrainConfig:
     """Steps of linear growth of the learning rate."""
     weight_decay: float = 1e-4
     """Of matrices only."""
-    clip_norm: float = 1.0
-    """Largest norm of the gradient."""
+    clip_norm: float | None = 1.0
+    """Largest norm of the gradient; None: any."""
     ema_decay: float = 0.9995
     """Of the exponential moving average of the weights; smaller during the first steps."""
     seed: int = 0
@@ -94,6 +116,23 @@ class TrainConfig:
     """Whose recipe it is (`train.recipe`)."""
     settings: Any = None
     """The recipe's own settings, a frozen dataclass; None: its defaults."""
+    schedule: Schedule = "cosine"
+    """"cosine": linear warm-up, then half a cosine to `final_rate`. "one-cycle-cosine", "one-cycle-linear": from a 25th
+    of the peak up and down to nearly nothing, in that shape (PyTorch's OneCycleLR; `final_rate` is unused)."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Of AdamW."""
+    undecayed: tuple[str, ...] | None = None
+    """Parameters without weight decay, by patterns of their names ("*bias*"); None: all but matrices."""
+    accumulate: int = 1
+    """Batches whose gradients are added up before each step."""
+    augmentation: Augmentation | None = None
+    """What is done to the clips of batches; None: nothing (the cache of synthetic clips has its own)."""
+
+    def __post_init__(self) -> None:
+        if self.schedule not in get_args(Schedule):
+            raise UsageError(f"a schedule is one of {', '.join(get_args(Schedule))}, not {self.schedule!r}")
+        if self.accumulate < 1 or not self.stages:
+            raise UsageError("a run needs at least one stage, and at least one batch for each step")
 
     @property
     def steps(self) -> int:
@@ -123,6 +162,11 @@ class TrainConfig:
         if cache is not None:
             named["cache"] = from_fields(ClipCache, {**cache, "speeds": tuple(cache["speeds"])})
         named["stages"] = tuple(_stage(stage) for stage in named["stages"])
+        for name in ("betas", "undecayed"):
+            if named.get(name) is not None:
+                named[name] = tuple(named[name])
+        if named.get("augmentation") is not None:
+            named["augmentation"] = from_fields(Augmentation, as_tuples(named["augmentation"]))
         return from_fields(cls, named)
 
 
@@ -142,7 +186,12 @@ def _stage(values: Mapping[str, Any]) -> Stage:
     named = renamed(values, OLD_STAGE_NAMES)
     if named.get("task") in OLD_TASKS:
         named["task"] = OLD_TASKS[named["task"]]
-    return from_fields(Stage, named)
+    return from_fields(Stage, as_tuples(named))
+
+
+def as_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with tuples where JSON has lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

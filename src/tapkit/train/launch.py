@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tapkit.errors import UsageError
+from tapkit import registry, weights
+from tapkit.errors import StorageError, UsageError
 from tapkit.train import checkpoint
 from tapkit.train.batch import BatchSource
 from tapkit.train.cache import CachedSource
 from tapkit.train.config import TrainConfig
+from tapkit.train.distort import AugmentedSource
+from tapkit.train.pseudo.dataset import is_pseudo_labelled
 from tapkit.train.recipe import recipe
 from tapkit.train.run import Run, RunOptions
 from tapkit.train.schedule import preset
@@ -26,7 +29,8 @@ from tapkit.train.workers import training_device
 class Data:
     """What is trained on: synthetic clips, a folder's (`folder` alone), or both (`folder` with photos or models).
 
-    Or plain videos (`videos` alone), for models that learn without labels.
+    `folder` is any set of annotated clips that `datasets.find` recognises; for models that learn without labels it, or
+    `videos`, may also be plain videos.
     """
 
     photos: Path | None = None
@@ -34,7 +38,7 @@ class Data:
     models: Path | None = None
     """Folder of GLB models for them; None: built-in bodies."""
     folder: Path | None = None
-    """Annotated clips in tapkit's folder format."""
+    """Annotated clips: tapkit's folder format, MOVi, Kubric, PointOdyssey, chains of flow, ...; or plain videos."""
     share: float = 0.4
     """Of the folder's clips, where both are trained on."""
     videos: Path | None = None
@@ -70,18 +74,58 @@ def launch(
         config = TrainConfig.from_dict(checkpoint.read_run(options.out / "state")["config"])
     else:
         presets = recipe(model).presets
-        config = preset(presets, name or next(iter(presets)), total_steps, seed=seed)
+        config = preset(presets, name or default_preset(presets, data, say), total_steps, seed=seed)
     source = make_source(config, options.out, place, data)
     trainable = recipe(config.model).build(config, place)
+    if options.init == OFFICIAL:
+        options = replace(options, init=official_weights(config.model))
     return Run(Trainer(config, trainable, source, place, precision), options).run(say)
+
+
+OFFICIAL = Path("official")
+"""Given as the weights to start from: those that the authors published."""
+
+
+def official_weights(model: str) -> Path:
+    """The file of the authors' weights, downloaded if need be. Raises `UsageError` where there are none."""
+    card = registry.card(model)
+    if not card.weights_url:
+        raise UsageError(f"{model} has no published weights to start from; --init takes a file")
+    return weights.obtain(card)
+
+
+PSEUDO = "pseudo-labels"
+"""Name of the preset of students: what a model learns from pseudo-labels, and what not."""
+
+
+def default_preset(presets: Mapping[str, TrainConfig], data: Data, say: Callable[[str], None]) -> str:
+    """The preset that is meant where none is named: the model's first, or the student's where `data` calls for it."""
+    first = next(iter(presets))
+    if data.folder is None or not is_pseudo_labelled(data.folder):
+        return first
+    if PSEUDO in presets:
+        say(f"{data.folder} holds pseudo-labels: preset {PSEUDO}, in which visibility and confidence are not learned")
+        return PSEUDO
+    say(f"{data.folder} holds pseudo-labels, for which this model has no preset: visibility is learned from them too")
+    return first
 
 
 def make_source(config: TrainConfig, out: Path, device: torch.device, data: Data) -> BatchSource:
     """The source of batches for a run in folder `out`."""
+    source = _plain_source(config, out, device, data)
+    return source if config.augmentation is None else AugmentedSource(source, config.augmentation)
+
+
+def _plain_source(config: TrainConfig, out: Path, device: torch.device, data: Data) -> BatchSource:
     if data.videos is not None:
         return _video_source(config, device, data)
     if data.folder is not None and data.photos is None and data.models is None:
-        return FolderSource(data.folder, device)
+        try:
+            return FolderSource(data.folder, device)
+        except StorageError:
+            if not recipe(config.model).unlabelled:
+                raise
+        return _video_source(config, device, replace(data, folder=None, videos=data.folder))
     source: BatchSource = SyntheticSource(data.photos, device, data.models)
     if config.cache is not None:
         source = CachedSource(source, config.cache, cache_folder(out), device)

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from tapkit.errors import UsageError
 from tapkit.train.batch import Batch, Predictions, Queries
 from tapkit.train.config import Stage, TrainConfig
+from tapkit.types import ModelCard
+from tapkit.weights import match
 
 
 class Loss(NamedTuple):
@@ -54,6 +56,17 @@ class Trainable(Protocol):
         """Track without gradients, for validation; the network is in evaluation mode."""
 
 
+def load_own(network: nn.Module, weights: Mapping[str, Tensor], model: str) -> None:
+    """Weights under the network's own names. Raises `WeightsError`."""
+    found = match(weights, network.state_dict(), model)
+    network.load_state_dict({key: value.float() for key, value in found.items()})
+
+
+def inherited(card: ModelCard) -> str:
+    """The licence of weights that training makes of a published tracker."""
+    return f"that of the weights and of the data it was trained with (the authors' weights: {card.weights_licence})"
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a model is trained."""
@@ -69,9 +82,26 @@ class Recipe:
     """`TrainConfig.settings` from plain values, also from those of older versions. Raises `StorageError`."""
     unlabelled: bool = False
     """Whether it learns from videos without annotation."""
+    float32: bool = False
+    """Whether precision "auto" is float32 everywhere: positions are encoded in numbers that bfloat16 would blur."""
+    load: Callable[[nn.Module, Mapping[str, Tensor], str], None] = load_own
+    """Fill the network with weights to start from, those that the authors published or what `published` wrote.
+    Raises `WeightsError`."""
+    published: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
+    """The network's tensors under the names that the model's tracker reads."""
 
 
-RECIPES = {"strand": "tapkit.train.strand.recipe:RECIPE", "gmrw": "tapkit.train.gmrw.recipe:RECIPE"}
+RECIPES = {
+    "strand": "tapkit.train.strand.recipe:RECIPE",
+    "gmrw": "tapkit.train.gmrw.recipe:RECIPE",
+    "cotracker3-online": "tapkit.train.cotracker.recipe:ONLINE",
+    "cotracker3-offline": "tapkit.train.cotracker.recipe:OFFLINE",
+    "cotracker2": "tapkit.train.cotracker.recipe:COTRACKER2_RECIPE",
+    "tapir": "tapkit.train.tapir.recipe:RECIPE",
+    "locotrack-small": "tapkit.train.locotrack.recipe:SMALL",
+    "locotrack-base": "tapkit.train.locotrack.recipe:BASE",
+    "pips2": "tapkit.train.pips2.recipe:RECIPE",
+}
 """Model -> where its recipe is, imported when it is used."""
 
 

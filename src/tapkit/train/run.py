@@ -107,7 +107,8 @@ class Run:
             self.measure(say, log)
             self.save()
         if options.export is not None and trainer.workers.rank == 0:
-            path, card = export_weights(options.export, trainer.average, self.facts())
+            published = recipe(trainer.config.model).published(trainer.average)
+            path, card = export_weights(options.export, published, self.facts())
             say(f"wrote {path} and {card.name}")
         log.close()
         trainer.workers.close()
@@ -156,7 +157,8 @@ class Run:
         return (
             f"{trainer.config.model}, {size / 1e6:.2f} M parameters, on {hardware(trainer.device)} x "
             f"{trainer.workers.count}, features in {str(trainer.dtype).removeprefix('torch.')}; "
-            f"{trainer.source.description}; step {trainer.step} of {trainer.config.steps}"
+            f"{trainer.source.description}; from {trainer.initial or 'random weights'}; "
+            f"step {trainer.step} of {trainer.config.steps}"
         )
 
     # -- validation -------------------------------------------------------------------------------
@@ -169,7 +171,7 @@ class Run:
         stage = validation_stage(stage_at(trainer.config, max(trainer.step - 1, 0))[1])
         with trainer.averaged() as averaged:
             figures = on_batches(averaged, trainer.source, stage, self.options.validate_clips)
-            self._note("synthetic", "synthetic clips", figures, say, log)
+            self._note("synthetic", "validation clips", figures, say, log)
             if self.options.eval is not None:
                 figures = on_folder(averaged, self.options.eval, trainer.device)
                 self._note("folder", str(self.options.eval), figures, say, log)

@@ -7,6 +7,8 @@ from dataclasses import replace
 from math import cos, pi
 from typing import Any
 
+import numpy as np
+
 from tapkit.errors import UsageError
 from tapkit.train.config import Stage, TrainConfig
 
@@ -25,17 +27,34 @@ def first_step(config: TrainConfig, number: int) -> int:
     return sum(stage.steps for stage in config.stages[:number])
 
 
+ONE_CYCLE_START, ONE_CYCLE_END = 1 / 25, 1 / 25e4
+"""Shares of the peak rate with which one cycle begins and ends."""
+ONE_CYCLE_BEYOND = 100
+"""Steps by which it is longer than the run: the authors of the trackers leave room so that it never runs out."""
+
+
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, then half a cosine, over the whole curriculum or over a stage that has a rate of its own."""
+    """The schedule over the whole curriculum, or over a stage that has a rate of its own."""
     number, stage = stage_at(config, step)
     peak, length, warmup = config.learning_rate, config.steps, config.warmup
     if stage.learning_rate is not None:
         step -= first_step(config, number)
         peak, length, warmup = stage.learning_rate, stage.steps, min(warmup, max(stage.steps // 10, 1))
+    if config.schedule != "cosine":
+        return peak * _one_cycle(step, length + ONE_CYCLE_BEYOND, warmup, config.schedule == "one-cycle-linear")
     if step < warmup:
         return peak * (step + 1) / warmup
     done = min((step - warmup) / max(length - warmup, 1), 1.0)
     return peak * (config.final_rate + (1 - config.final_rate) * 0.5 * (1 + cos(pi * done)))
+
+
+def _one_cycle(step: int, length: int, warmup: int, linear: bool) -> float:
+    """The share of the peak at a step, as PyTorch's OneCycleLR has it (`warmup` is its pct_start times `length`)."""
+    rises = step < warmup - 1
+    begin, end = (0, warmup - 1) if rises else (max(warmup - 1, 0), length - 1)
+    low, high = (ONE_CYCLE_START, 1.0) if rises else (1.0, ONE_CYCLE_END)
+    done = min((step - begin) / max(end - begin, 1), 1.0)
+    return low + (high - low) * (done if linear else 0.5 * (1 - cos(pi * done)))
 
 
 def ema_decay(config: TrainConfig, step: int, pretrained: bool) -> float:
@@ -55,7 +74,15 @@ def step_of(config: TrainConfig, seed: int, workers: int) -> int:
 
 def validation_stage(stage: Stage) -> Stage:
     """The stage whose clips are measured on: one clip at a time, and never fewer than 8 frames."""
-    return Stage(1, stage.size, max(stage.frames, 8), 1, stage.points, 1.0)
+    return Stage(1, stage.size, max(stage.frames, 8), 1, stage.points, 1.0, height=stage.height)
+
+
+def drawn_stage(stage: Stage, seed: int) -> Stage:
+    """The stage with the length of clips that a batch has, where lengths are drawn."""
+    if stage.least_frames is None:
+        return stage
+    frames = int(np.random.default_rng([seed, 2]).integers(stage.least_frames, stage.frames + 1))
+    return replace(stage, frames=frames, least_frames=None)
 
 
 def preset(presets: Mapping[str, TrainConfig], name: str, steps: int | None = None, **changes: Any) -> TrainConfig:
@@ -75,5 +102,8 @@ def preset(presets: Mapping[str, TrainConfig], name: str, steps: int | None = No
         ends = [min(max(round(end * steps / config.steps), n + 1), steps - left + n) for n, end in enumerate(ends)]
         lengths = [end - before for before, end in zip([0, *ends], ends, strict=False)]
         stages = [replace(stage, steps=count) for stage, count in zip(config.stages, lengths, strict=True)]
-        config = replace(config, stages=tuple(stages), warmup=min(config.warmup, max(steps // 20, 1)))
+        warmup = min(config.warmup, max(steps // 20, 1))
+        if config.schedule != "cosine":  # there it is a share of the whole
+            warmup = round(config.warmup * steps / config.steps)
+        config = replace(config, stages=tuple(stages), warmup=warmup)
     return replace(config, **changes)

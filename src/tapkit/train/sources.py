@@ -12,13 +12,20 @@ import torch
 from torch import Tensor
 
 from tapkit import coords
-from tapkit.datasets.base import Clip
+from tapkit.coords import Size
+from tapkit.datasets.base import Clip, Dataset
+from tapkit.datasets.find import open_dataset
 from tapkit.datasets.folder import FolderDataset
-from tapkit.datasets.frames import shrink
+from tapkit.datasets.frames import lanczos, shrink
 from tapkit.errors import UsageError
 from tapkit.train.augment import augment_clip
 from tapkit.train.batch import VALIDATION_SEEDS, Batch, BatchSource
+from tapkit.train.chains import FewTracks, FlowChains, is_chains
 from tapkit.train.config import Stage
+from tapkit.train.pseudo.dataset import is_pseudo_labelled, taught_by
+
+CLIPS_KEPT = 256
+"""Clips whose annotation is kept in memory."""
 
 
 class SyntheticSource:
@@ -51,7 +58,7 @@ class SyntheticSource:
 
             config = SynthConfig(
                 frames=stage.frames,
-                size=(stage.size, stage.size),
+                size=stage.shape,
                 points=stage.points,
                 speed=stage.speed,
                 solids=stage.solids,
@@ -63,20 +70,27 @@ class SyntheticSource:
 
 
 class FolderSource:
-    """Random crops of the clips of a folder in tapkit's format (docs/benchmarks/folder_format.md).
+    """Random crops of annotated clips on disk: a folder in tapkit's format (docs/benchmarks/folder_format.md), or any
+    other set that `datasets.find` knows (MOVi, Kubric, PointOdyssey, chains of flow, ...).
 
-    Cropped in time and space, mirrored, reversed and, with `augment`, augmented as cached clips are. Decoded frames
-    are kept, small, up to `keep` bytes.
+    Cropped in time and space; by default also mirrored and reversed (see `Stage.native`) and, with `augment`, augmented
+    as cached clips are. Small clips are kept decoded, up to `keep` bytes; of large ones only what is used is decoded.
     """
 
     def __init__(self, root: Path, device: torch.device, keep: int = 1 << 30, augment: bool = False) -> None:
-        self.dataset = FolderDataset(root)
+        """Raises `StorageError` for what is no set of annotated clips."""
+        self.dataset: Dataset = FlowChains(root) if is_chains(root) else open_dataset(root)
         self.names = list(self.dataset.names())
         if not self.names:
             raise UsageError(f"{root} holds no clip to train on (folders with tracks.npz and frames/ or a video file)")
         self.device, self.keep, self.augment = device, keep, augment
-        self.description = f"{len(self.names)} clips of the folder {Path(root).resolve().name}"
-        self._kept: OrderedDict[tuple[str, int], tuple[Clip, np.ndarray]] = OrderedDict()
+        plain = isinstance(self.dataset, FolderDataset)
+        of = "the folder " if plain else f"{self.dataset.name} in "
+        self.description = f"{len(self.names)} clips of {of}{Path(root).resolve().name}"
+        if is_pseudo_labelled(root):
+            self.description += f", pseudo-labels of {taught_by(root)}"
+        self._clips: OrderedDict[str, Clip] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, Size], np.ndarray] = OrderedDict()
 
     def batch(self, stage: Stage, seed: int) -> Batch:
         """See `BatchSource.batch`. A clip shorter than the stage is played forwards and backwards."""
@@ -87,22 +101,28 @@ class FolderSource:
         return Batch(*(torch.stack(field).to(self.device) for field in zip(*parts, strict=True)))
 
     def _crop(self, stage: Stage, random: np.random.Generator) -> Batch:
-        """One clip: video [T,3,S,S], xy [N,T,2], visible and known [N,T]."""
-        clip, video = self._open(self.names[random.integers(len(self.names))], stage.size)
-        side, size = video.shape[1], stage.size
-        first = int(random.integers(max(clip.frames - stage.frames, 0) + 1))
-        times = bounce(np.arange(first, first + stage.frames), clip.frames)
-        if random.random() < 0.5:
+        """One clip: video [T,3,H,W], xy [N,T,2], visible and known [N,T]."""
+        clip = self._usable(int(random.integers(len(self.names))))
+        height, width = stage.shape
+        whole = working_size(clip.size, stage)
+        pace = _pace(clip.frames, stage, random)
+        first = int(random.integers(max(clip.frames - pace * (stage.frames - 1), 1)))
+        times = bounce(np.arange(first, first + pace * (stage.frames - 1) + 1, pace), clip.frames)
+        turned = random.random() < 0.5
+        if turned and not stage.native:
             times = times[::-1]
-        left, top = (int(n) for n in random.integers(side - size + 1, size=2))
-        crop = video[times, top : top + size, left : left + size]
-        xy = coords.resize(clip.xy[:, times], clip.size, (side, side)) - np.array([left, top], np.float32)
-        visible = clip.visible[:, times] & coords.inside(np.nan_to_num(xy, nan=-1.0), (size, size))
+        left, top = (int(random.integers(room + 1)) for room in (whole[1] - width, whole[0] - height))
+        crop = self._frames(clip, times, whole)[:, top : top + height, left : left + width]
+        xy = coords.resize(clip.xy[:, times], clip.size, whole) - np.array([left, top], np.float32)
+        visible = clip.visible[:, times] & coords.inside(np.nan_to_num(xy, nan=-1.0), (height, width))
         known = np.ones_like(visible) if clip.counted is None else clip.counted[:, times]
         if clip.valid is None:  # where occluded positions are not annotated, there is none to learn from
             xy = np.where(clip.visible[:, times, None], xy, np.nan)
-        if random.random() < 0.5:
-            crop, xy = crop[:, :, ::-1], np.stack([size - xy[..., 0], xy[..., 1]], -1)
+        else:
+            xy = np.where(clip.valid[:, times, None], xy, np.nan)
+        mirrored = random.random() < 0.5
+        if mirrored and not stage.native:
+            crop, xy = crop[:, :, ::-1], np.stack([width - xy[..., 0], xy[..., 1]], -1)
         rows = _choose(visible & known, stage.points, random)
         return Batch(
             torch.from_numpy(np.ascontiguousarray(crop.transpose(0, 3, 1, 2))),
@@ -111,19 +131,60 @@ class FolderSource:
             torch.from_numpy(known[rows]),
         )
 
-    def _open(self, name: str, size: int) -> tuple[Clip, np.ndarray]:
-        """A clip and its frames [T,S',S',3] uint8, S' a quarter more than `size` so that crops differ."""
-        key = (name, size)
+    def _usable(self, number: int) -> Clip:
+        """The clip of that number, or the next one that has enough tracks. Raises `FewTracks` if none has."""
+        for name in self.names[number:] + self.names[:number]:
+            try:
+                return self._clip(name)
+            except FewTracks:
+                continue
+        return self._clip(self.names[number])
+
+    def _clip(self, name: str) -> Clip:
+        """A clip's annotation, kept for a while."""
+        if name not in self._clips:
+            self._clips[name] = self.dataset.clip(name)
+            if len(self._clips) > CLIPS_KEPT:
+                self._clips.popitem(last=False)
+        self._clips.move_to_end(name)
+        return self._clips[name]
+
+    def _frames(self, clip: Clip, times: np.ndarray, size: Size) -> np.ndarray:
+        """Frames `times` of a clip at `size`: uint8 [T,H,W,3]."""
+        if clip.frames * size[0] * size[1] * 3 > self.keep // 8:
+            low = int(times.min())
+            some: np.ndarray = _decoded(clip, low, int(times.max()) + 1, size)[times - low]
+            return some
+        key = (clip.name, size)
         if key not in self._kept:
-            clip = self.dataset.clip(name)
-            side = size * 5 // 4
-            with clip.open() as source:
-                video = np.stack([shrink(frame.image, (side, side)) for frame in source.frames(0, clip.frames)])
-            self._kept[key] = clip, video
-            while sum(frames.nbytes for _, frames in self._kept.values()) > self.keep and len(self._kept) > 1:
+            self._kept[key] = _decoded(clip, 0, clip.frames, size)
+            while sum(frames.nbytes for frames in self._kept.values()) > self.keep and len(self._kept) > 1:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
-        return self._kept[key]
+        kept: np.ndarray = self._kept[key][times]
+        return kept
+
+
+def working_size(size: Size, stage: Stage) -> Size:
+    """(height, width) at which the crops of a stage are cut from clips of `size`."""
+    height, width = stage.shape
+    if not stage.native:
+        return height * 5 // 4, width * 5 // 4
+    scale = max(height / size[0], width / size[1], 1.0)
+    return max(round(scale * size[0]), height), max(round(scale * size[1]), width)
+
+
+def _pace(frames: int, stage: Stage, random: np.random.Generator) -> int:
+    """Every so many frames one is taken: a pace for which the clip is long enough, or 1."""
+    if stage.paces == (1,):
+        return 1
+    return int(random.choice([pace for pace in stage.paces if pace * (stage.frames - 1) < frames] or [1]))
+
+
+def _decoded(clip: Clip, first: int, stop: int, size: Size) -> np.ndarray:
+    fit = shrink if size[0] <= clip.size[0] and size[1] <= clip.size[1] else lanczos
+    with clip.open() as source:
+        return np.stack([fit(frame.image, size) for frame in source.frames(first, stop)])
 
 
 class MixedSource:
@@ -167,8 +228,6 @@ def _choose(visible: np.ndarray, count: int, random: np.random.Generator) -> np.
 
 def whole_clip(clip: Clip, size: int, device: torch.device) -> tuple[Batch, Tensor]:
     """An evaluation clip at size x size as a batch of one (the TAP-Vid protocol), and which entries count [N,T]."""
-    from tapkit.datasets.frames import lanczos
-
     with clip.open() as source:
         video = np.stack([lanczos(frame.image, (size, size)) for frame in source.frames(0, clip.frames)])
     xy = torch.from_numpy(coords.resize(clip.xy, clip.size, (size, size)).astype(np.float32))

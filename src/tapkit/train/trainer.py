@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from math import isfinite
+from fnmatch import fnmatchcase
+from math import inf, isfinite
 from typing import Any
 
 import torch
@@ -15,10 +16,9 @@ from tapkit.nn.precision import feature_dtype
 from tapkit.train import checkpoint
 from tapkit.train.batch import Batch, BatchSource
 from tapkit.train.config import Stage, TrainConfig
-from tapkit.train.recipe import Trainable
-from tapkit.train.schedule import batch_seed, ema_decay, learning_rate, stage_at
+from tapkit.train.recipe import Trainable, recipe
+from tapkit.train.schedule import batch_seed, drawn_stage, ema_decay, learning_rate, stage_at
 from tapkit.train.workers import Workers
-from tapkit.weights import match
 
 PATIENCE = 20
 """Steps in a row whose gradients may be not finite."""
@@ -26,6 +26,13 @@ PATIENCE = 20
 
 class Diverged(TapkitError):
     """The loss is not a number any more."""
+
+
+def _decays(name: str, parameter: Tensor, undecayed: tuple[str, ...] | None) -> bool:
+    """Whether weight decay concerns a parameter; see `TrainConfig.undecayed`."""
+    if undecayed is None:
+        return parameter.ndim > 1
+    return not any(fnmatchcase(name, pattern) for pattern in undecayed)
 
 
 class Trainer:
@@ -40,6 +47,8 @@ class Trainer:
         precision: str = "auto",
     ) -> None:
         self.config, self.trainable, self.source, self.device = config, trainable, source, device
+        if precision == "auto" and recipe(config.model).float32:
+            precision = "float32"
         self.dtype = feature_dtype(precision, device)
         self.workers = Workers.from_environment(device)
         self.step = 0
@@ -68,50 +77,53 @@ class Trainer:
 
     def start_from(self, weights: Mapping[str, Tensor], name: str) -> None:
         """Start with these weights, of a file of that name. Raises `WeightsError` if they do not fit."""
-        found = match(weights, self.network.state_dict(), self.config.model)
-        self.network.load_state_dict({key: value.float() for key, value in found.items()})
+        recipe(self.config.model).load(self.network, weights, self.config.model)
         self.average = {key: value.clone() for key, value in self.tensors().items()}
         self.initial = name
 
     def _make_optimizer(self) -> torch.optim.AdamW:
-        matrices = [p for p in self.network.parameters() if p.ndim > 1]
-        others = [p for p in self.network.parameters() if p.ndim <= 1]
+        named = [(p, _decays(name, p, self.config.undecayed)) for name, p in self.network.named_parameters()]
         groups = [
-            {"params": matrices, "weight_decay": self.config.weight_decay},
-            {"params": others, "weight_decay": 0.0},
+            {"params": [p for p, decays in named if decays], "weight_decay": self.config.weight_decay},
+            {"params": [p for p, decays in named if not decays], "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.99), eps=1e-8)
+        return torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=self.config.betas, eps=1e-8)
 
     # -- one step ---------------------------------------------------------------------------------
 
     def train_step(self) -> dict[str, float]:
         """One optimiser step. Returns the loss and its parts by name. Raises `Diverged`."""
-        stage = self.stage
-        seed = batch_seed(self.config, self.step, self.workers.rank, self.workers.count)
-        batch = self.source.batch(stage, seed)
+        stage, parts = self.stage, self.config.accumulate
         self.trainable.prepare(stage)
         self.optimizer.zero_grad(set_to_none=True)
-        sums = self._backpropagate(batch, stage, seed)
+        sums = dict.fromkeys((*self.trainable.reported, "loss"), torch.zeros((), device=self.device))
+        for part in range(parts):
+            # As if each batch were that of a process of its own.
+            rank = self.workers.rank * parts + part
+            seed = batch_seed(self.config, self.step, rank, self.workers.count * parts)
+            drawn = drawn_stage(stage, seed)
+            self._backpropagate(self.source.batch(drawn, seed), drawn, seed, sums)
         self._apply_gradients(stage)
         self.step += 1
-        self.clips += stage.batch * self.workers.count
+        self.clips += stage.batch * parts * self.workers.count
         values = torch.stack([value.float() for value in sums.values()]).tolist()  # the device is waited for once
         return dict(zip(sums, values, strict=True))
 
-    def _backpropagate(self, batch: Batch, stage: Stage, seed: int) -> dict[str, Tensor]:
-        """Accumulate the gradients of a batch; returns the loss and its parts."""
-        sums = dict.fromkeys((*self.trainable.reported, "loss"), torch.zeros((), device=self.device))
+    def _backpropagate(self, batch: Batch, stage: Stage, seed: int, sums: dict[str, Tensor]) -> None:
+        """Accumulate the gradients of a batch, and in `sums` the loss and its parts."""
         losses = self.trainable.losses(batch, stage, seed)
+        half, share = self.dtype != torch.float32, 1 / self.config.accumulate
         while True:
-            with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            # Without its cache: what is cast while gradients are off would be used, without them, when they are on.
+            with torch.autocast(self.device.type, dtype=self.dtype, enabled=half, cache_enabled=False):
                 loss = next(losses, None)
             if loss is None:
-                return sums
+                return
             if loss.total.requires_grad:
-                loss.total.backward()  # type: ignore[no-untyped-call]
+                (loss.total * share).backward()  # type: ignore[no-untyped-call]
             for name, value in loss.parts.items():
-                sums[name] = sums[name] + value
-            sums["loss"] = sums["loss"] + loss.total.detach()
+                sums[name] = sums[name] + share * value
+            sums["loss"] = sums["loss"] + share * loss.total.detach()
 
     def _apply_gradients(self, stage: Stage) -> None:
         parameters = [p for p in self.network.parameters() if p.requires_grad]
@@ -121,7 +133,8 @@ class Trainer:
         shared: list[Tensor] = [p.grad for p in parameters if p.grad is not None]
         # Statistics of the norms too, so that all processes hold the same network.
         self.workers.average([*shared, *self.trainable.statistics(stage)])
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+        limit = inf if self.config.clip_norm is None else self.config.clip_norm
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
         if not isfinite(float(norm)):
             # One bad batch must not end a long run; many in a row are a run that has gone wrong.
             self._bad += 1

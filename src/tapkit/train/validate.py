@@ -30,11 +30,11 @@ class Figures(NamedTuple):
 KEYS = ("average_jaccard", "average_pts_within_thresh", "occlusion_accuracy")
 
 
-def figures(trainable: Trainable, batch: Batch, size: int) -> np.ndarray:
-    """AJ, delta_avg, OA (fractions) of each clip of a batch of size x size frames: [B,3] float64."""
+def figures(trainable: Trainable, batch: Batch) -> np.ndarray:
+    """AJ, delta_avg, OA (fractions) of each clip of a batch: [B,3] float64. Distances are those of 256x256 frames."""
     queries = first_visible(batch.visible & batch.known)
     found = trainable.predict(batch, queries)
-    scale = 256.0 / size
+    scale = np.array([256.0 / batch.video.shape[-1], 256.0 / batch.video.shape[-2]], np.float32)
     rows = []
     for clip in range(len(batch.video)):
         asked = (queries.frame[clip] < batch.video.shape[1]).cpu()
@@ -59,10 +59,10 @@ def on_batches(
 ) -> Figures:
     """Figures on `count` batches that are always the same (and none of training's, whose seeds are smaller)."""
     trainable.network.eval()
-    return _mean([figures(trainable, source.batch(stage, seed + i), stage.size) for i in range(count)])
+    return _mean([figures(trainable, source.batch(stage, seed + i)) for i in range(count)])
 
 
 def on_folder(trainable: Trainable, root: Path, device: torch.device, size: int = 256) -> Figures:
     """Figures on all clips of a folder, frames resized to size x size as TAP-Vid does it; query mode first."""
     trainable.network.eval()
-    return _mean([figures(trainable, whole_clip(clip, size, device)[0], size) for clip in FolderDataset(root)])
+    return _mean([figures(trainable, whole_clip(clip, size, device)[0]) for clip in FolderDataset(root)])

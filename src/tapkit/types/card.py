@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Streaming = Literal["causal", "window", "offline", "pairwise"]
+Streaming = Literal["causal", "window", "offline", "pairwise", "per-video"]
 VisibleRule = Literal["visible", "visible*confidence"]
 
 
@@ -87,7 +87,8 @@ class ModelCard:
     """MD5 of the published files of these weights, by file name, where it is known: `weights_file`, and the same in
     other formats, which serve as well."""
     streaming: Streaming = "causal"
-    """causal: frame by frame; window: sliding windows; offline: needs the whole clip; pairwise: a flow model."""
+    """causal: frame by frame; window: sliding windows; offline: needs the whole clip; pairwise: a flow model;
+    per-video: fitted to each video first (`tapkit fit`)."""
     latency: int = 0
     """Frames that must be seen after a frame before its result is final; -1 for offline models (the whole clip)."""
     joint: bool = False

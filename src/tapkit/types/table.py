@@ -164,7 +164,7 @@ class Table:
 
 def write_csv(path: Path, head: Head, names: Sequence[str], blocks: Iterable[Rows], comment: bool = True) -> None:
     """Write the table row by row to `path`; memory does not grow with it. `comment` False: without the lines on top."""
-    times = _seconds(head.video)
+    times = head.video.times_of(head.video.frames or 0)
     with open(path, "w", encoding="utf-8", errors="replace", newline="\n") as file:
         file.write((comment_lines(head) if comment else "") + ",".join(COLUMNS) + "\n")
         for rows in blocks:
@@ -187,7 +187,7 @@ def write_parquet(path: Path, head: Head, names: Sequence[str], blocks: Iterable
     kinds = [arrow.dictionary(arrow.int32(), arrow.string()), *numbers]
     fields = list(zip(COLUMNS, kinds, strict=True))
     schema = arrow.schema(fields, metadata={"tapkit": json.dumps(head.to_dict())})
-    times = _seconds(head.video)
+    times = head.video.times_of(head.video.frames or 0)
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         for rows in blocks:
             if not len(rows.point):
@@ -260,10 +260,6 @@ def fill(pattern: str, *columns: np.ndarray) -> str:
     for offset, column in enumerate(columns):
         cells[offset :: len(columns)] = column.tolist()
     return (pattern * count) % tuple(cells)
-
-
-def _seconds(video: VideoInfo) -> np.ndarray:
-    return np.array([video.time_of(t) for t in range(video.frames or 0)])
 
 
 # -- reading ------------------------------------------------------------------------------------------

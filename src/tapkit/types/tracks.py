@@ -163,7 +163,7 @@ class Tracks:
 
     def times(self) -> np.ndarray:
         """Seconds at which each frame is shown, [T] float64."""
-        return np.array([self.video.time_of(t) for t in range(self.frames)])
+        return self.video.times_of(self.frames)
 
     # -- taking parts -----------------------------------------------------------------------------
 

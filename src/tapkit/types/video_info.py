@@ -73,6 +73,15 @@ class VideoInfo:
             return float(self.times[frame])
         return float(frame / self.fps)
 
+    def times_of(self, frames: int) -> np.ndarray:
+        """Seconds at which each of the first `frames` frames is shown, [frames] float64: `time_of` of all at once."""
+        # Products of integers below 2**53 are exact, so that one division rounds as the fraction's own does.
+        times = np.arange(frames) * self.fps.denominator / self.fps.numerator
+        if self.times is not None:
+            known = min(frames, len(self.times))
+            times[:known] = self.times[:known]
+        return times
+
     @property
     def variable_rate(self) -> bool:
         """Whether the frames are unevenly spaced by more than a millisecond and 2 % of a frame."""

@@ -108,7 +108,7 @@ class Trajectory:
 
     def times(self) -> np.ndarray:
         """Seconds at which each frame is shown [T]."""
-        return np.array([self.video.time_of(t) for t in range(self.frames)])
+        return self.video.times_of(self.frames)
 
     def scaled(self, factor: float) -> Trajectory:
         """The same in another unit: metres, where `factor` is the metres that the present unit is worth."""

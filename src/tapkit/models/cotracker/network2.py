@@ -6,6 +6,8 @@ positions are "cells": pixels of the network's input (centres at integers) divid
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -107,6 +109,30 @@ class CoTracker2Network(nn.Module):
         Returns:
             Positions [B,N,S,2] and visibility logits [B,N,S].
         """
+        steps = self.refine(maps, xy, visible, mask, active, feature, iterations, all_active)
+        ((xy, features),) = deque(steps, maxlen=1)
+        return xy, self.visibility(features)
+
+    def visibility(self, features: Tensor) -> Tensor:
+        """Visibility logits [...] of track features [...,128]."""
+        logits: Tensor = self.vis_predictor(features)
+        return logits[..., 0]
+
+    def refine(
+        self,
+        maps: Maps,
+        xy: Tensor,
+        visible: Tensor,
+        mask: Tensor,
+        active: Tensor,
+        feature: Tensor,
+        iterations: int,
+        all_active: bool = False,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Positions [B,N,S,2] and track features [B,N,S,128] after each update; see `forward`.
+
+        Each update is trained for its own step: positions are detached.
+        """
         frames = xy.shape[2]
         features = (feature * active[..., None])[:, :, None].expand(-1, -1, frames, -1)
         codes = self._position_codes(xy[:, :, 0])
@@ -116,7 +142,7 @@ class CoTracker2Network(nn.Module):
             delta = self.updateformer(tokens, None if all_active else active)
             xy = xy + delta[..., :2]
             features = features + self._feature_update(delta[..., 2:])
-        return xy, self.vis_predictor(features)[..., 0]
+            yield xy, features
 
     def _feature_update(self, delta: Tensor) -> Tensor:
         # A group norm with one group on single vectors is a layer norm.

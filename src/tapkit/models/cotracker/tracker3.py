@@ -16,18 +16,16 @@ from torch import Tensor
 from tapkit.models.base import Prediction, Size
 from tapkit.models.cotracker.adapter import Adapter, CoTrackerOptions, WindowAdapter, WindowState, WindowTrack
 from tapkit.models.cotracker.card import COTRACKER3_OFFLINE, COTRACKER3_ONLINE
-from tapkit.models.cotracker.network3 import CoTracker3Network, Estimate, Pyramid, no_support
-from tapkit.models.cotracker.transformer import tokens_at_once
-from tapkit.models.cotracker.weights import load_published
-from tapkit.nn.encoder import FEATURES
+from tapkit.models.cotracker.network3 import CoTracker3Config, CoTracker3Network, Estimate, Pyramid, no_support
+from tapkit.models.cotracker.transformer import STRIDE, tokens_at_once
+from tapkit.models.cotracker.weights import load_published, plain
 
 OFFLINE_TIMES = 60
 ONLINE_TIMES = 16
 """Lengths of the tables of time codes."""
 
-_FEATURE_NUMBERS = FEATURES * (1 + 1 / 4 + 1 / 16 + 1 / 64) / 16
-_STATE_NUMBERS = 4 * 49 * FEATURES
-_TOKEN_NUMBERS = 2 * 384
+_LEVELS = 1 + 1 / 4 + 1 / 16 + 1 / 64
+"""Cells of a pyramid for each of its finest level."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,8 @@ class CoTracker3Offline(Adapter):
 
     def point_bytes(self, frames: int, size: Size) -> int:
         """About how much memory one more query takes in `track` at its peak."""
-        return self.own * 4 * (_STATE_NUMBERS + frames * _TOKEN_NUMBERS)
+        state, token = point_numbers(self.network)
+        return self.own * 4 * (state + frames * token)
 
     def frame_bytes(self, size: Size) -> int:
         """About how much memory the features of one frame take."""
@@ -128,7 +127,7 @@ class CoTracker3Online(WindowAdapter):
 
     def empty_features(self, count: int) -> tuple[Tensor, ...]:
         """See `WindowAdapter`."""
-        return no_support(count, self.device)
+        return no_support(count, self.device, self.network.config.features)
 
     def query_features(self, features: Pyramid, index: Tensor, xy: Tensor) -> tuple[Tensor, ...]:
         """See `WindowAdapter`."""
@@ -141,18 +140,24 @@ class CoTracker3Online(WindowAdapter):
 
     def point_bytes(self, size: Size) -> int:
         """About how much memory one more query takes in `step` at its peak."""
-        return self.own * 4 * (2 * _STATE_NUMBERS + self.window * _TOKEN_NUMBERS)
+        state, token = point_numbers(self.network)
+        return self.own * 4 * (2 * state + self.window * token)
 
     def frame_bytes(self, size: Size) -> int:
         """About how much memory the features of one frame take."""
         return frame_bytes(self, size)
 
 
+def point_numbers(network: CoTracker3Network) -> tuple[int, int]:
+    """Numbers of a point's support, and of its token on a frame with what the blocks make of it."""
+    return 4 * 49 * network.config.features, 2 * network.config.width
+
+
 def frame_bytes(adapter: Adapter, size: Size) -> int:
     """Bytes of the pyramid of one frame of `size`."""
     height, width = adapter.network_size(size)
-    numbers = int(height * width * _FEATURE_NUMBERS)
     network: Any = adapter.network
+    numbers = int(height * width * network.config.features * _LEVELS / STRIDE**2)
     return numbers * (2 if network.fnet.conv1.weight.dtype == torch.bfloat16 else 4)
 
 
@@ -167,7 +172,8 @@ def build_online(weights: Mapping[str, Any] | None = None, **options: Any) -> Co
 
 
 def _network(times: int, weights: Mapping[str, Any] | None, model: str) -> CoTracker3Network:
-    network = CoTracker3Network(times)
+    sizes = CoTracker3Config() if weights is None else CoTracker3Config.of(plain(weights))
+    network = CoTracker3Network(times, sizes)
     if weights is not None:
         load_published(network, weights, model, {"time_emb": times})
     return network

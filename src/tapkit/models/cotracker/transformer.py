@@ -20,6 +20,7 @@ from tapkit.nn.packed import Linear
 STRIDE = 4
 """Pixels of the network's input in a cell of its feature maps."""
 WIDTH = 384
+"""Numbers in an embedded token of the published networks."""
 HEADS = 8
 VIRTUAL = 64
 """Number of virtual tracks."""
@@ -66,11 +67,11 @@ def _add(layer: Linear, x: Tensor, residual: Tensor) -> Tensor:
 class Attention(nn.Module):
     """Multi-head attention with separate projections of queries and of keys and values."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.to_q = Linear(WIDTH, WIDTH)
-        self.to_kv = Linear(WIDTH, 2 * WIDTH)
-        self.to_out = Linear(WIDTH, WIDTH)
+        self.to_q = Linear(width, width)
+        self.to_kv = Linear(width, 2 * width)
+        self.to_out = Linear(width, width)
 
     def forward(self, x: Tensor, context: Tensor, residual: Tensor, bias: Tensor | None = None) -> Tensor:
         """residual + attention of x [B,L,D] to context [B,M,D]; bias as in `attend`."""
@@ -83,10 +84,10 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
     """Two linear layers with a tanh-approximated GELU between them, on normalised input, added to the input."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.fc1 = Linear(WIDTH, 4 * WIDTH)
-        self.fc2 = Linear(4 * WIDTH, WIDTH)
+        self.fc1 = Linear(width, 4 * width)
+        self.fc2 = Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.fc1(_normalize(x).to(self.fc1.weight.dtype), activation="gelu_tanh")
@@ -96,10 +97,10 @@ class Mlp(nn.Module):
 class SelfBlock(nn.Module):
     """Self-attention and MLP, both pre-normalised and residual; x [B,L,D]."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.attn = Attention()
-        self.mlp = Mlp()
+        self.attn = Attention(width)
+        self.mlp = Mlp(width)
 
     def forward(self, x: Tensor) -> Tensor:
         y = _normalize(x)
@@ -110,11 +111,11 @@ class SelfBlock(nn.Module):
 class CrossBlock(nn.Module):
     """Attention of x [B,L,D] to a context [B,M,D] with a norm of its own, and MLP."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm_context = nn.LayerNorm(WIDTH)
-        self.cross_attn = Attention()
-        self.mlp = Mlp()
+        self.norm_context = nn.LayerNorm(width)
+        self.cross_attn = Attention(width)
+        self.mlp = Mlp(width)
 
     def forward(self, x: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
         y: Tensor = self.mlp(self.cross_attn(_normalize(x), self.norm_context(context), x, bias))
@@ -128,24 +129,24 @@ class SpaceTimeTransformer(nn.Module):
     by the caller, in the chunks in which it builds the tokens.
     """
 
-    def __init__(self, channels: int, depth: int, heads: dict[str, int]) -> None:
+    def __init__(self, channels: int, depth: int, heads: dict[str, int], width: int = WIDTH) -> None:
         super().__init__()
         self.depth = depth
         self.heads = tuple(heads)
-        self.input_transform = Linear(channels, WIDTH)
-        self.time_blocks = nn.ModuleList(SelfBlock() for _ in range(depth))
-        self.space_virtual_blocks = nn.ModuleList(SelfBlock() for _ in range(depth))
-        self.space_point2virtual_blocks = nn.ModuleList(CrossBlock() for _ in range(depth))
-        self.space_virtual2point_blocks = nn.ModuleList(CrossBlock() for _ in range(depth))
-        self.virual_tracks = nn.Parameter(torch.zeros(1, VIRTUAL, 1, WIDTH))  # the checkpoints' own spelling
+        self.input_transform = Linear(channels, width)
+        self.time_blocks = nn.ModuleList(SelfBlock(width) for _ in range(depth))
+        self.space_virtual_blocks = nn.ModuleList(SelfBlock(width) for _ in range(depth))
+        self.space_point2virtual_blocks = nn.ModuleList(CrossBlock(width) for _ in range(depth))
+        self.space_virtual2point_blocks = nn.ModuleList(CrossBlock(width) for _ in range(depth))
+        self.virual_tracks = nn.Parameter(torch.zeros(1, VIRTUAL, 1, width))  # the checkpoints' own spelling
         for name, outputs in heads.items():
-            self.add_module(name, Linear(WIDTH, outputs))
+            self.add_module(name, Linear(width, outputs))
 
     def forward(self, x: Tensor, active: Tensor | None = None) -> Tensor:
         """One pass.
 
         Args:
-            x: [B,N,S,384], embedded tokens. Overwritten where no gradients are asked for.
+            x: [B,N,S,width], embedded tokens. Overwritten where no gradients are asked for.
             active: bool [B,N]; points that are not take no part in what the virtual tracks see. None: no masks.
 
         Returns:

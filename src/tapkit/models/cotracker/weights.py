@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from tapkit.errors import WeightsError
 from tapkit.weights import match, unwrap
+
+
+def plain(weights: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors without what training scripts wrap around them and put before their names."""
+    return {name.removeprefix("module."): tensor for name, tensor in unwrap(weights).items()}
 
 
 def load_published(network: nn.Module, weights: Mapping[str, Any], model: str, tables: Mapping[str, int]) -> None:
@@ -17,7 +22,7 @@ def load_published(network: nn.Module, weights: Mapping[str, Any], model: str, t
     `tables` are the buffers of fixed codes that checkpoints may hold and we compute, with the length of their second
     axis, which tells the variants apart. Wrappings ("model", "module.") are removed.
     """
-    state = {name.removeprefix("module."): tensor for name, tensor in unwrap(weights).items()}
+    state = plain(weights)
     for name, length in tables.items():
         table = state.pop(name, None)
         if table is not None and table.shape[1:2] != (length,):

@@ -34,3 +34,15 @@ def load_released(network: LocoTrackNetwork, weights: Mapping[str, Tensor], mode
         parts = [tensors.pop(name.replace(".query_proj.", f".{part}_proj.")) for part in ("query", "key", "value")]
         tensors[name.replace(".query_proj.", ".qkv.")] = torch.cat(parts)
     network.load_state_dict(tensors)
+
+
+def released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our tensors under the names of a released checkpoint: the inverse of `load_released`."""
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        if ".qkv." in name:
+            for part, piece in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
+                tensors[name.replace(".qkv.", f".{part}_proj.")] = piece
+        else:
+            tensors[name] = tensor
+    return tensors

@@ -25,6 +25,13 @@ from tapkit.nn.alignment import grey_pyramid
 from tapkit.weights import match
 
 
+class StrandFeatures(NamedTuple):
+    """What is seen on a frame: the encoder's maps in the order of their strides, and the `grey_pyramid`."""
+
+    maps: tuple[Tensor, ...]
+    grey: tuple[Tensor, ...]
+
+
 class StrandState(NamedTuple):
     """State of N points between frames: `network.Points` as plain tensors, maps in the order of its strides,
     and the `grey_pyramid` of the frame before, from which pixels are followed."""
@@ -88,7 +95,6 @@ class Strand(TorchModel):
         grey = grey_pyramid(torch.zeros(1, 3, *size, device=self.device))
         return StrandState(patches, patches, empty(config.hidden), empty(2), empty(2), empty(), empty(SIZE), grey)
 
-    @torch.inference_mode()
     def step(self, state: StrandState, frame: Tensor, new_xy: Tensor) -> tuple[StrandState, Prediction]:
         """See `CausalModel.step`. On its own frame a new point is answered with its query, visible for certain."""
         if frame.ndim != 3:
@@ -96,8 +102,20 @@ class Strand(TorchModel):
         if not len(state.xy) and not len(new_xy):
             nothing = torch.zeros(0, device=self.device)
             return state, Prediction(nothing.reshape(0, 2), nothing, nothing)
-        frames = frame[None].to(self.device)
-        maps, grey = self.network.encode(frames), grey_pyramid(frames)
+        return self.follow(state, self.encode(frame[None]), (frame.shape[-2], frame.shape[-1]), new_xy)
+
+    @torch.inference_mode()
+    def encode(self, frames: Tensor) -> StrandFeatures:
+        """See `EncodesFrames.encode`."""
+        frames = frames.to(self.device)
+        return StrandFeatures(self.network.encode(frames), grey_pyramid(frames))
+
+    @torch.inference_mode()
+    def follow(
+        self, state: StrandState, features: StrandFeatures, size: Size, new_xy: Tensor
+    ) -> tuple[StrandState, Prediction]:
+        """See `EncodesFrames.follow`."""
+        maps, grey = features
         image = grey[0] if self.network.config.evidence else None
         points, xy, visible, confidence = Points(*state[:-1]), state.xy, state.xy[:, 0], state.xy[:, 0]
         if len(state.xy):

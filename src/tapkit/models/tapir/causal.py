@@ -73,7 +73,6 @@ class CausalTapir(TapirBase):
         past = tuple(tuple(MixerPast(*(x[rows] for x in block)) for block in step) for step in state.past)
         return TapirState(choose_rows(state.query, rows), past)
 
-    @torch.inference_mode()
     def step(self, state: TapirState, frame: Tensor, new_xy: Tensor) -> tuple[TapirState, Prediction]:
         """See `CausalModel.step`. As in the released demos the first answer is near the query, not the query itself."""
         if frame.ndim != 3 or frame.shape[0] != 3:
@@ -82,7 +81,13 @@ class CausalTapir(TapirBase):
         if not len(state.query.lowres[0]) and not len(new_xy):
             nothing = torch.zeros(0, device=self.device)
             return state, Prediction(torch.zeros(0, 2, device=self.device), nothing, nothing)
-        features = self.encode(frame[None])
+        return self.follow(state, self.encode(frame[None]), size, new_xy)
+
+    @torch.inference_mode()
+    def follow(
+        self, state: TapirState, features: Features, size: Size, new_xy: Tensor
+    ) -> tuple[TapirState, Prediction]:
+        """See `EncodesFrames.follow`."""
         if len(new_xy):
             queries = torch.cat([new_xy.new_zeros(len(new_xy), 1), new_xy], 1)
             state = self.add(state, self.query_features(features, size, queries))

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tapkit.constants import constant_like
-from tapkit.datasets.frames import ArrayFrames
-from tapkit.engine.tracker import Tracker
 from tapkit.errors import UsageError
 from tapkit.flow.gmrw.card import GMRW
 from tapkit.flow.gmrw.matching import Matching, displacements
@@ -25,10 +23,10 @@ from tapkit.train.gmrw.crops import cut, random_box, warped_cells
 from tapkit.train.gmrw.losses import return_probability, smoothness_loss, walk_loss
 from tapkit.train.gmrw.presets import PRESETS
 from tapkit.train.gmrw.settings import GmrwSettings, read_settings
+from tapkit.train.predict import predict_with
 from tapkit.train.recipe import Loss, Recipe
 from tapkit.train.schedule import step_of
 from tapkit.train.workers import Workers
-from tapkit.types import VideoInfo
 
 _ROWS = 2048
 """Cells whose motion is worked out at once for the smoothness."""
@@ -40,6 +38,7 @@ class GmrwTraining:
     reported = ("walk", "smoothness", "return_probability")
 
     def __init__(self, network: GmrwNetwork, config: TrainConfig, settings: GmrwSettings, workers: int) -> None:
+        """workers: how many batches a step takes, in all processes."""
         self.network, self.config, self.settings, self.workers = network, config, settings, workers
 
     def shown(self, stage: Stage) -> tuple[str, ...]:
@@ -91,12 +90,7 @@ class GmrwTraining:
         """See `Trainable.predict`: the tracker itself, frames not enlarged, points tracked forwards."""
         network = copy.deepcopy(self.network)
         model: Any = Gmrw(network, GMRW, GmrwOptions(resolution=None, upsample=1, pixel_range="0..1"))
-        tracker = Tracker(model)
-        found = [
-            _track(tracker, video, frame, xy)
-            for video, frame, xy in zip(batch.video, queries.frame, batch.xy, strict=True)
-        ]
-        return Predictions(*(torch.stack(list(part)) for part in zip(*found, strict=True)))
+        return predict_with(model, batch, queries)
 
 
 def _flow(first: Tensor, second: Tensor, side: int) -> Tensor:
@@ -110,25 +104,6 @@ def _flow(first: Tensor, second: Tensor, side: int) -> Tensor:
     return F.interpolate(grid, (side, side), mode="bilinear", align_corners=True)[0] * (side / cells)
 
 
-def _track(tracker: Tracker, video: Tensor, frame: Tensor, xy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """xy [N,T,2], visible and confidence [N,T] of one clip [T,3,H,W]; zero before the query and without one."""
-    count, length = xy.shape[:2]
-    asked = (frame < length).nonzero()[:, 0]
-    at = frame[asked]
-    whole = xy.new_zeros(count, length, 2), xy.new_zeros(count, length), xy.new_zeros(count, length)
-    if not len(asked):
-        return whole
-    queries = torch.cat([at[:, None].float(), xy[asked, at]], 1)
-    frames = video.permute(0, 2, 3, 1).cpu().numpy()
-    source = ArrayFrames(frames, VideoInfo(width=frames.shape[2], height=frames.shape[1], frames=length))
-    tracks = tracker.track(source, queries.cpu().numpy(), direction="forward")
-    after = torch.arange(length, device=at.device) >= at[:, None]
-    for out, values in zip(whole, (tracks.xy, tracks.visible, tracks.confidence), strict=True):
-        part = torch.from_numpy(values.copy()).to(out)
-        out[asked] = torch.where(after if part.ndim == 2 else after[..., None], part, 0.0)
-    return whole
-
-
 def build(config: TrainConfig, device: torch.device) -> GmrwTraining:
     """See `Recipe.build`. Raises `UsageError` for settings of another recipe, or clips that are not pairs."""
     settings = GmrwSettings() if config.settings is None else config.settings
@@ -138,7 +113,7 @@ def build(config: TrainConfig, device: torch.device) -> GmrwTraining:
         raise UsageError("gmrw learns from pairs: stages of task tracking with 2 frames")
     torch.manual_seed(config.seed)
     network = initialise(GmrwNetwork()).to(device)
-    return GmrwTraining(network, config, settings, Workers.from_environment(device).count)
+    return GmrwTraining(network, config, settings, Workers.from_environment(device).count * config.accumulate)
 
 
 def initialise(network: GmrwNetwork) -> GmrwNetwork:

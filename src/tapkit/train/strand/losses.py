@@ -138,4 +138,5 @@ def _entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 def weighted(parts: dict[str, Tensor], settings: StrandSettings) -> Tensor:
     """The loss: the sum of its parts times their weights."""
-    return torch.stack([parts[name] * getattr(settings.loss_weights, name) for name in PARTS]).sum()
+    learned = [name for name in PARTS if not (settings.freeze_visibility and name in ("visibility", "confidence"))]
+    return torch.stack([parts[name] * getattr(settings.loss_weights, name) for name in learned]).sum()

@@ -62,6 +62,17 @@ FINETUNE = TrainConfig(
     ema_decay=0.998,
     settings=StrandSettings(),
 )
+PSEUDO = TrainConfig(
+    stages=(Stage(steps=600, size=256, frames=16, batch=1, points=96, truncate=8),),
+    learning_rate=5e-5,
+    final_rate=0.0,
+    warmup=0,
+    weight_decay=1e-5,
+    ema_decay=0.0,
+    settings=StrandSettings(freeze_visibility=True),
+)
+"""The student of pseudo-labels. Learning rate, decay, cosine without warm-up, and that visibility and confidence are
+frozen, are those of CoTracker3's training on real videos (paper, section 4.2 and appendix)."""
 LITE0_FEATURES = TrainConfig(
     stages=(
         Stage(
@@ -98,6 +109,7 @@ PRESETS = {
     "laptop": LAPTOP,
     "datacenter": DATACENTER,
     "finetune": FINETUNE,
+    "pseudo-labels": PSEUDO,
     "lite0-features": LITE0_FEATURES,
     "lite0-tracking": LITE0_TRACKING,
 }

@@ -21,6 +21,8 @@ from tapkit.train.strand.settings import StrandSettings, read_settings
 
 IN_MATCHING = ("temperature", "look.sharpness")
 """Parameters that matching pre-training optimises beside the encoder's."""
+VISIBILITY = ("answer.", "verify.")
+"""Parameters that visibility and confidence are read out with."""
 
 
 class StrandTraining:
@@ -45,7 +47,8 @@ class StrandTraining:
                 backbone = name.startswith("encoder.backbone.")
                 parameter.requires_grad_(stage.train_encoder and (stage.train_backbone or not backbone))
             else:  # in matching the parts that track get no gradient: they must not decay either
-                parameter.requires_grad_(not matching or name in IN_MATCHING)
+                frozen = self.settings.freeze_visibility and name.startswith(VISIBILITY)
+                parameter.requires_grad_((not matching or name in IN_MATCHING) and not frozen)
 
     def statistics(self, stage: Stage) -> list[Tensor]:
         """See `Trainable.statistics`."""

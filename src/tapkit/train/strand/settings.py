@@ -45,6 +45,9 @@ class StrandSettings:
     hard_negatives: float = 0.25
     """Share of matches that are replaced by the best wrong place of the frame."""
     loss_weights: LossWeights = field(default_factory=LossWeights)
+    freeze_visibility: bool = False
+    """Visibility and confidence are not learned: they have no loss, and the layers that give them stand still. So do
+    the memory's rate and the momentum, which come from the same layer."""
     encoder: Literal["residual", "lite0"] = "residual"
     """See `StrandConfig.encoder`."""
     evidence: bool = False

@@ -1,0 +1,93 @@
+"""Points that something covers for a while: methods that are fitted to the video beside chained flow, on the same flow.
+
+    python benchmarks/per_video_occlusion.py [cadex++] [omnimotion] [--set NAME=VALUE ...] [--write] [--keep DIR]
+
+A textured square crosses a textured background that moves itself; a grid of points of the first frame on the background
+is followed to the last. Prints, for the points that were covered and are seen again at the end, the error there in
+pixels, and how often hidden and visible points are said to be hidden.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from per_video_scene import Scene
+
+import tapkit
+from tapkit.parsing import read_options
+
+RESULTS = Path(__file__).parent / "results" / "per_video_occlusion.json"
+SCENE = Scene(24, (96, 160), (0.6, 0.25), (126.0, 46.0), (-4.0, 0.0), 13.0)
+SPACING, MARGIN = 4, 6
+
+
+def judged(scene: Scene, tracks: tapkit.Tracks, grid: np.ndarray) -> dict[str, float]:
+    """Errors and occlusion of tracks of the grid [N,2] (index coordinates) of the first frame."""
+    frames = np.arange(scene.frames)
+    truth = np.stack([scene.moved(grid, 0, t) for t in frames], 1)
+    seen = np.stack([scene.seen(grid, 0, t) for t in frames], 1)
+    apart = np.linalg.norm(tracks.xy - 0.5 - truth, axis=-1)
+    back = seen[:, -1] & ~seen.all(1) & ~scene.on_square(grid, 0)
+    inside = ((truth >= 0) & (truth <= np.array(scene.size[::-1]) - 1)).all(-1)
+    said = tracks.visible_at()
+    later = frames > 0
+    return {
+        "points covered for a while": int(back.sum()),
+        "their error at the end, median": float(np.median(apart[back, -1])),
+        "their error at the end, mean": float(apart[back, -1].mean()),
+        "share of them within 2 px": float((apart[back, -1] < 2).mean()),
+        "error of all visible points, median": float(np.median(apart[:, later][seen[:, later]])),
+        "hidden points said to be hidden": float((~said)[:, later][inside[:, later] & ~seen[:, later]].mean()),
+        "visible points said to be hidden": float((~said)[:, later][seen[:, later]].mean()),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", default=["cadex++", "omnimotion"])
+    parser.add_argument("--set", action="append", default=[], help="an option of the method")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--keep", type=Path, help="keep the fits there")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    height, width = SCENE.size
+    grid = (
+        np.mgrid[MARGIN : width - MARGIN : SPACING, MARGIN : height - MARGIN : SPACING].reshape(2, -1).T.astype(float)
+    )
+    queries = [(0, x + 0.5, y + 0.5) for x, y in grid]
+    found: dict[str, Any] = {}
+    with TemporaryDirectory() as scratch:
+        folder = arguments.keep or Path(scratch)
+        for model in ["flow-chain", *arguments.models]:
+            begun = time.process_time()
+            if model == "flow-chain":
+                tracks = tapkit.track(SCENE.video, queries, model=model, device="cpu")
+            else:
+                fit = tapkit.fit(
+                    SCENE.video, folder / f"{model}.fit", model=model, preset="cpu", device="cpu",
+                    say=lambda text: print(text, flush=True), **read_options(arguments.set),
+                )  # fmt: skip
+                tracks = fit.track(SCENE.video, queries)
+            row = {name: round(value, 3) for name, value in judged(SCENE, tracks, grid).items()}
+            row["CPU seconds"] = round(time.process_time() - begun, 1)
+            row["options"] = arguments.set if model != "flow-chain" else []
+            found[model] = row
+            print(model, json.dumps(row), flush=True)
+    if arguments.write:
+        kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+        RESULTS.write_text(json.dumps({**kept, **found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

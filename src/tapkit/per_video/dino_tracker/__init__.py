@@ -1,0 +1,1 @@
+"""DINO-Tracker: a head and a residual of features, fitted to one video."""

@@ -1,0 +1,87 @@
+"""What may be chosen of a fit of OmniMotion, and its presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tapkit.models.options import require_least
+from tapkit.per_video.method import FitOptions
+from tapkit.per_video.omnimotion.network import NetworkConfig
+from tapkit.per_video.prepare.flow_features import check_features
+
+
+@dataclass(frozen=True)
+class OmniMotionOptions(FitOptions):
+    """The defaults are the published ones."""
+
+    steps: int = 100_000
+    """Steps of the whole schedule, which is stretched or shortened to them."""
+    max_side: int | None = None
+    """Length in pixels of the longer side at which the video is worked on; None: its own."""
+    flow: str = "raft-large"
+    """Id of the flow model that is learned from."""
+    reach: int | None = None
+    """Largest distance of two frames whose flow is computed; None: all pairs."""
+    chained: bool = True
+    """Whether flow is extended by chaining over neighbouring frames."""
+    features: str = "none"
+    """Backbone whose features the ends of a flow vector must share to be believed: "dino-vits16" as published, which is
+    downloaded, or "none"."""
+    features_weights: str | None = None
+    """Its file; None: the published one."""
+    pairs: int = 8
+    """Pairs of frames in a batch."""
+    points: int = 256
+    """Points of each pair."""
+    samples: int = 32
+    """Samples along each ray."""
+    code: int = 128
+    """Channels of a frame's code."""
+    time_hidden: int = 256
+    """Width of the network that makes it."""
+    coupling_hidden: int = 256
+    """Width of the couplings of the bijection, and of their encodings."""
+    color_hidden: int = 512
+    """Width of the canonical field."""
+    affine: bool = True
+    """Whether frames are turned and stretched before the couplings."""
+    affine_hidden: int = 256
+    """Width of the network that says how."""
+    rate_time: float = 1e-3
+    """Learning rate of the codes' network."""
+    rate_bijection: float = 1e-4
+    """Learning rate of the bijection."""
+    rate_color: float = 3e-4
+    """Learning rate of the canonical field."""
+    readout: Literal["heaviest", "sum"] = "heaviest"
+    """What a point follows: the sample of its ray that shows most, or the mean of all by how much they show."""
+    mask_near: bool = False
+    """Whether the nearest fifth of the samples is transparent during the first 4 % of the schedule."""
+
+    def check(self) -> None:
+        """Raise `UsageError` for values that cannot be."""
+        least = dict.fromkeys(("steps", "pairs", "code", "time_hidden", "coupling_hidden", "color_hidden"), 1)
+        check_features(self.features)
+        require_least(self, **least, affine_hidden=1, points=4, samples=2)
+
+    @property
+    def network(self) -> NetworkConfig:
+        """Sizes of the networks."""
+        return NetworkConfig(
+            self.code, self.time_hidden, self.coupling_hidden, self.coupling_hidden, self.color_hidden, self.affine,
+            self.affine_hidden,
+        )  # fmt: skip
+
+
+PAPER = OmniMotionOptions(features="dino-vits16")
+"""The published schedule: 8 to 13 hours on a GPU for some 80 frames at 480p, by its authors."""
+FAST = OmniMotionOptions(steps=20_000, max_side=256, flow="raft-small", reach=32, samples=16, color_hidden=256)
+"""Smaller in everything, for about 10 minutes on a GPU."""
+CPU = OmniMotionOptions(
+    steps=8000, max_side=160, flow="dis", reach=24, pairs=8, points=48, samples=8, code=32,
+    time_hidden=64, coupling_hidden=64, color_hidden=64, affine=False,
+    rate_time=1e-3, rate_bijection=1e-3, rate_color=1e-3,
+)  # fmt: skip
+"""For a laptop: about 20 minutes on two cores."""
+PRESETS = {"paper": PAPER, "fast": FAST, "cpu": CPU}

@@ -1,0 +1,1 @@
+"""How CoTracker2 and CoTracker3 are trained."""

@@ -1,0 +1,1 @@
+"""How LocoTrack is trained."""

@@ -1,0 +1,1 @@
+"""How PIPs++ is trained."""

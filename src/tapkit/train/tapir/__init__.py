@@ -1,0 +1,1 @@
+"""How TAPIR is trained."""
