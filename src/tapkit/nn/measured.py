@@ -16,7 +16,7 @@ _RUNS = 5
 
 def device_seconds(call: Callable[[], Tensor]) -> float:
     """Seconds of one call on the GPU, the second to the last of some runs; the host waits for them."""
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in "ab")
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in "ab")  # type: ignore[no-untyped-call]
     call()
     begin.record()
     for _ in range(_RUNS):

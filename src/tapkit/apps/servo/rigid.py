@@ -376,7 +376,9 @@ def _fit(model: _Model, progress: Callable[[int, int], object] | None, start: in
     """Splits until there are enough clusters, then deletions until there are as few as wanted, which then settle."""
     options = model.options
     optimiser, done, count = _optimiser(model), 0, 1
-    stages: list[Stage] = ["split"] * (options.most - 1) + ["delete"] * (options.most - options.clusters) + ["settle"]
+    splits: list[Stage] = ["split"] * (options.most - 1)
+    deletions: list[Stage] = ["delete"] * (options.most - options.clusters)
+    stages: list[Stage] = [*splits, *deletions, "settle"]
     for stage in stages:
         average: Tensor | None = None
         sides = model.sides() if stage == "split" else None
