@@ -1,6 +1,6 @@
 """RoboTAP's clustering of tracks into rigid bodies on made scenes: adjusted Rand index and time.
 
-    python benchmarks/rigid_clusters.py [--objects 2 3 4] [--seeds 5] [--steps 200]
+    python benchmarks/rigid_clusters.py [--objects 2 3 4] [--seeds 5] [--steps 200] [--starts 3]
 
 Scenes are those of the tests (tests/apps/servo/bodies.py): planar things that shift, turn and come nearer, each by
 itself, over a background, in three demonstrations of 30 frames; 0.2 % of the picture's width of noise, 15 % of the
@@ -32,11 +32,11 @@ BETWEEN = 5
 """Clusters in between, more than in the end: as `tapkit servo learn` has them."""
 
 
-def measure(objects: int, seed: int, steps: int) -> dict[str, float]:
+def measure(objects: int, seed: int, steps: int, starts: int) -> dict[str, float]:
     """Index and CPU time of one scene."""
     xy, visible, body = moving_bodies(objects, seed)
     often = visible.mean(1) > SEEN
-    options = RigidOptions(objects + 1, objects + 1 + BETWEEN, steps, seed=seed)
+    options = RigidOptions(objects + 1, objects + 1 + BETWEEN, steps, seed=seed, starts=starts)
     began = time.process_time()
     found = cluster_rigid(xy[often], visible[often], [30, 30, 30], options)
     return {"index": adjusted_rand(body[often], found), "cpu_s": time.process_time() - began}
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--objects", type=int, nargs="+", default=[2, 3, 4])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=RigidOptions().steps)
+    parser.add_argument("--starts", type=int, default=RigidOptions().starts)
     parser.add_argument("--output", type=Path, default=RESULTS)
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -56,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     least = 1.0
     for objects in chosen.objects:
         for seed in range(chosen.seeds):
-            label = f"{objects} things, seed {seed}, {chosen.steps} steps"
+            label = f"{objects} things, seed {seed}, {chosen.steps} steps, {chosen.starts} starts"
             if label not in stored:
-                stored[label] = measure(objects, seed, chosen.steps)
+                stored[label] = measure(objects, seed, chosen.steps, chosen.starts)
                 chosen.output.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n")
             row = stored[label]
             least = min(least, row["index"])

@@ -7,12 +7,19 @@ whole correlation map) first, with a quarter of the reads and no sampled feature
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.util import find_spec
+
 import torch
 from torch import Tensor
 
 from tapkit.nn.exporting import exporting
+from tapkit.nn.measured import Faster
 from tapkit.nn.packed import can_pack, onednn
-from tapkit.nn.sampling import blend, integer_patch
+from tapkit.nn.sampling import blend, integer_patch, split
+
+KERNEL = Faster("correlation volumes")
+"""What is known of `tapkit.nn.correlation_kernel` on this machine's GPUs."""
 
 
 def local_correlation(maps: Tensor, index: Tensor, xy: Tensor, features: Tensor, radius: int) -> Tensor:
@@ -45,7 +52,34 @@ def correlation_volume(maps: Tensor, xy: Tensor, support: Tensor, radius: int) -
     Returns:
         [N,S,(2r+1)^4]: index of the current window (x slow) outer, of the query's window inner. Outside the map the
         border is repeated. (CoTracker3, section 3.1; LocoTrack, section 3.1.)
+
+    On a GPU with Triton one kernel does all of it, where that was measured to be faster.
     """
+    if maps.device.type == "cuda" and len(xy) and _may_use_kernel():
+        from tapkit.nn.correlation_kernel import volume
+
+        def kernel() -> Tensor:
+            base, fraction = split(xy.flatten(0, 1), (maps.shape[1], maps.shape[2]), radius)
+            return volume(maps, base, fraction, support, radius)
+
+        size = (xy.shape[0] * xy.shape[1]).bit_length()
+        kind = (maps.device, maps.dtype, support.dtype, maps.shape[3], radius, size)
+        if KERNEL.wins(kind, kernel, lambda: _volume_in_steps(maps, xy, support, radius)):
+            return kernel()
+    return _volume_in_steps(maps, xy, support, radius)
+
+
+def _may_use_kernel() -> bool:
+    return not (torch.is_grad_enabled() or torch.compiler.is_compiling() or exporting()) and _has_triton()
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
+
+
+def _volume_in_steps(maps: Tensor, xy: Tensor, support: Tensor, radius: int) -> Tensor:
+    """`correlation_volume` by PyTorch's operators."""
     count, frames = xy.shape[:2]
     index = torch.arange(frames, device=maps.device).repeat(count)
     pixels, fraction = integer_patch(maps, index, xy.flatten(0, 1), radius)

@@ -45,7 +45,7 @@ def integer_patch(maps: Tensor, index: Tensor, xy: Tensor, radius: int) -> tuple
         pixels (i, j) .. (i+1, j+1).
     """
     height, width = maps.shape[1:3]
-    base, fraction = _split(xy, (height, width), radius)
+    base, fraction = split(xy, (height, width), radius)
     steps = torch.arange(-radius, radius + 2, device=maps.device)
     x = (base[:, :1] + steps).clamp_(0, width - 1)
     y = (base[:, 1:] + steps).clamp_(0, height - 1).add_(index[:, None] * height).mul_(width)
@@ -62,7 +62,7 @@ def blend(values: Tensor, fraction: Tensor) -> Tensor:
     return torch.lerp(across[:, :, :-1], across[:, :, 1:], fy)
 
 
-def _split(xy: Tensor, size: tuple[int, int], radius: int) -> tuple[Tensor, Tensor]:
+def split(xy: Tensor, size: tuple[int, int], radius: int) -> tuple[Tensor, Tensor]:
     """Whole part (int64) and fraction of positions; far outside, where only the border counts, they are cut off."""
     limit = float(max(size) + 2 * radius + 2)
     xy = torch.nan_to_num(xy, nan=-limit, posinf=limit, neginf=-limit).clamp(-limit, limit)

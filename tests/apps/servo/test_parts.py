@@ -58,7 +58,7 @@ def test_the_model_of_rigid_bodies_finds_the_bodies(seed: int) -> None:
     xy, visible, body = moving_bodies(2, seed, demos=2, frames=20, each=12, back=16)
     often = visible.mean(1) > SEEN
     xy = np.where(visible[..., None], xy, np.nan)  # what is hidden may be anything
-    found = cluster_rigid(xy[often], visible[often], [20, 20], RigidOptions(clusters=3, most=5, steps=40))
+    found = cluster_rigid(xy[often], visible[often], [20, 20], RigidOptions(clusters=3, most=5, steps=40, starts=1))
     assert adjusted_rand(body[often], found) > 0.95
 
 
@@ -67,8 +67,28 @@ def test_the_model_of_rigid_bodies_finds_the_bodies(seed: int) -> None:
 )
 def test_the_other_ways_of_fitting_bodies(options: dict[str, Any]) -> None:
     xy, visible, body = moving_bodies(1, 1, demos=2, frames=20, each=14, back=18)
-    found = cluster_rigid(xy, visible, [20, 20], RigidOptions(clusters=2, most=4, steps=30, **options))
+    found = cluster_rigid(xy, visible, [20, 20], RigidOptions(clusters=2, most=4, steps=30, starts=1, **options))
     assert adjusted_rand(body, found) > 0.95
+
+
+def test_of_several_starts_the_one_with_the_least_error_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tapkit.apps.servo import rigid
+
+    xy, visible, _ = moving_bodies(2, 3, demos=1, frames=12, each=8, back=12)
+    known: list[tuple[float, list[int]]] = []
+    whole = rigid._fit
+
+    def noting(model: Any, progress: Any, start: int) -> None:
+        whole(model, progress, start)
+        least, own = model.errors(model.observed, slice(None), forks=False)[0].min(0)
+        known.append((float(least.detach().sum()), own.tolist()))
+
+    monkeypatch.setattr(rigid, "_fit", noting)
+    told: list[tuple[int, int]] = []
+    options = RigidOptions(clusters=3, most=3, steps=4, starts=3)
+    found = cluster_rigid(xy, visible, [12], options, lambda done, total: told.append((done, total)))
+    assert len(known) == 3 and found.tolist() == min(known)[1] and len({error for error, _ in known}) == 3
+    assert told == [(k + 1, 36) for k in range(36)]
 
 
 @pytest.mark.parametrize("degrees", [4, 6])
@@ -108,7 +128,7 @@ def test_the_model_of_rigid_bodies_finds_the_same_again() -> None:
     found = []
     for before in (1, 2):
         torch.manual_seed(before)
-        found.append(cluster_rigid(xy, visible, [12], RigidOptions(clusters=3, most=3, steps=4)).tolist())
+        found.append(cluster_rigid(xy, visible, [12], RigidOptions(clusters=3, most=3, steps=4, starts=1)).tolist())
     assert found[0] == found[1]
 
 
