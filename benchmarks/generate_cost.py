@@ -1,13 +1,14 @@
 """What a generated frame costs: seconds of computing and memory, by size and samples.
 
     python benchmarks/generate_cost.py [--scenes outdoor,indoor] [--assets FOLDER] [--sizes 256x256,512x288,960x540]
-                                       [--samples 4,16,64] [--threads 2] [--out benchmarks/results/generate_cost.json]
+                                       [--samples 4,16,64] [--threads 2] [--seed 0] [--out FILE]
 
 Films two frames of one scene of each kind for each size and number of samples, denoised, picture and data passes
-together, and takes the second (the first also loads what is kept). Times are the computing time of all threads of
-Blender's process, which other programs disturb little; on N idle cores a frame takes about an N-th of it. "build" is
-the time until the first frame begins: scene, physics, armatures. "finish" is what tapkit does afterwards: points, tracks,
-flow, checks, files. Memory is the most that Blender's process held.
+together, and takes the second; the first also loads what is kept for the others. Where a frame has more than 2.5
+million rays (samples times pixels), only the first is filmed, so that these include one or two seconds of loading.
+Times are the computing time of all threads of Blender's process, which other programs disturb little; on N idle cores
+a frame takes about an N-th of it. "build" is the time until the first frame begins: scene, physics, armatures. "finish"
+is what tapkit does afterwards: points, tracks, flow, checks, files. Memory is the most that Blender's process held.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ from tapkit.generate.video import make_video
 from tapkit.parsing import parse_size
 
 RESULTS = Path(__file__).parent / "results" / "generate_cost.json"
-FRAMES = 2
+MANY = 2_500_000
+"""Rays of a frame above which one frame is filmed, not two."""
 
 
-def measure(kind: str, settings: GenerateSettings, blender: Path) -> dict[str, Any]:
-    """Two frames of scene 0 of a kind."""
+def measure(kind: str, seed: int, settings: GenerateSettings, blender: Path) -> dict[str, Any]:
+    """The last frame of a scene."""
     events: list[dict[str, Any]] = []
     marks: list[float] = []
 
@@ -42,17 +44,18 @@ def measure(kind: str, settings: GenerateSettings, blender: Path) -> dict[str, A
 
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
-        job = plan([kind], 1, 0, Path(folder), settings)[0]
+        job = plan([kind], 1, seed, Path(folder), settings)[0]
         result = make_video(job, blender, report)
         wall = time.monotonic() - began
     frames = [event for event in events if event["what"] == "frame"]
     return {
-        "scene": kind,
+        "scene": f"{kind} {seed}",
+        "frames": len(frames),
         "size": f"{settings.size[0]}x{settings.size[1]}",
         "samples": settings.samples,
         "cpu_seconds_per_frame": round(frames[-1]["cpu"], 2),
         "build_cpu_seconds": round(next(e["cpu"] for e in events if e["what"] == "blender"), 2),
-        "finish_cpu_seconds_per_frame": round((time.process_time() - marks[-1]) / FRAMES, 2),
+        "finish_cpu_seconds_per_frame": round((time.process_time() - marks[-1]) / len(frames), 2),
         "memory_mib": round(max(event["memory"] for event in frames) / 2**20),
         "wall_seconds": round(wall, 1),
         "checks_passed": result.passed,
@@ -66,6 +69,7 @@ def main() -> None:
     parser.add_argument("--assets", type=Path)
     parser.add_argument("--sizes", default="256x256,512x288,960x540")
     parser.add_argument("--samples", default="4,16,64")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
@@ -77,10 +81,14 @@ def main() -> None:
             for samples in map(int, chosen.samples.split(",")):
                 height, width = parse_size(size, "--sizes")
                 settings = GenerateSettings(
-                    frames=FRAMES, size=(width, height), assets=chosen.assets, samples=samples, threads=chosen.threads,
+                    frames=1 if width * height * samples > MANY else 2,
+                    size=(width, height),
+                    assets=chosen.assets,
+                    samples=samples,
+                    threads=chosen.threads,
                     device="cpu",
-                )  # fmt: skip
-                row = measure(kind, settings, blender)
+                )
+                row = measure(kind, chosen.seed, settings, blender)
                 rows.append(row)
                 print(
                     f"| {row['scene']} | {row['size']} | {samples} | {row['cpu_seconds_per_frame']} | "

@@ -31,6 +31,7 @@ from tapkit.per_video.method import Place
 from tapkit.per_video.omnimotion.method import METHOD as OMNI_METHOD
 from tapkit.per_video.omnimotion.method import OmniMotionFit
 from tapkit.per_video.omnimotion.options import OmniMotionOptions
+from tapkit.per_video.omnimotion.render import OCCLUDED
 
 RESULTS = Path(__file__).parent / "results" / "per_video.json"
 CPU = torch.device("cpu")
@@ -51,12 +52,16 @@ def cadexpp(steps: int, seed: int) -> tuple[Scene, Any, Any, CadexOptions, int]:
     with TemporaryDirectory() as folder:
         prior = Path(folder) / "depth.npy"
         np.save(prior, CADEXPP.depth(map_size(CADEXPP.size)))
-        options = CadexOptions(steps=steps, pairs=8, points=128, reach=12, depth=str(prior))
+        options = CadexOptions(steps=steps, pairs=8, points=128, reach=12, depth=str(prior), matches=False)
         fit = CadexFit(CADEXPP.prepared(), ExactFlows(CADEXPP, 12), options, seed, CPU)  # type: ignore[arg-type]
     return CADEXPP, fit, CADEX_METHOD, options, steps
 
 
 MAKERS = {"omnimotion": (omnimotion, (100, 300, 500, 1000, 1750), 3), "cadex++": (cadexpp, (100, 300, 750, 1000), 4)}
+
+
+FULL = {"omnimotion": 2 * OCCLUDED, "cadex++": 1.0}
+"""What 1 - P(visible) is multiplied by to be the method's own score of occlusion."""
 
 
 def measure(model: str, steps: int | None, seed: int) -> list[dict[str, float]]:
@@ -70,7 +75,9 @@ def measure(model: str, steps: int | None, seed: int) -> list[dict[str, float]]:
         if index + 1 in moments or index + 1 == last:
             answer: Any = method.answer(fit.state().model, place, options)
             row = {"step": index + 1, "cpu_seconds": round(time.process_time() - begun, 1)}
-            rows.append({**row, **{name: round(v, 3) for name, v in figures(scene, answer, spacing).items()}})
+            rows.append(
+                {**row, **{name: round(v, 3) for name, v in figures(scene, answer, spacing, full=FULL[model]).items()}}
+            )
             print(model, json.dumps(rows[-1]), flush=True)
     return rows
 

@@ -123,9 +123,10 @@ class ExactFlows:
         return of_pairs, of_pixels
 
 
-def figures(scene: Scene, model: Any, spacing: int, margin: int = 2) -> dict[str, float]:
+def figures(scene: Scene, model: Any, spacing: int, margin: int = 2, full: float = 1.0) -> dict[str, float]:
     """Errors in pixels of a grid of the first frame over all later ones, visible points only, on the background and on
-    the square; shares of the hidden and of the visible points that are said to be hidden."""
+    the square; shares of the hidden and of the visible points that are said to be hidden, and their mean score: 1 -
+    P(visible), times `full`, 1 at the most."""
     import torch
 
     height, width = scene.size
@@ -151,7 +152,10 @@ def figures(scene: Scene, model: Any, spacing: int, margin: int = 2) -> dict[str
     for name in errors:
         found |= {f"{name}_mean": float(joined[name].mean()), f"{name}_median": float(np.median(joined[name]))}
     for name in lost:
-        found |= {f"{name}_flagged": float((joined[name] > 0.5).mean()), f"{name}_score": float(joined[name].mean())}
+        found |= {
+            f"{name}_flagged": float((joined[name] > 0.5).mean()),
+            f"{name}_score": float(np.minimum(full * joined[name], 1).mean()),
+        }
     return found
 
 

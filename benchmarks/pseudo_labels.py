@@ -5,8 +5,8 @@
 Teachers are trackers that need no download: strand, flowtrack, flow-chain, lucas-kanade; two of them must agree. There
 are two students: strand as it is shipped, and a weakened copy of it, with Gaussian noise on all its weight matrices but
 those of the last layers that visibility and confidence are read from (`NOISE` times the standard deviation of each).
-Both learn with the preset `pseudo-labels`, whose learning rate is chosen for neither. All four are measured on CLIPS as
-`tapkit eval` does, query mode first. What is done in FOLDER already is not done again. Stored in
+Both learn with the preset `pseudo-labels`, whose learning rate is chosen for neither. All four are measured on CLIPS
+at 256x256, where they are trained, query mode first. What is done in FOLDER already is not done again. Stored in
 benchmarks/results/pseudo_labels.json, of which `--docs` writes the table of docs/how-to/pseudo-labels.md.
 
 Never name videos that CLIPS are of.
@@ -34,11 +34,11 @@ NOISE = 0.8
 FIGURES = {"AJ": "average_jaccard", "delta_avg": "average_pts_within_thresh", "OA": "occlusion_accuracy"}
 
 
-def tapkit(*arguments: object) -> str:
-    """Run a command; returns it as it is typed."""
-    words = [str(word) for word in arguments]
-    subprocess.run([sys.executable, "-m", "tapkit", *words], check=True)
-    return " ".join(["tapkit", *words])
+def tapkit(done: Path, *arguments: object) -> str:
+    """Run a command, unless its result is there already; returns it as it is typed, with the names of files alone."""
+    if not done.exists():
+        subprocess.run([sys.executable, "-m", "tapkit", *map(str, arguments)], check=True)
+    return " ".join(["tapkit", *(word.name if isinstance(word, Path) else str(word) for word in arguments)])
 
 
 def weaken(weights: Path, out: Path) -> Path:
@@ -63,8 +63,8 @@ def measure(weights: Path, clips: Path, folder: Path) -> dict[str, np.ndarray]:
     from tapkit.evaluation.protocol import Protocol
     from tapkit.evaluation.run import Contestant, evaluate
 
-    result = evaluate(FolderDataset(clips), [Contestant.of("strand", weights)], Protocol(), folder)
-    rows = [score.metrics for score in result.models[0].scores]
+    result = evaluate(FolderDataset(clips), [Contestant.of("strand", weights, resolution=256)], Protocol(), folder)
+    rows = [score.figures for score in result.models[0].scores]
     return {name: np.array([row[key] for row in rows], np.float64) for name, key in FIGURES.items()}
 
 
@@ -109,75 +109,72 @@ def write_page() -> None:
     PAGE.write_text(BLOCK.sub(lambda found: found[1] + new + found[2], PAGE.read_text()))
 
 
+def read_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("videos", nargs="*", type=Path)
+    parser.add_argument("--eval", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--clips", type=int, default=5, help="pieces of each video")
+    parser.add_argument("--least", type=float, default=0.25, help="see tapkit pseudo-label")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--docs", action="store_true", help="only write the page's table anew")
+    arguments = parser.parse_args()
+    if not arguments.docs and (not arguments.videos or arguments.eval is None or arguments.out is None):
+        parser.error("videos, --eval and --out are needed")
+    return arguments
+
+
+def teach(name: str, start: Path, arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """Train one student and measure it before and after; returns the command and what is to be stored."""
+    out: Path = arguments.out
+    taught = out / f"{name}-taught.safetensors"
+    run = ["--preset", "pseudo-labels", "--data", out / "labelled", "--init", start, "--out", out / f"{name}-run"]
+    command = tapkit(taught, "train", *run, "--total-steps", arguments.steps, "--export", taught)
+    before, after = (measure(w, arguments.eval, out / "eval" / w.stem) for w in (start, taught))
+    figures = compared(before, after)
+    for figure, row in figures.items():
+        print(
+            f"{name}, {figure}: {row['before']:.1f} -> {row['after']:.1f} ({row['change']:+.2f}, 95 % "
+            f"{row['low']:+.2f} to {row['high']:+.2f}; higher on {row['higher_on']} of {row['clips']})",
+            flush=True,
+        )
+    training = json.loads(taught.with_suffix(".json").read_text())
+    return command, {"figures": figures, **{key: training[key] for key in ("steps", "seconds", "hardware", "config")}}
+
+
 def main() -> None:
     """Label, train, measure, print, store."""
     from tapkit import weights as stored
     from tapkit.registry import card
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("videos", nargs="*", type=Path)
-    parser.add_argument("--eval", type=Path)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--clips", type=int, default=6, help="pieces of each video")
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--docs", action="store_true", help="only write the page's table anew")
-    arguments = parser.parse_args()
+    arguments = read_arguments()
     if arguments.docs:
         write_page()
         return
-    if not arguments.videos or arguments.eval is None or arguments.out is None:
-        parser.error("videos, --eval and --out are needed")
-    out: Path = arguments.out
     shipped = stored.find(card("strand"))
     assert shipped is not None, "strand's weights are in the package"
-    labelled = out / "labelled"
+    labelled, weak = arguments.out / "labelled", arguments.out / "weak.safetensors"
     labels = [*arguments.videos, labelled, "--teachers", TEACHERS, "--agree", 2, "--frames", 24]
-    labels += ["--clips", arguments.clips]
-    commands = [tapkit("pseudo-label", *labels)]
-    weak = out / "weak.safetensors"
-    students = {"strand": shipped, "weakened": weak if weak.exists() else weaken(shipped, weak)}
-    rows: dict[str, Any] = {}
-    for name, start in students.items():
-        taught = out / f"{name}-taught.safetensors"
-        if not taught.exists():
-            run = ["--preset", "pseudo-labels", "--data", labelled, "--init", start, "--out", out / f"{name}-run"]
-            commands.append(tapkit("train", *run, "--total-steps", arguments.steps, "--export", taught))
-        before, after = (measure(w, arguments.eval, out / "eval" / w.stem) for w in (start, taught))
-        rows[name] = {
-            "figures": compared(before, after),
-            "training": json.loads(taught.with_suffix(".json").read_text()),
-        }
-        for figure, row in rows[name]["figures"].items():
-            print(
-                f"{name}, {figure}: {row['before']:.1f} -> {row['after']:.1f} "
-                f"({row['change']:+.2f}, 95 % {row['low']:+.2f} to {row['high']:+.2f}; "
-                f"higher on {row['higher_on']} of {row['clips']})",
-                flush=True,
-            )
+    labels += ["--clips", arguments.clips, "--least", arguments.least]
+    commands = [tapkit(labelled / "report.json", "pseudo-label", *labels)]
+    students = {}
+    for name, start in {"strand": shipped, "weakened": weak if weak.exists() else weaken(shipped, weak)}.items():
+        command, students[name] = teach(name, start, arguments)
+        commands.append(command)
     summary = json.loads((labelled / "report.json").read_text())
     summary.pop("pieces")
-    arguments.results.write_text(
-        json.dumps(
-            {
-                "date": time.strftime("%Y-%m-%d"),
-                "load": os.getloadavg()[0],
-                "videos": [video.name for video in arguments.videos],
-                "labels": summary,
-                "noise": NOISE,
-                "students": {
-                    name: {
-                        "figures": row["figures"],
-                        **{key: row["training"][key] for key in ("steps", "seconds", "hardware", "config", "commands")},
-                    }
-                    for name, row in rows.items()
-                },
-                "commands": commands,
-            },
-            indent=1,
-        )
-        + "\n"
-    )
+    facts = {
+        "date": time.strftime("%Y-%m-%d"),
+        "load": os.getloadavg()[0],
+        "videos": [video.name for video in arguments.videos],
+        "labels": summary,
+        "noise": NOISE,
+        "students": students,
+        "commands": commands,
+    }
+    arguments.results.write_text(json.dumps(facts, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -204,6 +204,18 @@ def write_docs(folder: Path) -> None:
             print(f"updated {page}")
 
 
+def parsed(texts: list[str]) -> dict[str, Any]:
+    """Options given as KEY=VALUE; a value that is no JSON is text."""
+    options: dict[str, Any] = {}
+    for text in texts:
+        key, _, value = text.partition("=")
+        try:
+            options[key] = json.loads(value)
+        except json.JSONDecodeError:
+            options[key] = value
+    return options
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="modules of benchmarks/calls/ (default: all)")
@@ -225,13 +237,7 @@ def main() -> int:
     unknown = sorted(set(arguments.names) - set(names()))
     if unknown:
         parser.error(f"no benchmarks/calls/{unknown[0]}.py; there are: {', '.join(names())}")
-    options: dict[str, Any] = {}
-    for text in arguments.set:
-        key, _, value = text.partition("=")
-        try:
-            options[key] = json.loads(value)
-        except json.JSONDecodeError:
-            options[key] = value
+    options = parsed(arguments.set)
     print(f"{'network':44} {'ratio':>7} {'peak MiB':>9}")
     for name in arguments.names or names():
         report(name, options, max(arguments.repeat, 1))

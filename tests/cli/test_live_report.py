@@ -51,3 +51,16 @@ def test_frames_that_came_too_fast_are_counted(
     monkeypatch.setattr(pace, "as_it_plays", lambda source: (f for f in source.frames() if f.index not in (3, 4, 12)))
     live(two_scenes)
     assert "3 frames came too fast and were left out; 17 were tracked" in capsys.readouterr().err
+
+
+def test_recorded_tracks_are_smoothed_if_asked(two_scenes: Path, tmp_path: Path) -> None:
+    found = {}
+    for name, options in (("plain", []), ("smooth", ["--smooth"])):
+        live(two_scenes, "--every-frame", *options, "-o", str(tmp_path / f"{name}.npz"))
+        found[name] = tapkit.Tracks.load(tmp_path / f"{name}.npz")
+    plain, smooth = found["plain"], found["smooth"]
+    seen = plain.visible_at()
+    assert smooth.source.options["smooth"] == "one-euro" and "smooth" not in plain.source.options
+    assert (plain.xy[:, 0] == smooth.xy[:, 0]).all() and (plain.visible == smooth.visible).all()
+    moved = abs(plain.xy - smooth.xy).max(-1)[seen]
+    assert 0 < moved.max() < 30 and plain.queries.xy.tolist() == smooth.queries.xy.tolist()

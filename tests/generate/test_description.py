@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -203,3 +204,9 @@ def test_a_path_is_closed_and_walked_at_even_speed():
     assert steps.max() <= 30 / 399 * 1.001
     assert steps.min() > 30 / 399 * 0.9
     assert np.allclose(np.linalg.norm(direction, axis=1), 1)
+
+
+def test_the_example_of_the_documentation_is_a_scene():
+    page = (Path(__file__).parents[2] / "docs/reference/scene.md").read_text()
+    scene = SceneDescription.from_json(json.loads(page.split("```json")[1].split("```")[0]))
+    assert [thing.name for thing in scene.objects] == ["ground", "box", "checker"]

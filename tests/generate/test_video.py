@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,8 +36,10 @@ def without_blender(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """Instead of Blender, files of the scene that these tests know; returns the jobs that were filmed."""
     filmed: list[dict] = []
 
-    def film(blender: Path, job: dict, folder: Path, report: object, started: object = None) -> None:
+    def film(blender: Path, job: dict, folder: Path, report: Callable, started: object = None) -> None:
         filmed.append(job)
+        report({"what": "blender", "version": "none", "device": "cpu", "cpu": 1.5})
+        report({"what": "frame", "number": 0, "seconds": 0.5, "cpu": 0.25, "memory": 3 << 20})
         write_take(folder, depth_factor=1.1 if job["description"]["seed"] == 13 else 1.0)
 
     monkeypatch.setattr(make, "film", film)
@@ -182,6 +186,17 @@ def test_a_trainer_takes_the_folder(without_blender: list, tmp_path: Path) -> No
     stage = Stage(steps=1, size=64, frames=4, batch=2, points=16)
     batch = FolderSource(tmp_path, torch.device("cpu")).batch(stage, seed=0)
     assert batch.video.shape == (2, 4, 3, 64, 64) and batch.visible.any()
+
+
+def test_the_benchmark_reports_what_blender_said(without_blender: list) -> None:
+    path = Path(__file__).parents[2] / "benchmarks/generate_cost.py"
+    spec = importlib.util.spec_from_file_location("generate_cost", path)
+    assert spec is not None and spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    row = benchmark.measure("calibration", 7, replace(SETTINGS, also=()), Path("blender"))
+    facts = {"scene": "calibration 7", "size": "64x48", "cpu_seconds_per_frame": 0.25, "build_cpu_seconds": 1.5}
+    assert row.items() >= {**facts, "memory_mib": 3, "checks_passed": True, "samples": 16}.items()
 
 
 def test_settings_and_kinds_are_refused_in_one_sentence(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tapkit.nn.dinov2 import BASE, GIANT, LARGE, SMALL, TABLE, DinoV2, DinoV2Config, token_grid
+from tapkit.nn.dinov2 import BASE, DINO_SMALL, GIANT, LARGE, SMALL, DinoV2, DinoV2Config, token_grid
 
 TINY = DinoV2Config(24, 3, 2)
 
@@ -35,7 +35,7 @@ def test_the_sizes_are_those_of_the_published_files(config: DinoV2Config, parame
 
 def test_the_table_of_positions_is_taken_as_it_is_for_its_own_grid_only() -> None:
     network = DinoV2(TINY)
-    assert torch.equal(network.positions((TABLE, TABLE)), network.pos_embed[0])
+    assert torch.equal(network.positions((37, 37)), network.pos_embed[0])
     assert network.positions((5, 9)).shape == (46, 24)
     assert torch.equal(network.positions((5, 9))[0], network.pos_embed[0, 0])
 
@@ -52,3 +52,20 @@ def test_several_layers_come_out_of_one_pass() -> None:
     # the token of a patch at stride 7 two steps on is that of stride 14 one step on, where nothing mixes tokens
     embedded = network.patch_embed(images, 7), network.patch_embed(images, 14)
     assert torch.allclose(embedded[0][..., ::2, ::2], embedded[1], atol=1e-6)
+
+
+@torch.no_grad()
+def test_the_first_dino_has_other_patches_and_no_layer_scale() -> None:
+    with torch.device("meta"):
+        state = DinoV2(DINO_SMALL).state_dict()
+    assert sum(tensor.numel() for tensor in state.values()) == 21_665_664
+    assert state["pos_embed"].shape == (1, 197, 384) and not any("ls1" in name or "mask" in name for name in state)
+    torch.manual_seed(0)
+    network = DinoV2(DinoV2Config(24, 2, 2, patch=16, table=14, layer_scale=False)).eval()
+    assert torch.equal(network.positions((14, 14)), network.pos_embed[0])
+    images = torch.randn(1, 3, 32, 50)
+    assert network(images, 16).shape == (1, 24, 2, 3)
+    block = network.blocks[0]
+    x = torch.randn(1, 5, 24)
+    after = x + block.attn(block.norm1(x))
+    assert torch.allclose(block(x), after + block.mlp(block.norm2(after)), atol=1e-6)

@@ -84,6 +84,29 @@ def test_an_interrupted_fit_goes_on_with_the_same_losses(model: str, clip, tmp_p
     assert "is fitted already" in said[0]
 
 
+def test_a_crash_loses_what_came_after_the_last_checkpoint(clip, tmp_path: Path, monkeypatch) -> None:
+    from tapkit.per_video.cadexpp.method import CadexFit
+
+    whole, parts = tmp_path / "whole.fit", tmp_path / "parts.fit"
+    tapkit.fit(clip, whole, **small("cadex++"))
+    step = CadexFit.step
+
+    def dying(self: CadexFit, index: int, steps: int) -> object:
+        if steps == 8 and index == 5 and (parts / fitted.STATE).exists():
+            raise SystemError("killed")
+        return step(self, index, steps)
+
+    monkeypatch.setattr(CadexFit, "step", dying)
+    monkeypatch.setattr("tapkit.per_video.fit.CHECKPOINT", 0.0)
+    with pytest.raises(SystemError):
+        tapkit.fit(clip, parts, **small("cadex++"))
+    monkeypatch.undo()
+    assert fitted.read_state(parts / fitted.STATE).facts["step"] == 5
+    tapkit.fit(clip, parts, **small("cadex++"))
+    curves = [[(row["step"], row["total"]) for row in read_log(folder / "log.csv")] for folder in (whole, parts)]
+    assert curves[0] == curves[1] and len(curves[0]) == 8
+
+
 def test_a_budget_shortens_the_schedule(clip, tmp_path: Path) -> None:
     options = {**small("cadex++"), "steps": 1_000_000}
     tracker = tapkit.fit(clip, tmp_path / "a.fit", minutes=0.02, **options)

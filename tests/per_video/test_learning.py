@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,27 @@ def test_a_few_steps_bring_the_background_nearer(model, steps, scene) -> None:
     for index in range(steps):
         fit.step(index, schedule)
     assert error() < 0.6 * before
+
+
+def test_matches_far_apart_are_learned_from() -> None:
+    """Half of all frames have exact matches with one 10 later; their error falls with the rest."""
+    from tapkit.per_video.cadexpp.method import CadexFit
+    from tapkit.per_video.prepare.long_matches import ROW
+
+    _, fit, _, options, _ = per_video.MAKERS["cadex++"][0](200, 0)
+    dice, scene, rows = np.random.default_rng(0), CADEXPP, []
+    for first in range(scene.frames):
+        found = np.empty(12 if first < 10 else 0, ROW)
+        here = dice.uniform((4, 4), (40, 40), (len(found), 2))
+        found["frame"], found["cosine"] = first + 10, 1
+        found["x"], found["y"] = (here + 0.5).T
+        found["to_x"], found["to_y"] = (scene.moved(here, first, first + 10) + 0.5).T
+        rows.append(found)
+    options = replace(options, depth="plane")
+    matched = CadexFit(scene.prepared(), fit.sampler.flows, options, 0, torch.device("cpu"), rows)
+    terms = [matched.step(index, 1000) for index in range(30)]
+    assert np.mean([t["match_flow"] for t in terms[-5:]]) < 0.8 * terms[0]["match_flow"]
+    assert matched.matches.draw(0).pixels.shape == (8, 12, 2) and "match_flow" not in fit.step(0, 1000)
 
 
 def test_the_scene_hides_what_the_square_covers() -> None:

@@ -45,3 +45,13 @@ class Drift:
 @pytest.fixture
 def drift() -> type[Drift]:
     return Drift
+
+
+@pytest.fixture
+def float64(monkeypatch):
+    """In double precision, also what the networks keep in single: rounding is then no excuse."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)

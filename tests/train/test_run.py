@@ -185,7 +185,7 @@ def test_two_minutes_on_a_processor_are_enough_to_see_it_learn(tmp_path):
     def measured() -> np.ndarray:
         with run.trainer.averaged() as averaged:
             averaged.network.eval()
-            return np.mean([figures(averaged, batch, 64).mean(0) for batch in fixed], 0)
+            return np.mean([figures(averaged, batch).mean(0) for batch in fixed], 0)
 
     before = measured()
     losses = [run.trainer.train_step()["loss"] for _ in range(config.steps)]

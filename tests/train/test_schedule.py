@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from tapkit.errors import UsageError
 from tapkit.train.config import Stage, TrainConfig
@@ -73,3 +74,25 @@ def test_impossible_presets_are_refused():
         preset(PRESETS, "huge")
     with pytest.raises(UsageError, match="stages"):
         preset(PRESETS, "cpu", 2)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("one-cycle-cosine", "cos"), ("one-cycle-linear", "linear")])
+@pytest.mark.parametrize("warmup", [0, 10])
+def test_one_cycle_is_pytorchs(kind, shape, warmup):
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 2e-3, total_steps=100 + 100, pct_start=warmup / 200, anneal_strategy=shape, cycle_momentum=False
+    )
+    config = TrainConfig((Stage(100, 64, 3, 1, 1),), learning_rate=2e-3, warmup=warmup, schedule=kind)
+    for step in range(100):
+        if warmup or step:  # PyTorch starts a cycle without warm-up one step into its descent
+            assert learning_rate(config, step) == pytest.approx(theirs.get_last_lr()[0], rel=0.02), step
+        optimizer.step()
+        theirs.step()
+
+
+def test_one_cycle_is_shortened_with_its_warmup():
+    from tapkit.train.cotracker.presets import PRESETS_ONLINE
+
+    assert preset(PRESETS_ONLINE, "kubric", 1000).warmup == 50

@@ -68,9 +68,13 @@ def test_clips_shorter_than_the_stage_go_back_and_forth(folder):
 
 
 def test_a_folder_without_clips_is_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"tracks\.npz"):
+    with pytest.raises(StorageError, match=r"tracks\.npz"):
         FolderSource(tmp_path, CPU)
-    with pytest.raises(StorageError, match="not a folder"):
+    (tmp_path / "bare").mkdir()
+    np.savez(tmp_path / "bare" / "tracks.npz", xy=np.zeros((1, 2, 2)), visible=np.zeros((1, 2)))
+    with pytest.raises(UsageError, match="no clip to train on"):
+        FolderSource(tmp_path, CPU)
+    with pytest.raises(StorageError, match="does not exist"):
         FolderSource(tmp_path / "missing", CPU)
 
 

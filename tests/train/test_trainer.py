@@ -141,3 +141,37 @@ def test_another_network_is_trained_by_the_same_trainer():
     assert losses[-1]["error"] < 0.05 * losses[0]["error"] and set(losses[0]) == {"error", "loss"}
     with run.averaged() as averaged:
         assert on_batches(averaged, Moving(), config.stages[0], 2).delta_avg > 80
+
+
+class Steady:
+    """Batches whose points move by as many pixels as their seed says."""
+
+    description = "points that move steadily"
+
+    def batch(self, stage: Stage, seed: int) -> Batch:
+        xy = torch.arange(stage.frames).float()[:, None] * torch.tensor([1.0, 0.0]) * (1 + seed % 4)
+        seen = torch.ones(stage.batch, 1, stage.frames, dtype=torch.bool)
+        video = torch.zeros(stage.batch, stage.frames, 3, 64, 64, dtype=torch.uint8)
+        return Batch(video, xy.expand(stage.batch, 1, -1, -1), seen, seen)
+
+
+def test_gradients_of_accumulated_batches_are_those_of_one_step_over_all():
+    stage = Stage(4, 64, 5, 1, 1)
+    run = Trainer(TrainConfig((stage,), accumulate=4, warmup=0, clip_norm=None), Shift(), Steady(), CPU, "float32")
+    reported = run.train_step()
+    # The mean over the four batches' gradients, and of their losses.
+    expected = [torch.tensor([-2 * (1.0 + seed), 0.0]) / 2 for seed in range(4)]
+    torch.testing.assert_close(run.network["speed"].grad, torch.stack(expected).mean(0))
+    assert reported["loss"] == pytest.approx(sum((1 + seed) ** 2 / 2 for seed in range(4)) / 4)
+    assert run.clips == 4 and run.step == 1
+
+
+def test_weight_decay_spares_what_the_configuration_names():
+    network = nn.Linear(2, 2)
+    names = {id(p): name for name, p in network.named_parameters()}
+    for undecayed, expected in ((None, {"weight"}), ((), {"weight", "bias"}), (("*weight*",), {"bias"})):
+        shift = Shift()
+        shift.network = network  # type: ignore[assignment]
+        run = Trainer(TrainConfig((Stage(1, 64, 5, 1, 1),), undecayed=undecayed), shift, Steady(), CPU, "float32")
+        decayed = run.optimizer.param_groups[0]
+        assert {names[id(p)] for p in decayed["params"]} == expected and decayed["weight_decay"] > 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ import typer
 from tapkit.cli import footage as f
 from tapkit.cli.clips import clips_of, placed
 from tapkit.cli.options import Device, Option, Quiet, read_options, say
-from tapkit.cli.outputs import Force, beside, claim
+from tapkit.cli.outputs import Force, beside
 from tapkit.errors import TapkitError, one_line
 
 if TYPE_CHECKING:
@@ -64,11 +65,13 @@ def fit(
     each is fitted in turn; one that fails is reported and passed over (exit code 1).
     """
     clips, several = clips_of(videos)
-    asked = _Asked(model, preset, minutes, prepared, seed, device, option, start, end, step, force, quiet)
+    fits = {
+        "model": model, "preset": preset, "minutes": minutes, "prepared": prepared, "seed": seed, "device": device,
+        "force": force,
+    }  # fmt: skip
+    asked = _Asked(fits, read_options(option), (start, end, step), quiet)
     if not several:
-        target = output or beside(clips[0], ENDING)
-        claim(inputs=[clips[0]], folders=[], force=True)
-        summary = asked.fit(clips[0], target)
+        summary = asked.fit(clips[0], output or beside(clips[0], ENDING))
         print(json.dumps(summary) if as_json else _sentence(summary), end="\n" if as_json or not quiet else "")
         return
     summaries = _queue(clips, [placed(clip, output, ENDING) for clip in clips], asked)
@@ -78,29 +81,17 @@ def fit(
         raise typer.Exit(1)
 
 
+@dataclass(frozen=True)
 class _Asked:
     """The options of the command that hold for each video."""
 
-    def __init__(
-        self,
-        model: str,
-        preset: str | None,
-        minutes: float | None,
-        prepared: Path | None,
-        seed: int,
-        device: str,
-        option: list[str] | None,
-        start: int | None,
-        end: int | None,
-        step: int,
-        force: bool,
-        quiet: bool,
-    ) -> None:
-        self.fits = {"model": model, "preset": preset, "minutes": minutes, "prepared": prepared, "seed": seed}
-        self.fits |= {"device": device, "force": force}
-        self.options = read_options(option)
-        self.span = (start, end, step)
-        self.quiet = quiet
+    fits: Mapping[str, Any]
+    """Of `tapkit.fit`: model, preset, ..."""
+    options: Mapping[str, Any]
+    """Of the method."""
+    span: tuple[int | None, int | None, int]
+    """Start, end and step."""
+    quiet: bool
 
     def fit(self, clip: str, target: Path) -> dict[str, Any]:
         """Fit to one video; returns what is to be said of it."""
@@ -109,14 +100,8 @@ class _Asked:
         started = time.monotonic()
         with f.open_footage(clip, *self.span) as source:
             try:
-                tracker = api.fit(
-                    source,
-                    target,
-                    say=self._say,
-                    progress=None if self.quiet else _Shown(),
-                    **self.fits,
-                    **self.options,
-                )
+                shown = None if self.quiet else _Shown()
+                tracker = api.fit(source, target, say=self._say, progress=shown, **self.fits, **self.options)
             except KeyboardInterrupt:
                 self._say(f"interrupted; what is done is kept in {target}: the same command goes on from there")
                 raise

@@ -80,7 +80,7 @@ def live(
     with open_video(f"camera:{source}" if source.isdigit() else source) as opened:
         tracker = o.load_tracker(model, weights, device, option, quiet)
         queries = o.read_points(opened, grid=grid, points=points, at=at, mask=None, corners=corners, frame=0)
-        said = tracker.provenance(live=True)
+        said = tracker.provenance(live=True, **({"smooth": "one-euro"} if smooth else {}))
         session = tracker.start(replace(opened.info, frames=None, times=None), queries, cuts=cuts)
         with _screen(quiet, tracker.card.id, said, session.latency) as screen:
             recording = _recording(opened, session, said, queries, record, output)

@@ -12,6 +12,7 @@ from tapkit.engine.driver import DriverResult
 from tapkit.engine.fetch import to_host
 from tapkit.engine.state import flatten, unflatten
 from tapkit.models.base import CausalModel, EncodesFrames, ExpectsPoints, Prediction, Size
+from tapkit.nn.transfer import sent
 
 
 class CausalDriver:
@@ -73,8 +74,8 @@ class CausalDriver:
         # The state before the last frame holds the rows that were not new on it, in the same order.
         old = len(self.keys) - len(self._new_xy)
         device = self.model.device
-        self._before = self.model.select(self._before, keep[:old].nonzero()[:, 0].to(device))
-        self._state = self.model.select(self._state, keep.nonzero()[:, 0].to(device))
+        self._before = self.model.select(self._before, sent(keep[:old].nonzero()[:, 0], device))
+        self._state = self.model.select(self._state, sent(keep.nonzero()[:, 0], device))
         self._new_xy = self._new_xy[keep[old:]]
         self.keys = self.keys[keep]
 
@@ -90,7 +91,7 @@ class CausalDriver:
 
     def _take(self, state: Any, frame: Tensor, features: Any, new_xy: Tensor) -> tuple[Any, Prediction, Any]:
         """The model's step, and the features of the frame, which need not be there yet."""
-        model, new_xy = self.model, new_xy.to(self.model.device)
+        model, new_xy = self.model, sent(new_xy, self.model.device)
         nobody = not len(self.keys) and not len(new_xy)  # the model need not look at the frame, but may count it
         if not isinstance(model, EncodesFrames) or nobody:
             return *self.model.step(state, frame, new_xy), features

@@ -14,6 +14,7 @@ from tapkit.engine.memory import device_memory, release, stepped_down
 from tapkit.engine.state import flatten, unflatten
 from tapkit.errors import DeviceMemoryError
 from tapkit.models.base import ClipModel, Prediction, Size
+from tapkit.nn.transfer import sent
 
 _BLOCK = 64
 """Frames for which room is made at once, or as many as there will be. On a CPU room that is not used costs nothing, and
@@ -72,7 +73,7 @@ class ClipDriver:
         if not self.frames or not len(self.keys):
             return []
         features = self._whole()
-        prediction = to_host(self._track(features, self.queries.to(self.model.device)))
+        prediction = to_host(self._track(features, sent(self.queries, self.model.device)))
         return [
             DriverResult(frame, self.keys, Prediction(*(part[:, frame] for part in prediction)))
             for frame in range(self.frames)

@@ -14,6 +14,7 @@ from tapkit.engine.driver import DriverResult
 from tapkit.engine.fetch import to_host
 from tapkit.engine.state import flatten, unflatten
 from tapkit.models.base import Prediction, Size, WindowModel
+from tapkit.nn.transfer import sent
 
 
 @dataclass
@@ -113,7 +114,7 @@ class GroupDriver:
             group.keys, group.queries = group.keys[keep], group.queries[keep]
             if group.pending is not None:
                 rows = keep.nonzero()[:, 0]
-                group.state = self.model.select(group.state, rows.to(self.model.device))
+                group.state = self.model.select(group.state, sent(rows, self.model.device))
                 group.pending = Prediction(*(part[rows] for part in group.pending))
         for frame, parts in list(self._held.items()):
             self._held[frame] = [kept for part in parts if (kept := _without(part, keys)) is not None]
@@ -161,7 +162,7 @@ class GroupDriver:
     def _run(self, group: _Group, length: int) -> list[DriverResult]:
         """Track a group's next window, `length` frames of which are there; what is final of it is held."""
         features = self._frames.of(self._template, group.first, group.first + length)
-        queries = group.queries.to(self.model.device)
+        queries = sent(group.queries, self.model.device)
         group.state, answer = self.model.step(group.state, features, group.first, queries)
         prediction = to_host(answer)
         stride = min(self.model.stride, length)

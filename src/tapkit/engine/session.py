@@ -21,6 +21,7 @@ from tapkit.engine.memory import device_memory
 from tapkit.engine.single_user import SingleUser
 from tapkit.errors import QueryError, ShapeError, StorageError, UsageError
 from tapkit.models.base import Model, Size
+from tapkit.nn.transfer import sent
 from tapkit.types import FrameResult, Queries, VideoInfo
 from tapkit.video.base import Frame
 from tapkit.video.cuts import CutDetector
@@ -394,11 +395,7 @@ class Session:
         if tensor.device.type == "cpu":
             # By numpy, in this thread: for one frame torch's threads cost more than they help.
             tensor = torch.from_numpy(np.ascontiguousarray(tensor.numpy()))
-        device = self.model.device
-        if device.type == "cuda" and tensor.device.type == "cpu":
-            # From locked memory, so that this thread need not wait for the copy, nor for the work before it.
-            return tensor.pin_memory().to(device, non_blocking=True)
-        return tensor.to(device).contiguous()
+        return sent(tensor, self.model.device).contiguous()
 
     def _convert(self, results: Sequence[DriverResult], provisional: bool) -> list[FrameResult]:
         chosen = (self._one(result) for result in results if result.final or provisional)

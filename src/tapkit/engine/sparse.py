@@ -13,6 +13,7 @@ from tapkit import registry
 from tapkit import weights as stored
 from tapkit.errors import UsageError
 from tapkit.models.base import Model, Prediction, Reports, StartsFromTracks
+from tapkit.nn.transfer import sent
 from tapkit.types import Queries
 
 if TYPE_CHECKING:
@@ -80,9 +81,9 @@ class SparseTracks:
             visible = tracks.visible_at()
             parts.append(
                 Prediction(
-                    torch.from_numpy(tracks.xy.copy()).to(device),
-                    torch.from_numpy(visible).float().to(device),
-                    torch.from_numpy(tracks.confidence.copy()).to(device),
+                    sent(torch.from_numpy(tracks.xy.copy()), device),
+                    sent(torch.from_numpy(visible).float(), device),
+                    sent(torch.from_numpy(tracks.confidence.copy()), device),
                 )
             )
         return Prediction(*(torch.cat(part) for part in zip(*parts, strict=True)))

@@ -12,6 +12,7 @@ from tapkit.engine.driver import DriverResult
 from tapkit.engine.fetch import to_host
 from tapkit.engine.state import flatten, unflatten
 from tapkit.models.base import EndsWithClip, Prediction, Size, WindowModel
+from tapkit.nn.transfer import sent
 
 
 class WindowDriver:
@@ -67,7 +68,7 @@ class WindowDriver:
         keep = ~torch.isin(self.keys, keys)
         rows = keep[: self._joined].nonzero()[:, 0]
         if len(rows) < self._joined:
-            self._state = self.model.select(self._state, rows.to(self.model.device))
+            self._state = self.model.select(self._state, sent(rows, self.model.device))
             if self._pending is not None:
                 self._pending = Prediction(*(part[rows] for part in self._pending))
             self._joined = len(rows)
@@ -178,7 +179,7 @@ class WindowDriver:
     def _run(self, first: int) -> Prediction:
         """Track the window from frame `first` on, which lies ready."""
         if self._sent is None:  # sent to the device once, not for every window
-            self._sent = self.queries.to(self.model.device)
+            self._sent = sent(self.queries, self.model.device)
         queries = self._sent
         self._state, prediction = self.model.step(self._state, self._window, first, queries)
         self._joined = len(self.keys)

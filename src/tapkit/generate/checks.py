@@ -46,7 +46,7 @@ class Sums:
     def __init__(self, take: Take, points: SurfacePoints) -> None:
         self.take, self.points = take, points
         self.checker = {i for i, part in enumerate(take.parts) if part.kind == "checker"}
-        self.index = np.array([part.index for part in take.parts])
+        self.index = np.array([part.mask for part in take.parts])
         self.counts: dict[str, list[int]] = {}
         """What was counted: [that agreed, of all]."""
         self.samples: dict[str, list[np.ndarray]] = {}

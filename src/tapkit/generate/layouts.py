@@ -70,11 +70,11 @@ def _palette() -> list[int]:
 
 def _scene_info(video: Video) -> dict[str, object]:
     """Index k of the masks is asset k - 1 of the list, whose first, "background", is never met."""
-    names = {part.index: part.name for part in video.parts if part.index}
+    names = {part.mask: part.name for part in video.parts if part.mask}
     width, focal = video.size[1], float(video.truth.intrinsics[0, 0, 0])
     return {
         "assets": ["background", *(names.get(index, "") for index in range(1, max(names, default=0) + 1))],
-        "kinds": {part.name: part.kind for part in video.parts if part.index},
+        "kinds": {part.name: part.kind for part in video.parts if part.mask},
         "fps": float(video.fps),
         "sensor_width": 36.0,
         "focal_length": 36.0 * focal / width,

@@ -61,7 +61,7 @@ def _choose_on(take: Take, frame: int, count: int, random: np.random.Generator) 
     pixels = centres(take.size)
     hits = surface.cast(pixels + random.uniform(-0.5, 0.5, pixels.shape))
     part = np.where(hits.triangle < 0, -1, take.part_of[hits.triangle])
-    tracked = np.array([each.index > 0 for each in take.parts], bool)
+    tracked = np.array([each.mask > 0 for each in take.parts], bool)
     candidates = [np.flatnonzero(part == i) if tracked[i] else np.zeros(0, np.int64) for i in range(len(take.parts))]
     pixels_of = np.array([len(rows) for rows in candidates])
     quota = _split(count, np.sqrt(pixels_of) * np.where(take.moves, MOVING_SHARE, 1.0), pixels_of)

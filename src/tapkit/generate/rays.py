@@ -64,7 +64,7 @@ class Surface:
         """Whether nothing stands between the camera and `points` [R,3], bool [R]; behind the camera: no."""
         depth = self.camera.project(points)[1]
         near, far = self.camera.clip
-        result = (depth > near) & (depth < far)
+        result: np.ndarray = (depth > near) & (depth < far)
         front = depth[result]
         directions = (points[result].astype(np.float64) - self.camera.centre) / front[:, None]
         result[result] = self._cast(directions).depth >= front * (1 - TOLERANCE)
@@ -73,7 +73,7 @@ class Surface:
     def sees_sky(self, directions: np.ndarray) -> np.ndarray:
         """Whether nothing at all stands in directions of the world [R,3], bool [R]; behind the camera: no."""
         forward = directions @ self.camera.extrinsics[2, :3]
-        result = forward > 0
+        result: np.ndarray = forward > 0
         rays = directions[result] / forward[result, None]
         result[result] = self._cast(rays).triangle < 0
         return result

@@ -94,7 +94,7 @@ def write_truth(path: Path, video: Video) -> None:
     arrays |= {
         "part_name": np.array([part.name for part in video.parts]),
         "part_kind": np.array([part.kind for part in video.parts]),
-        "part_index": np.array([part.index for part in video.parts]),
+        "part_index": np.array([part.mask for part in video.parts]),
     }
     write_arrays(path, arrays)
 

@@ -19,8 +19,8 @@ class Part(NamedTuple):
     name: str
     kind: str
     """character, animal, prop, static, ground, checker; other: it has no tracks, but hides."""
-    index: int
-    """In the instance masks; 0 for other."""
+    mask: int
+    """Its number in the instance masks; 0 for other."""
 
 
 class Camera(NamedTuple):
@@ -65,7 +65,7 @@ class Passes(NamedTuple):
     position: np.ndarray
     """[H,W,3] in Blender's world."""
     mask: np.ndarray
-    """[H,W] uint16, `Part.index`; 0: nothing, or a part without tracks."""
+    """[H,W] uint16, `Part.mask`; 0: nothing, or a part without tracks."""
     emission: np.ndarray
     """[H,W,3] light that the surface gives by itself, linear."""
 

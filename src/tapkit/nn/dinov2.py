@@ -1,9 +1,10 @@
-"""DINOv2's vision transformer: learned positions of a 37 x 37 grid, resampled to that of the image at hand.
+"""The vision transformer of DINO and DINOv2: learned positions, resampled to the grid of the image at hand.
 
 Oquab et al., "DINOv2: Learning Robust Visual Features without Supervision" (arXiv:2304.07193); layer scale: Touvron et
-al., "Going deeper with image transformers" (arXiv:2103.17239). Module names are those of the published files
-(dinov2_vits14_pretrain.pth and its larger siblings, without register tokens). The patches may overlap: with a stride of
-7 there are about four times as many tokens (Amir et al., "Deep ViT features as dense visual descriptors",
+al., "Going deeper with image transformers" (arXiv:2103.17239). The first DINO (Caron et al., arXiv:2104.14294) is the
+same with other patches and no layer scale. Module names are those of the published files (dinov2_vits14_pretrain.pth
+and its larger siblings, without register tokens; dino_deitsmall16_pretrain.pth). The patches may overlap: with a stride
+of 7 there are about four times as many tokens (Amir et al., "Deep ViT features as dense visual descriptors",
 arXiv:2112.05814), as DINO-Tracker reads them.
 """
 
@@ -20,19 +21,23 @@ from torch import Tensor, nn
 from tapkit.coords import Size
 
 PATCH = 14
-TABLE = 37
-"""Cells along each side of the learned table of positions: pictures of 518 x 518."""
+"""Pixels along each side of DINOv2's patches."""
 
 
 @dataclass(frozen=True)
 class DinoV2Config:
-    """Sizes; the defaults are ViT-S/14."""
+    """Sizes; the defaults are DINOv2's ViT-S/14."""
 
     width: int = 384
     depth: int = 12
     heads: int = 6
     feed_forward: Literal["mlp", "gated"] = "mlp"
     """"gated" for the giant model: SwiGLU of about two thirds of the width that an MLP would have."""
+    patch: int = PATCH
+    table: int = 37
+    """Cells along each side of the learned table of positions: of pictures of 518 x 518."""
+    layer_scale: bool = True
+    """Whether what a layer adds is scaled, and whether there is a token for masked patches: not in the first DINO."""
 
     @property
     def hidden(self) -> int:
@@ -44,15 +49,17 @@ SMALL = DinoV2Config()
 BASE = DinoV2Config(768, 12, 12)
 LARGE = DinoV2Config(1024, 24, 16)
 GIANT = DinoV2Config(1536, 40, 24, "gated")
+DINO_SMALL = DinoV2Config(patch=16, table=14, layer_scale=False)
+"""The first DINO's ViT-S/16."""
 
 
-def token_grid(size: Size, stride: int = PATCH) -> Size:
+def token_grid(size: Size, stride: int = PATCH, patch: int = PATCH) -> Size:
     """Rows and columns of tokens of an image of `size`.
 
     >>> token_grid((476, 854), 7), token_grid((476, 854))
     ((67, 121), (34, 61))
     """
-    rows, columns = (1 + (side - PATCH) // stride for side in size)
+    rows, columns = (1 + (side - patch) // stride for side in size)
     return rows, columns
 
 
@@ -121,21 +128,25 @@ class Block(nn.Module):
         self.attn = Attention(width, config.heads)
         feed_forward = Mlp if config.feed_forward == "mlp" else GatedMlp
         self.mlp = feed_forward(width, config.hidden)
-        self.ls1, self.ls2 = LayerScale(width), LayerScale(width)
+        self.scaled = config.layer_scale
+        if self.scaled:
+            self.ls1, self.ls2 = LayerScale(width), LayerScale(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B,S,C] -> the same."""
-        x = self.ls1(x, self.attn(self.norm1(x)))
-        out: Tensor = self.ls2(x, self.mlp(self.norm2(x)))
+        added = self.attn(self.norm1(x))
+        x = self.ls1(x, added) if self.scaled else x + added
+        added = self.mlp(self.norm2(x))
+        out: Tensor = self.ls2(x, added) if self.scaled else x + added
         return out
 
 
 class PatchEmbedding(nn.Module):
     """Patches as tokens."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, patch: int) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, width, PATCH, PATCH)
+        self.proj = nn.Conv2d(3, width, patch, patch)
 
     def forward(self, images: Tensor, stride: int) -> Tensor:
         """images [B,3,H,W] -> [B,C,h,w]."""
@@ -150,23 +161,25 @@ class DinoV2(nn.Module):
         self.config = config
         width = config.width
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.pos_embed = nn.Parameter(torch.randn(1, 1 + TABLE**2, width) * 0.02)
-        self.mask_token = nn.Parameter(torch.zeros(1, width))
-        self.patch_embed = PatchEmbedding(width)
+        self.pos_embed = nn.Parameter(torch.randn(1, 1 + config.table**2, width) * 0.02)
+        if config.layer_scale:
+            self.mask_token = nn.Parameter(torch.zeros(1, width))
+        self.patch_embed = PatchEmbedding(width, config.patch)
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.depth)])
         self.norm = nn.LayerNorm(width, 1e-6)
 
     def positions(self, grid: Size) -> Tensor:
         """Positions [1+h*w,C] of the class token and of a grid of h x w tokens, row by row.
 
-        The table is read bicubically at places that the factor (side + 0.1) / 37 defines, not the number of tokens:
+        The table is read bicubically at places that the factor (side + 0.1) / table defines, not the number of tokens:
         that is how the published features were made, and other ways give other numbers.
         """
         first, table = self.pos_embed[0, :1], self.pos_embed[0, 1:]
-        if grid == (TABLE, TABLE):
+        side = self.config.table
+        if grid == (side, side):
             return self.pos_embed[0]
-        factors = [(side + 0.1) / TABLE for side in grid]
-        square = table.unflatten(0, (TABLE, TABLE)).permute(2, 0, 1)[None]
+        factors = [(cells + 0.1) / side for cells in grid]
+        square = table.T.reshape(1, -1, side, side)
         resampled = F.interpolate(square, scale_factor=factors, mode="bicubic", align_corners=False)
         return torch.cat([first, resampled[0].flatten(1).T])
 
@@ -189,7 +202,7 @@ class DinoV2(nn.Module):
             stride: pixels from patch to patch.
             blocks: from 0: the tokens as this block leaves them, not normalised; None: normalised, as the last does.
         """
-        grid = token_grid((images.shape[-2], images.shape[-1]), stride)
+        grid = token_grid((images.shape[-2], images.shape[-1]), stride, self.config.patch)
         last = max(self.config.depth - 1 if block is None else block for block in blocks)
         x, left = self.embed(images, stride), {}
         for number, layer in enumerate(self.blocks[: last + 1]):

@@ -27,6 +27,7 @@ SHEETS = 6
 """Frames of it."""
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #2d3036 }
+img { width: 100%; image-rendering: pixelated }
 img, svg { max-width: 100%; border: 1px solid #ddd } figure { margin: 0 0 1.5em } figcaption { color: #666 }
 table { border-collapse: collapse } td { padding: .1em 1em .1em 0; vertical-align: top }
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 1em }

@@ -154,10 +154,10 @@ def _view(clip: Batch, chosen: Augmentation, random: np.random.Generator) -> Bat
     still = chosen.scale == (1.0, 1.0) and not chosen.scale_drift and not chosen.crop_drift and not chosen.pad
     if still:
         return clip
-    factor = random.uniform(*chosen.scale) * (1 + _drift(frames, 2, chosen.scale_drift, random))
-    factor = (factor + factor.mean(1, keepdims=True)) / 2  # the axes stay near each other
+    drawn = random.uniform(*chosen.scale) * (1 + _drift(frames, 2, chosen.scale_drift, random))
+    drawn = (drawn + drawn.mean(1, keepdims=True)) / 2  # the axes stay near each other
     low, high = 0.8 * chosen.scale[0], max(chosen.scale[1], 1.0)
-    factor = torch.from_numpy(factor.clip(low, high)).float()
+    factor = torch.from_numpy(drawn.clip(low, high)).float()
     size = torch.tensor([width, height], dtype=torch.float32)
     pads = torch.from_numpy(random.integers(0, chosen.pad + 1, (2, 2))).float()
     # Where the window's centre begins: wherever the scaled, padded clip leaves room for the window.

@@ -100,10 +100,14 @@ PSEUDO = "pseudo-labels"
 
 def default_preset(presets: Mapping[str, TrainConfig], data: Data, say: Callable[[str], None]) -> str:
     """The preset that is meant where none is named: the model's first, or the student's where `data` calls for it."""
-    if data.folder is not None and is_pseudo_labelled(data.folder) and PSEUDO in presets:
+    first = next(iter(presets))
+    if data.folder is None or not is_pseudo_labelled(data.folder):
+        return first
+    if PSEUDO in presets:
         say(f"{data.folder} holds pseudo-labels: preset {PSEUDO}, in which visibility and confidence are not learned")
         return PSEUDO
-    return next(iter(presets))
+    say(f"{data.folder} holds pseudo-labels, for which this model has no preset: visibility is learned from them too")
+    return first
 
 
 def make_source(config: TrainConfig, out: Path, device: torch.device, data: Data) -> BatchSource:

@@ -84,4 +84,5 @@ def corner_strength(frame: Tensor, xy: Tensor) -> Tensor:
     smaller = (xx + yy) / 2 - (((xx - yy) / 2).square() + mixed.square()).sqrt()
     height, width = smaller.shape
     column, row = xy[:, 0].floor().long().clamp(0, width - 1), xy[:, 1].floor().long().clamp(0, height - 1)
-    return smaller[row, column]
+    strength: Tensor = smaller[row, column]
+    return strength

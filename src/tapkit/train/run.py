@@ -171,7 +171,7 @@ class Run:
         stage = validation_stage(stage_at(trainer.config, max(trainer.step - 1, 0))[1])
         with trainer.averaged() as averaged:
             figures = on_batches(averaged, trainer.source, stage, self.options.validate_clips)
-            self._note("synthetic", "synthetic clips", figures, say, log)
+            self._note("synthetic", "validation clips", figures, say, log)
             if self.options.eval is not None:
                 figures = on_folder(averaged, self.options.eval, trainer.device)
                 self._note("folder", str(self.options.eval), figures, say, log)

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from tapkit import coords
 from tapkit.coords import Size
-from tapkit.datasets.base import Clip
+from tapkit.datasets.base import Clip, Dataset
 from tapkit.datasets.find import open_dataset
 from tapkit.datasets.folder import FolderDataset
 from tapkit.datasets.frames import lanczos, shrink
 from tapkit.errors import UsageError
 from tapkit.train.augment import augment_clip
 from tapkit.train.batch import VALIDATION_SEEDS, Batch, BatchSource
+from tapkit.train.chains import FewTracks, FlowChains, is_chains
 from tapkit.train.config import Stage
 from tapkit.train.pseudo.dataset import is_pseudo_labelled, taught_by
 
@@ -78,7 +79,7 @@ class FolderSource:
 
     def __init__(self, root: Path, device: torch.device, keep: int = 1 << 30, augment: bool = False) -> None:
         """Raises `StorageError` for what is no set of annotated clips."""
-        self.dataset = open_dataset(root)
+        self.dataset: Dataset = FlowChains(root) if is_chains(root) else open_dataset(root)
         self.names = list(self.dataset.names())
         if not self.names:
             raise UsageError(f"{root} holds no clip to train on (folders with tracks.npz and frames/ or a video file)")
@@ -86,12 +87,10 @@ class FolderSource:
         plain = isinstance(self.dataset, FolderDataset)
         of = "the folder " if plain else f"{self.dataset.name} in "
         self.description = f"{len(self.names)} clips of {of}{Path(root).resolve().name}"
-        self._clips: OrderedDict[str, Clip] = OrderedDict()
-        self._kept: OrderedDict[tuple[str, Size], np.ndarray] = OrderedDict()
-        self.description = f"{len(self.names)} clips of the folder {Path(root).resolve().name}"
         if is_pseudo_labelled(root):
             self.description += f", pseudo-labels of {taught_by(root)}"
-        self._kept: OrderedDict[tuple[str, int], tuple[Clip, np.ndarray]] = OrderedDict()
+        self._clips: OrderedDict[str, Clip] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, Size], np.ndarray] = OrderedDict()
 
     def batch(self, stage: Stage, seed: int) -> Batch:
         """See `BatchSource.batch`. A clip shorter than the stage is played forwards and backwards."""
@@ -103,7 +102,7 @@ class FolderSource:
 
     def _crop(self, stage: Stage, random: np.random.Generator) -> Batch:
         """One clip: video [T,3,H,W], xy [N,T,2], visible and known [N,T]."""
-        clip = self._clip(self.names[random.integers(len(self.names))])
+        clip = self._usable(int(random.integers(len(self.names))))
         height, width = stage.shape
         whole = working_size(clip.size, stage)
         pace = _pace(clip.frames, stage, random)
@@ -132,6 +131,15 @@ class FolderSource:
             torch.from_numpy(known[rows]),
         )
 
+    def _usable(self, number: int) -> Clip:
+        """The clip of that number, or the next one that has enough tracks. Raises `FewTracks` if none has."""
+        for name in self.names[number:] + self.names[:number]:
+            try:
+                return self._clip(name)
+            except FewTracks:
+                continue
+        return self._clip(self.names[number])
+
     def _clip(self, name: str) -> Clip:
         """A clip's annotation, kept for a while."""
         if name not in self._clips:
@@ -145,14 +153,16 @@ class FolderSource:
         """Frames `times` of a clip at `size`: uint8 [T,H,W,3]."""
         if clip.frames * size[0] * size[1] * 3 > self.keep // 8:
             low = int(times.min())
-            return _decoded(clip, low, int(times.max()) + 1, size)[times - low]
+            some: np.ndarray = _decoded(clip, low, int(times.max()) + 1, size)[times - low]
+            return some
         key = (clip.name, size)
         if key not in self._kept:
             self._kept[key] = _decoded(clip, 0, clip.frames, size)
             while sum(frames.nbytes for frames in self._kept.values()) > self.keep and len(self._kept) > 1:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
-        return self._kept[key][times]
+        kept: np.ndarray = self._kept[key][times]
+        return kept
 
 
 def working_size(size: Size, stage: Stage) -> Size:

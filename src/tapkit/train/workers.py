@@ -69,6 +69,12 @@ class Workers:
         return bool(shared > 0)
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group, all together.
+
+        Gloo's threads let go of a collective's tensors a moment after it has returned. If those are Python's and the
+        interpreter is just ending, such a thread is ended in the middle of a destructor ("terminate called without
+        an active exception"). A barrier has no tensor of Python's, and what came before it is over when it returns.
+        """
         if self.count > 1 and torch.distributed.is_initialized():
+            torch.distributed.barrier()
             torch.distributed.destroy_process_group()

@@ -83,6 +83,51 @@ def test_nonsense_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch, caps
     assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+def test_a_model_without_rules_for_students_is_said(tmp_path):
+    from tapkit.train.pseudo.dataset import claim
+
+    lines: list[str] = []
+    claim(tmp_path / "out", LabelOptions())
+    assert default_preset({"finetune": None}, Data(folder=tmp_path / "out"), lines.append) == "finetune"
+    assert "visibility is learned from them too" in lines[0]
+
+
+def test_cotracker3_learns_from_labels_as_its_paper_does(drift):
+    settings = {}
+    for model in ("cotracker3-online", "cotracker3-offline"):
+        config = recipe(model).presets["pseudo-labels"]
+        assert not config.settings.judge and config.settings.occluded and config.settings.gamma == 0.8
+        assert (config.learning_rate, config.weight_decay, config.clip_norm, config.warmup) == (5e-5, 1e-5, 10.0, 0)
+        settings[model] = config.stages[0]
+    assert (settings["cotracker3-online"].frames, settings["cotracker3-online"].points) == (64, 384)
+    assert (settings["cotracker3-offline"].least_frames, settings["cotracker3-offline"].frames) == (40, 79)
+    tiny = recipe("cotracker3-online").presets["tiny-pseudo-labels"]
+    config = replace(tiny, stages=(Stage(steps=1, size=64, frames=8, batch=1, points=8),))
+    device = torch.device("cpu")
+
+    class Unknown:
+        """Half of the tracks are of a teacher that says nothing of hidden points."""
+
+        description = ""
+
+        def batch(self, stage, seed):
+            batch = drift().batch(stage, seed)
+            visible = batch.visible.clone()
+            visible[..., 4:] = False
+            known = visible.clone()
+            known[:, :4] = True
+            xy = torch.where(known[..., None], batch.xy, torch.nan)
+            return batch._replace(xy=xy, visible=visible, known=known)
+
+    trainer = Trainer(config, recipe(config.model).build(config, device), Unknown(), device, "float32")
+    before = {name: value.clone() for name, value in trainer.tensors().items()}
+    said = trainer.train_step()
+    assert 0 < said["loss"] < float("inf") and said["occluded_position"] > 0
+    changed = {name for name, value in trainer.network.named_parameters() if not torch.equal(value, before[name])}
+    assert not any("vis_conf_head" in name for name in changed)
+    assert any("flow_head" in name for name in changed) and any(name.startswith("fnet") for name in changed)
+
+
 def test_visibility_and_confidence_stand_still_and_all_else_learns(drift):
     stage = Stage(steps=1, size=64, frames=3, batch=1, points=8)
     config = replace(preset(PRESETS, "pseudo-labels", 1), stages=(stage,))

@@ -159,6 +159,26 @@ def test_a_full_disk_ends_the_run_and_the_same_command_goes_on(write, pan, commi
     assert report.kept == 2 and list(FolderDataset(out).names()) == ["pan.mp4-00", "pan.mp4-01"]
 
 
+def test_ctrl_c_keeps_what_is_done_and_reports_it(write, pan, committee, tmp_path, monkeypatch):
+    from tapkit.train.pseudo import label
+
+    class Stopped:
+        def load(self):
+            pass
+
+        def __getitem__(self, name):
+            if len(committee.asked) == 2:  # the first video is done
+                raise KeyboardInterrupt
+            return committee[name]
+
+    monkeypatch.setattr(label, "Committee", lambda options: Stopped())
+    videos = [write(tmp_path / f"{name}.mp4", pan(20, seed)) for seed, name in enumerate("ab")]
+    with pytest.raises(KeyboardInterrupt):
+        label_videos(videos, tmp_path / "out", OPTIONS)
+    assert list(FolderDataset(tmp_path / "out").names()) == ["a.mp4-00", "a.mp4-01"]
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["clips"] == 2
+
+
 def test_nothing_to_label_and_names_that_collide_are_said(tmp_path, committee):
     with pytest.raises(StorageError, match="no video"):
         label_videos([], tmp_path / "out", OPTIONS)

@@ -46,16 +46,13 @@ def nearest(points: Tensor, visible: Tensor, size: Size) -> Tensor:
 
     Where none is visible, the first point.
     """
-    chosen = visible.nonzero()[:, 0]
-    if not len(chosen):
-        return torch.zeros(size, dtype=torch.long, device=points.device)
-    points = points[chosen]
+    hidden = torch.where(visible, 0.0, torch.inf)  # as a distance: their number is not asked of the device
     cells = unit_grid(size, points.device).reshape(-1, 2)
     found = []
     for some in torch.split(cells, max(_PAIRS // len(points), 1)):
         x, y = (some[:, axis, None] - points[:, axis] for axis in (0, 1))
-        found.append(x.square_().add_(y.square_()).argmin(1))
-    return chosen[torch.cat(found)].view(size)
+        found.append(x.square_().add_(y.square_()).add_(hidden).argmin(1))
+    return torch.cat(found).view(size)
 
 
 def coarse_motion(tracks: SparseTracks, first: int, second: int, index: Tensor) -> tuple[Tensor, Tensor]:

@@ -30,6 +30,7 @@ from tapkit.models.options import NetworkOptions, require_least, require_size
 from tapkit.models.torch_model import TorchModel, check_frames, check_queries
 from tapkit.nn.packed import pack
 from tapkit.nn.precision import feature_dtype
+from tapkit.nn.transfer import sent
 
 LEAST = 64
 """Pixels a side below which the coarsest level of the correlations has a single cell."""
@@ -155,7 +156,7 @@ class Dot(TorchModel):
             raise UsageError("dot starts from the tracks of another tracker: load it by tapkit.load")
         size: Size = (frames.shape[-2], frames.shape[-1])
         other = frame - 1 if frame else min(1, len(frames) - 1)
-        features = self.flow_model.encode(frames[[frame, other]])
+        features = self.flow_model.encode(torch.stack([frames[frame], frames[other]]))
         first, second = (type(features)(*(part[i : i + 1] for part in features)) for i in (0, 1))
         return boundary_strength(self.flow_model.flow(first, second, size).xy)[0] > THRESHOLD
 
@@ -189,7 +190,6 @@ class Dot(TorchModel):
         if not len(queries):
             return self._room(features, 0)
         motion = self.motion(features.rgb)
-        motion.held = min(HELD, len(queries[:, 0].round().unique()))  # type: ignore[no-untyped-call]
         return self.track_with(motion, size, queries)
 
     def _room(self, features: Clip, count: int) -> Prediction:
@@ -200,15 +200,17 @@ class Dot(TorchModel):
     def track_with(self, motion: ClipMotion, size: Size, queries: Tensor) -> Prediction:
         """The prediction for queries [N,3] (t, x, y) from motion that is known; pixels of frames of `size`."""
         found = self._room(Clip(motion.frames), len(queries))
-        first = queries[:, 0].round().long()
+        first = queries[:, 0].round().long().cpu()
         sources = sorted(set(first.tolist()))
+        own = {source: sent((first == source).nonzero()[:, 0], queries.device) for source in sources}
+        motion.held = min(HELD, len(sources))
         frames = len(motion.frames)
         done = 0
         # A group of first frames at a time, so that their features can be held while all others pass by.
         for begin in range(0, len(sources), HELD):
             for second in range(frames):
                 for source in sources[begin : begin + HELD]:
-                    rows = (first == source).nonzero()[:, 0]
+                    rows = own[source]
                     dense = motion.dense(source, second)
                     found.xy[rows, second], found.visible[rows, second] = read_points(dense, queries[rows, 1:], size)
                     done += 1

@@ -9,6 +9,7 @@ from typing import Any
 
 import bpy
 import numpy as np
+from scene.records import Material
 
 from .bodies import EYES, SERPENT, build_body
 from .gait import beast_turns, follow, human_turns, quaternions, schedule, serpent_turns, turns_to_matrices
@@ -18,6 +19,9 @@ from .surfaces import Paint
 
 FLIGHT = 1.1
 """Body lengths a second that fish and birds travel at pace 1."""
+
+SKINS = np.array(((0.80, 0.55, 0.42), (0.60, 0.36, 0.24), (0.36, 0.19, 0.11), (0.85, 0.63, 0.52), (0.16, 0.08, 0.05)))
+HAIRS = np.array(((0.02, 0.015, 0.01), (0.12, 0.06, 0.02), (0.4, 0.28, 0.1), (0.3, 0.3, 0.3), (0.25, 0.05, 0.02)))
 
 
 @dataclass
@@ -69,27 +73,20 @@ def build_actor(record: Any, paint: Paint, assets: Path | None, frames: int, fps
 def _dress(mesh: Any, record: Any, paint: Paint) -> None:
     """Clothes and skin of a body."""
     form, rng = record.shape.form, np.random.default_rng(record.shape.body + 1)
-    look = type(record.material)
-    dark = look("plain", ((0.01, 0.01, 0.012),), roughness=0.15)
+    dark = Material("plain", ((0.01, 0.01, 0.012),), roughness=0.15)
     if form == "humanoid":
-        tone = np.array(
-            ((0.80, 0.55, 0.42), (0.60, 0.36, 0.24), (0.36, 0.19, 0.11), (0.85, 0.63, 0.52), (0.16, 0.08, 0.05))
-        )
-        skin = tone[rng.integers(len(tone))] * rng.uniform(0.85, 1.1)
-        hair = np.array(
-            ((0.02, 0.015, 0.01), (0.12, 0.06, 0.02), (0.4, 0.28, 0.1), (0.3, 0.3, 0.3), (0.25, 0.05, 0.02))
-        )
-        skins = look("noise", (tuple(skin), tuple(skin * 0.75)), repeats=25.0, roughness=0.5, bump=0.002)
-        locks = tuple(hair[rng.integers(len(hair))])
-        hairs = look("wave", (locks, tuple(np.array(locks) * 2.5 + 0.02)), repeats=30.0, roughness=0.6, bump=0.004)
-        shoes = look("noise", (tuple(rng.uniform(0.02, 0.5, 3)), tuple(rng.uniform(0.02, 0.5, 3))), repeats=20.0)
+        skin = SKINS[rng.integers(len(SKINS))] * rng.uniform(0.85, 1.1)
+        locks = tuple(HAIRS[rng.integers(len(HAIRS))])
+        skins = Material("noise", (tuple(skin), tuple(skin * 0.75)), repeats=25.0, roughness=0.5, bump=0.002)
+        hairs = Material("wave", (locks, tuple(np.array(locks) * 2.5 + 0.02)), repeats=30.0, roughness=0.6, bump=0.004)
+        shoes = Material("noise", (tuple(rng.uniform(0.02, 0.5, 3)), tuple(rng.uniform(0.02, 0.5, 3))), repeats=20.0)
         paint.dress(mesh, record.material, record.second, skins, hairs, shoes, dark)
     elif form == "robot":
-        glow = look("plain", ((0.1, 0.6, 0.9),), roughness=0.1)
+        glow = Material("plain", ((0.1, 0.6, 0.9),), roughness=0.1)
         paint.dress(
             mesh,
             record.material,
-            look("plain", ((0.05, 0.05, 0.06),), roughness=0.3),
+            Material("plain", ((0.05, 0.05, 0.06),), roughness=0.3),
             record.second,
             *([glow] * (EYES - 2)),
         )
@@ -162,7 +159,7 @@ def _points(actor: Actor, graph: Any, most: int = 4000) -> np.ndarray:
     data.vertices.foreach_get("co", points)
     matrix = np.array(posed.matrix_world)
     chosen = points.reshape(-1, 3)[:: max(1, len(data.vertices) // most)]
-    return chosen @ matrix[:3, :3].T + matrix[:3, 3]
+    return np.asarray(chosen @ matrix[:3, :3].T + matrix[:3, 3])
 
 
 def _slide(before: np.ndarray, after: np.ndarray) -> float:

@@ -163,7 +163,7 @@ def _human_slots(
     of_head = np.isin(np.array(names)[weights.argmax(1)], ("Head",))
     rise = (body[:, 2] - head[2]) / r
     slots[of_head & (rise > 0.62 - 0.9 * np.clip(body[:, 1] / r, -1, 1) * (0.6 + p["hair"]))] = HAIR
-    return slots
+    return np.asarray(slots)
 
 
 def humanoid(seed: int, height: float) -> Body:
@@ -352,7 +352,7 @@ def _follow(points: np.ndarray, bones: dict[str, Bone]) -> np.ndarray:
             distance[sign * points[:, 0] < -0.004, number] = np.inf
     weights = 1 / np.maximum(distance, 1e-4) ** 7
     weights[weights < 0.02 * weights.max(1, keepdims=True)] = 0
-    return weights / weights.sum(1, keepdims=True)
+    return np.asarray(weights / weights.sum(1, keepdims=True))
 
 
 MAKERS = {"humanoid": humanoid, "robot": robot, "quadruped": quadruped, "serpent": serpent}

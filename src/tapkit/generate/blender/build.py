@@ -218,7 +218,7 @@ def _exposed(record: SceneDescription, volumes: list[Any]) -> float:
         stops = float(np.clip(min(math.log2(MIDDLE_GREY / grey), math.log2(2.5 / max(bright, 1e-3))), -6, 8))
         stops = round(stops * 4) / 4
     scene.view_settings.exposure = stops
-    return stops
+    return float(stops)
 
 
 def _metered(frame: int, volumes: list[Any]) -> np.ndarray:
@@ -241,7 +241,7 @@ def _metered(frame: int, volumes: list[Any]) -> np.ndarray:
     for thing in volumes:
         thing.hide_render = False
     render.resolution_x, render.resolution_y, render.use_motion_blur = kept
-    return pixels.reshape(-1, 4)[:, :3] @ np.array([0.2126, 0.7152, 0.0722])
+    return np.asarray(pixels.reshape(-1, 4)[:, :3] @ np.array([0.2126, 0.7152, 0.0722]))
 
 
 def _shine(thing: Any, stops: float) -> None:

@@ -15,6 +15,8 @@ SENSOR = 50.0
 """Width in millimetres."""
 CLEAR = 0.75
 """Metres that the camera keeps from the axis of whoever moves."""
+NECK = math.radians(75)
+"""How far a head-worn camera turns aside."""
 
 
 def wander(rng: np.random.Generator, frames: int, fps: float, seconds: float) -> np.ndarray:
@@ -43,7 +45,7 @@ def hand(rng: np.random.Generator, frames: int, fps: float, low: float = 2.0, hi
         np.stack([np.sin(2 * math.pi * f * time + rng.uniform(0, 6.28)) for _ in range(3)], -1) * rng.uniform(0.5, 1.5)
         for f in rng.uniform(low, high, 6)
     ]
-    return np.sum(waves, axis=0) / math.sqrt(6)
+    return np.asarray(np.sum(waves, axis=0) / math.sqrt(6))
 
 
 def build_camera(
@@ -120,12 +122,12 @@ def _rig(record: Any, frames: int, fps: float, rng: np.random.Generator) -> np.n
     if record.rig == "dolly":
         lean = rng.uniform(-0.9, 0.9)
         along = np.array([-math.sin(angle + lean), math.cos(angle + lean), 0.0]) * rng.choice((-1, 1))
-        return position + travel * _ease(frames)[:, None] * along
+        return np.asarray(position + travel * _ease(frames)[:, None] * along)
     if record.rig == "crane":
         rise = 1 if start[2] < 1.4 else -1
         position[:, 2] = np.clip(start[2] + rise * travel * _ease(frames), 0.35, 4.0)
         inwards = -0.3 * travel * _ease(frames)[:, None] * np.array([math.cos(angle), math.sin(angle), 0])
-        return position + inwards
+        return np.asarray(position + inwards)
     speed = travel / max(radius, 0.5) * rng.choice((-1, 1))
     angles = (
         angle + speed * np.linspace(0, 1, frames) + 0.12 * wander(rng, frames, fps, 3.0) * math.sqrt(min(seconds, 4.0))
@@ -151,16 +153,18 @@ def _kept_clear(position: np.ndarray, obstacles: list[np.ndarray], room: Any, fp
     if room is not None:
         low, high = np.array([0.3, 0.3, 0.3]), np.array([room.width - 0.3, room.depth - 0.3, room.height - 0.15])
         moved = np.clip(moved, low, high)
-    return moved
+    return np.asarray(moved)
 
 
 def _ego(head: tuple[np.ndarray, np.ndarray], target: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
-    """Eyes that look ahead, a little down, and partly at what moves, if that is in front."""
+    """Eyes that turn from where the face points towards what moves, as far as a neck lets them."""
     eyes, face = head
-    ahead = low_pass(face, 0.85 ** (30 / fps))
-    ahead /= np.linalg.norm(ahead, axis=1, keepdims=True).clip(1e-9)
-    to_target = target - eyes
-    to_target /= np.linalg.norm(to_target, axis=1, keepdims=True).clip(1e-9)
-    share = np.clip(((ahead * to_target).sum(1, keepdims=True) + 1.0) / 1.2, 0, 1) * 0.9
-    towards = (1 - share) * (ahead + (0, 0, -0.22)) + share * to_target
-    return eyes, low_pass(towards, 0.85 ** (30 / fps))
+    away = target - eyes
+    flat = np.hypot(away[:, 0], away[:, 1]).clip(0.3)
+    yaw = np.unwrap(np.arctan2(face[:, 1], face[:, 0]))
+    aside = np.angle(np.exp(1j * (np.arctan2(away[:, 1], away[:, 0]) - yaw)))
+    behind = np.clip((math.pi - np.abs(aside)) / 0.6, 0, 1)  # what is right behind draws to neither side
+    keep = 0.85 ** (30 / fps)
+    yaw = low_pass(yaw + np.clip(0.85 * aside, -NECK, NECK) * behind, keep)
+    pitch = low_pass(np.clip(0.7 * np.arctan2(away[:, 2], flat), -0.4, 0.3), keep)
+    return eyes, np.stack([np.cos(yaw), np.sin(yaw), np.tan(pitch)], -1)

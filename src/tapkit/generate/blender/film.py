@@ -84,7 +84,7 @@ def _first_frame(scene: Any, parts: list[geometry.Part], folder: Path, descripti
         "size": [scene.render.resolution_y, scene.render.resolution_x],
         "fps": [scene.render.fps, 1],
         "blender": bpy.app.version_string,
-        "parts": [{"name": part.object.name, "kind": part.kind, "index": part.index} for part in parts],
+        "parts": [{"name": part.object.name, "kind": part.kind, "index": part.mask} for part in parts],
     }
     part = _part(folder / "parts.json")
     part.write_text(json.dumps(about))
@@ -122,7 +122,7 @@ def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """All of it or nothing."""
     part = _part(path)
     with open(part, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # no array is called allow_pickle
     os.replace(part, path)
 
 

@@ -7,6 +7,7 @@ about Y, then X, then Z. Humans stand with arms spread at rest.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def turns_to_matrices(turns: np.ndarray) -> np.ndarray:
     about_x = matrix(one, zero, zero, zero, np.cos(x), -np.sin(x), zero, np.sin(x), np.cos(x))
     about_y = matrix(np.cos(y), zero, np.sin(y), zero, one, zero, -np.sin(y), zero, np.cos(y))
     about_z = matrix(np.cos(z), -np.sin(z), zero, np.sin(z), np.cos(z), zero, zero, zero, one)
-    return about_z @ about_x @ about_y
+    return np.asarray(about_z @ about_x @ about_y)
 
 
 def quaternions(matrices: np.ndarray) -> np.ndarray:
@@ -59,7 +60,7 @@ def quaternions(matrices: np.ndarray) -> np.ndarray:
         -2,
     )
     chosen = np.take_along_axis(scaled, largest[..., None, None], -2)[..., 0, :]
-    return chosen / (4 * root)
+    return np.asarray(chosen / (4 * root))
 
 
 def schedule(acts: tuple[Any, ...], frames: int, fps: float, pace: float) -> tuple[list[Any], np.ndarray]:
@@ -79,7 +80,7 @@ def schedule(acts: tuple[Any, ...], frames: int, fps: float, pace: float) -> tup
 
 def _ease(x: np.ndarray) -> np.ndarray:
     x = np.clip(x, 0, 1)
-    return x * x * (3 - 2 * x)
+    return np.asarray(x * x * (3 - 2 * x))
 
 
 def stride(phase: np.ndarray, duty: float) -> tuple[np.ndarray, np.ndarray]:
@@ -189,7 +190,8 @@ def _dance(turns: Turns, gait: Any, cycle: np.ndarray, time: np.ndarray, rng: np
     beat = rng.uniform(0.7, 1.3)
 
     def swing(amount: float) -> np.ndarray:
-        return amount * np.sin(2 * math.pi * beat * rng.choice((0.5, 1, 1, 2)) * time + rng.uniform(0, 6))
+        pulse = 2 * math.pi * beat * rng.choice((0.5, 1, 1, 2))
+        return np.asarray(amount * np.sin(pulse * time + rng.uniform(0, 6)))
 
     for side, sign in (("L", 1.0), ("R", -1.0)):
         turns[f"UpperArm.{side}"][:, 1] = sign * (25 + swing(40))
@@ -213,7 +215,7 @@ def _reach(turns: Turns, gait: Any, cycle: np.ndarray, time: np.ndarray, rng: np
         turns[f"Hand.{side}"][:, 1] = 20 * wave
 
 
-_ACTS = {
+_ACTS: dict[str, Callable[[Turns, Any, np.ndarray, np.ndarray, np.random.Generator], None]] = {
     "walk": _walk,
     "run": _run,
     "idle": _idle,
@@ -274,7 +276,7 @@ def closed_path(points: np.ndarray, per_leg: int = 64) -> np.ndarray:
     p0, p1, p2, p3 = (np.roll(points, shift, 0)[:, None] for shift in (1, 0, -1, -2))
     t = np.linspace(0, 1, per_leg, endpoint=False)[None, :, None]
     curve = 0.5 * (2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * p1 - p0 - 3 * p2 + p3) * t**3)
-    return curve.reshape(-1, 3)
+    return np.asarray(curve.reshape(-1, 3))
 
 
 def follow(points: np.ndarray, travelled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,8 +19,8 @@ class Part(NamedTuple):
 
     object: Any
     kind: str
-    index: int
-    """Of the instance mask, at least 1; 0 for what has no tracks but hides."""
+    mask: int
+    """Its number in the instance masks, at least 1; 0 for what has no tracks but hides."""
 
 
 def parts(built: Any) -> list[Part]:

@@ -57,7 +57,7 @@ def steady(quaternion: np.ndarray) -> np.ndarray:
     """The same rotations [T,...,4], signs chosen so that neighbours are near one another."""
     flips = np.where((quaternion[1:] * quaternion[:-1]).sum(-1) < 0, -1.0, 1.0)
     signs = np.concatenate([np.ones_like(flips[:1]), np.cumprod(flips, axis=0)])
-    return quaternion * signs[..., None]
+    return np.asarray(quaternion * signs[..., None])
 
 
 class Pose(NamedTuple):

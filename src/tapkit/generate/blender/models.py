@@ -120,7 +120,7 @@ def world_points(mesh: Any) -> np.ndarray:
     data.vertices.foreach_get("co", points)
     posed.to_mesh_clear()
     matrix = np.array(posed.matrix_world)
-    return points.reshape(-1, 3) @ matrix[:3, :3].T + matrix[:3, 3]
+    return np.asarray(points.reshape(-1, 3) @ matrix[:3, :3].T + matrix[:3, 3])
 
 
 def dress_model(mesh: Any, paint: Paint, look: Any, name: str) -> None:

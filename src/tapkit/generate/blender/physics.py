@@ -155,7 +155,7 @@ class Simulation:
 
     def _middle(self) -> np.ndarray:
         places = [thing.location[:2] for _, thing in self.falling] or [(0, 0)]
-        return np.mean(places, axis=0)
+        return np.asarray(np.mean(places, axis=0))
 
     def _step(self) -> None:
         scene = bpy.context.scene

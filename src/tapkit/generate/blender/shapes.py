@@ -69,7 +69,7 @@ def box(
 
 def _quads(rows: int, columns: int, flip: bool = False, wrap: bool = False) -> list[Face]:
     """Faces of a grid of vertices, row after row; `wrap` closes the columns."""
-    faces = []
+    faces: list[Face] = []
     for row in range(rows - 1):
         for column in range(columns if wrap else columns - 1):
             beside = (column + 1) % columns
@@ -90,7 +90,7 @@ def superquadric(east: float, north: float, rings: int = 24, sectors: int = 32) 
     """Exponent 1 is an ellipsoid, towards 0 a box, 2 an octahedron. Poles are fans, all is closed."""
 
     def power(value: np.ndarray, exponent: float) -> np.ndarray:
-        return np.sign(value) * np.abs(value) ** exponent
+        return np.asarray(np.sign(value) * np.abs(value) ** exponent)
 
     latitude = np.linspace(-math.pi / 2, math.pi / 2, rings + 1)[1:-1, None]
     longitude = np.linspace(-math.pi, math.pi, sectors, endpoint=False)[None, :]

@@ -13,7 +13,6 @@ from .shapes import (
     Geometry,
     box,
     cylinder,
-    ellipsoid,
     fitted,
     grid,
     joined,
@@ -216,6 +215,3 @@ def _letters(text: str) -> Geometry:
     return Geometry(
         vertices.reshape(-1, 3)[:, [0, 2, 1]] * (1, -1, 1), faces, [0] * len(faces)
     )  # upright, read from -Y
-
-
-__all__ = ["FORMS", "SHARP", "ellipsoid", "solid"]

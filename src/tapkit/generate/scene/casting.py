@@ -6,17 +6,10 @@ import math
 
 from .catalogue import Catalogue, Model
 from .draw import Draw
-from .records import Act, Colour, Gait, Material, Motion, SceneObject, Shape, Vector
+from .records import Act, Gait, Material, Motion, SceneObject, Shape, Vector
 
 PROCEDURAL = ("noise", "voronoi", "wave", "brick", "checker", "magic")
 GROUNDS = ("rock", "sand", "trail", "grass", "gravel", "brick", "floor", "tile")
-SKINS: tuple[Colour, ...] = (
-    (0.80, 0.55, 0.42),
-    (0.60, 0.36, 0.24),
-    (0.36, 0.19, 0.11),
-    (0.85, 0.63, 0.52),
-    (0.16, 0.08, 0.05),
-)
 PROPS = ("box", "sphere", "cylinder", "cone", "torus", "superquadric", "rock", "knot", "text")
 WORDS = ("TAP", "track", "any", "point", "A&B", "hello", "42", "xyz", "go!", "Q7")
 
@@ -80,8 +73,10 @@ class Cast:
 
     # --- who moves ---
 
-    def loop(self, inner: float, outer: float, height: tuple[float, float] = (0.0, 0.0)) -> tuple[Vector, ...]:
-        """Way points around the origin in one sense of rotation, so that a path turns but seldom crosses itself."""
+    def loop(
+        self, inner: float, outer: float, height: tuple[float, float] = (0.0, 0.0), about: tuple[float, float] = (0, 0)
+    ) -> tuple[Vector, ...]:
+        """Way points around a place in one sense of rotation, so that a path turns but seldom crosses itself."""
         draw = self.draw
         count = draw.whole(4, 7)
         sense, start = (1 if draw.happens(0.5) else -1), draw.number(0, 360)
@@ -89,9 +84,8 @@ class Cast:
         for step in range(count):
             angle = math.radians(start + sense * (360 * step / count + draw.number(-20, 20)))
             radius = draw.number(inner, outer)
-            points.append(
-                (round(radius * math.cos(angle), 3), round(radius * math.sin(angle), 3), draw.number(*height))
-            )
+            x, y = about[0] + radius * math.cos(angle), about[1] + radius * math.sin(angle)
+            points.append((round(x, 3), round(y, 3), draw.number(*height)))
         return tuple(points)
 
     def gait(self, running: bool = False) -> Gait:

@@ -54,7 +54,7 @@ class SceneDescription:
 
     def to_json(self) -> dict[str, Any]:
         """For `json.dumps`."""
-        return to_plain(self)
+        return dict(to_plain(self))
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> SceneDescription:

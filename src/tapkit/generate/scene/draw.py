@@ -61,7 +61,7 @@ class Draw:
 
     def warm(self) -> Colour:
         """The colour of a lamp: from candle to overcast sky."""
-        warmth = self._random.uniform(-0.35, 0.6)
+        warmth = self._random.uniform(-0.3, 0.45)
         return (1.0, round(1 - max(0.0, warmth) * 0.35 - max(0.0, -warmth) * 0.1, 3), round(1 - max(0.0, warmth), 3))
 
     def around(self, inner: float, outer: float, height: float = 0.0) -> Vector:

@@ -103,6 +103,17 @@ def around_camera(draw: Draw, distance: tuple[float, float], height: tuple[float
     )
 
 
+def territories(draw: Draw, count: int, reach: float) -> list[tuple[float, float, float]]:
+    """`count` discs (x, y, radius) that do not touch, within `reach` of the origin: nobody walks through anybody."""
+    if count == 1:
+        return [(0.0, 0.0, reach)]
+    side = math.sin(math.pi / count)
+    away = reach / (1 + side)
+    start = draw.number(0, 2 * math.pi)
+    angles = [start + 2 * math.pi * number / count for number in range(count)]
+    return [(away * math.cos(a), away * math.sin(a), 0.93 * away * side) for a in angles]
+
+
 def _open_air(plan: Plan, draw: Draw) -> None:
     """Ground, scenery, sun and lamps."""
     cast = plan.cast
@@ -131,10 +142,15 @@ def outdoor(seed: int, catalogue: Catalogue) -> Plan:
     """People and robots on open ground, things that fall and are kicked."""
     plan, draw = _plan("outdoor", seed, catalogue)
     _open_air(plan, draw)
-    for number in range(draw.whole(1, 3)):
-        plan.objects.append(plan.cast.person(plan.cast.loop(0.5 + 0.5 * number, 1.4 + 0.6 * number)))
-    if draw.happens(0.25):
-        plan.objects.append(plan.cast.animal(plan.cast.loop(1.2, 2.6)))
+    people, beasts = draw.whole(1, 3), int(draw.happens(0.25))
+    for number, (x, y, radius) in enumerate(territories(draw, people + beasts, 2.4)):
+        loop = plan.cast.loop(0.5 * radius, radius, about=(x, y))
+        if number < beasts:
+            plan.objects.append(plan.cast.animal(loop))
+        elif people > 1 and draw.happens(0.25):
+            plan.objects.append(plan.cast.person((), (round(x, 3), round(y, 3), 0.0)))
+        else:
+            plan.objects.append(plan.cast.person(loop))
     _drops(plan, draw, draw.whole(5, 8), (0.18, 0.7), 2.4, 2.2)
     if draw.happens(0.35):
         plan.objects.append(
@@ -156,8 +172,8 @@ def animals(seed: int, catalogue: Catalogue) -> Plan:
             plan.objects.append(cast.beast(draw.one(catalogue.swimmers), "fly", loop))
         plan.effects = Effects(fog=draw.number(0.04, 0.1), underwater=True, kicks=0.0, seed=draw.seed())
     else:
-        for number in range(draw.whole(2, 4)):
-            plan.objects.append(cast.animal(cast.loop(0.4 + 0.6 * number, 1.2 + 0.7 * number)))
+        for x, y, radius in territories(draw, draw.whole(2, 4), 3.0):
+            plan.objects.append(cast.animal(cast.loop(0.6 * radius, radius, about=(x, y))))
         for _ in range(draw.whole(0, 2) if catalogue.fliers else 0):
             plan.objects.append(cast.beast(draw.one(catalogue.fliers), "fly", cast.loop(1.0, 3.0, (1.4, 2.4))))
     _drops(plan, draw, draw.whole(2, 5), (0.18, 0.6), 2.4, 2.0)
@@ -210,26 +226,28 @@ def indoor(seed: int, catalogue: Catalogue) -> Plan:
     return plan
 
 
-def _inside(plan: Plan, draw: Draw, people: tuple[int, int] = (1, 3), share: float = 0.95) -> Vector:
+def _inside(
+    plan: Plan, draw: Draw, people: tuple[int, int] = (1, 3), share: float = 0.95, wider: float = 0.0
+) -> Vector:
     """The room, its furniture, lights and people, who use `share` of its free floor -> the middle of that."""
     cast = plan.cast
-    interior = furnished(cast, draw)
+    interior = furnished(cast, draw, wider)
     plan.room = interior.room
     plan.objects += interior.objects
     plan.lights += interior.lights
     middle_x, middle_y = interior.middle
     plan.effects = replace(plan.effects, fog=plan.effects.fog / 2, smoke=(), kicks=plan.effects.kicks * 0.7)
-    for number in range(draw.whole(*people)):
-        reach = interior.reach * share * (1 - 0.35 * (number % 2))
-        path = tuple(
-            (round(x * reach + middle_x, 3), round(y * reach + middle_y, 3), 0.0) for x, y, _ in cast.loop(0.55, 1.0)
-        )
-        plan.objects.append(cast.person(path))
-    for place in interior.seats[: draw.whole(0, 1)]:
+    for number, (x, y, radius) in enumerate(territories(draw, draw.whole(*people), interior.reach * share)):
+        x, y = round(x + middle_x, 3), round(y + middle_y, 3)
+        if number == 0:
+            plan.objects.append(cast.person(cast.loop(0.6 * radius, radius, about=(x, y))))
+        else:  # the floor is too small for two walks
+            plan.objects.append(cast.person((), (x, y, 0.0)))
+    for seat in interior.seats[: draw.whole(0, 1)]:
         acts = (Act("sit", draw.number(3, 8), travels=False),)
-        sitter = cast.person((), place.position, acts)
+        sitter = cast.person((), seat.position, acts)
         if sitter.motion.acts == acts:
-            plan.objects.append(replace(sitter, rotation=place.rotation))
+            plan.objects.append(replace(sitter, rotation=seat.rotation))
     for place in interior.shelves[: draw.whole(3, 6)]:
         plan.objects.append(cast.prop(place, (0.12, 0.3), scan=0.8, calm=True))
     for _ in range(draw.whole(1, 3)):
@@ -245,19 +263,17 @@ def ego(seed: int, catalogue: Catalogue) -> Plan:
     plan, draw = _plan("ego", seed, catalogue)
     cast = plan.cast
     if draw.happens(0.6):
-        middle_x, middle_y, height = _inside(plan, draw, people=(1, 2), share=0.4)
+        middle_x, middle_y, height = _inside(plan, draw, people=(1, 2), share=0.35, wider=1.2)
         room = plan.room
         assert room is not None
         reach = min(room.width, room.depth) / 2 - 1.5
-        path = tuple(
-            (round(x * reach + middle_x, 3), round(y * reach + middle_y, 3), 0.0) for x, y, _ in cast.loop(0.8, 1.0)
-        )
+        path = cast.loop(0.8 * reach, reach, about=(middle_x, middle_y))
     else:
         _open_air(plan, draw)
-        for _person in range(draw.whole(2, 3)):
-            plan.objects.append(cast.person(cast.loop(0.6, 2.0)))
-        if draw.happens(0.5):
-            plan.objects.append(cast.animal(cast.loop(0.8, 2.0)))
+        beasts = int(draw.happens(0.5))
+        for number, (x, y, radius) in enumerate(territories(draw, draw.whole(2, 3), 2.0)):
+            loop = cast.loop(0.5 * radius, radius, about=(x, y))
+            plan.objects.append(cast.animal(loop) if number < beasts else cast.person(loop))
         _drops(plan, draw, draw.whole(4, 7), (0.2, 0.6), 2.2, 2.0)
         plan.objects.append(cast.checker(draw.around(0.4, 1.4)))
         path, middle_x, middle_y, height = cast.loop(2.6, 3.6), 0.0, 0.0, 0.8

@@ -59,9 +59,9 @@ class Interior:
         return self.room.depth if wall in (0, 1) else self.room.width
 
 
-def furnished(cast: Cast, draw: Draw) -> Interior:
-    """A room with windows in one or two walls, furniture along all, pictures, lamps, a rug."""
-    interior = Interior(_shell(cast, draw))
+def furnished(cast: Cast, draw: Draw, wider: float = 0.0) -> Interior:
+    """A room with windows, furniture along all walls, pictures, lamps, a rug; `wider` than others by so many metres."""
+    interior = Interior(_shell(cast, draw, wider))
     for wall in range(4):
         _stand(interior, cast, draw, wall)
     _hang(interior, cast, draw)
@@ -76,8 +76,9 @@ def furnished(cast: Cast, draw: Draw) -> Interior:
     return interior
 
 
-def _shell(cast: Cast, draw: Draw) -> Room:
-    width, depth, height = draw.number(5.0, 7.5, 2), draw.number(4.8, 6.5, 2), draw.number(2.5, 3.2, 2)
+def _shell(cast: Cast, draw: Draw, wider: float) -> Room:
+    width, depth = draw.number(5.0 + wider, 7.5 + wider, 2), draw.number(4.8 + wider, 6.5 + wider, 2)
+    height = draw.number(2.5, 3.2, 2)
     windows = []
     for wall in draw.some((0, 1, 2, 3), draw.whole(1, 2)):
         length = depth if wall in (0, 1) else width

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -29,7 +30,7 @@ def from_plain(record: type[Record], value: Any, where: str = "the scene") -> Re
     """
     if not isinstance(value, dict):
         raise SceneError(f"{where} must be an object with named fields, got {_short(value)}")
-    hints = get_type_hints(record)
+    hints = _hints(record)  # type: ignore[arg-type]
     fields = {field.name: field for field in dataclasses.fields(record)}  # type: ignore[arg-type]
     unknown = sorted(set(value) - set(fields))
     if unknown:
@@ -46,6 +47,11 @@ def from_plain(record: type[Record], value: Any, where: str = "the scene") -> Re
         return record(**parsed)
     except SceneError as error:
         raise SceneError(f"{where}: {error}") from None
+
+
+@functools.cache
+def _hints(record: type) -> dict[str, Any]:
+    return get_type_hints(record)
 
 
 def _parse(hint: Any, value: Any, where: str) -> Any:

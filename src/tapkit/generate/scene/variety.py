@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .casting import PROPS
-from .catalogue import Catalogue
+from .catalogue import Catalogue, Model
 from .description import SceneDescription
 from .records import ACTS, FURNITURE, LIGHTS, PATTERNS, RIGS
 
@@ -16,7 +16,7 @@ PUBLISHED = {
     "rooms": "20, made by hand",
     "skies": "50",
 }
-"""What PointOdyssey's paper says of its own set (arXiv 2307.15055)."""
+"""What PointOdyssey's paper (arXiv 2307.15055) says of its own set, as remembered, not looked up."""
 SEEDS = 2**31
 """Bodies, solids and skies are drawn from seeds below this."""
 
@@ -40,7 +40,7 @@ def reachable(catalogue: Catalogue) -> dict[str, int]:
     }
 
 
-def _skinned(catalogue: Catalogue) -> tuple:
+def _skinned(catalogue: Catalogue) -> tuple[Model, ...]:
     return catalogue.people + catalogue.animals + catalogue.swimmers + catalogue.fliers
 
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapkit.constants import constant
 from tapkit.nn.exporting import exporting
 from tapkit.nn.sampling import blend
 
@@ -50,7 +51,7 @@ class Correlation:
         self.queries = anchor.reshape(-1, channels) * channels**-0.5
         self.cells, self.sizes = pyramid(frames)
         count, total = len(frames), self.cells.shape[1]
-        numbers = torch.tensor(self.sizes, device=anchor.device)
+        numbers = constant(self.sizes, torch.long, anchor.device)
         self._heights, self._widths = numbers[:, 0, None], numbers[:, 1, None]
         area = numbers.prod(1)
         self._begin = (area.cumsum(0) - area)[:, None, None]

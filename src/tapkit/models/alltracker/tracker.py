@@ -45,6 +45,7 @@ from tapkit.models.options import NetworkOptions, require_least, require_size
 from tapkit.models.torch_model import TorchModel, check_frames, check_queries
 from tapkit.nn.packed import Packable
 from tapkit.nn.sampling import sample
+from tapkit.nn.transfer import sent
 from tapkit.types import ModelCard
 
 LAYERS_BYTES = 20_000
@@ -89,7 +90,7 @@ class AllTrackerState(NamedTuple):
     """A anchors (frames that points were asked on) and N points."""
 
     t: Tensor
-    """int64 [A]: their frames."""
+    """int64 [A], on the host: their frames."""
     anchors: Tensor
     """[A,h,w,C]: their maps."""
     flow: Tensor
@@ -97,7 +98,7 @@ class AllTrackerState(NamedTuple):
     score: Tensor
     """float32 [A,window/2,h,w,2]."""
     owner: Tensor
-    """int64 [N]: the anchor of each point; -1: its frame has not been seen yet."""
+    """int64 [N], on the host: the anchor of each point; -1: its frame has not been seen yet."""
     xy: Tensor
     """float32 [N,window/2,2]: the last window's answers for these frames, pixels of the handed frames."""
     visible: Tensor
@@ -185,7 +186,7 @@ class AllTrackerModel(TorchModel):
         """See `WindowModel.start`."""
         maps, half = self._no_maps(size), self.stride
         none = torch.zeros(0, half, device=self.device)
-        numbers = torch.zeros(0, dtype=torch.long, device=self.device)
+        numbers = torch.zeros(0, dtype=torch.long)  # on the host, where it is asked whose a point is
         known = torch.zeros(0, half, *maps.shape[1:3], 2, device=self.device)
         handed = torch.tensor(size)  # on the host, where sizes are needed
         return AllTrackerState(
@@ -205,9 +206,11 @@ class AllTrackerModel(TorchModel):
         answer = _at_queries(queries, len(maps))
         flow, score = [], []
         for number in range(len(state.t)):
-            rows = (state.owner == number).nonzero()[:, 0]
+            own_rows = (state.owner == number).nonzero()[:, 0]
             window = self._window(state, number, maps, first, fresh)
-            kept = rows[rows < held] if self.chosen.windows == "first" and number < fresh else rows[:0]
+            of_first = self.chosen.windows == "first" and number < fresh
+            own_kept = own_rows[own_rows < held] if of_first else own_rows[:0]
+            rows, kept = sent(own_rows, self.device), sent(own_kept, self.device)
             self._read(answer, window, rows, queries, size, self.stride if len(kept) == len(rows) else 0)
             for own, before in zip(answer, (state.xy, state.visible, state.confidence), strict=True):
                 own[kept, : self.stride] = before[kept, : len(maps)]
@@ -220,7 +223,7 @@ class AllTrackerModel(TorchModel):
 
     def _join(self, state: AllTrackerState, maps: Tensor, first: int, queries: Tensor) -> tuple[AllTrackerState, int]:
         """The state with the points that begin in this window; and how many anchors it had before."""
-        t = queries[:, 0].round().long()
+        t = queries[:, 0].round().long().cpu()
         owner = torch.cat([state.owner, state.owner.new_full((len(t) - len(state.owner),), -1)])
         waiting = (owner < 0) & (t >= first) & (t < first + len(maps))
         fresh = len(state.t)
@@ -229,12 +232,12 @@ class AllTrackerModel(TorchModel):
             if frame not in known:
                 known.append(frame)
             owner[waiting & (t == frame)] = known.index(frame)
-        added = torch.tensor(known[fresh:], dtype=torch.long, device=self.device)
+        added = torch.tensor(known[fresh:], dtype=torch.long)
         if len(added):
             begins = state.flow.new_zeros(len(added), *state.flow.shape[1:])
             state = state._replace(
                 t=torch.cat([state.t, added]),
-                anchors=torch.cat([state.anchors, maps[added - first]]),
+                anchors=torch.cat([state.anchors, maps[sent(added - first, maps.device)]]),
                 flow=torch.cat([state.flow, begins]),
                 score=torch.cat([state.score, begins]),
             )
@@ -266,15 +269,16 @@ class AllTrackerModel(TorchModel):
 
     def select(self, state: AllTrackerState, rows: Tensor) -> AllTrackerState:
         """See `WindowModel.select`. Anchors that no point was asked on any more are forgotten."""
-        owner = state.owner[rows]
+        owner = state.owner[rows.cpu()]
         used, renumbered = torch.unique(owner, return_inverse=True)
         waiting = int((used < 0).sum())  # comes first, and stays -1
         kept = used[waiting:]
+        anchors = sent(kept, self.device)
         return AllTrackerState(
             t=state.t[kept],
-            anchors=state.anchors[kept],
-            flow=state.flow[kept],
-            score=state.score[kept],
+            anchors=state.anchors[anchors],
+            flow=state.flow[anchors],
+            score=state.score[anchors],
             owner=renumbered - waiting,
             xy=state.xy[rows],
             visible=state.visible[rows],

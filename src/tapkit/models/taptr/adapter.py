@@ -19,6 +19,7 @@ from tapkit.models.taptr.parts import WIDTH
 from tapkit.models.taptr.support import SIDE, Support
 from tapkit.models.torch_model import TorchModel, check_frames
 from tapkit.nn.packed import Conv2d, Linear
+from tapkit.nn.transfer import sent
 from tapkit.types import ModelCard
 
 LEAST_SIDE = 64
@@ -100,7 +101,7 @@ class Adapter(TorchModel):
 
     def with_own(self, xy: Tensor) -> Tensor:
         """Normalised positions [M,2], each followed by its own support points, kept inside the frame [M*own,2]."""
-        offsets = self.support.around().to(xy) / (SIDE - 1)
+        offsets = constant_like(self.support.around().tolist(), xy) / (SIDE - 1)
         rows = xy[:, None] + offsets
         rows[:, 1:] = rows[:, 1:].clamp(0, 1)
         return rows.flatten(0, 1)
@@ -109,7 +110,7 @@ class Adapter(TorchModel):
         """Support points of nobody in particular [M,3]: frames from the first on, normalised positions."""
         rows = self.support.shared(xy * (SIDE - 1))
         rows[:, 1:] /= SIDE - 1
-        return rows.to(xy)
+        return sent(rows.to(xy.dtype), xy.device)
 
     def frame_bytes(self, size: Size) -> int:
         """About how much memory the features of one frame take."""

@@ -24,6 +24,7 @@ from tapkit.models.taptr.tracker import VISIBLE
 from tapkit.models.taptr.weights import load_released
 from tapkit.models.taptr.window import Window
 from tapkit.models.torch_model import check_positions
+from tapkit.nn.transfer import sent
 from tapkit.weights import unwrap
 
 Backbone = Literal["resnet50", "resnet18"]
@@ -169,7 +170,7 @@ class Taptr3(Adapter):
         begins = ~state.begun & (state.t <= state.now)
         if not bool(begins.any()):
             return state
-        due = begins.nonzero()[:, 0].to(self.device)
+        due = sent(begins.nonzero()[:, 0], self.device)
         context = self.network.context(tokens, pyramid_of(self.network_size(_size(state))), state.xy[due])
         return state._replace(begun=state.begun | begins, context=state.context.index_copy(0, due, context))
 
@@ -180,11 +181,11 @@ class Taptr3(Adapter):
         # Which those are is known on the host: nothing is sent to the device where it is all of them.
         whole = bool(state.begun.all())
         active = (
-            torch.arange(len(state.t), device=self.device) if whole else state.begun.nonzero()[:, 0].to(self.device)
+            torch.arange(len(state.t), device=self.device) if whole else sent(state.begun.nonzero()[:, 0], self.device)
         )
         before = state.t[state.begun] < state.now
         known = torch.ones(len(before), dtype=torch.bool, device=self.device)
-        known = known if bool(before.all()) else before.to(self.device)
+        known = known if bool(before.all()) else sent(before, self.device)
         origin = state.context[active, CENTRE]
         weight = torch.where(known, UNSEEN, 1.0)
         past = Past(

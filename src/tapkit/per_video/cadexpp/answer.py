@@ -28,6 +28,7 @@ AT_ONCE = 1 << 17
 class CadexModel(FittedModel):
     """A `ClipModel`; points do not influence each other. confidence repeats visible."""
 
+    network: CadexPP
     chosen: CadexOptions
 
     @torch.inference_mode()
@@ -66,7 +67,7 @@ class CadexModel(FittedModel):
 
 def axes_of(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
     """The coordinate that each coupling changes, as the masks say. Raises `WeightsError` if there are none."""
-    found = []
+    found: list[int] = []
     while (name := f"deform_mlp.layers1.{len(found)}.mask") in tensors:
         found.append(int(tensors[name].reshape(-1).argmin()))
     if not found or "deform_mlp.bound" not in tensors or "depth_mem.depthmaps" not in tensors:

@@ -127,7 +127,8 @@ class Losses:
         """By how much the depth maps' gradients differ from the initial ones at pixels [P,K,2]: [P,K]."""
         before = nearest(self.initial_gradients[frames], pixels, self.size)
         now = gradients_at(self.network.depth_mem.depthmaps[frames], pixels, self.size, not self.as_published)
-        return (before - now).norm(dim=-1)
+        apart: Tensor = (before - now).norm(dim=-1)
+        return apart
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +10,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tapkit.errors import WeightsError
 from tapkit.models.base import ClipModel
 from tapkit.per_video.adam import adam_tensors, set_adam
 from tapkit.per_video.cadexpp.answer import load_network, of_state
 from tapkit.per_video.cadexpp.card import CADEXPP
 from tapkit.per_video.cadexpp.depth import initial_depth
 from tapkit.per_video.cadexpp.geometry import box
-from tapkit.per_video.cadexpp.losses import Batch, Losses
+from tapkit.per_video.cadexpp.losses import Batch, Losses, match_weight
 from tapkit.per_video.cadexpp.network import CadexPP
 from tapkit.per_video.cadexpp.options import PRESETS, CadexOptions
-from tapkit.per_video.cadexpp.sampler import PUBLISHED, Sampler
+from tapkit.per_video.cadexpp.sampler import PUBLISHED, MatchSampler, Sampler
 from tapkit.per_video.method import FitOptions, Picture, Place, Report, State
 from tapkit.per_video.prepare.flows import FlowRequest, PairFlows, pair_flows
+from tapkit.per_video.prepare.long_matches import long_matches
 from tapkit.per_video.prepare.store import Prepared
 
 RATE_EVERY, RATE_FACTOR = 5000, 0.33
@@ -34,7 +36,13 @@ class CadexFit:
     """See `Fit`."""
 
     def __init__(
-        self, prepared: Prepared, flows: PairFlows, options: CadexOptions, seed: int, device: torch.device
+        self,
+        prepared: Prepared,
+        flows: PairFlows,
+        options: CadexOptions,
+        seed: int,
+        device: torch.device,
+        matches: Sequence[np.ndarray] = (),
     ) -> None:
         self.prepared, self.options, self.device = prepared, options, device
         initial = initial_depth(prepared, flows, options.depth)
@@ -42,6 +50,7 @@ class CadexFit:
             torch.manual_seed(seed)
             network = CadexPP(len(prepared), box(initial, prepared.size), initial)
         self.sampler = Sampler(flows, options, seed)
+        self.matches = MatchSampler(matches, options.pairs, seed)
         self._begin(network.to(device), initial.to(device))
 
     def _begin(self, network: CadexPP, initial: Tensor) -> None:
@@ -62,8 +71,13 @@ class CadexFit:
             group["lr"] = rate * factor
         batch = Batch(*(part.to(self.device) for part in self.sampler.draw(index, steps)))
         terms = self.losses.dense(batch, published)
+        far = self.matches.draw(index) if match_weight(published) else None
+        if far is not None:
+            matched = self.losses.match(Batch(*(part.to(self.device) for part in far)), published)
+            terms = {**terms, **{f"match_{name}": value for name, value in matched.items() if name != "total"}}
+            terms["total"] = terms["total"] + match_weight(published) * matched["total"]
         self.optimizer.zero_grad(set_to_none=True)
-        terms["total"].backward()
+        terms["total"].backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.depth_mem.parameters(), LARGEST_GRADIENT)
         self.optimizer.step()
         return {name: float(value.detach()) for name, value in terms.items()}
@@ -110,12 +124,15 @@ class CadexMethod:
 
     def prepare(self, prepared: Prepared, options: CadexOptions, device: torch.device, report: Report) -> None:
         """See `Method.prepare`: flow within reach, and what of it can be believed."""
+        if options.matches:
+            _matches(prepared, options, device, report)  # first: what lacks a file says so at once
         pair_flows(prepared, _request(options), device, report)
 
     def build(self, prepared: Prepared, options: CadexOptions, seed: int, device: torch.device) -> CadexFit:
         """See `Method.build`."""
         flows = pair_flows(prepared, _request(options), device, lambda what, done, total: None)
-        return CadexFit(prepared, flows, options, seed, device)
+        matches = _matches(prepared, options, device, lambda what, done, total: None) if options.matches else ()
+        return CadexFit(prepared, flows, options, seed, device, matches)
 
     def answer(
         self, model: Mapping[str, Tensor], place: Place, options: CadexOptions | Mapping[str, object]
@@ -126,8 +143,25 @@ class CadexMethod:
         return of_state(model, place, options)
 
 
+def _matches(
+    prepared: Prepared, options: CadexOptions, device: torch.device, report: Report
+) -> Sequence[np.ndarray]:  # fmt: skip
+    try:
+        table = long_matches(prepared, device, report, weights=options.backbone_weights)
+    except WeightsError as error:
+        raise WeightsError(f"{error}; or go without matches: --set matches=false") from error
+    return [np.asarray(table[frame]) for frame in range(len(prepared))]
+
+
 def _request(options: CadexOptions) -> FlowRequest:
-    return FlowRequest(options.flow, options.flow_weights, options.reach, similar=0.0)
+    return FlowRequest(
+        options.flow,
+        options.flow_weights,
+        options.reach,
+        similar=0.0,
+        features=options.features,
+        features_weights=options.features_weights,
+    )
 
 
 METHOD = CadexMethod()

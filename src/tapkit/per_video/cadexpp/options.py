@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tapkit.models.options import require_least
 from tapkit.per_video.method import FitOptions
+from tapkit.per_video.prepare.flow_features import check_features
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,11 @@ class CadexOptions(FitOptions):
     """Id of the flow model that is learned from."""
     reach: int = 16
     """Largest distance of two frames whose flow is computed."""
+    features: str = "none"
+    """Backbone whose features the ends of a flow vector must share to be believed: "dino-vits16" as published, which is
+    downloaded, or "none"."""
+    features_weights: str | None = None
+    """Its file; None: the published one."""
     interval: int = 12
     """Largest distance of two frames that are learned from together."""
     pairs: int = 96
@@ -34,6 +40,10 @@ class CadexOptions(FitOptions):
     """Initial depth: "motion" (what moves against the rest of the picture is in front, or behind if it is what gets
     hidden), "plane" (lower in the picture is nearer), or a .npy file [N,h,w], or a folder of N of them [h,w], such as a
     monocular depth network gives them (larger is farther)."""
+    matches: bool = True
+    """Whether matches of DINOv2 between frames far apart are learned from too; they need its weights."""
+    backbone_weights: str | None = None
+    """The file of DINOv2's ViT-S/14; None: the published one, wherever weights are looked for."""
     occluded_by: float = 0.02
     """Depth by which something must lie in front of a point to hide it."""
     as_published: bool = True
@@ -41,13 +51,16 @@ class CadexOptions(FitOptions):
 
     def check(self) -> None:
         """Raise `UsageError` for values that cannot be."""
+        check_features(self.features)
         require_least(self, steps=1, reach=1, interval=1, pairs=1, points=4)
 
 
-PAPER = CadexOptions()
+PAPER = CadexOptions(features="dino-vits16")
 """The published schedule: under an hour on a GPU for 100 frames at 480p, by its authors."""
-FAST = CadexOptions(steps=8000, max_side=320, flow="raft-small", pairs=48, points=512, as_published=False)
+FAST = CadexOptions(
+    steps=8000, max_side=320, flow="raft-small", pairs=48, points=512, matches=False, as_published=False
+)
 """Smaller in everything, for about 10 minutes on a GPU."""
-CPU = CadexOptions(steps=3000, max_side=160, flow="dis", pairs=16, points=256, as_published=False)
+CPU = CadexOptions(steps=3000, max_side=160, flow="dis", pairs=16, points=256, matches=False, as_published=False)
 """For a laptop: some minutes on two cores."""
 PRESETS = {"paper": PAPER, "fast": FAST, "cpu": CPU}

@@ -60,4 +60,4 @@ class DeltaDino(nn.Module):
         maps = self.layers(frames)
         centres = coords.to_centers(grid.centres(frames.device)) / REDUCTION  # the map's pixel k lies on pixel 8 k
         values = sample(maps, centres.expand(len(maps), -1, -1))
-        return values.transpose(1, 2).unflatten(2, grid.shape)
+        return values.transpose(1, 2).reshape(len(maps), -1, *grid.shape)

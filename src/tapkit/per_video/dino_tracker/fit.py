@@ -93,7 +93,7 @@ class DinoTrackerFit:
     def features(self, frames: np.ndarray) -> tuple[Tensor, Features]:
         """Frozen features [F,C,h,w] and refined ones of frames of the clip."""
         numbers = [int(frame) for frame in frames]
-        raw = torch.from_numpy(np.stack([self.tokens[n] for n in numbers]).astype(np.float32)).to(self.device)
+        raw = torch.from_numpy(np.stack([self.tokens[n] for n in numbers])).to(self.device).float()
         images = resize_lanczos(frames_of(self.prepared, numbers).to(self.device), self.grid.size)
         return raw, self.network.refine(images / 255, raw, self.grid)
 
@@ -123,7 +123,8 @@ class DinoTrackerFit:
         """Points that come back to where they began: drawn again, some times, while there are none."""
         for _ in range(_TRIES):
             points = sampling.round_points(self.material, frames, rng, self.options.pairs)
-            kept = losses.cycles(self.network, features, *(part.to(self.device) for part in points), RETURNED)
+            source, target, begin = (part.to(self.device) for part in points)
+            kept = losses.cycles(self.network, features, source, target, begin, RETURNED)
             if len(kept.begin):
                 break
         return kept

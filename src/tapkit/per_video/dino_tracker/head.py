@@ -45,7 +45,7 @@ class TrackerHead(nn.Module):
 
     def forward(self, cosines: Tensor, grid: TokenGrid) -> Tensor:
         """Cosines [P,h*w] of P points with all tokens of the frame -> positions [P,2] in pixels of the frame."""
-        costs = F.relu(cosines).unflatten(1, grid.shape)
+        costs = F.relu(cosines).view(-1, *grid.shape)
         return read_out(costs, self.refine(costs), grid)
 
 

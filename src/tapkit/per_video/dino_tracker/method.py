@@ -23,7 +23,7 @@ from tapkit.per_video.method import Fit, FitOptions, Place, Report
 from tapkit.per_video.prepare import buddies, foreground, trajectories
 from tapkit.per_video.prepare.flows import FlowRequest, pair_flows
 from tapkit.per_video.prepare.store import Prepared, Table
-from tapkit.per_video.prepare.tokens import Reading, backbone, token_tables, unit_tokens
+from tapkit.per_video.prepare.tokens import Reading, backbone, held_tokens, token_tables
 from tapkit.types import ModelCard
 
 
@@ -109,7 +109,7 @@ def _masks(prepared: Prepared, options: DinoTrackerOptions, device: torch.device
     last = _tokens(prepared, options, device, report)[1]
     table = prepared.table("foreground", {"tokens": last.folder.name})
     if table.missing:
-        masks = foreground.principal_masks(last, _grid(prepared).shape)
+        masks = foreground.principal_masks(last, _grid(prepared).shape, device)
         prepared.fill(table, lambda frame: masks[frame], report)
     return np.stack([table[frame] for frame in range(len(table))])
 
@@ -123,11 +123,10 @@ def _buddies(prepared: Prepared, options: DinoTrackerOptions, device: torch.devi
     centres = _grid(prepared).centres()
     ours = resize(centres, _grid(prepared).size, prepared.size).numpy()
     continuity = buddies.Continuity(chains.__getitem__, len(prepared), ours)
+    of_frame, centres = held_tokens(tokens, device), centres.to(device)
 
     def of(frame: int) -> np.ndarray:
-        return buddies.buddies_of(
-            frame, lambda t: unit_tokens(tokens, t, device), len(prepared), centres.to(device), continuity
-        )
+        return buddies.buddies_of(frame, of_frame, len(prepared), centres, continuity)
 
     return prepared.fill(table, of, report)
 

@@ -98,13 +98,12 @@ class FittedDinoTracker(FittedModel):
 
 
 def visible(found: Found) -> Tensor:
-    """P(visible) [N,T]: one half where the authors' two rules just hold, above that where both do.
+    """P(visible) [N,T]: above one half exactly where the authors' two rules hold, whose answer is yes or no.
 
-    Their answer is yes or no; how far the anchors are missed, compared with what they miss each other by, and how alike
-    the point looks say how sure that is.
+    How sure that is, say by how much the anchors are missed, compared with what they miss each other by (and a pixel),
+    and how much the features resemble those at the query.
     """
-    limit = found.limit[:, None]
-    of_miss = (limit + 0.5) / (limit + found.miss + 1.0)
+    of_miss = 1 / (1 + (found.miss / (found.limit[:, None] + 1)).square())
     of_look = (found.cosine / (2 * LEAST_COSINE)).clamp(0, 1)
     soft = torch.minimum(of_miss, of_look)
     hidden = found.hidden()

@@ -73,7 +73,7 @@ class DinoTracker(nn.Module):
         found = points.new_zeros(len(points), 2)
         for number, rows in by_frame(frame):
             tokens = features.tokens_of(number)
-            for some in rows.split(max(most, 1)):
+            for some in torch.split(rows, max(most, 1)):
                 found = found.index_put((some,), self.tracker_head(points[some] @ tokens.T, grid))
         return found
 
@@ -86,5 +86,5 @@ def head_bytes(grid: TokenGrid) -> int:
 def by_frame(frame: Tensor) -> Iterator[tuple[int, Tensor]]:
     """Each frame that occurs in `frame` [P], and the rows that have it, rising."""
     order = frame.argsort(stable=True)
-    numbers, counts = frame[order].unique_consecutive(return_counts=True)
-    yield from zip(numbers.tolist(), order.split(counts.tolist()), strict=True)
+    numbers, counts = torch.unique_consecutive(frame[order], return_counts=True)
+    yield from zip(numbers.tolist(), torch.split(order, counts.tolist()), strict=True)

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from tapkit.errors import UsageError
 from tapkit.models.options import require_least
+from tapkit.nn.dinov2 import PATCH
 from tapkit.per_video.method import FitOptions
 from tapkit.per_video.prepare.tokens import backbone
 
@@ -46,7 +48,8 @@ class DinoTrackerOptions(FitOptions):
         require_least(self, steps=1, frames=1, pairs=8, every=1)
         if self.reach is not None:
             require_least(self, reach=1)
-        backbone(self.backbone)
+        if (patch := backbone(self.backbone).config.patch) != PATCH:
+            raise UsageError(f"{self.backbone} reads patches of {patch} pixels; dino-tracker's backbones read {PATCH}")
 
 
 PRESETS: Mapping[str, DinoTrackerOptions] = MappingProxyType(

@@ -24,7 +24,8 @@ def as_colours(maps: Tensor) -> np.ndarray:
     along = rows @ axes
     low, high = along.quantile(0.02, 0), along.quantile(0.98, 0)
     colours = ((along - low) / (high - low).clamp(min=1e-12)).clamp(0, 1) * 255
-    return colours.round().to(torch.uint8).view(count, height, width, 3).numpy()
+    found: np.ndarray = colours.round().to(torch.uint8).view(count, height, width, 3).numpy()
+    return found
 
 
 def feature_pictures(folder: Path, frames: Sequence[np.ndarray], raw: Tensor, refined: Tensor) -> list[Picture]:

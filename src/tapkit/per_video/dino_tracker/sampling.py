@@ -139,9 +139,9 @@ def correspondences(
     fore = min(len(first), max(half, pairs - len(second)))
     drawn = np.concatenate([first[:fore], second[: pairs - fore]])
     frames, numbers = np.unique(drawn[:, :2].astype(np.int64), return_inverse=True)
-    numbers = torch.from_numpy(numbers.reshape(-1, 2))
+    source, target = torch.from_numpy(numbers.reshape(-1, 2)).unbind(1)
     places = torch.from_numpy(drawn[:, 2:].astype(np.float32))
-    return Correspondences(frames, numbers[:, 0], numbers[:, 1], places[:, :2], places[:, 2:])
+    return Correspondences(frames, source, target, places[:, :2], places[:, 2:])
 
 
 def _pool(material: Material, rng: np.random.Generator, each: int, pairs: int) -> list[np.ndarray]:
@@ -155,7 +155,8 @@ def _pool(material: Material, rng: np.random.Generator, each: int, pairs: int) -
             if source == target:
                 continue
             for kind, rows in zip(found, kinds, strict=True):
-                kind.append(_followed(material, source, target, rng.permutation(rows)[:pairs]))
+                some = rng.choice(rows, min(pairs, len(rows)), replace=False)
+                kind.append(_followed(material, source, target, some))
     nothing = np.empty((0, 6))
     return [np.concatenate([nothing, *kind]) for kind in found]
 
@@ -204,5 +205,5 @@ def round_points(
     for pair in frame_pairs(rng, len(frames), same=True):
         xy = material.pixels(int(frames[pair.source]), rng, pairs)
         parts.append((np.full(len(xy), pair.source), np.full(len(xy), pair.target), xy))
-    source, target, xy = (torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True))
-    return source, target, xy
+    sources, targets, places = (torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True))
+    return sources, targets, places

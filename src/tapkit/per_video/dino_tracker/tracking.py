@@ -69,7 +69,7 @@ def anchored(
     column = (anchors.cumsum(1) - 1)[point, anchor]
     found = looks.new_full((count, int(anchors.sum(1).max()), length, 2), torch.nan)
     rows = torch.arange(length, device=looks.device)
-    for number in anchor.unique().tolist():  # all that looks into one anchor goes together
+    for number in torch.unique(anchor).tolist():  # all that looks into one anchor goes together
         here = (anchor == number).nonzero()[:, 0]
         places = looks[point[here]].flatten(0, 1)
         target = torch.full((len(places),), number, device=looks.device)
@@ -106,4 +106,5 @@ def median_miss(again: Tensor, places: Tensor, anchors: Tensor) -> Tensor:
     ]  # anchors first, as they come
     own = places.gather(1, order[..., None].expand(-1, -1, 2))
     distance = (again - own[:, :, None]).norm(dim=-1)
-    return distance.nanmedian(1).values
+    median: Tensor = distance.nanmedian(1).values
+    return median

@@ -14,6 +14,7 @@ from tapkit.models.base import Prediction, Size
 from tapkit.per_video.answer import FittedModel
 from tapkit.per_video.method import Place
 from tapkit.per_video.omnimotion.card import OMNIMOTION
+from tapkit.per_video.omnimotion.network import OmniMotion
 from tapkit.per_video.omnimotion.options import OmniMotionOptions
 from tapkit.per_video.omnimotion.render import OCCLUDED, cast, depths, heaviest, hidden, to_frame, to_pixels
 from tapkit.per_video.omnimotion.weights import load_network
@@ -29,6 +30,7 @@ class OmniMotionModel(FittedModel):
     half at the authors' threshold. confidence repeats it.
     """
 
+    network: OmniMotion
     chosen: OmniMotionOptions
 
     def point_bytes(self, frames: int, size: Size) -> int:

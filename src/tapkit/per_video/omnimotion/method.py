@@ -70,7 +70,7 @@ class OmniMotionFit:
         transparent = int(NEAR_SHARE * self.options.samples) if near else 0
         terms = losses(self.network, batch, self.prepared.size, Schedule.at(published), jitter, transparent).terms
         self.optimizer.zero_grad(set_to_none=True)
-        terms["total"].backward()
+        terms["total"].backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return {name: float(value.detach()) for name, value in terms.items()}
 
@@ -84,9 +84,7 @@ class OmniMotionFit:
     def load_state(self, state: State) -> None:
         """See `Fit.load_state`."""
         loaded = load_network(state.model, len(self.prepared), self.options.network)
-        for ours, theirs in zip(self.network.deform_mlp.layers1, loaded.deform_mlp.layers1, strict=True):
-            ours.mask.copy_(theirs.mask)  # type: ignore[operator,union-attr]
-        self.network.load_state_dict(loaded.state_dict())
+        self.network.load_state_dict(loaded.state_dict())  # buffers, such as the masks, are loaded with the rest
         set_adam(self.optimizer, self.network.named_parameters(), state.training)
         self.sampler.errors = state.training["errors"].numpy() if "errors" in state.training else None
 
@@ -110,7 +108,7 @@ class OmniMotionFit:
         """Where pixels [1,K,2] of a frame are predicted on another, [1,K,2]."""
         one, other = (self.network.codes(torch.tensor([k], device=self.device)) for k in (first, second))
         found = []
-        for part in pixels.split(max(AT_ONCE // self.options.samples, 1), 1):
+        for part in torch.split(pixels, max(AT_ONCE // self.options.samples, 1), 1):
             rays = cast(self.network, part, one, self.prepared.size, depths(self.options.samples, part))
             found.append(heaviest(rays.weights, to_frame(self.network, rays.canonical, other)))
         return to_pixels(torch.cat(found, 1), self.prepared.size)
@@ -140,7 +138,7 @@ class OmniMotionFit:
         pixels = grid(self.prepared.size, self.device).reshape(1, -1, 2)
         codes = self.network.codes(torch.tensor([index], device=self.device))
         rgb, depth = [], []
-        for part in pixels.split(max(AT_ONCE // self.options.samples, 1), 1):
+        for part in torch.split(pixels, max(AT_ONCE // self.options.samples, 1), 1):
             rays = cast(self.network, part, codes, self.prepared.size, depths(self.options.samples, part))
             rgb.append((rays.weights[..., None] * rays.rgb).sum(-2)[0])
             depth.append((rays.weights * rays.local[..., 2]).sum(-1)[0] / rays.weights.sum(-1)[0].clamp(min=1e-6))
@@ -176,7 +174,14 @@ class OmniMotionMethod:
 
 
 def _request(options: OmniMotionOptions) -> FlowRequest:
-    return FlowRequest(options.flow, options.flow_weights, options.reach, chained=options.chained)
+    return FlowRequest(
+        options.flow,
+        options.flow_weights,
+        options.reach,
+        chained=options.chained,
+        features=options.features,
+        features_weights=options.features_weights,
+    )
 
 
 METHOD = OmniMotionMethod()

@@ -83,6 +83,7 @@ class GaborNet(nn.Module):
         self.linear = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(layers))
         self.output_linear = nn.Linear(hidden, outputs)
         for layer in self.linear:
+            assert isinstance(layer, nn.Linear)
             nn.init.uniform_(layer.weight, -math.sqrt(1 / hidden), math.sqrt(1 / hidden))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -149,7 +150,7 @@ class Coupling(nn.Module):
         return torch.stack([new if k == axis else points[..., k] for k in range(3)], -1)
 
     def _scale_and_shift(self, kept: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
-        begin, *rest = self.map_st[0].mlp  # type: ignore[union-attr,misc]
+        begin, *rest = self.map_st[0].mlp  # type: ignore[misc]
         weight, bias = begin.weight, begin.bias
         of_code = F.linear(code, weight[:, : self._code], bias)
         out = F.linear(self.projection(kept), weight[:, self._code :]) + of_code[:, None]

@@ -8,6 +8,7 @@ from typing import Literal
 from tapkit.models.options import require_least
 from tapkit.per_video.method import FitOptions
 from tapkit.per_video.omnimotion.network import NetworkConfig
+from tapkit.per_video.prepare.flow_features import check_features
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class OmniMotionOptions(FitOptions):
     """Largest distance of two frames whose flow is computed; None: all pairs."""
     chained: bool = True
     """Whether flow is extended by chaining over neighbouring frames."""
+    features: str = "none"
+    """Backbone whose features the ends of a flow vector must share to be believed: "dino-vits16" as published, which is
+    downloaded, or "none"."""
+    features_weights: str | None = None
+    """Its file; None: the published one."""
     pairs: int = 8
     """Pairs of frames in a batch."""
     points: int = 256
@@ -56,6 +62,7 @@ class OmniMotionOptions(FitOptions):
     def check(self) -> None:
         """Raise `UsageError` for values that cannot be."""
         least = dict.fromkeys(("steps", "pairs", "code", "time_hidden", "coupling_hidden", "color_hidden"), 1)
+        check_features(self.features)
         require_least(self, **least, affine_hidden=1, points=4, samples=2)
 
     @property
@@ -67,13 +74,14 @@ class OmniMotionOptions(FitOptions):
         )  # fmt: skip
 
 
-PAPER = OmniMotionOptions()
+PAPER = OmniMotionOptions(features="dino-vits16")
 """The published schedule: 8 to 13 hours on a GPU for some 80 frames at 480p, by its authors."""
-FAST = OmniMotionOptions(steps=20_000, max_side=256, flow="raft-small", samples=16, color_hidden=256)
+FAST = OmniMotionOptions(steps=20_000, max_side=256, flow="raft-small", reach=32, samples=16, color_hidden=256)
 """Smaller in everything, for about 10 minutes on a GPU."""
 CPU = OmniMotionOptions(
-    steps=8000, max_side=160, flow="dis", pairs=8, points=64, samples=8, code=32, time_hidden=64, coupling_hidden=64,
-    color_hidden=64, affine=False, rate_time=1e-3, rate_bijection=1e-3, rate_color=1e-3,
+    steps=8000, max_side=160, flow="dis", reach=24, pairs=8, points=48, samples=8, code=32,
+    time_hidden=64, coupling_hidden=64, color_hidden=64, affine=False,
+    rate_time=1e-3, rate_bijection=1e-3, rate_color=1e-3,
 )  # fmt: skip
 """For a laptop: about 20 minutes on two cores."""
 PRESETS = {"paper": PAPER, "fast": FAST, "cpu": CPU}

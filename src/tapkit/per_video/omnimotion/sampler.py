@@ -4,6 +4,7 @@ once there are some, where predictions are off."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -61,11 +62,16 @@ class Sampler:
         frames = len(self.prepared)
         interval = min(FIRST_INTERVAL + int(published) // INTERVAL_EVERY, frames - 1, self.flows.reach)
         second = self._second(first, interval, dice)
-        usable = self._usable(first, second)
-        chosen = self._pixels(first, second, usable, dice)
+        mask = self.flows.mask(first, second).reshape(-1)
+        near = abs(first - second) == 1  # of neighbours all flow is learned from
+
+        def usable(at: np.ndarray) -> np.ndarray:
+            return np.ones(len(at), bool) if near else np.asarray(mask[at]) > 0
+
+        chosen = self._pixels(first, usable, dice)
         distance = abs(second - first)
         weight = math.cos((distance - 1) / interval * math.pi / 2)
-        found = points_of(self.flows, first, second, chosen, np.where(usable[chosen], weight, 0.0))
+        found = points_of(self.flows, first, second, chosen, np.where(usable(chosen), weight, 0.0))
         if dice.random() < 0.5:
             # Turned round, a point that is hidden at the far end has no place to be followed from.
             weights = found.weights * believed(self.flows, first, second, chosen)
@@ -86,20 +92,17 @@ class Sampler:
         share[np.abs(near - first) == 1] = NEIGHBOURS
         return int(dice.choice(near, p=share / share.sum()))
 
-    def _usable(self, first: int, second: int) -> np.ndarray:
-        """Which pixels can be learned from, bool [h*w]: all, of neighbours."""
-        mask = np.asarray(self.flows.mask(first, second)).reshape(-1)
-        return np.ones(mask.shape, bool) if abs(first - second) == 1 else mask > 0
-
-    def _pixels(self, first: int, second: int, usable: np.ndarray, dice: np.random.Generator) -> np.ndarray:
+    def _pixels(
+        self, first: int, usable: Callable[[np.ndarray], np.ndarray], dice: np.random.Generator
+    ) -> np.ndarray:  # fmt: skip
         """Flat indices of the points."""
-        count = self.options.points
-        if not usable.any():
-            return dice.integers(0, usable.size, count)
+        count, rare = self.options.points, self.rare[first]
         if self.errors is None:
-            return choose(usable * self.rare[first], count, dice)
-        by_error = choose(usable * self.errors[first].reshape(-1), count, dice)
-        anywhere = choose(usable.astype(float), count, dice)
+            return choose(len(rare), lambda at: usable(at) * rare[at], count, dice)
+        errors = self.errors[first].reshape(-1)
+        largest = max(float(errors.max()), 1e-9)
+        by_error = choose(len(rare), lambda at: usable(at) * errors[at] / largest, count, dice)
+        anywhere = choose(len(rare), lambda at: usable(at).astype(float), count, dice)
         return dice.permutation(np.concatenate([by_error, anywhere]))[:count]
 
 

@@ -24,7 +24,7 @@ def flattened(checkpoint: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tenso
 
 def axes_of(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
     """The coordinate that each coupling changes, as the masks say. Raises `WeightsError` if there are none."""
-    found = []
+    found: list[int] = []
     while (name := f"deform_mlp.layers1.{len(found)}.mask") in tensors:
         found.append(int(tensors[name].reshape(-1).argmin()))
     if not found:

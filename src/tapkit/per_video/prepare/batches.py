@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from tapkit.per_video.prepare.flows import BELIEVED, PairFlows
+
+BLIND = 4
+"""Rounds of drawing pixels blindly, before all are looked at."""
 
 
 class Points(NamedTuple):
@@ -33,17 +37,32 @@ def cycled(frames: int, seed: int, position: int) -> int:
     return int(order[position % frames])
 
 
-def choose(weight: np.ndarray, count: int, dice: np.random.Generator) -> np.ndarray:
-    """Indices [count] of entries [M], with a probability in proportion to `weight`; without repeating one, as long as
-    there are enough of a weight."""
+def choose(
+    pixels: int, weight_at: Callable[[np.ndarray], np.ndarray], count: int, dice: np.random.Generator
+) -> np.ndarray:
+    """Flat indices [count] of `pixels`, with a probability in proportion to `weight_at(indices)`, which is 0 to 1;
+    without repeating one, as long as there are enough of a weight.
+
+    Drawn blindly and kept by weight, so that of a large frame little is looked at; where little is of a weight, all is.
+    """
+    kept = np.empty(0, np.int64)
+    for _ in range(BLIND):
+        drawn = dice.integers(0, pixels, 4 * count)
+        kept = np.concatenate([kept, drawn[dice.random(len(drawn)) < weight_at(drawn)]])
+        _, first = np.unique(kept, return_index=True)
+        kept = kept[np.sort(first)]
+        if len(kept) >= count:
+            return kept[:count]
+    weight = weight_at(np.arange(pixels))
     usable = np.flatnonzero(weight > 0)
     if not len(usable):
-        return dice.integers(0, len(weight), count)
+        return dice.integers(0, pixels, count)
     if len(usable) < count:
         return dice.choice(usable, count, p=weight[usable] / weight[usable].sum())
     # The first `count` arrivals of processes with these rates are such a draw.
     arrivals = dice.exponential(size=len(usable)) / weight[usable]
-    return usable[np.argpartition(arrivals, count - 1)[:count]]
+    nearest: np.ndarray = usable[np.argpartition(arrivals, count - 1)[:count]]
+    return nearest
 
 
 def points_of(flows: PairFlows, first: int, second: int, index: np.ndarray, weight: float | np.ndarray) -> Points:
@@ -57,7 +76,8 @@ def points_of(flows: PairFlows, first: int, second: int, index: np.ndarray, weig
 
 def believed(flows: PairFlows, first: int, second: int, index: np.ndarray) -> np.ndarray:
     """Whether the flow at flat pixel indices [K] is believed and the point seen in both frames: bool [K]."""
-    return (np.asarray(flows.mask(first, second)).reshape(-1)[index] & BELIEVED) > 0
+    found: np.ndarray = (flows.mask(first, second).reshape(-1)[index] & BELIEVED) > 0
+    return found
 
 
 def colours(frame: np.ndarray, xy: np.ndarray) -> np.ndarray:
@@ -69,4 +89,5 @@ def colours(frame: np.ndarray, xy: np.ndarray) -> np.ndarray:
     fx, fy = (x - left)[:, None], (y - top)[:, None]
     above = frame[top, left] * (1 - fx) + frame[top, right] * fx
     below = frame[low, left] * (1 - fx) + frame[low, right] * fx
-    return ((above * (1 - fy) + below * fy) / 255).astype(np.float32)
+    found: np.ndarray = ((above * (1 - fy) + below * fy) / 255).astype(np.float32)
+    return found

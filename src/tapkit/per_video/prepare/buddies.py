@@ -81,7 +81,7 @@ def peaks(
     similarity = first @ second.T
     source, target, cosine = mutual_in(similarity)
     how = (centres, half_box, overlap, candidates)
-    rows = [rows for rows in torch.arange(len(source), device=source.device).split(_ROWS) if len(rows)]
+    rows = [some for some in torch.split(torch.arange(len(source), device=source.device), _ROWS) if len(some)]
     there = [second_peak(similarity[source[some]], target[some], *how) for some in rows]
     back = [second_peak(similarity.T[target[some]], source[some], *how) for some in rows]
     nothing = [cosine[:0]]

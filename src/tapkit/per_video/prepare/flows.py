@@ -10,8 +10,10 @@ Half precision keeps a displacement to within 1/32 px up to 64 px, and 1/8 px up
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +22,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tapkit.errors import UsageError
+from tapkit.errors import StorageError, UsageError
 from tapkit.flow.base import FlowModel, StartsFromFlow
 from tapkit.flow.known import build_flow
+from tapkit.per_video.prepare.flow_features import flow_features, reading_of
 from tapkit.per_video.prepare.masks import CYCLE, SIMILAR, Frame, Mask, chain, judge
 from tapkit.per_video.prepare.store import Prepared, Table, save
 
 Report = Callable[[str, int, int], object]
+Features = Sequence[np.ndarray]
+"""Features [fh,fw,C] of each frame."""
 HELD = 1 << 30
 """Bytes of features of frames that are kept while flow is computed."""
 BELIEVED, HIDDEN = 1, 2
@@ -50,6 +55,17 @@ class FlowRequest:
     """Cosine that features must have, where there are some."""
     chained: bool = False
     """Whether flow is extended by chaining over neighbouring frames."""
+    features: str = "none"
+    """Backbone whose features must agree between frames 3 and more apart; "none": round trips alone count."""
+    features_weights: str | None = None
+    """Its file; None: the published one."""
+
+    def features_key(self, prepared: Prepared) -> str:
+        """Which features those are."""
+        if self.features == "none":
+            return ""
+        facts = reading_of(prepared.size, self.features, self.features_weights).facts(None)
+        return json.dumps(facts, sort_keys=True)
 
 
 class PairFlows:
@@ -100,31 +116,35 @@ def pair_flows(
     request: FlowRequest,
     device: torch.device,
     report: Report,
-    features: Table | None = None,
-    features_key: str = "",
 ) -> PairFlows:
     """The flow that is asked for; what is not on disk yet is computed.
 
-    `features` [fh,fw,C] of each frame, if there are any, must agree between frames 3 and more apart; `features_key`
-    says which they are. Raises `UsageError` if hardly any flow can be believed; `WeightsError`, `StorageError`.
+    Raises `UsageError` if hardly any flow can be believed; `WeightsError`, `StorageError`.
     """
     reach = min(request.reach or len(prepared), len(prepared) - 1)
     key = {"flow": request.flow, "weights": request.weights, "reach": reach}
     flow = prepared.table("flow", key)
     if flow.missing:
+        _check_room(prepared, reach, len(flow.missing), request.chained)
         maker = _Maker(prepared, build_flow(request.flow, request.weights).to(device), reach)
         prepared.fill(flow, maker.of, report)
-    judged = {**key, "cycle": request.cycle, "similar": request.similar, "features": features_key}
+    judged = {**key, "cycle": request.cycle, "similar": request.similar, "features": request.features_key(prepared)}
     mask = prepared.table("mask", judged)
     direct = PairFlows(flow, mask, reach)
+
+    def features() -> Features | None:
+        if request.features == "none":
+            return None
+        return flow_features(prepared, request.features, request.features_weights, device, report)
+
     if mask.missing:
-        judge_all = _Judge(direct, request, features, device)
+        judge_all = _Judge(direct, request, features(), device)
         prepared.fill(mask, judge_all.of, report)
     if not request.chained:
         return _checked(direct)
     long, long_mask = prepared.table("chain", judged), prepared.table("chainmask", judged)
     if long.missing:
-        links = _Links(prepared, direct, features, device)
+        links = _Links(prepared, direct, features(), device)
 
         def both(first: int) -> np.ndarray:
             moved, seen = links.of(first)
@@ -133,6 +153,18 @@ def pair_flows(
 
         prepared.fill(long, both, report)
     return _checked(PairFlows(long, long_mask, reach))
+
+
+def _check_room(prepared: Prepared, reach: int, missing: int, chained: bool) -> None:
+    """Raise `StorageError` unless the tables fit on the disk."""
+    each = 5 * prepared.frames[0, :, :, 0].size * (2 if chained else 1)  # two half-precision numbers and a mask
+    needed = missing * min(2 * reach, len(prepared) - 1) * each
+    free = shutil.disk_usage(prepared.folder).free
+    if needed > free:
+        raise StorageError(
+            f"flow of all pairs of frames takes {needed >> 20} MiB, and {free >> 20} are free where {prepared.folder} "
+            "lies: a smaller max_side or reach takes less (--set reach=12)"
+        )
 
 
 def _checked(flows: PairFlows) -> PairFlows:
@@ -197,7 +229,7 @@ class _Maker:
 class _Judge:
     """Masks of the pairs of one first frame."""
 
-    def __init__(self, flows: PairFlows, request: FlowRequest, features: Table | None, device: torch.device) -> None:
+    def __init__(self, flows: PairFlows, request: FlowRequest, features: Features | None, device: torch.device) -> None:
         self.flows, self.request, self.features, self.device = flows, request, features, device
 
     @torch.inference_mode()
@@ -224,7 +256,7 @@ class _Judge:
 class _Links:
     """Chains from one first frame, forwards and backwards."""
 
-    def __init__(self, prepared: Prepared, flows: PairFlows, features: Table | None, device: torch.device) -> None:
+    def __init__(self, prepared: Prepared, flows: PairFlows, features: Features | None, device: torch.device) -> None:
         self.prepared, self.flows, self.features, self.device = prepared, flows, features, device
 
     @torch.inference_mode()

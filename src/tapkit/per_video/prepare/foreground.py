@@ -20,26 +20,27 @@ SHARE = 0.6
 """Of the range of the main direction, from its background end, that is not foreground."""
 
 
-def principal_masks(tokens: Table, shape: Size) -> np.ndarray:
+def principal_masks(tokens: Table, shape: Size, device: torch.device | str = "cpu") -> np.ndarray:
     """Masks bool [T,h,w], one value for each token, from tokens [C,h,w] of all frames.
 
     Tumanyan et al., "DINO-Tracker", appendix: the first principal component of all tokens (of length 1), scaled to 0..1
     over the clip; foreground is below 0.6. Its sign means nothing, and the authors take what comes; here it is the one
     with which fewer tokens along the frames' borders are foreground.
     """
-    total, squares, count = None, None, 0
+    total = squares = torch.zeros(())
     for frame in range(len(tokens)):
-        rows = unit_tokens(tokens, frame).double()
-        total = rows.sum(0) if total is None else total + rows.sum(0)
-        squares = rows.T @ rows if squares is None else squares + rows.T @ rows
-        count += len(rows)
-    assert total is not None and squares is not None
+        rows = unit_tokens(tokens, frame, device)
+        total, squares = total.to(device) + rows.double().sum(0), squares.to(device) + (rows.T @ rows).double()
+    count = len(tokens) * shape[0] * shape[1]
     mean = total / count
-    axis = torch.linalg.eigh(squares / count - torch.outer(mean, mean))[1][:, -1]
-    along = torch.stack([(unit_tokens(tokens, frame).double() - mean) @ axis for frame in range(len(tokens))])
+    axis = torch.linalg.eigh(squares / count - torch.outer(mean, mean))[1][:, -1].float()
+    along = torch.stack(
+        [((unit_tokens(tokens, frame, device) - mean.float()) @ axis).cpu() for frame in range(len(tokens))]
+    )
     scaled = (along - along.min()) / (along.max() - along.min()).clamp(min=1e-12)
-    either = [(way < SHARE).unflatten(1, shape) for way in (scaled, 1 - scaled)]
-    return min(either, key=lambda mask: float(_border(mask).float().mean())).numpy()
+    either = [(way < SHARE).view(-1, *shape) for way in (scaled, 1 - scaled)]
+    chosen: np.ndarray = min(either, key=lambda mask: float(_border(mask).float().mean())).numpy()
+    return chosen
 
 
 def _border(masks: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from tapkit.nn.dinov2 import PATCH, token_grid
 from tapkit.per_video.method import Report
 from tapkit.per_video.prepare.buddies import mutual_nearest
 from tapkit.per_video.prepare.store import Prepared, Table
-from tapkit.per_video.prepare.tokens import Reading, token_tables, unit_tokens
+from tapkit.per_video.prepare.tokens import Reading, held_tokens, token_tables
 
 APART = 10
 """Frames between the two of a pair, at least."""
@@ -100,13 +100,12 @@ def long_matches(
     y, x = torch.meshgrid(*((torch.arange(side) + 0.5) * PATCH for side in shape), indexing="ij")
     centres = torch.stack([x, y], -1).flatten(0, 1)
     ours = resize(centres, size, prepared.size).numpy()
-    telling: dict[int, Tensor] = {}
+    tokens_of, telling = held_tokens(tokens, device), dict[int, Tensor]()
 
     def of(frame: int) -> tuple[Tensor, Tensor]:
-        found = unit_tokens(tokens, frame, device)
         if frame not in telling:
-            telling[frame] = distinct(found, shape)
-        return found, telling[frame]
+            telling[frame] = distinct(tokens_of(frame), shape)
+        return tokens_of(frame), telling[frame]
 
     return prepared.fill(table, lambda frame: _of_frame(frame, len(prepared), of, centres.to(device), ours), report)
 

@@ -124,7 +124,8 @@ def save(path: Path, array: np.ndarray) -> None:
 
 def _read(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        return array
     except (OSError, ValueError) as error:
         raise StorageError(f"{path} cannot be read ({error}); delete it and it is computed again") from error
 

@@ -1,4 +1,5 @@
-"""Tokens of DINOv2 for every frame, on disk: what frozen features DINO-Tracker, its masks and CaDeX++'s matches read.
+"""Tokens of DINO and DINOv2 for every frame, on disk: features that DINO-Tracker refines, that tell the foreground,
+that CaDeX++'s matches are made of, and that flow is checked by.
 
 The published files are downloaded where that is possible, as those of every model are. `untrained` needs no file: a
 small transformer of the same kind with fixed random weights. It answers to appearance only, not to meaning, and shows
@@ -7,8 +8,9 @@ the mechanics where there is no network; nothing is claimed of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -28,6 +30,8 @@ from tapkit.types import ModelCard
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SEED = 0
+HELD = 4 << 30
+"""Bytes of tokens that are kept while frames are compared with each other."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,28 @@ def _published(letter: str, name: str, config: DinoV2Config) -> Backbone:
     return Backbone(config, 16 * config.depth // 24 - 1, card)
 
 
+_FIRST = "dino_deitsmall16_pretrain"
+DINO_CARD = ModelCard(
+    id="dino-vits16",
+    name="DINO ViT-S/16",
+    paper="Caron et al.: Emerging Properties in Self-Supervised Vision Transformers, ICCV 2021",
+    paper_url="https://arxiv.org/abs/2104.14294",
+    code_licence="Apache-2.0",
+    weights_licence="Apache-2.0",
+    commercial=True,
+    factory="tapkit.per_video.prepare.tokens:load",
+    weights_file=f"{_FIRST}.pth",
+    weights_url=f"https://dl.fbaipublicfiles.com/dino/{_FIRST}/{_FIRST}.pth",
+    notes="A backbone, not a tracker.",
+)
+
 BACKBONES: Mapping[str, Backbone] = MappingProxyType(
     {
         "dinov2-vits14": _published("s", "ViT-S", dinov2.SMALL),
         "dinov2-vitb14": _published("b", "ViT-B", dinov2.BASE),
         "dinov2-vitl14": _published("l", "ViT-L", dinov2.LARGE),
         "dinov2-vitg14": _published("g", "ViT-g", dinov2.GIANT),
+        "dino-vits16": Backbone(dinov2.DINO_SMALL, 7, DINO_CARD),
         "untrained": Backbone(DinoV2Config(96, 4, 3), 1, None),
     }
 )
@@ -88,9 +108,9 @@ def load(id: str, weights: str | None = None, report: stored.Report | None = Non
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(_SEED)
             network = DinoV2(chosen.config)
-            for block in network.blocks:  # with the small scales that training begins with, blocks would do nothing
-                torch.nn.init.ones_(block.ls1.gamma)
-                torch.nn.init.ones_(block.ls2.gamma)
+            for name, parameter in network.named_parameters():
+                if name.endswith("gamma"):  # with the small scales that training begins with, blocks would do nothing
+                    torch.nn.init.ones_(parameter)
     else:
         state, _ = stored.given_or_official(chosen.card, weights, report)
         assert state is not None, "the card names a file"
@@ -100,15 +120,9 @@ def load(id: str, weights: str | None = None, report: stored.Report | None = Non
     return network.float().eval().requires_grad_(False)
 
 
-def available(id: str, weights: str | None = None) -> bool:
-    """Whether the backbone's weights are on this machine (or are not needed)."""
-    card = backbone(id).card
-    return card is None or weights is not None or stored.find(card) is not None
-
-
-def normalised(frames: Tensor) -> Tensor:
-    """uint8 frames [B,3,h,w] as the transformer sees them."""
-    mean, deviation = (frames.new_tensor(values, dtype=torch.float32)[:, None, None] for values in (MEAN, DEVIATION))
+def normalised(frames: Tensor, by: tuple[float, float, float] = DEVIATION) -> Tensor:
+    """uint8 frames [B,3,h,w] as the transformer sees them; `by`: what colours are divided by."""
+    mean, deviation = (frames.new_tensor(values, dtype=torch.float32)[:, None, None] for values in (MEAN, by))
     return (frames / 255 - mean) / deviation
 
 
@@ -124,6 +138,8 @@ class Reading:
     """Pixels from patch to patch."""
     weights: str | None = None
     """The backbone's file; None: the published one."""
+    deviation: tuple[float, float, float] = DEVIATION
+    """By which colours are divided."""
     blur: bool = False
     """Whether frames are blurred first, by a Gaussian of 9 x 9 pixels."""
 
@@ -135,7 +151,13 @@ class Reading:
             if not path.is_file():
                 raise WeightsError(f"there is no weights file {path}")
             digest = stored.sha256(path)
-        return {**asdict(self), "weights": digest, "size": list(self.size), "block": block}
+        return {
+            **asdict(self),
+            "weights": digest,
+            "size": list(self.size),
+            "deviation": list(self.deviation),
+            "block": block,
+        }
 
     def resized(self, frames: Tensor) -> Tensor:
         """uint8 frames [B,3,h,w] at the size at which they are read."""
@@ -166,7 +188,7 @@ def token_tables(
         report("tokens", len(prepared) - len(missing) + done, len(prepared))
         image = reading.resized(frames_of(prepared, [frame]).to(device))
         with torch.inference_mode():
-            layers = network.layers(normalised(image), reading.stride, blocks)
+            layers = network.layers(normalised(image, reading.deviation), reading.stride, blocks)
         for table, found in zip(tables, layers, strict=True):
             if not table.path(frame).is_file():
                 save(table.path(frame), found[0].half().cpu().numpy())
@@ -183,3 +205,10 @@ def unit_tokens(table: Table, frame: int, device: torch.device | str = "cpu") ->
     """The tokens of a frame, [h*w,C] of length 1."""
     maps = torch.from_numpy(np.array(table[frame], np.float32)).to(device)
     return torch.nn.functional.normalize(maps.flatten(1).T, dim=1, eps=1e-8)
+
+
+def held_tokens(table: Table, device: torch.device | str = "cpu") -> Callable[[int], Tensor]:
+    """`unit_tokens` of a frame, by its number; as many frames as fit into `HELD` bytes are kept on the device, for all
+    frames are compared with all."""
+    each = 4 * int(np.prod(table[0].shape))
+    return lru_cache(maxsize=max(HELD // each, 2))(lambda frame: unit_tokens(table, frame, device))

@@ -64,8 +64,10 @@ class Unrollable2:
         if window.start > 0:
             mask = mask & (frames >= window.stop - len(window) // 2)
         active = points.t < window.stop
-        given = (part[None] for part in (start.xy, start.visible, mask, active, kept[0]))
-        steps = self.network.refine(Maps2(*maps), *given, self.iterations, bool(active.all()))
-        for xy, features in steps:
-            visible = self.network.visibility(features)[0]
-            yield Track(xy[0], visible, visible)
+        xy, visible, asked, begun, feature = (part[None] for part in (start.xy, start.visible, mask, active, kept[0]))
+        steps = self.network.refine(
+            Maps2(*maps), xy, visible, asked, begun, feature, self.iterations, bool(active.all())
+        )
+        for moved, features in steps:
+            logits = self.network.visibility(features)[0]
+            yield Track(moved[0], logits, logits)

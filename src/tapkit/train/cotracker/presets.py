@@ -82,11 +82,21 @@ TINY_ONLINE = TrainConfig(
     undecayed=(),
 )
 """Half an hour of one core: to see that it learns, and for tests."""
+TINY_PSEUDO_ONLINE = replace(
+    TINY_ONLINE,
+    stages=(replace(TINY_ONLINE.stages[0], steps=100),),
+    learning_rate=PSEUDO_ONLINE.learning_rate,
+    warmup=0,
+    cache=None,
+    settings=replace(TINY_ONLINE.settings, queries=PSEUDO_ONLINE.settings.queries, judge=False),
+)
+"""The student of pseudo-labels in small."""
 PRESETS_ONLINE = {
     "finetune": FINETUNE_ONLINE,
     "pseudo-labels": PSEUDO_ONLINE,
     "kubric": KUBRIC_ONLINE,
     "tiny": TINY_ONLINE,
+    "tiny-pseudo-labels": TINY_PSEUDO_ONLINE,
 }
 
 # -- CoTracker3 offline -------------------------------------------------------------------------------

@@ -81,7 +81,8 @@ class CoTrackerTraining:
         truth = Truth(
             coords.to_centers(clip.xy[rows]), clip.visible[rows], clip.known[rows], self._asked(frame[rows], length)
         )
-        points = self._with_support(Points(frame[rows], truth.xy[torch.arange(len(rows)), frame[rows]] / STRIDE), clip)
+        start = truth.xy[torch.arange(len(rows), device=rows.device), frame[rows]] / STRIDE
+        points = self._with_support(Points(frame[rows], start), clip)
         unrolled = Unrolled(self.unrollable(), clip.video, points, stage.train_encoder, self.settings.carry_gradients)
         if self.settings.loss == "cotracker3":
             share /= len(unrolled.firsts)

@@ -49,10 +49,12 @@ class Window(NamedTuple):
 class Unrollable(Protocol):
     """A CoTracker's network as windows need it."""
 
-    window: int | None
-    """Frames of a window; None: the whole clip."""
     first_visible: float
     """Visibility logit of a point that has not been tracked yet."""
+
+    @property
+    def window(self) -> int | None:
+        """Frames of a window; None: the whole clip."""
 
     @property
     def encode(self) -> Encode:

@@ -68,7 +68,7 @@ PSEUDO = TrainConfig(
     final_rate=0.0,
     warmup=0,
     weight_decay=1e-5,
-    ema_decay=0.995,
+    ema_decay=0.0,
     settings=StrandSettings(freeze_visibility=True),
 )
 """The student of pseudo-labels. Learning rate, decay, cosine without warm-up, and that visibility and confidence are

@@ -1,0 +1,107 @@
+"""Flow of all pairs on disk: which entry is which pair, what is computed again, and drawing from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from tapkit.errors import StorageError, UsageError
+from tapkit.per_video.prepare.batches import choose, colours, cycled, generator, points_of
+from tapkit.per_video.prepare.flows import BELIEVED, FlowRequest, PairFlows, pair_flows, targets
+from tapkit.per_video.prepare.store import Prepared
+from tapkit.video import open_video
+
+CPU = torch.device("cpu")
+
+
+def quiet(what: str, done: int, total: int) -> None: ...
+
+
+@pytest.fixture
+def prepared(moving_clip, tmp_path: Path) -> tuple[Prepared, np.ndarray]:
+    with open_video(moving_clip[0][:6]) as source:
+        return Prepared.of(tmp_path, source, None), moving_clip[1]
+
+
+def test_each_entry_is_the_flow_of_its_pair(prepared) -> None:
+    store, shift = prepared
+    flows = pair_flows(store, FlowRequest(reach=2), CPU, quiet)
+    assert flows.targets(0) == [1, 2] and flows.targets(3) == [1, 2, 4, 5] == targets(3, 6, 2)
+    for first in range(6):
+        for second in flows.targets(first):
+            found = np.median(np.asarray(flows.flow(first, second), np.float32)[16:-16, 16:-16], (0, 1))
+            np.testing.assert_allclose(found, shift[second] - shift[first], atol=0.25)
+    of_pairs, of_pixels = flows.counts()
+    assert of_pairs[0, 1] > 0.5 * 64 * 96 and of_pairs[0, 3] == 0 and of_pixels.shape == (6, 64, 96)
+    assert of_pixels.max() <= 4
+
+
+def test_chains_reach_what_single_flows_do(prepared) -> None:
+    store, shift = prepared
+    flows = pair_flows(store, FlowRequest(chained=True), CPU, quiet)
+    inner = (slice(20, -20), slice(30, -30))
+    sure = (flows.mask(0, 5)[inner] & BELIEVED) > 0
+    assert sure.mean() > 0.5
+    found = np.asarray(flows.flow(0, 5), np.float32)[inner][sure]
+    np.testing.assert_allclose(np.median(found, 0), shift[5], atol=0.5)
+
+
+def test_only_what_is_missing_is_computed_again(prepared) -> None:
+    store, _ = prepared
+    pair_flows(store, FlowRequest(reach=1), CPU, quiet)
+    files = sorted(store.folder.glob("flow-*/*.npy"))
+    times = {path: path.stat().st_mtime_ns for path in files}
+    files[2].unlink()
+    seen: list[tuple[str, int]] = []
+    pair_flows(store, FlowRequest(reach=1), CPU, lambda what, done, total: seen.append((what, done)))
+    assert ("flow", 5) in seen and ("flow", 0) not in seen
+    assert [path for path in files if path.stat().st_mtime_ns != times[path]] == [files[2]]
+    files[1].write_bytes(b"not an array")
+    with pytest.raises(StorageError, match="delete it and it is computed again"):
+        PairFlows(store.table("flow", {"flow": "dis", "weights": None, "reach": 1}), None, 1).flow(1, 0)  # type: ignore[arg-type]
+
+
+def test_a_disk_that_is_too_small_is_told_beforehand(prepared, monkeypatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(StorageError, match="reach takes less"):
+        pair_flows(prepared[0], FlowRequest(reach=2), CPU, quiet)
+
+
+def test_another_video_does_not_share_the_folder(prepared, moving_clip) -> None:
+    store, _ = prepared
+    with open_video(moving_clip[0][1:6]) as other, pytest.raises(UsageError, match="another video"):
+        Prepared.of(store.folder.parent, other, None)
+
+
+def test_pixels_are_drawn_by_weight_without_repeating() -> None:
+    weight = np.zeros(5000)
+    weight[100:900], weight[900:1700] = 0.2, 0.8
+    dice = generator(0, 1)
+    drawn = np.concatenate([choose(5000, lambda at: weight[at], 50, dice) for _ in range(200)])
+    assert ((drawn >= 100) & (drawn < 1700)).all()
+    assert 0.76 < (drawn >= 900).mean() < 0.84
+    few = choose(5000, lambda at: (at < 60) * 1.0, 50, dice)  # so few that all pixels are looked at
+    assert len(set(few.tolist())) == 50 and few.max() < 60
+    assert len(choose(5000, lambda at: (at < 7) * 1.0, 50, dice)) == 50
+    assert len(choose(5000, lambda at: np.zeros(len(at)), 50, dice)) == 50
+
+
+def test_points_move_as_the_flow_says_and_have_their_colours(prepared) -> None:
+    store, shift = prepared
+    flows = pair_flows(store, FlowRequest(reach=2), CPU, quiet)
+    found = points_of(flows, 2, 4, np.array([32 * 96 + 40]), 0.5)
+    assert found.pixels.tolist() == [[40, 32]] and found.weights.tolist() == [0.5]
+    np.testing.assert_allclose(found.targets[0], np.array([40, 32]) + shift[4] - shift[2], atol=0.3)
+    frame = np.asarray(store.frames[2])
+    np.testing.assert_allclose(
+        colours(frame, np.array([[40.5, 32.0]]))[0], (frame[32, 40] / 510.0 + frame[32, 41] / 510.0)
+    )
+
+
+def test_frames_come_in_turn_and_in_ever_new_orders() -> None:
+    order = [cycled(5, 3, position) for position in range(15)]
+    assert all(sorted(order[k : k + 5]) == list(range(5)) for k in (0, 5, 10)) and order[:5] != order[5:10]
