@@ -245,7 +245,15 @@ def start_ray() -> None:
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-        ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=200 << 20, log_to_driver=False)
+        for attempt in range(10):
+            try:
+                ray.init(
+                    "local", num_cpus=2, include_dashboard=False, object_store_memory=200 << 20, log_to_driver=False
+                )
+                break
+            except Exception as error:  # Ray gives its processes 30 s to start, which a busy machine may exceed
+                print(f"attempt {attempt + 1}: {error}", file=sys.stderr)
+                ray.shutdown()
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
@@ -291,8 +299,8 @@ def main() -> None:
                 "load": round(load, 1),
             }
             print(f"{name}: {json.dumps(results[name])}", flush=True)
-    if arguments.store:
-        storage.write_text(RESULTS, json.dumps(results, indent=1) + "\n")
+            if arguments.store:
+                storage.write_text(RESULTS, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":
