@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from tapkit.errors import UsageError
+from tapkit.errors import UsageError, WeightsError
 from tapkit.models.base import Prediction, Size
 from tapkit.models.torch_model import check_queries
 from tapkit.per_video.folder import SAME, thumbs_of
@@ -87,3 +87,13 @@ class FittedModel:
     def answer(self, queries: Tensor) -> Prediction:
         """Predictions [N,T,...] for queries [N,3] (t, x, y), corner origin, pixels of the working size."""
         raise NotImplementedError
+
+
+def axes_of(tensors: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
+    """The coordinate that each coupling of `deform_mlp` changes, as its masks say. Raises `WeightsError`."""
+    found: list[int] = []
+    while (key := f"deform_mlp.layers1.{len(found)}.mask") in tensors:
+        found.append(int(tensors[key].reshape(-1).argmin()))
+    if not found:
+        raise WeightsError(f"these are not weights of {name}: deform_mlp has no masks")
+    return tuple(found)

@@ -11,7 +11,7 @@ from torch import Tensor
 from tapkit import coords
 from tapkit.errors import UsageError, WeightsError
 from tapkit.models.base import Prediction
-from tapkit.per_video.answer import FittedModel
+from tapkit.per_video.answer import FittedModel, axes_of
 from tapkit.per_video.cadexpp.card import CADEXPP
 from tapkit.per_video.cadexpp.geometry import nearest, project, unproject
 from tapkit.per_video.cadexpp.network import CadexPP
@@ -65,20 +65,13 @@ class CadexModel(FittedModel):
         return project(back, size), back[..., 2]
 
 
-def axes_of(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
-    """The coordinate that each coupling changes, as the masks say. Raises `WeightsError` if there are none."""
-    found: list[int] = []
-    while (name := f"deform_mlp.layers1.{len(found)}.mask") in tensors:
-        found.append(int(tensors[name].reshape(-1).argmin()))
-    if not found or "deform_mlp.bound" not in tensors or "depth_mem.depthmaps" not in tensors:
-        raise WeightsError("these are not weights of CaDeX++: masks, bound or depth maps are missing")
-    return tuple(found)
-
-
 def load_network(tensors: Mapping[str, Tensor], frames: int) -> CadexPP:
-    """The network with these tensors (of a checkpoint, `deform_mlp` and `depth_mem` prefixed), strictly."""
+    """The network with these tensors (of a checkpoint, `deform_mlp` and `depth_mem` prefixed), strictly. Raises
+    `WeightsError`."""
     tensors = {name: tensor for name, tensor in tensors.items() if name != "deform_mlp.frames"}
-    axes = axes_of(tensors)
+    axes = axes_of(tensors, CADEXPP.name)
+    if not {"deform_mlp.bound", "depth_mem.depthmaps"} <= tensors.keys():
+        raise WeightsError("these are not weights of CaDeX++: there is no bound, or there are no depth maps")
     network = CadexPP(frames, tensors["deform_mlp.bound"], tensors["depth_mem.depthmaps"], axes)
     network.load_state_dict(match(tensors, network.state_dict(), "CaDeX++"))
     return network

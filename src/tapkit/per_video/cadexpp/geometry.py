@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tapkit.coords import Size
 from tapkit.errors import UsageError
+from tapkit.per_video.prepare.masks import grid
 
 MAP_SHARE = 0.3
 """Sides of the depth maps, in sides of the frame."""
@@ -42,9 +43,9 @@ def project(points: Tensor, size: Size) -> Tensor:
 def nearest(maps: Tensor, pixels: Tensor, size: Size, clamp: bool = True) -> Tensor:
     """The nearest cells of maps [P,C,h,w] to pixels [P,K,2] of frames of `size`: [P,K,C]; corners meet corners. Pixels
     outside are brought to the border, or read 0 (`clamp` false)."""
-    grid = 2 * pixels / pixels.new_tensor([size[1] - 1, size[0] - 1]) - 1
-    grid = grid.clamp(-1, 1) if clamp else grid
-    found = F.grid_sample(maps, grid[:, :, None], mode="nearest", align_corners=True)
+    places = 2 * pixels / pixels.new_tensor([size[1] - 1, size[0] - 1]) - 1
+    places = places.clamp(-1, 1) if clamp else places
+    found = F.grid_sample(maps, places[:, :, None], mode="nearest", align_corners=True)
     return found[..., 0].transpose(1, 2)
 
 
@@ -76,8 +77,7 @@ def box(maps: Tensor, size: Size) -> Tensor:
 
     Raises `UsageError` if there is none, as for depth that is the same everywhere.
     """
-    y, x = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
-    pixels = torch.stack([x, y], -1).to(maps).reshape(1, -1, 2).expand(len(maps), -1, -1)
+    pixels = grid(size, maps.device).to(maps).reshape(1, -1, 2).expand(len(maps), -1, -1)
     points = unproject(pixels, nearest(maps[:, None], pixels, size)[..., 0], size).reshape(-1, 3)
     middle = points.median(0).values
     half = BOX_SHARE * torch.minimum(middle - points.amin(0), points.amax(0) - middle)

@@ -35,12 +35,10 @@ class Features:
 
     def at(self, frame: Tensor, xy: Tensor) -> Tensor:
         """Features [P,C] of points at xy [P,2] on frames [P] int64. No gradient goes into the positions."""
-        xy = xy.detach()
-        found = self.maps.new_zeros(len(xy), self.maps.shape[1])
+        xy, parts = xy.detach(), []
         for number, rows in by_frame(frame):
-            values = self.grid.read(self.maps[number : number + 1], xy[None, rows])[0]
-            found = found.index_put((rows,), values.to(found.dtype))
-        return found
+            parts.append((rows, self.grid.read(self.maps[number : number + 1], xy[None, rows])[0]))
+        return _in_order(parts, self.maps.new_zeros(0, self.maps.shape[1]))
 
 
 class DinoTracker(nn.Module):
@@ -67,20 +65,26 @@ class DinoTracker(nn.Module):
 
         Returns: [P,2].
         """
-        points = unit(points)
-        grid = features.grid
-        most = len(points) if budget is None else max(budget // head_bytes(grid), 1)
-        found = points.new_zeros(len(points), 2)
+        points, grid, parts = unit(points), features.grid, []
+        most = max(len(points) if budget is None else budget // head_bytes(grid), 1)
         for number, rows in by_frame(frame):
             tokens = features.tokens_of(number)
-            for some in torch.split(rows, max(most, 1)):
-                found = found.index_put((some,), self.tracker_head(points[some] @ tokens.T, grid))
-        return found
+            for some in torch.split(rows, most):
+                parts.append((some, self.tracker_head(points[some] @ tokens.T, grid)))
+        return _in_order(parts, points.new_zeros(0, 2))
 
 
 def head_bytes(grid: TokenGrid) -> int:
     """About how much memory the head takes for one point, without gradients."""
     return 4 * grid.count * (2 * HIDDEN + 6)
+
+
+def _in_order(parts: list[tuple[Tensor, Tensor]], nothing: Tensor) -> Tensor:
+    """Values [n,...] of rows [n], which together are all rows, as one tensor; `nothing` where there are no rows."""
+    if not parts:
+        return nothing
+    rows, values = (torch.cat(column) for column in zip(*parts, strict=True))
+    return torch.zeros_like(values).index_put((rows,), values)
 
 
 def by_frame(frame: Tensor) -> Iterator[tuple[int, Tensor]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from tapkit.errors import WeightsError
+from tapkit.per_video.answer import axes_of
 from tapkit.per_video.omnimotion.network import NetworkConfig, OmniMotion
 from tapkit.weights import match
 
@@ -22,18 +23,8 @@ def flattened(checkpoint: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tenso
         raise WeightsError(f"these are not weights of OmniMotion: there is no {', '.join(PARTS)}") from error
 
 
-def axes_of(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
-    """The coordinate that each coupling changes, as the masks say. Raises `WeightsError` if there are none."""
-    found: list[int] = []
-    while (name := f"deform_mlp.layers1.{len(found)}.mask") in tensors:
-        found.append(int(tensors[name].reshape(-1).argmin()))
-    if not found:
-        raise WeightsError("these are not weights of OmniMotion: deform_mlp has no masks")
-    return tuple(found)
-
-
 def load_network(tensors: Mapping[str, Tensor], frames: int, config: NetworkConfig) -> OmniMotion:
     """The networks with these tensors, strictly. Raises `WeightsError`."""
-    network = OmniMotion(frames, config, axes_of(tensors))
+    network = OmniMotion(frames, config, axes_of(tensors, "OmniMotion"))
     network.load_state_dict(match(tensors, network.state_dict(), "OmniMotion"))
     return network

@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapkit import coords
 from tapkit.coords import Size
+from tapkit.flow.fields import pixel_centers
 from tapkit.nn.sampling import sample
 
 CYCLE, SECOND, LOST = 3.0, 3.0, 4.5
@@ -37,12 +39,7 @@ class Mask(NamedTuple):
 
 def grid(size: Size, device: torch.device | str = "cpu") -> Tensor:
     """(x, y) of all pixels, index coordinates: [h,w,2]."""
-    y, x = torch.meshgrid(
-        torch.arange(size[0], device=device, dtype=torch.float32),
-        torch.arange(size[1], device=device, dtype=torch.float32),
-        indexing="ij",
-    )
-    return torch.stack([x, y], -1)
+    return coords.to_centers(pixel_centers(size, device))
 
 
 def read(maps: Tensor, xy: Tensor) -> Tensor:
