@@ -149,3 +149,32 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
         second.write_text("second")
     assert (tmp_path / "a").read_text() == "first"  # left last
     assert names(tmp_path) == ["a"]
+
+
+def test_a_file_is_moved_to_its_place_also_from_another_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "made").write_text("new")
+    storage.put(tmp_path / "made", tmp_path / "out" / "a.txt")
+    assert names(tmp_path) == ["out", "out/a.txt"]
+    (tmp_path / "made").write_text("newer")
+    replace = os.replace
+
+    def across(source: Path, target: Path) -> None:
+        if Path(source).parent != Path(target).parent:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", across)
+    storage.put(tmp_path / "made", tmp_path / "out" / "a.txt")
+    assert names(tmp_path) == ["out", "out/a.txt"] and (tmp_path / "out" / "a.txt").read_text() == "newer"
+    with pytest.raises(StorageError, match="cannot write"):
+        storage.put(tmp_path / "missing", tmp_path / "out" / "a.txt")
+
+
+def test_a_file_that_is_moved_survives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    replace = os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: order.append("flush"))
+    monkeypatch.setattr(os, "replace", lambda *paths: (order.append("move"), replace(*paths)))
+    (tmp_path / "made").write_text("new")
+    storage.put(tmp_path / "made", tmp_path / "a.txt")
+    assert order[:2] == ["flush", "move"] and "flush" in order[2:] + ["flush"] * (os.name == "nt")

@@ -121,19 +121,22 @@ def staged(path: str | Path) -> Iterator[Path]:
 def put(source: str | Path, path: str | Path) -> None:
     """Move a whole file to `path`, in one step: also from another disk. What stands there is replaced.
 
-    Raises `StorageError`.
+    Not even a power cut leaves a part of it there, see `atomic`. Raises `StorageError`.
     """
     source, path = Path(source), Path(path)
     with _told(path):
         _make_folder(path.parent)
+        _flush_entry(source)
         try:
             _move(source, path)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            with atomic(path) as part:
+            with atomic(path, sync=True) as part:
                 shutil.copyfile(source, part)
             source.unlink()
+        else:
+            _flush_entry(path.parent)
 
 
 def make_folder(path: str | Path) -> Path:

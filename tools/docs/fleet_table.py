@@ -18,8 +18,8 @@ def fleet_results() -> str:
     rows = [
         [
             f"{many['entries']} videos on the work list",
-            f"ready to begin after {many['seconds']:.1f} s, with {many['grown_mb']:.0f} MB; "
-            f"{many['ms_each']:.1f} ms to take one and note it done",
+            f"ready to begin after {many['seconds']:.1f} s, of which {many['cpu_seconds']:.1f} s were computing, with "
+            f"{many['grown_mb']:.0f} MB; {many['ms_each']:.1f} ms to take one and note it done",
         ],
         [_killed(found["processes"], "two processes, their parent"), _outcome(found["processes"])],
         [_killed(found["ray"], "two Ray workers, one of them"), _outcome(found["ray"])],
@@ -32,7 +32,9 @@ def fleet_results() -> str:
                 f"{part['seconds']:.1f} s instead of {wait['least']:.0f} s: {100 * part['overhead']:.1f} % more",
             ]
         )
-    return table(["what", "result"], rows)
+    load = max(part["load"] for part in found.values())
+    machine = f"(On {many['cpus']} processors that other programs shared: up to {load:.0f} of them at a time.)"
+    return f"{table(['what', 'result'], rows)}\n\n{machine}"
 
 
 def _killed(part: dict[str, Any], who: str) -> str:

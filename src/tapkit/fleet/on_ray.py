@@ -18,6 +18,7 @@ from tapkit.fleet.summary import Report, Status, Summary, summary_of
 from tapkit.fleet.task import Item, Task
 from tapkit.fleet.worker import Outcome, Worker, exit_code, note, refusal, sentence, work_folder
 from tapkit.fleet.worklist import Claim, WorkList
+from tapkit.storage import cause
 
 AHEAD = 2
 """Items that each actor has: one at hand and one that waits beside it, so that none ever waits for the driver."""
@@ -77,9 +78,8 @@ def _connect(ray: Any, address: str, options: Mapping[str, Any]) -> bool:
     try:
         usual = {"include_dashboard": False} if address == "local" else {}
         ray.init(address=address, log_to_driver=False, configure_logging=False, **{**usual, **options})
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise StorageError(f"there is no Ray cluster at {address}: {first}") from error
+    except Exception as error:  # of many classes, plain `Exception` among them
+        raise StorageError(f"there is no Ray cluster to be had ({address}): {cause(error)}") from error
     return True
 
 

@@ -189,22 +189,45 @@ def _terminations() -> Iterator[None]:
 # -- in the process that does the work ------------------------------------------------------------
 
 
+class _Stop:
+    """SIGTERM: at once while an item is computed, for that is kept; later while its results are put in place."""
+
+    def __init__(self) -> None:
+        self.later = self.asked = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        self.check()
+
+    def check(self) -> None:
+        """Stop now, if that was asked for and may be done."""
+        if self.asked and not self.later:
+            raise SystemExit(_STOPPED)
+
+
 class _Hand(NamedTuple):
     """What a process holds on to."""
 
     worklist: WorkList
     owner: int
+    stop: _Stop
+
+    def may_finish(self, id: int) -> bool:
+        """Whether an item is still its own: then it is put in place and noted, whatever comes."""
+        self.stop.later = True
+        return self.worklist.holds(self.owner, id)
 
 
 def work(slot: Slot, task: Task, out: str, path: str, folder: str | None, replace: bool) -> None:
     """Body of a process: items from the list at `path`, until none waits."""
     with suppress(AttributeError, OSError):
         os.setpgrp()  # Ctrl-C at the terminal reaches the parent only, which says here when to stop
-    signal.signal(signal.SIGTERM, _leave)
+    stop = _Stop()
+    signal.signal(signal.SIGTERM, stop)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     slot.take()
     with WorkList(Path(path)) as worklist:
-        hand = _Hand(worklist, worklist.enter())
+        hand = _Hand(worklist, worklist.enter(), stop)
         try:
             worker = Worker(task, out, folder, slot.device, replace)
             slot.settle()
@@ -225,7 +248,7 @@ def _one(worker: Worker, hand: _Hand, claim: Claim, beat: _Beat) -> None:
     worklist, owner, id = hand.worklist, hand.owner, claim.id
     beat.frames = 0
     try:
-        outcome = worker.do(claim.item, beat.tell, lambda: worklist.holds(owner, id))
+        outcome = worker.do(claim.item, beat.tell, lambda: hand.may_finish(id))
     except (KeyboardInterrupt, SystemExit):
         worklist.release(owner, id)
         raise SystemExit(_STOPPED) from None
@@ -233,6 +256,8 @@ def _one(worker: Worker, hand: _Hand, claim: Claim, beat: _Beat) -> None:
     if not note(worklist, owner, id, outcome):
         worklist.says(owner, outcome.sentence, StorageError.exit_code)
         raise SystemExit(_FULL)
+    hand.stop.later = False
+    hand.stop.check()
 
 
 class _Beat:
@@ -261,10 +286,6 @@ class _Beat:
             while not self._ended.wait(BEAT):
                 with suppress(StorageError):  # a full disk is told by whoever has a result to write
                     worklist.beat(self.owner, self.frames)
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(_STOPPED)
 
 
 def _end_with_parent() -> None:
