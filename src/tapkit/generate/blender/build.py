@@ -43,6 +43,8 @@ class BuiltScene:
 def build(description: dict[str, Any], assets: Path | None = None) -> BuiltScene:
     """Clear Blender, build the scene, simulate it, and keep frames 1..T as keyframes.
 
+    The first build of a process is the same every time; after another one, collisions may come out in another order.
+
     Raises:
         ValueError: the description is not valid, or a file that it names is not in `assets`; one sentence.
     """
