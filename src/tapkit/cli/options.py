@@ -135,8 +135,9 @@ def load_tracker(
 ) -> Tracker:
     """The tracker, with a line about its licence if that forbids commercial use, and the download shown."""
     from tapkit import api, registry
+    from tapkit.engine.fitted import is_fit
 
-    if api.is_fit(model):
+    if is_fit(model):
         return api.load(model, weights, device, **read_options(options))
     card = registry.card(model)
     if not quiet:

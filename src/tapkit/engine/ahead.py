@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -37,9 +37,12 @@ class Ahead:
 
     def __init__(self, frames: Iterable[Frame], prepare: Callable[[Frame], Ready]) -> None:
         self._frames, self._prepare = iter(frames), prepare
-        self._share = _halved()
-        threads = self._share.__enter__()
+        self._end = ExitStack()
+        """Undoes everything, the last first."""
+        threads = self._end.enter_context(_halved())
+        self._end.callback(self._close_frames)
         self._thread = ThreadPoolExecutor(1, "tapkit ahead", torch.set_num_threads, (threads,))
+        self._end.callback(self._thread.shutdown)  # waits for the frame that is being made ready
         self._coming: Future[Ready | None] | None = self._thread.submit(self._one)
 
     def __iter__(self) -> Iterator[Ready]:
@@ -52,8 +55,6 @@ class Ahead:
         try:
             ready = coming.result()
         except BaseException:
-            if not coming.done():  # it is this thread that was interrupted: `close` waits for the other
-                self._coming = coming
             self.close()
             raise
         if ready is None:
@@ -69,16 +70,13 @@ class Ahead:
 
     def close(self) -> None:
         """End the thread, then the frames. A second call does nothing."""
-        if self._share is None:
-            return
-        share, self._share, self._coming = self._share, None, None
-        try:
-            self._thread.shutdown(wait=True)
-            close = getattr(self._frames, "close", None)
-            if close is not None:
-                close()
-        finally:
-            share.__exit__(None, None, None)
+        self._coming = None
+        self._end.close()
+
+    def _close_frames(self) -> None:
+        close = getattr(self._frames, "close", None)
+        if close is not None:
+            close()
 
 
 _LOCK = threading.Lock()

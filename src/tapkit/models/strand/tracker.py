@@ -18,7 +18,7 @@ from tapkit.models.base import Prediction, Size
 from tapkit.models.options import MEASURED, NetworkOptions, Precision
 from tapkit.models.strand.anchor import SIZE
 from tapkit.models.strand.card import STRAND
-from tapkit.models.strand.encoder import config_of
+from tapkit.models.strand.encoder import Maps, config_of
 from tapkit.models.strand.network import Network, Points, follow
 from tapkit.models.torch_model import TorchModel
 from tapkit.nn.alignment import grey_pyramid
@@ -28,7 +28,7 @@ from tapkit.weights import match
 class StrandFeatures(NamedTuple):
     """What is seen on a frame: the encoder's maps in the order of their strides, and the `grey_pyramid`."""
 
-    maps: tuple[Tensor, ...]
+    maps: Maps
     grey: tuple[Tensor, ...]
 
 
