@@ -10,6 +10,8 @@ Imported only by `tapkit.nn.correlation`, where a GPU and Triton are (torch for 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -18,11 +20,11 @@ from torch import Tensor
 _CHANNELS_AT_ONCE = 64
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _volume(
-    maps, base, fraction, support, out, frames, height, width,
+    maps: Any, base: Any, fraction: Any, support: Any, out: Any, frames: Any, height: Any, width: Any,
     CHANNELS: tl.constexpr, RADIUS: tl.constexpr, CELLS: tl.constexpr, TAPS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """CELLS and TAPS: (2r+2)^2 and (2r+1)^2, rounded up to powers of two."""
     side: tl.constexpr = 2 * RADIUS + 2
     samples: tl.constexpr = side - 1

@@ -82,9 +82,10 @@ _H264: dict[Quality, dict[str, str]] = {
     "good": {"crf": "20", "preset": "veryfast"},
     "small": {"crf": "27", "preset": "medium"},
 }
-_PRORES: dict[Quality, dict[str, str]] = {  # 422 HQ, 422 and Proxy
-    quality: {"profile": profile, "vendor": "apl0"}
-    for quality, profile in (("high", "3"), ("good", "2"), ("small", "0"))
+_PRORES: dict[Quality, dict[str, str]] = {
+    "high": {"profile": "3", "vendor": "apl0"},  # 422 HQ
+    "good": {"profile": "2", "vendor": "apl0"},  # 422
+    "small": {"profile": "0", "vendor": "apl0"},  # Proxy
 }
 _VP9_SPEED = {"b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}
 _VP9: dict[Quality, dict[str, str]] = {
