@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "info": ("tapkit.cli.info", "info", "What is known of a video or of stored tracks."),
     "bench": ("tapkit.cli.bench", "bench", "Measure speed and memory of trackers on this machine."),
     "eval": ("tapkit.cli.eval", "evaluate", "Measure accuracy on a benchmark."),
-    "train": ("tapkit.cli.train", "train", "Train the built-in tracker, or fine-tune it on your own clips."),
+    "train": ("tapkit.cli.train", "train", "Train a tracker, or fine-tune it on your own clips."),
     "fit": ("tapkit.cli.fit", "fit", "Fit OmniMotion, CaDeX++ or DINO-Tracker to a video."),
     "synth": ("tapkit.cli.synth", "synth", "Make clips with exact tracks, for training and tests."),
     "generate": ("tapkit.cli.generate", "generate", "Render scenes with exact tracks, through Blender."),
