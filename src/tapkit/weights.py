@@ -111,8 +111,10 @@ def _download(card: ModelCard, report: Report | None) -> Path:
         raise WeightsError(f"the weights of {card.id} cannot be downloaded by a program: {_by_hand(card)}{more}")
     target = cache_folder() / "weights" / card.weights_file
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(target.name + ".lock")):
+        lock = cache_folder() / "locks" / f"{target.name}.lock"  # stays; not among the weights
+        for folder in (target.parent, lock.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
             return find(card) or _fetch(card, target, report)  # another process may have fetched it meanwhile
     except OSError as error:
         raise WeightsError(f"the weights of {card.id} could not be stored: {error.strerror or error}") from error

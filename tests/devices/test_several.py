@@ -48,14 +48,14 @@ def test_each_device_has_half_of_them_and_works_at_the_same_time(monkeypatch):
     both = threading.Barrier(2, timeout=60)
     for number, copy in enumerate(tracker.model.copies):
 
-        def step(state, frame, new_xy, step=copy.step, number=number):
+        def follow(state, features, size, new_xy, follow=copy.follow, number=number):
             threads.add(threading.current_thread().name)
             both.wait()  # neither is done before the other has begun
-            state, said = step(state, frame, new_xy)
+            state, said = follow(state, features, size, new_xy)
             held[number] = len(said.xy)
             return state, said
 
-        monkeypatch.setattr(copy, "step", step)
+        monkeypatch.setattr(copy, "follow", follow)
     session = tracker.start(tapkit.VideoInfo(96, 64), [(0, 10.0 + 7 * k, 30.0) for k in range(7)])
     session.step(CLIP[0])
     assert sorted(held.values()) == [3, 4]
@@ -105,10 +105,10 @@ def test_points_that_belong_together_are_not_torn_apart():
 def test_an_error_on_one_device_is_the_sessions(monkeypatch):
     tracker = on_two()
 
-    def fail(state, frame, new_xy):
+    def fail(state, features, size, new_xy):
         raise RuntimeError("the second device failed")
 
-    monkeypatch.setattr(tracker.model.copies[1], "step", fail)
+    monkeypatch.setattr(tracker.model.copies[1], "follow", fail)
     session = tracker.start(tapkit.VideoInfo(96, 64), POINTS[:2])
     with pytest.raises(RuntimeError, match="the second device failed"):
         session.step(CLIP[0])

@@ -143,7 +143,7 @@ def test_a_clip_that_a_reader_chokes_on_is_reported_under_its_name(tmp_path: Pat
 
 def test_answers_and_folders_of_clips_stay_where_they_belong(tmp_path: Path) -> None:
     store = PredictionFolder(tmp_path / "answers")
-    files = {store._file(name) for name in NAMES}
+    files = {store.file(name) for name in NAMES}
     assert {file.parent for file in files} == {tmp_path / "answers"} and len(files) == len(NAMES)
     data, names = Named(NAMES), [storage.file_name(name) for name in NAMES]
     assert len({name.lower() for name in names}) == len(NAMES)

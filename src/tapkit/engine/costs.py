@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tapkit.engine.memory import device_memory, points_at_once
 from tapkit.engine.state import flatten, unflatten
-from tapkit.models.base import Model, Size, StartsFromTracks
+from tapkit.models.base import EncodesFrames, Model, Size, StartsFromTracks
 
 _COMPARED = ((16, 64), (1, 9))
 """Points of the two steps whose peaks are compared; the second pair where there is no room for the first. With fewer,
@@ -125,13 +125,16 @@ def _peak(run: Callable[[int], object], count: int, meter: Meter) -> int:
 
 
 def _causal(model: Any, size: Size, frames: int | None, meter: Meter) -> Costs:
-    """A step in the middle: the states before the last frame and after it are held meanwhile (see `CausalDriver`)."""
+    """A step in the middle: the states before the last frame and after it, and that frame's features, are held meanwhile
+    (see `CausalDriver`)."""
     frame = _blank(model, size)[0]
 
     def run(count: int) -> None:
         before, _ = model.step(model.start(size), frame, _spread(model, size, count))
+        features = model.encode(frame[None]) if isinstance(model, EncodesFrames) else None
         held, _ = model.step(before, frame, _spread(model, size, 0))
         model.step(held, frame, _spread(model, size, 0))
+        del features
 
     return _two_points(run, meter)
 

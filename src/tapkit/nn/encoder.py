@@ -151,10 +151,10 @@ class PointEncoder(nn.Module):
     """Frames [B,3,H,W] in [-1,1] -> maps [B,features,H//stride,W//stride], channels_last in memory.
 
     `stride` is that of the output map alone (4 or 8 in the published models): the four group outputs are resized to
-    it (bilinear, corners aligned), so the same weights serve any. On a CPU frames are encoded one by one (but where
-    gradients are wanted: training chooses how many it can hold), which is
-    as fast as batches, keeps memory flat and makes the result independent of the batch. `channels` (of the groups) and
-    `features` are other than the published ones in small networks that are trained with tapkit.
+    it (bilinear, corners aligned), so the same weights serve any. On a CPU frames are encoded one by one, which is as
+    fast as batches, keeps memory flat and makes the result independent of the batch; but for a network in training,
+    which chooses how many it can hold. `channels` (of the groups) and `features` are other than the published ones in
+    small networks that are trained with tapkit.
     """
 
     def __init__(self, stride: int = 4, channels: Sequence[int] = CHANNELS, features: int = FEATURES) -> None:
@@ -179,7 +179,8 @@ class PointEncoder(nn.Module):
         if not len(frames):
             size = self.map_size(*frames.shape[-2:])
             return frames.new_zeros(0, self.features, *size)
-        if frames.device.type != "cpu" or len(frames) == 1 or torch.is_grad_enabled():
+        learning = torch.is_grad_enabled() and self.conv1.weight.requires_grad
+        if frames.device.type != "cpu" or len(frames) == 1 or learning:
             return self._encode(frames)
         first = self._encode(frames[:1])
         maps = first.new_empty((len(frames), *first.shape[1:])).to(memory_format=torch.channels_last)

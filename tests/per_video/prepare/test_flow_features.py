@@ -32,6 +32,7 @@ def test_far_flow_must_agree_in_features_and_near_flow_need_not(
     tmp_path: Path, moving_clip: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flow_features, "SHORT", 112)
+    monkeypatch.setattr("tapkit.per_video.prepare.flows.COLOUR", 2.0)  # all agree: else colours stand in for features
     clip = Prepared(tmp_path, moving_clip[0][:5])
     said: list[str] = []
 

@@ -135,6 +135,8 @@ class Spline:
         if len(rows) < 4:
             return None
         a, w = np.asarray(p[rows], float), w[rows] / w[rows].max()
+        if np.linalg.matrix_rank(a - a.mean(0)) < 2:  # the system is then singular, but rounding may hide it
+            return None
         kernel = _radial(((a[:, None] - a) ** 2).sum(-1))
         if stiffness is None:
             stiffness = STIFFNESS * len(a) * float(np.abs(kernel).mean())
