@@ -125,8 +125,8 @@ def _peak(run: Callable[[int], object], count: int, meter: Meter) -> int:
 
 
 def _causal(model: Any, size: Size, frames: int | None, meter: Meter) -> Costs:
-    """A step in the middle: the states before the last frame and after it, and that frame's features, are held meanwhile
-    (see `CausalDriver`)."""
+    """A step in the middle; the states before the last frame and after it, and its features, are held meanwhile (see
+    `CausalDriver`)."""
     frame = _blank(model, size)[0]
 
     def run(count: int) -> None:
