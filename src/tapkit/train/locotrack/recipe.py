@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,14 +17,15 @@ from tapkit.models.locotrack.network import STEPS, UNIT, Estimate, LocoTrackConf
 from tapkit.models.locotrack.tracker import LocoTrack, LocoTrackOptions
 from tapkit.models.locotrack.weights import load_released, released
 from tapkit.nn.global_matching import resize_bilinear, to_unit_range
-from tapkit.train import features, independent
+from tapkit.train import features
 from tapkit.train.batch import Batch, Predictions, Queries
-from tapkit.train.config import Stage, TrainConfig
+from tapkit.train.config import TrainConfig
 from tapkit.train.independent import Asked, summed
 from tapkit.train.locotrack.presets import PRESETS_BASE, PRESETS_SMALL
 from tapkit.train.losses import tapir_loss
 from tapkit.train.predict import predict_with
-from tapkit.train.recipe import Loss, Recipe, inherited
+from tapkit.train.recipe import Recipe, inherited
+from tapkit.train.tapir.matching import MatchingTraining
 from tapkit.train.tapir.settings import MatchingSettings, read_settings
 
 KINDS: Mapping[str, tuple[LocoTrackConfig, Any]] = {
@@ -33,31 +34,14 @@ KINDS: Mapping[str, tuple[LocoTrackConfig, Any]] = {
 }
 
 
-class LocoTrackTraining:
+class LocoTrackTraining(MatchingTraining):
     """`Trainable` of LocoTrack."""
 
-    reported = ("position", "occlusion", "uncertainty")
+    network: LocoTrackNetwork
 
     def __init__(self, network: LocoTrackNetwork, settings: MatchingSettings, model: str) -> None:
-        self.network, self.settings, self.model = network, settings, model
-
-    def shown(self, stage: Stage) -> tuple[str, ...]:
-        """See `Trainable.shown`."""
-        return self.reported
-
-    def prepare(self, stage: Stage) -> None:
-        """See `Trainable.prepare`."""
-        self.network.train().requires_grad_(True)
-        self.network.resnet_torch.requires_grad_(stage.train_encoder)
-
-    def statistics(self, stage: Stage) -> list[Tensor]:
-        """See `Trainable.statistics`: there are none."""
-        return []
-
-    def losses(self, batch: Batch, stage: Stage, seed: int) -> Iterator[Loss]:
-        """See `Trainable.losses`: one for each group of points."""
-        chosen = self.settings
-        return independent.losses(self, batch, chosen.queries, chosen.points_at_once, stage.train_encoder, seed)
+        super().__init__(network, settings)
+        self.model = model
 
     @property
     def encode(self) -> features.Encode:

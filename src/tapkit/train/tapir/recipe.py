@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +16,14 @@ from tapkit.models.tapir.network import Estimate, Maps, Tapir, TapirConfig
 from tapkit.models.tapir.tracker import TapirModel, TapirOptions
 from tapkit.models.tapir.weights import tapir_from_jax
 from tapkit.nn.global_matching import to_unit_range
-from tapkit.train import features, independent
+from tapkit.train import features
 from tapkit.train.batch import Batch, Predictions, Queries
-from tapkit.train.config import Stage, TrainConfig
+from tapkit.train.config import TrainConfig
 from tapkit.train.independent import Asked, summed
 from tapkit.train.losses import tapir_loss
 from tapkit.train.predict import predict_with
-from tapkit.train.recipe import Loss, Recipe, inherited, load_own
+from tapkit.train.recipe import Recipe, inherited, load_own
+from tapkit.train.tapir.matching import MatchingTraining
 from tapkit.train.tapir.presets import PRESETS
 from tapkit.train.tapir.settings import MatchingSettings, read_settings
 
@@ -30,31 +31,10 @@ UNITS = (256, 256)
 """Losses count pixels of frames of this size."""
 
 
-class TapirTraining:
+class TapirTraining(MatchingTraining):
     """`Trainable` of TAPIR."""
 
-    reported = ("position", "occlusion", "uncertainty")
-
-    def __init__(self, network: Tapir, settings: MatchingSettings) -> None:
-        self.network, self.settings = network, settings
-
-    def shown(self, stage: Stage) -> tuple[str, ...]:
-        """See `Trainable.shown`."""
-        return self.reported
-
-    def prepare(self, stage: Stage) -> None:
-        """See `Trainable.prepare`."""
-        self.network.train().requires_grad_(True)
-        self.network.resnet_torch.requires_grad_(stage.train_encoder)
-
-    def statistics(self, stage: Stage) -> list[Tensor]:
-        """See `Trainable.statistics`: there are none."""
-        return []
-
-    def losses(self, batch: Batch, stage: Stage, seed: int) -> Iterator[Loss]:
-        """See `Trainable.losses`: one for each group of points."""
-        chosen = self.settings
-        return independent.losses(self, batch, chosen.queries, chosen.points_at_once, stage.train_encoder, seed)
+    network: Tapir
 
     @property
     def encode(self) -> features.Encode:
