@@ -419,7 +419,7 @@ def a_state_stays_as_it_was(subject: Subject) -> None:
         assert not changed, f"{len(changed)} saved tensors changed, for instance {changed[0]}"
 
 
-ROUNDING = 1e-6
+ROUNDING = {"mft": 1e-6}
 """A restored state lies elsewhere in memory, and kernels that go by alignment then round differently: by one unit in
 the last place of a probability, on AMD processors."""
 
@@ -428,7 +428,7 @@ def restored_in_the_middle(subject: Subject) -> None:
     """Saved between two frames and restored: the rest is what it is without."""
     session = subject.start(Queries.of(POINTS))
     early = answers(drive(session, subject.frames[: subject.cut], finish=False))
-    same(early | _rest(subject, _restored(subject, session)), subject.undisturbed, ROUNDING)
+    same(early | _rest(subject, _restored(subject, session)), subject.undisturbed, ROUNDING.get(subject.card.id, 0.0))
 
 
 def restored_with_points_waiting_and_removed(subject: Subject) -> None:
@@ -438,7 +438,7 @@ def restored_with_points_waiting_and_removed(subject: Subject) -> None:
     drive(session, subject.frames[: subject.cut], finish=False)
     session.remove(["1", "4"])
     restored = _restored(subject, session)
-    same(_rest(subject, restored), _rest(subject, session), ROUNDING)
+    same(_rest(subject, restored), _rest(subject, session), ROUNDING.get(subject.card.id, 0.0))
 
 
 def restored_with_points_just_added(subject: Subject) -> None:
@@ -447,7 +447,7 @@ def restored_with_points_just_added(subject: Subject) -> None:
     drive(session, subject.frames[: subject.cut], finish=False)
     session.add([(session.earliest, 25.0, 40.0), (session.frame, 52.0, 33.0)])
     restored = _restored(subject, session)
-    same(_rest(subject, restored), _rest(subject, session), ROUNDING)
+    same(_rest(subject, restored), _rest(subject, session), ROUNDING.get(subject.card.id, 0.0))
 
 
 def restored_without_points(subject: Subject) -> None:
@@ -457,7 +457,7 @@ def restored_without_points(subject: Subject) -> None:
     restored = _restored(subject, session)
     for one in (session, restored):
         one.add([(subject.cut, 52.0, 33.0)])
-    same(_rest(subject, restored), _rest(subject, session), ROUNDING)
+    same(_rest(subject, restored), _rest(subject, session), ROUNDING.get(subject.card.id, 0.0))
 
 
 def _restored(subject: Subject, session: Session) -> Session:
