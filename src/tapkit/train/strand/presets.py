@@ -76,7 +76,7 @@ frozen, are those of CoTracker3's training on real videos (paper, section 4.2 an
 LITE0_FEATURES = TrainConfig(
     stages=(
         Stage(
-            steps=340,
+            steps=700,
             size=192,
             frames=4,
             batch=6,
@@ -88,17 +88,17 @@ LITE0_FEATURES = TrainConfig(
     ),
     warmup=100,
     ema_decay=0.995,
-    cache=ClipCache(200, solids=0.55),
+    cache=ClipCache(320, solids=0.55),
     settings=StrandSettings(encoder="lite0", evidence=True),
 )
 """Heads over a backbone from ImageNet, which `tools/lite0_backbone.py` makes initial weights of (`--init`)."""
 LITE0_TRACKING = TrainConfig(
     stages=(
-        Stage(steps=200, size=256, frames=24, batch=1, points=64, truncate=8, train_encoder=False, learning_rate=3e-4),
+        Stage(steps=900, size=256, frames=24, batch=2, points=64, truncate=8, train_encoder=False, learning_rate=3e-4),
     ),
-    warmup=20,
-    ema_decay=0.98,
-    cache=ClipCache(240, solids=0.55),
+    warmup=30,
+    ema_decay=0.99,
+    cache=ClipCache(320, solids=0.55),
     settings=StrandSettings(
         encoder="lite0", evidence=True, feature_noise=0.1, loss_weights=LossWeights(visibility=1.0)
     ),
