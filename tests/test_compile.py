@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 import tapkit
 from tapkit import api
@@ -34,3 +38,28 @@ def test_what_cannot_be_compiled_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(UsageError, match=r"needs a C\+\+ compiler"):
         api.load("strand", device="cpu", compile=True)
+
+
+def test_clicks_compile_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def counting(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
+        made.append(len(inputs))
+        return graph.forward
+
+    monkeypatch.setattr("tapkit.engine.slots.LEAST", 4)
+    tracker = tapkit.load("strand", device="cpu", precision="float32")
+    tracker.model.compile(counting)
+    session = tracker.start(tapkit.VideoInfo(64, 64), [(0, 20.0, 30.0), (0, 40.0, 40.0)])
+    frame = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    counts = []
+    for index in range(7):
+        if index in (2, 4):
+            session.add([(session.earliest, 30.0, 30.0), (session.frame, 10.0, 12.0)][index == 4 :])
+        if index == 5:
+            session.remove(["0"])
+        session.step(frame)
+        counts.append(len(made))
+    assert counts[0] == 0 and counts[1] > 0, "of frames on which points begin, nothing"
+    assert counts[2:5] == [counts[1]] * 3, "two, three and four points are of one rung"
+    assert counts[5:] == [counts[5]] * 2

@@ -37,6 +37,8 @@ class Runtime:
         """How many graphs were recorded."""
         self.played = 0
         """How often one was played back."""
+        self.lent: list[int] = []
+        """Tensors of one stream that another one reads, as the allocator was told."""
         self.default = Stream(self)
         self.stream = self.default
         self._written: dict[int, tuple[Stream, int]] = {}
@@ -193,7 +195,13 @@ def torch_cuda(runtime: Runtime) -> Iterator[None]:
         "current_stream": lambda *_: runtime.stream,
         "device": no_device,
     }
+
+    def lend(tensor: Any, stream: Stream) -> None:
+        """Memory is not given away while another stream reads it: that is not simulated, and taken note of."""
+        runtime.lent.append(id(tensor))
+
     with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(torch.Tensor, "record_stream", lend))
         for name, value in replaced.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, value))
         yield

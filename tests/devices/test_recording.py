@@ -21,10 +21,11 @@ from tapkit.models.base import Carried, Prediction
 from tapkit.models.options import NetworkOptions
 from tapkit.models.torch_model import TorchModel
 from tapkit.types import ModelCard, VideoInfo
+from tapkit.video.base import Frame
 
 CUDA = torch.device("cuda", 0)
 TRACKERS = {"strand": 2, "tapir-causal": 1, "tapnext": 2, "track-on2": 1}
-"""One of each network with a fixed step, and how many numbers of rows it is recorded with (simulated, some are slow)."""
+"""One of each network with a fixed step, and with how many numbers of rows it is recorded (some are slow)."""
 
 
 @pytest.fixture(autouse=True)
@@ -272,6 +273,36 @@ def test_what_was_there_before_is_kept_as_long_as_the_recording() -> None:
         double.view(-1).mul_(held)
     kept = list(used.before.values())
     assert len(kept) == 1 and kept[0] is held
+
+
+# -- frames that are sent ahead ----------------------------------------------------------------------------
+
+
+def ahead(model: Moving) -> contract.Answers:
+    """Each frame is made ready before the one before it is stepped, as `Ahead` does in a thread."""
+    session = Tracker(model).start(VideoInfo(48, 32), POINTS)
+    ready = [session.prepare(Frame(index, index / 25, image)) for index, image in enumerate(FRAMES[:1])]
+    results = []
+    for index in range(len(FRAMES)):
+        if index + 1 < len(FRAMES):
+            ready.append(session.prepare(Frame(index + 1, (index + 1) / 25, FRAMES[index + 1])))
+        results += session.step(ready[index])
+    return answers(results + session.finish())
+
+
+def test_frames_are_sent_on_a_stream_of_their_own() -> None:
+    wanted = drive(Moving())
+    with simulated() as machine:
+        contract.same(ahead(Moving().to("cuda")), wanted, 1e-5)
+        assert machine.runtime.stream.known, "the work waited for another stream"
+        assert len(machine.runtime.lent) == len(FRAMES)
+        assert not any("engine/session.py" in what for what in machine.waits), "sent without waiting"
+
+
+def test_a_frame_that_is_used_before_it_has_arrived_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tapkit.engine.session.arrived", lambda tensor, mark: tensor)
+    with simulated(), pytest.raises(DeviceMistake, match="did not wait for it"):
+        ahead(Moving().to("cuda"))
 
 
 def test_streams_that_do_not_wait_for_one_another_are_found() -> None:
