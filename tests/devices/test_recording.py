@@ -181,7 +181,7 @@ def test_results_that_are_the_next_inputs_are_not_overwritten_while_they_are_rea
 
 def test_without_the_copy_they_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = drive(Moving())
-    monkeypatch.setattr(recording, "_apart", lambda results, inputs: results)
+    monkeypatch.setattr(recording, "apart", lambda results, inputs: results)
     with simulated():
         found = drive(Moving().to("cuda"))
     assert max(np.abs(found[key] - wanted[key]).max() for key in wanted) > 0.01

@@ -103,7 +103,8 @@ class CausalDriver:
     def _take(self, state: Any, frame: Tensor, features: Any, new_xy: Tensor) -> tuple[Any, Prediction, Any]:
         """The model's step, and the features of the frame, which need not be there yet."""
         # Parts that are compiled would be compiled anew for each number of points; fixed steps have few.
-        with torch.compiler.set_stance("force_eager") if self._fixed and self._fixed.always else nullcontext():
+        compiled = self._fixed is not None and getattr(self.model, "compiled", False)
+        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
             return self._as_it_is(state, frame, features, new_xy)
 
     def _as_it_is(self, state: Any, frame: Tensor, features: Any, new_xy: Tensor) -> tuple[Any, Prediction, Any]:

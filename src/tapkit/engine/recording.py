@@ -46,38 +46,44 @@ class Recording:
             used = _Used()
             # Other threads may go on meanwhile: they decode frames and send them here.
             with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"), used:
-                self.results = _apart(work(self.inputs), self.inputs)
+                self.results = apart(work(self.inputs), self.inputs)
         # Weights and constants are read from where they are: they must not go away before the recording does.
         self._used = used.before
 
     def __call__(self, inputs: Any) -> Any:
         """The results for these inputs, until the next call. The inputs themselves are then `self.inputs`."""
         given, kept = flatten(inputs), flatten(self.inputs)
-        # Together as one piece of work what torch can copy so: tensors of one type, laid out alike.
-        alike: dict[Any, list[tuple[Tensor, Tensor]]] = {}
-        for name, part in given.items():
-            to = kept[name]
-            if part is not to:
-                alike.setdefault((part.dtype, part.stride() == to.stride()), []).append((to, part))
-        for pairs in alike.values():
-            torch._foreach_copy_([to for to, _ in pairs], [part for _, part in pairs])
+        _copy([(kept[name], part) for name, part in given.items() if part is not kept[name]])
         self._graph.replay()
         return self.results
 
 
-def _apart(results: Any, inputs: Any) -> Any:
+def apart(results: Any, inputs: Any) -> Any:
     """Results none of which lies in the memory of an input, but for those handed on as they are, under the same name.
 
     Else the next inputs, copied from these results, would be written while they are still to be read.
     """
     given = flatten(inputs)
     memory = {part.untyped_storage()._cdata for part in given.values()}
-    found = {}
-    for name, part in flatten(results).items():
-        if part is not given.get(name) and part.untyped_storage()._cdata in memory:
-            part = part.clone()
-        found[name] = part
-    return unflatten(results, found)
+    found = flatten(results)
+    moved = {
+        name: part
+        for name, part in found.items()
+        if part is not given.get(name) and part.untyped_storage()._cdata in memory
+    }
+    elsewhere = {name: torch.empty_like(part) for name, part in moved.items()}
+    _copy([(elsewhere[name], part) for name, part in moved.items()])
+    return unflatten(results, {**found, **elsewhere})
+
+
+def _copy(pairs: list[tuple[Tensor, Tensor]]) -> None:
+    """Copy the second of each pair to the first: as one piece of work what torch can copy so, tensors of one type that
+    are laid out alike."""
+    alike: dict[Any, list[tuple[Tensor, Tensor]]] = {}
+    for to, part in pairs:
+        alike.setdefault((part.dtype, part.stride() == to.stride()), []).append((to, part))
+    for some in alike.values():
+        torch._foreach_copy_([to for to, _ in some], [part for _, part in some])
 
 
 class _Used(TorchDispatchMode):

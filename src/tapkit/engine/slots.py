@@ -95,6 +95,18 @@ def recorded_where_it_wins(model: Any, kind: Hashable, work: Work, inputs: Any) 
     return made[0] if won else None
 
 
+def step_work(model: Any, facts: Hashable) -> Work:
+    """The step as a function of nested tensors: (state, frame, held) -> (state, answers [K,4], features)."""
+
+    def work(inputs: Any) -> Any:
+        tensors, frame, held = inputs
+        after, prediction, features = model.fixed_step(Carried(tensors, facts), frame, held)
+        parts = [prediction.xy, prediction.visible[:, None], prediction.confidence[:, None]]
+        return after, torch.cat([part.float() for part in parts], 1), features
+
+    return work
+
+
 class FixedSteps:
     """The fixed steps of one session of a model with a `FixedStep`.
 
@@ -134,13 +146,14 @@ class FixedSteps:
         if kind != self._kind:  # what there was is not kept: the state may still lie in it
             self._kind, self._seen, self._refused, self._recorded = kind, 0, False, None
         self._seen += 1
-        recording = self._record and not self._refused and self._seen > PATIENCE
+        waited = self._seen > PATIENCE or kind in self._idle()
+        recording = self._record and not self._refused and waited
         if not recording and not self.always:
             return None
         padded = self._padded(state, count)
         carried = self.model.carried(padded.state)
         inputs = (carried.tensors, frame, self._holding(count, frame.device))
-        work = self._work(carried.facts)
+        work = step_work(self.model, carried.facts)
         if recording and self._recorded is None:
             known = self._idle().pop(kind, None)
             self._recorded = known or recorded_where_it_wins(self.model, kind, work, inputs)
@@ -166,18 +179,6 @@ class FixedSteps:
         if len(self._held) != self._rows or self._count != count or self._held.device != device:
             self._held, self._count = torch.arange(self._rows, device=device) < count, count
         return self._held
-
-    def _work(self, facts: Hashable) -> Work:
-        """The step as a function of nested tensors: (state, frame, held) -> (state, answers [K,4], features)."""
-        model = self.model
-
-        def work(inputs: Any) -> Any:
-            tensors, frame, held = inputs
-            after, prediction, features = model.fixed_step(Carried(tensors, facts), frame, held)
-            parts = [prediction.xy, prediction.visible[:, None], prediction.confidence[:, None]]
-            return after, torch.cat([part.float() for part in parts], 1), features
-
-        return work
 
     def _padded(self, state: Any, count: int) -> Padded:
         """The state with as many rows as are wanted: what is spare are copies of the first point."""
