@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 import tapkit
-from tapkit import api
+from tapkit import api, registry
+from tapkit.engine.tracker import Tracker
 from tapkit.errors import UsageError
 from tapkit.video.samples import sample
 
@@ -38,6 +39,29 @@ def test_what_cannot_be_compiled_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(UsageError, match=r"needs a C\+\+ compiler"):
         api.load("strand", device="cpu", compile=True)
+
+
+def test_the_steps_of_causal_tapir_are_compiled_once_for_all_blocks() -> None:
+    made: list[int] = []
+
+    def counting(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
+        made.append(len(inputs))
+        return graph.forward
+
+    options = {"resolution": (32, 48), "initial_resolution": (32, 48)}
+    clip = np.random.default_rng(0).integers(0, 255, (3, 64, 96, 3), np.uint8)
+    found = []
+    for compiled in (False, True):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            tracker = Tracker(registry.build("tapir-causal", None, **options))
+        if compiled:
+            tracker.model.compile(counting)
+        found.append(tracker.track(clip, [(0, 20.0, 30.0), (0, 40.0, 40.0)], direction="forward").xy)
+    np.testing.assert_allclose(found[1], found[0], atol=1e-3)
+    blocks = tracker.model.network.torch_pips_mixer.blocks
+    assert all(hasattr(block.step, "_torchdynamo_orig_callable") for block in blocks)
+    assert 0 < len(made) < len(blocks), "blocks share what is compiled"
 
 
 def test_clicks_compile_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:

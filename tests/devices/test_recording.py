@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import contract
@@ -273,6 +276,12 @@ def test_what_was_there_before_is_kept_as_long_as_the_recording() -> None:
         double.view(-1).mul_(held)
     kept = list(used.before.values())
     assert len(kept) == 1 and kept[0] is held
+
+
+def test_the_page_has_the_mistakes_of_now() -> None:
+    path = Path(__file__).parents[2] / "tools" / "planted_table.py"
+    done = subprocess.run([sys.executable, str(path), "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # -- frames that are sent ahead ----------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from torch.utils.flop_counter import flop_registry
 
 _NO_LAUNCH = {"_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach"}
 _TABLES = {"index_select", "gather", "index", "embedding"}
+_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 _PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "convolution", "attention"}
 
 
@@ -69,6 +70,9 @@ class _Counting(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), _COMPOSITE):
+            with self:  # in inference mode, operators that consist of others come here before they are taken apart
+                return func._op_dk(_COMPOSITE, *args, **kwargs)
         out = func(*args, **kwargs)
         name = func._schema.name.removeprefix("aten::")
         outputs, inputs = _tensors(out), _tensors((args, kwargs))
@@ -123,13 +127,8 @@ def _bytes(tensor: torch.Tensor) -> int:
 @contextmanager
 def on_meta() -> Iterator[None]:
     """Within, networks can be moved to "meta" and run there."""
-    # A decorator's mode is no mode for a "meta" tensor's views, and autocast does not know the device.
-    with (
-        mock.patch.object(torch, "autocast", return_value=nullcontext()),
-        mock.patch.object(torch, "inference_mode", torch.no_grad),
-        torch.no_grad(),
-    ):
-        yield
+    with mock.patch.object(torch, "autocast", return_value=nullcontext()), torch.inference_mode():
+        yield  # autocast does not know the device
 
 
 def counted(call: Callable[[], object]) -> Work:

@@ -220,6 +220,11 @@ class FixedSteps:
         return state
 
 
+def forget(model: Any) -> None:
+    """Give up what was recorded and is not in use: the device has no room."""
+    model.__dict__.pop("_idle_recordings", None)
+
+
 def _with(model: Any, state: Any, tensors: Any) -> Any:
     """`state`, its tensors being those."""
     own = flatten(model.carried(state).tensors)

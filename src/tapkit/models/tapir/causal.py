@@ -35,6 +35,12 @@ class TapirState(NamedTuple):
 class CausalTapir(TapirBase, IndependentSteps):
     """Causal TAPIR as a `CausalModel`. States share tensors with their predecessors, none is ever written to."""
 
+    def compile(self, backend: str = "inductor") -> None:
+        """See `TorchModel.compile`; frame by frame it is the steps of the mixer's blocks that are called."""
+        super().compile(backend)
+        for block in self.network.torch_pips_mixer.blocks:
+            block.step = torch.compile(block.step, backend=backend)  # type: ignore[method-assign, assignment]
+
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(*shape, dtype=self.network.dtype, device=self.device)
 
