@@ -42,6 +42,7 @@ CERTAIN_RADIUS = 8
 """`confidence` is P(error < this), in bins."""
 
 Numerics = Literal["torch", "jax"]
+Copies = int | Tensor | None
 
 
 @dataclass(frozen=True)
@@ -152,35 +153,32 @@ class Block(nn.Module):
         self.qkv, self.attention_out = Linear(width, 3 * width), Linear(width, width)
         self.mlp_in, self.mlp_out = Linear(width, config.hidden), Linear(config.hidden, width)
 
-    def forward(
-        self, x: Tensor, memory: BlockMemory, first: bool, copies: int | None, hidden: Tensor | None = None
-    ) -> tuple[Tensor, BlockMemory]:
-        """x float32 [S,C] -> the same, and the new memory; `copies`, `hidden` as in `TapNextNetwork.forward`."""
+    def forward(self, x: Tensor, memory: BlockMemory, first: bool, copies: Copies) -> tuple[Tensor, BlockMemory]:
+        """x float32 [S,C] -> the same, and the new memory; `copies` as in `TapNextNetwork.forward`."""
         update, memory = self.recurrent(self.temporal_pre_norm(x), memory, first)
         x = x + update
         v = self._half(self.channel_pre_norm(x))
-        gated = self.gate(v, "gelu_tanh")
-        gated = gated * self.up(v)
-        x = _add(self.down, gated, x)
-        x = _add(self.attention_out, self._attend(self._half(self.ln_1(x)), copies, hidden), x)
+        hidden = self.gate(v, "gelu_tanh")
+        hidden = hidden * self.up(v)
+        x = _add(self.down, hidden, x)
+        x = _add(self.attention_out, self._attend(self._half(self.ln_1(x)), copies), x)
         return _add(self.mlp_out, self.mlp_in(self._half(self.ln_2(x)), self.gelu), x), memory
 
     def _half(self, x: Tensor) -> Tensor:
         return x.to(self.qkv.weight.dtype)
 
-    def _attend(self, x: Tensor, copies: int | None, hidden: Tensor | None) -> Tensor:
+    def _attend(self, x: Tensor, copies: Copies) -> Tensor:
         """Attention of all slots; x [S,C] -> [S,C]."""
         q, k, v = self.qkv(x).view(len(x), 3, self.heads, -1).permute(1, 2, 0, 3)[:, None]  # each [1,heads,S,size]
         mask = None
-        if copies == 0:
+        if isinstance(copies, Tensor):
+            mask = copies.to(q.dtype).expand(1, 1, len(x), -1)
+        elif copies == 0:
             k, v = k[:, :, :-1], v[:, :, :-1]
         elif copies is not None and copies > 1:
             # k equal keys weigh as one key whose score is larger by log k
             mask = F.pad(q.new_zeros(len(x) - 1), (0, 1), value=torch.tensor(float(copies)).log().item())
             mask = mask.expand(1, 1, len(x), -1)
-        if hidden is not None:
-            mask = q.new_zeros(1, 1, len(x), k.shape[2]) if mask is None else mask
-            mask = mask.masked_fill(hidden[: k.shape[2]], float("-inf"))
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)[0].transpose(0, 1).flatten(1)
 
 
@@ -277,21 +275,17 @@ class TapNextNetwork(nn.Module):
         return tuple(BlockMemory(hidden, (past, past, past)) for _ in self.blocks)
 
     def forward(
-        self,
-        tokens: Tensor,
-        memory: tuple[BlockMemory, ...],
-        first: bool,
-        copies: int | None = None,
-        hidden: Tensor | None = None,
+        self, tokens: Tensor, memory: tuple[BlockMemory, ...], first: bool, copies: Copies = None
     ) -> tuple[Tensor, tuple[BlockMemory, ...], list[Tensor]]:
         """One frame: tokens [S,C] and what the slots remember -> outputs [S,C], new memory, each block's output.
 
         `first`: this is the first frame of the stream. `copies`: as how many tokens the last slot counts for the
-        others (0: they do not see it); None: it is a slot like any other. `hidden` bool [S]: slots that no slot sees.
+        others (0: they do not see it); None: it is a slot like any other; a tensor [S]: what is added to the score of
+        each slot (-inf: nobody sees it; log k: it counts k times).
         """
         x, after, outputs = tokens, [], []
         for block, past in zip(self.blocks, memory, strict=True):
-            x, now = block(x, past, first, copies, hidden)
+            x, now = block(x, past, first, copies)
             after.append(now)
             outputs.append(x)
         return x, tuple(after), outputs

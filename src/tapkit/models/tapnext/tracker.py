@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -130,7 +131,9 @@ class TapNext(TorchModel):
         """See `FixedStep.fixed_step`: no token sees those of spare rows."""
         network, patches = self.network, len(self._positions)
         assert isinstance(carried.facts, int)
-        hidden = F.pad(~held.repeat_interleave(self.slots), (patches, 1))
+        points = held.repeat_interleave(self.slots)
+        added = F.pad(torch.zeros_like(points, dtype=torch.float32).masked_fill(~points, -math.inf), (patches, 0))
+        added = F.pad(added, (0, 1), value=math.log(carried.facts) if carried.facts else -math.inf)
         tokens = torch.cat(
             [
                 network.patch_tokens(self._prepare(frame), self._positions),
@@ -138,7 +141,7 @@ class TapNext(TorchModel):
                 network.unknown_token[None],
             ]
         )
-        x, memory, _ = network(tokens, carried.tensors, False, carried.facts, hidden)
+        x, memory, _ = network(tokens, carried.tensors, False, added)
         return memory, self._read(x, (frame.shape[-2], frame.shape[-1])), ()
 
     def after(self, state: TapNextState, tensors: tuple[BlockMemory, ...]) -> TapNextState:
