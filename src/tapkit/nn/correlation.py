@@ -18,7 +18,7 @@ from tapkit.nn.measured import Faster
 from tapkit.nn.packed import can_pack, onednn
 from tapkit.nn.sampling import blend, integer_patch, split
 
-KERNEL = Faster("correlation volumes")
+KERNEL = Faster("the kernel for correlation volumes")
 """What is known of `tapkit.nn.correlation_kernel` on this machine's GPUs."""
 
 

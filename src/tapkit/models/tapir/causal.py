@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tapkit.errors import ShapeError
 from tapkit.models.base import Prediction, Size
+from tapkit.models.fixed_step import IndependentSteps
 from tapkit.models.graphs import Graph
 from tapkit.models.tapir.card import BOOTSTAPIR_CAUSAL, TAPIR_CAUSAL
 from tapkit.models.tapir.graphs import tapir_graphs
@@ -31,8 +32,14 @@ class TapirState(NamedTuple):
     """For each refinement step (all resolutions in turn) and each mixer block, its last two inputs."""
 
 
-class CausalTapir(TapirBase):
+class CausalTapir(TapirBase, IndependentSteps):
     """Causal TAPIR as a `CausalModel`. States share tensors with their predecessors, none is ever written to."""
+
+    def compile(self, backend: str = "inductor") -> None:
+        """See `TorchModel.compile`; frame by frame it is the steps of the mixer's blocks that are called."""
+        super().compile(backend)
+        for block in self.network.torch_pips_mixer.blocks:
+            block.step = torch.compile(block.step, backend=backend)  # type: ignore[method-assign, assignment]
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(*shape, dtype=self.network.dtype, device=self.device)

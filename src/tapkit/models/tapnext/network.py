@@ -42,6 +42,7 @@ CERTAIN_RADIUS = 8
 """`confidence` is P(error < this), in bins."""
 
 Numerics = Literal["torch", "jax"]
+Copies = int | Tensor | None
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class Block(nn.Module):
         self.qkv, self.attention_out = Linear(width, 3 * width), Linear(width, width)
         self.mlp_in, self.mlp_out = Linear(width, config.hidden), Linear(config.hidden, width)
 
-    def forward(self, x: Tensor, memory: BlockMemory, first: bool, copies: int | None) -> tuple[Tensor, BlockMemory]:
+    def forward(self, x: Tensor, memory: BlockMemory, first: bool, copies: Copies) -> tuple[Tensor, BlockMemory]:
         """x float32 [S,C] -> the same, and the new memory; `copies` as in `TapNextNetwork.forward`."""
         update, memory = self.recurrent(self.temporal_pre_norm(x), memory, first)
         x = x + update
@@ -166,11 +167,13 @@ class Block(nn.Module):
     def _half(self, x: Tensor) -> Tensor:
         return x.to(self.qkv.weight.dtype)
 
-    def _attend(self, x: Tensor, copies: int | None) -> Tensor:
+    def _attend(self, x: Tensor, copies: Copies) -> Tensor:
         """Attention of all slots; x [S,C] -> [S,C]."""
         q, k, v = self.qkv(x).view(len(x), 3, self.heads, -1).permute(1, 2, 0, 3)[:, None]  # each [1,heads,S,size]
         mask = None
-        if copies == 0:
+        if isinstance(copies, Tensor):
+            mask = copies.to(q.dtype).expand(1, 1, len(x), -1)
+        elif copies == 0:
             k, v = k[:, :, :-1], v[:, :, :-1]
         elif copies is not None and copies > 1:
             # k equal keys weigh as one key whose score is larger by log k
@@ -272,12 +275,13 @@ class TapNextNetwork(nn.Module):
         return tuple(BlockMemory(hidden, (past, past, past)) for _ in self.blocks)
 
     def forward(
-        self, tokens: Tensor, memory: tuple[BlockMemory, ...], first: bool, copies: int | None = None
+        self, tokens: Tensor, memory: tuple[BlockMemory, ...], first: bool, copies: Copies = None
     ) -> tuple[Tensor, tuple[BlockMemory, ...], list[Tensor]]:
         """One frame: tokens [S,C] and what the slots remember -> outputs [S,C], new memory, each block's output.
 
         `first`: this is the first frame of the stream. `copies`: as how many tokens the last slot counts for the
-        others (0: they do not see it); None: it is a slot like any other.
+        others (0: they do not see it); None: it is a slot like any other; a tensor [S]: what is added to the score of
+        each slot (-inf: nobody sees it; log k: it counts k times).
         """
         x, after, outputs = tokens, [], []
         for block, past in zip(self.blocks, memory, strict=True):
