@@ -21,8 +21,8 @@ SIZES = {"omnimotion": {"samples": 4, "code": 8, "time_hidden": 8, "coupling_hid
 
 
 def small(model: str, steps: int = 8) -> dict[str, object]:
-    return {"model": model, "preset": "cpu", "device": "cpu", "steps": steps, "max_side": 48, "pairs": 2, "points": 16,
-            **SIZES.get(model, {})}  # fmt: skip
+    return {"model": model, "preset": "cpu", "device": "cpu", "steps": steps, "max_side": 48, "flow_side": None,
+            "pairs": 2, "points": 16, **SIZES.get(model, {})}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -202,3 +202,30 @@ def test_wrong_names_get_a_sentence(clip, tmp_path: Path) -> None:
     (tmp_path / "broken.fit" / fitted.STATE).write_bytes(b"x" * 100)
     with pytest.raises(WeightsError, match="cannot be read as a fit"):
         tapkit.load(str(tmp_path / "broken.fit"), device="cpu")
+
+
+def test_files_that_were_named_from_one_folder_are_found_from_another(clip, tmp_path: Path, monkeypatch) -> None:
+    from PIL import Image
+
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    (here / "masks").mkdir(parents=True)
+    elsewhere.mkdir()
+    for frame in range(len(clip)):
+        mask = np.zeros(clip.shape[1:3], np.uint8)
+        mask[20:40, 30:60] = 255
+        Image.fromarray(mask).save(here / "masks" / f"{frame}.png")
+    np.save(here / "depth.npy", np.random.default_rng(0).uniform(1, 2, (len(clip), 8, 12)))
+    dino = {"model": "dino-tracker", "preset": "cpu", "device": "cpu", "backbone": "untrained", "frames": 1,
+            "pairs": 16, "max_side": 56, "flow_side": None, "buddies": False, "masks": "masks"}  # fmt: skip
+    cadex = {**small("cadex++"), "depth": "depth.npy"}
+    for number, options in enumerate((dino, cadex)):
+        monkeypatch.chdir(here)
+        tapkit.fit(clip, f"{number}.fit", **{**options, "steps": 1})
+        monkeypatch.chdir(elsewhere)
+        folder = here / f"{number}.fit"
+        assert tapkit.load(str(folder), device="cpu").track(clip, [(0, 20.5, 30.0)]).xy.shape == (1, 7, 2)
+        absolute = {name: str(here / name) for name in ("masks", "depth.npy")}
+        again = {name: absolute.get(value, value) for name, value in options.items()}
+        said: list[str] = []
+        tapkit.fit(clip, folder, say=said.append, **{**again, "steps": 1})
+        assert "is fitted already" in said[0]

@@ -84,12 +84,12 @@ class Job:
     """Budget of the whole fit, all calls together; None: until the schedule ends."""
     title: str = ""
     """What the page calls the clip."""
-    checkpoint: float | None = None
-    """Seconds between two checkpoints; None: `CHECKPOINT`."""
     say: Callable[[str], object] = lambda text: None
     report: Callable[[Progress], object] = lambda progress: None
     interrupted: Callable[[], bool] = lambda: False
     """Asked after every step; true ends the call, with everything kept."""
+    checkpoint: float | None = None
+    """Seconds between two checkpoints; None: `CHECKPOINT`."""
 
 
 def run(job: Job) -> bool:

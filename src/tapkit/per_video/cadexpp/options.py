@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tapkit.models.options import require_least
 from tapkit.per_video.method import FitOptions
 from tapkit.per_video.prepare.flow_features import check_features
+
+GUESSED = ("motion", "plane")
+"""Initial depths that need no file."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,11 @@ class CadexOptions(FitOptions):
     """Depth by which something must lie in front of a point to hide it."""
     as_published: bool = True
     """With the original's reading of depth maps beyond their last cells, which pulls borders nearer."""
+
+    def files(self) -> Sequence[str]:
+        """See `FitOptions.files`."""
+        own = ("features_weights", "backbone_weights", *(() if self.depth in GUESSED else ("depth",)))
+        return (*super().files(), *own)
 
     def check(self) -> None:
         """Raise `UsageError` for values that cannot be."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,6 +59,10 @@ class OmniMotionOptions(FitOptions):
     """What a point follows: the sample of its ray that shows most, or the mean of all by how much they show."""
     mask_near: bool = False
     """Whether the nearest fifth of the samples is transparent during the first 4 % of the schedule."""
+
+    def files(self) -> Sequence[str]:
+        """See `FitOptions.files`."""
+        return (*super().files(), "features_weights")
 
     def check(self) -> None:
         """Raise `UsageError` for values that cannot be."""
