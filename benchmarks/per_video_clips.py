@@ -24,6 +24,7 @@ import torch
 
 import tapkit
 from tapkit import storage
+from tapkit.coords import shrunk
 from tapkit.datasets import open_dataset
 from tapkit.datasets.base import Clip
 from tapkit.engine.fitted import load_fit, options_of
@@ -81,16 +82,19 @@ def fit(clip: Clip, place: Path, model: str) -> None:
     options = options_of(model, "cpu", {})
     folder = KeptFolder(place / f"{model}.fit")
     folder.claim({"method": model, "preset": "cpu", "options": options.to_json(), "seed": 0}, force=False)
-    said: list[str] = []
+
+    def say(text: str) -> None:
+        """Keep what it was said to cost before it began."""
+        if "minutes on this machine" in text:
+            storage.write_text(folder.path / "estimate.txt", text)
+
     with clip.open() as source:
-        prepared = Prepared.of(place / "prepared", source, options.max_side)
+        prepared = Prepared.of(place / "prepared", source, options.max_side, options.flow_side)
     job = loop.Job(
-        folder, prepared, method(model), options, "cpu", title=clip.name, say=said.append, checkpoint=EVERY
+        folder, prepared, method(model), options, "cpu", title=clip.name, say=say, checkpoint=EVERY
     )  # fmt: skip
     print(clip.name, model, f"load {os.getloadavg()[0]:.1f}", flush=True)
     loop.run(job)
-    if "minutes on this machine" in said[0]:
-        (folder.path / "estimate.txt").write_text(said[0])
 
 
 def scored(tracker: Any, clip: Clip, resolution: str = "native") -> dict[str, float]:
@@ -119,15 +123,17 @@ def scores(clip: Clip, place: Path, model: str) -> Iterator[dict[str, Any]]:
 
 
 def chained(clip: Clip, place: Path) -> dict[str, Any]:
-    """Chained flow of the same flow model: at the working size of the fits, and at the clip's own."""
+    """Chained flow of the same flow model at three sizes: that of the fits, that of their flow, and the clip's own."""
     kept_at = place / "flow-chain.json"
     if kept_at.is_file():
         found: dict[str, Any] = json.loads(kept_at.read_text())
         return found
     found = {}
-    with clip.open() as source:
-        height, width = Prepared.of(place / "prepared", source, options_of(MODELS[0], "cpu", {}).max_side).size
-    for name, resolution in (("working size", f"{height}x{width}"), ("own size", "native")):
+    options = options_of(MODELS[0], "cpu", {})
+    sizes = {"working size": options.max_side, "flow's size": options.flow_side, "own size": max(clip.size)}
+    for name, side in sizes.items():
+        height, width = shrunk(clip.size, side) or clip.size
+        resolution = f"{height}x{width}" if (height, width) != clip.size else "native"
         begun = time.process_time()
         row = scored(tapkit.load("flow-chain", device="cpu", flow="dis"), clip, resolution)
         found[name] = {**row, "cpu_seconds": round(time.process_time() - begun, 1)}
@@ -159,7 +165,8 @@ def main() -> None:
             print(clip.name, model, json.dumps(rows[-1]), flush=True)
     if arguments.write:
         kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"clips": {}}
-        kept["clips"] |= found
+        for name, row in found.items():
+            kept["clips"][name] = {**kept["clips"].get(name, {}), **row}
         kept |= {"torch": torch.__version__, "machine": platform.machine(), "threads": 1, "date": time.strftime("%F")}
         RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
 

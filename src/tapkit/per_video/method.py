@@ -99,6 +99,11 @@ class Fit(Protocol):
         """Go on from there. Raises `WeightsError` for a state of another network."""
         ...
 
+    def encoded(self) -> Any:
+        """What the answering model's `encode` gives of all frames of the clip, at this moment of the fit. It comes of
+        what was prepared: frames do not go through a backbone again."""
+        ...
+
     def pictures(self, folder: Path) -> list[Picture]:
         """Draw what there is to see of the method itself (canonical views, depth); tracks are drawn by the loop."""
         ...

@@ -52,7 +52,7 @@ def write_page(
         pictures = [
             Picture("tracks.png", f"A grid of points of the first frame, followed through the clip, step {step}")
         ]
-        Image.fromarray(_sheet(model, card, prepared)).save(part / "tracks.png")
+        Image.fromarray(_sheet(model, card, fit, prepared)).save(part / "tracks.png")
         pictures += fit.pictures(part)
         lines = "\n".join(f"{picture.file}\t{' '.join(picture.caption.split())}" for picture in pictures)
         (part / "captions.txt").write_text(lines)
@@ -79,14 +79,13 @@ def _captions(place: Path) -> list[Picture]:
 
 
 @torch.inference_mode()
-def _sheet(model: ClipModel, card: ModelCard, prepared: Prepared) -> np.ndarray:
+def _sheet(model: ClipModel, card: ModelCard, fit: Fit, prepared: Prepared) -> np.ndarray:
     """Frames side by side with the tracks of a grid of the first frame."""
     height, width = prepared.size
     spacing = max(height, width) / GRID
     x, y = np.meshgrid(np.arange(spacing / 2, width, spacing), np.arange(spacing / 2, height, spacing))
     points = np.stack([np.zeros(x.size), x.ravel(), y.ravel()], 1).astype(np.float32)
-    frames = torch.from_numpy(np.array(prepared.frames)).permute(0, 3, 1, 2)
-    found = model.track(model.encode(frames), prepared.size, torch.from_numpy(points).to(model.device))
+    found = model.track(fit.encoded(), prepared.size, torch.from_numpy(points).to(model.device))
     with open_video(np.asarray(prepared.frames)) as source:
         tracks = Tracks(
             xy=found.xy.cpu().numpy(),
