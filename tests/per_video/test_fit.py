@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 import tapkit
 from tapkit.engine import fitted
@@ -178,13 +179,49 @@ def test_a_full_disk_keeps_the_last_checkpoint(clip, tmp_path: Path, monkeypatch
     monkeypatch.undo()
 
     def full(*args: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
     loaded = FitFolder(tmp_path / "a.fit").load()
     with pytest.raises(StorageError, match=r"[Nn]o space"):
         FitFolder(tmp_path / "a.fit").save(loaded.state, loaded.thumbs, loaded.facts)
     assert (tmp_path / "a.fit" / fitted.STATE).read_bytes() == before
+
+
+def test_a_fit_goes_on_when_a_full_disk_has_room_again(clip, tmp_path: Path, monkeypatch) -> None:
+    from safetensors import torch as tensors
+
+    whole, parts = tmp_path / "whole.fit", tmp_path / "parts.fit"
+    tapkit.fit(clip, whole, **small("cadex++"))
+    monkeypatch.setattr("tapkit.per_video.fit.CHECKPOINT", 0.0)
+    written, save = [], tensors.save_file
+
+    def filling(*args: object) -> None:
+        """The disk has room for three checkpoints."""
+        if len(written) == 3:
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        written.append(args[1])
+        save(*args)
+
+    monkeypatch.setattr("safetensors.torch.save_file", filling)
+    with pytest.raises(StorageError, match=r"cannot write .*state\.safetensors: No space left on device"):
+        tapkit.fit(clip, parts, **small("cadex++"))
+    assert fitted.read_state(parts / fitted.STATE).facts["step"] == 3
+    assert not list(parts.glob("*.partial"))
+    monkeypatch.setattr("safetensors.torch.save_file", save)
+    tapkit.fit(clip, parts, **small("cadex++"))
+    curves = [[(row["step"], row["total"]) for row in read_log(folder / "log.csv")] for folder in (whole, parts)]
+    assert curves[0] == curves[1] and len(curves[0]) == 8
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_log_that_cannot_be_written_gets_a_sentence(tmp_path: Path) -> None:
+    from tapkit.per_video.fit import _Log
+
+    log = _Log(tmp_path / "log.csv", 0)
+    (tmp_path / "log.csv").symlink_to("/dev/full")
+    with pytest.raises(StorageError, match=r"cannot write .*log\.csv: No space left on device"):
+        log.write(1, 0.1, {"total": 1.0})
 
 
 def test_wrong_names_get_a_sentence(clip, tmp_path: Path) -> None:
