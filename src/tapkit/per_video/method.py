@@ -51,7 +51,8 @@ class FitOptions(Options):
         """The same with absolute paths, as they are kept with a fit: it is answered from, and gone on with, wherever
         the working directory is then. What is not there stays as it was given."""
         given = {name: getattr(self, name) for name in self.files()}
-        return replace(self, **{k: str(Path(v).absolute()) for k, v in given.items() if v and Path(v).exists()})
+        found: dict[str, Any] = {k: str(Path(v).absolute()) for k, v in given.items() if v and Path(v).exists()}
+        return replace(self, **found)
 
 
 class State(NamedTuple):
