@@ -76,5 +76,5 @@ FAST = CadexOptions(
 CPU = CadexOptions(
     steps=1500, max_side=160, flow_side=480, flow="dis", pairs=16, points=256, matches=False, as_published=False
 )
-"""For a laptop: some minutes on two cores."""
+"""For a processor: about 2.5 minutes of one core for 32 frames."""
 PRESETS = {"paper": PAPER, "fast": FAST, "cpu": CPU}
