@@ -55,7 +55,7 @@ def track_correlation(maps: Tensor, xy: Tensor, features: Tensor, radius: int) -
         [N,S,(2r+1)^2], as `local_correlation`.
     """
     count, frames = xy.shape[:2]
-    height, width, channels = maps.shape[1:]
+    height, width = maps.shape[1:3]
     plain = torch.is_grad_enabled() or torch.compiler.is_compiling() or exporting()
     if plain or height * width > SMALL_MAP or not can_pack(features):
         index = torch.arange(frames, device=maps.device).repeat(count)

@@ -120,21 +120,22 @@ class RecurrentBlock(nn.Module):
     def forward(self, u: Tensor, memory: BlockMemory, first: bool) -> tuple[Tensor, BlockMemory]:
         """u [S,C] (normalised) -> update [S,C], new memory. `first`: no frame came before."""
         u = u.to(self.linear_x.weight.dtype)
-        after = BlockMemory(memory.hidden, (*memory.inputs[1:], self.linear_x(u)))
+        oldest, older, old = memory.inputs
+        inputs = (oldest, older, old, self.linear_x(u))
         step = CPU_SLOTS if u.device.type == "cpu" and not torch.compiler.is_compiling() else max(len(u), 1)
         fade = -8.0 * F.softplus(self.decay)
-        parts = [
-            self._remember(memory.inputs[0][rows], after.map(lambda slots, rows=rows: slots[rows]), fade, first)
-            for rows in (slice(start, start + step) for start in range(0, len(u), step))
-        ]
+        parts = []
+        for start in range(0, len(u), step):
+            rows = slice(start, start + step)
+            parts.append(self._remember(tuple(tap[rows] for tap in inputs), memory.hidden[rows], fade, first))
         hidden = parts[0] if len(parts) == 1 else torch.cat(parts)
         y = self.linear_y(u, "gelu_tanh").mul_(hidden)
-        return self.linear_out(y), after._replace(hidden=hidden)
+        return self.linear_out(y), BlockMemory(hidden, inputs[1:])
 
-    def _remember(self, oldest: Tensor, past: BlockMemory, fade: Tensor, first: bool) -> Tensor:
-        """The new state [S,C]. `past`: the state before, and the convolution's last three inputs after `oldest`."""
-        mixed = torch.addcmul(self.conv_bias, oldest.float(), self.conv_weight[0])
-        for tap, weight in zip(past.inputs, self.conv_weight[1:], strict=True):
+    def _remember(self, taps: tuple[Tensor, ...], hidden: Tensor, fade: Tensor, first: bool) -> Tensor:
+        """The new state [S,C], from the convolution's four inputs and the state before."""
+        mixed = torch.addcmul(self.conv_bias, taps[0].float(), self.conv_weight[0])
+        for tap, weight in zip(taps[1:], self.conv_weight[1:], strict=True):
             mixed = mixed.addcmul_(tap.float(), weight)
         heads, size = self.gate_weight.shape[:2]
         by_head = mixed.view(-1, heads, size).transpose(0, 1)
@@ -146,7 +147,7 @@ class RecurrentBlock(nn.Module):
         # By which part of itself the state changes, a - 1: then 1 - a^2 is exact also where it hardly fades.
         change = torch.expm1(forget.mul_(fade))
         entering = entering.mul_((change + 2.0).mul_(change).neg_().sqrt_())
-        return entering.addcmul_(change.add_(1.0), past.hidden)
+        return entering.addcmul_(change.add_(1.0), hidden)
 
 
 class Block(nn.Module):
