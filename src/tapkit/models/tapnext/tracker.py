@@ -117,7 +117,8 @@ class TapNext(TorchModel):
         )
         waiting = (state.waiting - len(new_xy)).clamp(min=0)
         memory = _grow(state.memory, len(yx))
-        x, memory, _ = network(tokens, memory, int(state.step) == 0, int(waiting) * self.slots)
+        points = slice(patches, len(tokens) - 1, self.slots)
+        x, memory, _ = network(tokens, memory, int(state.step) == 0, int(waiting) * self.slots, points)
         return TapNextState(memory, state.step + 1, waiting), self._read(x, size)
 
     def carried(self, state: TapNextState) -> Carried | None:
@@ -141,7 +142,8 @@ class TapNext(TorchModel):
                 network.unknown_token[None],
             ]
         )
-        x, memory, _ = network(tokens, carried.tensors, False, added)
+        wanted = slice(patches, len(tokens) - 1, self.slots)
+        x, memory, _ = network(tokens, carried.tensors, False, added, wanted)
         return memory, self._read(x, (frame.shape[-2], frame.shape[-1])), ()
 
     def after(self, state: TapNextState, tensors: tuple[BlockMemory, ...]) -> TapNextState:
@@ -149,8 +151,8 @@ class TapNext(TorchModel):
         return state._replace(memory=tensors, step=state.step + 1)
 
     def _read(self, x: Tensor, size: Size) -> Prediction:
-        """The answers of all points from the outputs of all slots [S,C], in pixels of `size`."""
-        logits, visible = self.network.read(x[len(self._positions) : -1][:: self.slots])
+        """The answers of all points from the outputs of their slots [N,C], in pixels of `size`."""
+        logits, visible = self.network.read(x)
         decoded = decode(logits)
         xy = coords.resize(decoded.flip(-1), (BINS, BINS), size)
         return Prediction(xy, visible.sigmoid(), certainty(logits, decoded).clamp(0, 1))
