@@ -105,16 +105,20 @@ class _PackedWeight(Packable):
             self.weight.requires_grad_(False)
             self.weight.data = self.weight.new_empty(0)
 
+    def _dense(self, packed: Tensor) -> Tensor:
+        """The plain weight again."""
+        return packed.to_dense()
+
     def unpack(self) -> None:
         if self.packed is not None:
-            self.weight.data = self.packed.to_dense()
+            self.weight.data = self._dense(self.packed)
             self.weight.requires_grad_(self._trained)
             self.packed = None
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if self.packed is not None:
-            destination[prefix + "weight"] = self.packed.to_dense()
+            destination[prefix + "weight"] = self._dense(self.packed)
 
 
 class Linear(_PackedWeight, nn.Linear):
@@ -128,29 +132,57 @@ class Linear(_PackedWeight, nn.Linear):
         if self.packed is None:
             y = activate(F.linear(x, self.weight, self.bias), activation)
             return y if residual is None else y + residual
-        if residual is not None and activation == "none":
-            return onednn("_linear_pointwise.binary", x, residual, self.packed, self.bias, "add")
-        attribute, numbers, algorithm = _ONEDNN[activation]
-        y = onednn("_linear_pointwise", x, self.packed, self.bias, attribute, numbers, algorithm)
-        return y if residual is None else y + residual
+        return _linear(x, self.packed, self.bias, activation, residual)
+
+
+def _linear(x: Tensor, packed: Tensor, bias: Tensor | None, activation: Activation, residual: Tensor | None) -> Tensor:
+    """activation(x W' + b) + residual of packed weights; x [...,in]."""
+    if residual is not None and activation == "none":
+        return onednn("_linear_pointwise.binary", x, residual, packed, bias, "add")
+    attribute, numbers, algorithm = _ONEDNN[activation]
+    y = onednn("_linear_pointwise", x, packed, bias, attribute, numbers, algorithm)
+    return y if residual is None else y + residual
+
+
+def _cells(x: Tensor) -> Tensor:
+    """[B,C,h,w] -> contiguous [B,h,w,C]: no copy of what is channels_last."""
+    return x.permute(0, 2, 3, 1).contiguous()
 
 
 class Conv2d(_PackedWeight, nn.Conv2d):
-    """`nn.Conv2d` without dilation, then an activation; x [B,C,h,w], channels_last for speed."""
+    """`nn.Conv2d` without dilation, then an activation; x [B,C,h,w], channels_last for speed.
+
+    A convolution of single cells is packed as the linear layer that it is: oneDNN lays the weights of a convolution
+    out for maps of a size that it does not know yet, and where it guesses wrong (192 channels to 1152 on 8x8 cells)
+    each call lays them out again, which takes a hundred times as long as the product.
+    """
+
+    @property
+    def _pointwise(self) -> bool:
+        return self.kernel_size == (1, 1) and self.stride == (1, 1) and self.padding == (0, 0) and self.groups == 1
 
     def _shape(self) -> tuple[list[int], list[int], list[int], int]:
         assert not isinstance(self.padding, str)
         return list(self.padding), list(self.stride), list(self.dilation), self.groups
 
     def _pack_weight(self) -> Tensor:
+        if self._pointwise:
+            return onednn("_reorder_linear_weight", self.weight.flatten(1).contiguous(), None)
         weight = self.weight.contiguous(memory_format=torch.channels_last)
         return onednn("_reorder_convolution_weight", weight, *self._shape(), None)
+
+    def _dense(self, packed: Tensor) -> Tensor:
+        dense = packed.to_dense()
+        return dense[:, :, None, None] if self._pointwise else dense
 
     def forward(self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None) -> Tensor:
         """activation(conv(x)) + residual; `residual` [B,C',h',w'] only without an activation."""
         if self.packed is None:
             y = activate(super().forward(x), activation)
             return y if residual is None else y + residual
+        if self._pointwise:
+            cells = None if residual is None else _cells(residual)
+            return _linear(_cells(x), self.packed, self.bias, activation, cells).permute(0, 3, 1, 2)
         if residual is not None and activation == "none":
             return onednn(
                 "_convolution_pointwise.binary",

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from tapkit.models.strand.anchor import FARTHEST, Fit, anchored, fit, kept_pixels
 from tapkit.models.strand.encoder import StrandConfig
 from tapkit.models.strand.evidence import COUNT, JUMP, UNVERIFIED, Course, agreement, gathered, rival, unless_jumped
+from tapkit.models.strand.matching import Everywhere
 from tapkit.models.strand.network import Network
 from tapkit.models.strand.tracker import build
 
@@ -75,9 +76,10 @@ def test_a_better_place_elsewhere_speaks_against_a_point():
     cost[:, 2 * 8 + 5] = 3.0
     cost[1, 0] = 5.0
     xy = torch.tensor([[5.5 * 4, 2.5 * 4], [5.5 * 4, 2.5 * 4]])
-    torch.testing.assert_close(rival(cost, xy, 8, 4), torch.tensor([0.0, 2.0]))
+    found = Everywhere(cost, 8, xy)
+    torch.testing.assert_close(rival(found, xy), torch.tensor([0.0, 2.0]))
     outside = torch.tensor([[-90.0, 500.0], [900.0, -3.0]])
-    assert torch.isfinite(rival(cost, outside, 8, 4)).all()
+    assert torch.isfinite(rival(found, outside)).all()
 
 
 def test_there_are_as_many_numbers_as_are_said():

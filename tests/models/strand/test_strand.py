@@ -11,7 +11,7 @@ import tapkit
 from tapkit import registry
 from tapkit.errors import ShapeError, UsageError, WeightsError
 from tapkit.models.strand.encoder import Maps, StrandConfig
-from tapkit.models.strand.network import Network, around_best, correlate, cut, to_cells
+from tapkit.models.strand.network import Network, correlate, cut, to_cells
 from tapkit.models.strand.tracker import build
 
 
@@ -141,9 +141,9 @@ def test_global_matching_finds_a_point_wherever_it_went():
     with torch.no_grad():
         state = network.begin(before, torch.zeros(2, dtype=torch.long), queries)
         network.temperature.fill_(4.0)
-        cost, found = network.match(after, state, queries)
-    torch.testing.assert_close(found, queries + torch.tensor([32.0, -16.0]), atol=0.2, rtol=0)
-    assert cost.shape == (2, 32 * 32)
+        found = network.match(after, state, queries)
+    torch.testing.assert_close(found.xy, queries + torch.tensor([32.0, -16.0]), atol=0.2, rtol=0)
+    assert found.cost.shape == (2, 32 * 32)
 
 
 def test_of_two_places_that_look_alike_the_one_nearer_to_where_it_is_expected_is_found():
@@ -156,16 +156,9 @@ def test_of_two_places_that_look_alike_the_one_nearer_to_where_it_is_expected_is
     with torch.no_grad():
         state = network.begin(before, torch.zeros(1, dtype=torch.long), queries)
         for expected in (queries + 2.0, queries + torch.tensor([60.0, 0.0])):
-            found = network.match(twice, state, expected)[1]
+            found = network.match(twice, state, expected).xy
             nearest = queries if expected[0, 0] < 64 else queries + torch.tensor([64.0, 0.0])
             torch.testing.assert_close(found, nearest, atol=1.5, rtol=0)
-
-
-def test_the_best_cell_is_refined_by_its_neighbours_and_not_beyond_the_border():
-    cost = torch.full((2, 6 * 8), -50.0)
-    cost[0, 2 * 8 + 5] = cost[0, 2 * 8 + 6] = 0.0  # between columns 5 and 6 of row 2
-    cost[1, 0] = 0.0
-    torch.testing.assert_close(around_best(cost, 8), torch.tensor([[6.0, 2.5], [0.5, 0.5]]))
 
 
 def test_correlation_is_the_product_with_bilinear_samples():

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from tapkit.models.strand.encoder import Maps
-from tapkit.models.strand.network import Network, Points, around_best
+from tapkit.models.strand.matching import around_best
+from tapkit.models.strand.network import Network, Points
 from tapkit.train.batch import Batch
 from tapkit.train.strand.noise import EXCLUDED, NOWHERE, DriftNoise, TemplateDecay, best_elsewhere
 
@@ -114,7 +115,8 @@ def test_a_hard_negative_is_the_best_place_that_is_not_excluded():
     with torch.no_grad():
         state = network.begin(maps, torch.zeros(2, dtype=torch.long), queries)
         network.temperature.fill_(4.0)
-        cost, found = network.match(maps, state, queries)
+        matching = network.match(maps, state, queries)
+    cost, found = matching.cost, matching.xy
     other = best_elsewhere(cost, torch.tensor([[22.0, 30.0], [NOWHERE, NOWHERE]]), (32, 32))
     torch.testing.assert_close(found, queries, atol=0.2, rtol=0)
     assert (other[0] - queries[0]).abs().amax() > EXCLUDED - 4

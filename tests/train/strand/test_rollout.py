@@ -31,15 +31,17 @@ def started(network, batch):
 
 
 @torch.no_grad()
-def test_a_step_without_noise_is_the_networks_own_bit_by_bit(network, drift):
+def test_a_step_without_noise_is_the_networks_own(network, drift):
     batch = drift().batch(STAGE, 0)
     points, maps, led = started(network, batch)
     truth = batch.xy[:, :, 1].flatten(0, 1)
     clean = network.step(maps, points, *led)
     noise = DriftNoise(0.0, len(truth), batch, 0)
     same = noisy_step(network, maps, points, led, truth, noise)
-    assert all(torch.equal(a, b) for a, b in zip(clean[1], same[1], strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(clean[0][2:], same[0][2:], strict=True))
+    # Training looks at all cells of the frame, the network alone under the promising ones.
+    assert same[1].cost.numel() and not clean[1].cost.numel()
+    torch.testing.assert_close(clean[1]._replace(cost=same[1].cost), same[1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(clean[0], same[0], rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
@@ -47,7 +49,7 @@ def test_hard_negatives_move_matches_and_nothing_that_is_learned_from_their_logi
     batch = drift().batch(STAGE, 0)
     points, maps, led = started(network, batch)
     truth = batch.xy[:, :, 1].flatten(0, 1)
-    clean = network.step(maps, points, *led)[1]
+    clean = noisy_step(network, maps, points, led, truth, DriftNoise(0.0, len(truth), batch, 0))[1]
     wrong = noisy_step(network, maps, points, led, truth, DriftNoise(0.0, len(truth), batch, 0, 1.0))[1]
     assert torch.equal(clean.cost, wrong.cost)
     apart = (wrong.candidates[:, 1] - truth).abs().amax(-1)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tapkit.models.strand.matching import Matching
 from tapkit.nn.packed import Linear
 
 COUNT = 19
@@ -48,17 +49,9 @@ def agreement(templates: tuple[Tensor, ...], seen: tuple[Tensor, ...]) -> Tensor
     return torch.stack(parts, -1)
 
 
-def rival(cost: Tensor, xy: Tensor, width: int, stride: int) -> Tensor:
-    """By how much the best cell of the frame beats the best of those around xy [M,2]: [M], 0 where that is the best.
-
-    cost [M,h*w] are logits of matching, row by row.
-    """
-    height = cost.shape[1] // width
-    steps = torch.arange(-1, 2, device=cost.device)
-    cell = (xy / stride).floor().long()
-    x = (cell[:, :1] + steps.repeat(3)).clamp(0, width - 1)
-    y = (cell[:, 1:] + steps.repeat_interleave(3)).clamp(0, height - 1)
-    return cost.amax(-1) - cost.gather(1, y * width + x).amax(-1)
+def rival(matching: Matching, xy: Tensor) -> Tensor:
+    """By how much the best cell of the frame beats the best of those around xy [M,2]: [M], 0 where that is the best."""
+    return matching.best - matching.near(xy)
 
 
 def gathered(query: Tensor, memory: Tensor, better: Tensor, similarity: Tensor, fits: Tensor, course: Course) -> Tensor:

@@ -3,8 +3,8 @@
 Ours; what it is made of comes from published work, each named where it is used. Per frame:
 
 1. `encoder`: one map at stride 4 and two at strides 8 and 16, channel vectors of length 1.
-2. `Network.match`: the point's features against every cell of the maps, and a soft-argmax around the best cell
-   (per-frame initialisation: Doersch et al., TAPIR, ICCV 2023, section 3.1). That is how lost points come back.
+2. `matching`: the point's features against the cells of the maps, and a soft-argmax around the best cell (per-frame
+   initialisation: Doersch et al., TAPIR, ICCV 2023, section 3.1). That is how lost points come back.
 3. `Look` from two candidates, where motion says the point is and where matching says it is: products of patches of
    features with neighbourhoods on all three maps (local 4D correlation: Cho et al., LocoTrack, ECCV 2024, section 3.2),
    once with the patch seen at the query and once with a memory of how the point looked lately.
@@ -29,12 +29,15 @@ from tapkit.errors import ShapeError
 from tapkit.models.strand.anchor import SIZE, anchored, fit, kept_pixels
 from tapkit.models.strand.encoder import STRIDES, ConvNorm, Maps, StrandConfig, encoder
 from tapkit.models.strand.evidence import Course, Verify, agreement, gathered, rival, unless_jumped
+from tapkit.models.strand.matching import Everywhere, Matching, Sought, coarse_to_fine, everywhere
 from tapkit.nn.alignment import align
 from tapkit.nn.packed import Linear
 from tapkit.nn.sampling import blend, integer_patch
 
 REACH = 16.0
 """Pixels: how far a point may have gone from where it is expected, before anything is learned about it."""
+SAME = 2.0
+"""Pixels: two places that are no further apart are one."""
 
 
 class Points(NamedTuple):
@@ -72,24 +75,11 @@ class Step(NamedTuple):
     scores: Tensor
     """[M,K] logit of each candidate being right."""
     cost: Tensor
-    """[M,h*w] logits of global matching, cells of the fine map row by row."""
+    """[M,h*w] logits of global matching, cells of the fine map row by row; [M,0] where not all were looked at."""
     around: Tensor
     """[M,(2r+1)^2] logits of the last look on the fine map, x being the slow index."""
     looked: Tensor
     """[M,2] the centre of `around`."""
-
-
-def around_best(cost: Tensor, width: int) -> Tensor:
-    """The best cell of cost maps [M,h*w], and the mean of the 3x3 around it by their softmax: cells + 0.5, [M,2]."""
-    height = cost.shape[1] // width
-    best = cost.argmax(-1)
-    steps = torch.arange(-1, 2, device=cost.device)
-    x = (best % width)[:, None] + steps.repeat(3)
-    y = (best // width)[:, None] + steps.repeat_interleave(3)
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    values = cost.gather(1, y.clamp(0, height - 1) * width + x.clamp(0, width - 1))
-    weights = values.masked_fill(~inside, float("-inf")).softmax(-1)
-    return torch.stack([(weights * x).sum(-1), (weights * y).sum(-1)], -1) + 0.5
 
 
 def follow(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> tuple[Tensor, Tensor]:
@@ -274,52 +264,37 @@ class Network(nn.Module):
         pixels = xy.new_zeros(len(xy), SIZE) if image is None else kept_pixels(image, xy)
         return Points(templates, templates, hidden, xy, torch.zeros_like(xy), torch.ones_like(xy[:, 0]), pixels)
 
-    def match(self, maps: Maps, points: Points, expected: Tensor) -> tuple[Tensor, Tensor]:
-        """Global matching: logits [M,h*w] on the fine map, and the position [M,2] of the best place.
+    def seek(self, points: Points, expected: Tensor) -> Sought:
+        """What points are looked for by in a whole frame, from where they are `expected` [M,2].
 
-        Each map's products with the point's feature, brought to the fine map's size, times that map's temperature, and
-        the logarithm of how likely the point went there from where it is `expected` [M,2]. How much of the feature is
-        the memory's, and how far the point may have gone, is read from its state: a point that was just seen is
-        looked for nearby, one that is lost anywhere.
+        How much of the feature is the memory's, and how far the point may have gone, is read from its state: a point
+        that was just seen is looked for nearby, one that is lost anywhere.
         """
-        batch, height, width, _ = maps.fine.shape
-        count = len(points.xy) // batch
         belief = self.belief(points.hidden.to(self.belief.weight.dtype)).float()
-        total = self._prior(expected, belief[:, 3:], (height, width)).view(batch, count, height, width)
         shares = torch.sigmoid(belief[:, :3])[:, :, None]
-        for number, (level, query, memory) in enumerate(zip(maps, points.query, points.memory, strict=True)):
+        features = []
+        for number, (query, memory) in enumerate(zip(points.query, points.memory, strict=True)):
             middle = query.shape[1] // 2
-            feature = torch.lerp(query[:, middle], memory[:, middle], shares[:, number]).view(batch, count, -1)
-            feature = feature * self.temperature[number].float().exp()
-            with torch.autocast(level.device.type, enabled=False):
-                cost = torch.matmul(feature.to(level.dtype), level.flatten(1, 2).transpose(1, 2)).float()
-            cost = cost.view(batch, count, *level.shape[1:3])
-            if number:
-                cost = F.interpolate(cost, size=(height, width), mode="bilinear", align_corners=False)
-            total = total + cost
-        cost = total.flatten(0, 1).flatten(1)
-        return cost, around_best(cost, width) * STRIDES[0]
+            feature = torch.lerp(query[:, middle], memory[:, middle], shares[:, number])
+            features.append(feature * self.temperature[number].float().exp())
+        scale = REACH * torch.exp(belief[:, 3].clamp(-4, 4))
+        return Sought(tuple(features), expected, scale, F.softplus(belief[:, 4] + 0.5))
 
-    def _prior(self, expected: Tensor, belief: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Log of how likely each cell is [M,h,w], up to a constant: Student's t, which has long tails."""
-        scale, power = REACH * torch.exp(belief[:, 0].clamp(-4, 4)), F.softplus(belief[:, 1] + 0.5)
-        squares = []
-        for axis, length in ((1, shape[0]), (0, shape[1])):
-            centres = (torch.arange(length, device=expected.device) + 0.5) * STRIDES[0]
-            squares.append(((centres - expected[:, axis, None]) / scale[:, None]).square())
-        return -power[:, None, None] * torch.log1p(squares[0][:, :, None] + squares[1][:, None])
+    def match(self, maps: Maps, points: Points, expected: Tensor) -> Everywhere:
+        """Global matching (`matching`) with all cells of the frames, for training."""
+        return everywhere(maps, self.seek(points, expected))
 
     def step(
         self, maps: Maps, points: Points, moved: Tensor, similarity: Tensor, image: Tensor | None = None
     ) -> tuple[Points, Step]:
-        """One frame for points that began before it: `expect`, `match`, `update`.
+        """One frame for points that began before it: `expect`, `coarse_to_fine`, `update`.
 
         moved [M,2] and similarity [M,2] are what `follow` found: where the pixels around each point went. `image`
         [B,1,H,W] is the frame in grey, to hold points to the query's pixels (`anchor`); None: they are not held.
         """
         expected, similarity = self.expect(maps, points, moved, similarity)
-        cost, found = self.match(maps, points, expected)
-        return self.update(maps, points, expected, similarity, cost, found, image)
+        matching = coarse_to_fine(maps, self.seek(points, expected))
+        return self.update(maps, points, expected, similarity, matching, image)
 
     def expect(self, maps: Maps, points: Points, moved: Tensor, similarity: Tensor) -> tuple[Tensor, Tensor]:
         """Where points are expected [M,2]: with the pixels if they were seen, else by their own motion.
@@ -339,14 +314,12 @@ class Network(nn.Module):
         points: Points,
         expected: Tensor,
         similarity: Tensor,
-        cost: Tensor,
-        found: Tensor,
+        matching: Matching,
         image: Tensor | None = None,
     ) -> tuple[Points, Step]:
-        """Look where points are `expected` [M,2] and where matching `found` [M,2] them, and take in what was seen.
+        """Look where points are `expected` [M,2] and where `matching` found them, and take in what was seen.
 
-        `similarity` [M,2] belongs to `expected`, `cost` [M,h*w] is handed on. Coordinates pass no gradient from stage
-        to stage.
+        `similarity` [M,2] belongs to `expected`. Coordinates pass no gradient from stage to stage.
         """
         batch, count = len(maps.fine), len(points.xy)
         size = _size(maps, points)
@@ -354,7 +327,7 @@ class Network(nn.Module):
         similarity = torch.stack([similarity, torch.zeros_like(similarity)], 1)
         both = zip(points.query, points.memory, maps, strict=True)
         templates = tuple(torch.cat([query, memory], 1).to(level.dtype) for query, memory, level in both)
-        candidates = torch.stack([expected, found.detach()], 1)
+        candidates = torch.stack([expected, matching.xy.detach()], 1)
         refined, scores = self._compare(maps, templates, points.hidden, owner, candidates, similarity)
         choice = scores.argmax(-1)
         chosen = refined[torch.arange(count, device=choice.device), choice].detach()
@@ -374,7 +347,7 @@ class Network(nn.Module):
         went = _distance(here, points.xy)
         if self.verify is not None:
             course = Course(went, _distance(here, expected), choice.float(), points.seen)
-            better = rival(cost, here, maps.fine.shape[2], STRIDES[0])
+            better = rival(matching, here)
             fitting = agreement(points.query, seen), agreement(points.memory, seen)
             more = self.verify(gathered(*fitting, better, similarity[:, 0], fits, course).detach(), hidden)
             visible = unless_jumped(visible + more[:, 0], went, size)
@@ -390,6 +363,7 @@ class Network(nn.Module):
             torch.sigmoid(visible.detach()),
             points.pixels,
         )
+        cost = matching.cost if isinstance(matching, Everywhere) else xy.new_zeros(count, 0)
         step = Step(xy, visible, confidence, candidates, refined, scores, cost, around, chosen)
         return after, step
 
@@ -402,11 +376,43 @@ class Network(nn.Module):
         candidates: Tensor,
         similarity: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """A look from each of candidates [M,K,2] (the first is the expected one): refined [M,K,2], scores [M,K]."""
-        count = candidates.shape[1]
+        """A look from each of candidates [M,2,2] (the first is the expected one): refined [M,2,2], scores [M,2].
+
+        On a processor, where time goes with the rows, a match that is where the point was expected anyway (most are)
+        is not looked at again, unless there is something to be learned from it.
+        """
+        count = len(candidates)
         away = candidates - candidates[:, :1]
-        elsewhere = torch.arange(count, device=hidden.device).clamp(max=1).expand(len(candidates), -1)
-        token, refined, _ = self.look(maps, templates, hidden, owner, candidates, away, similarity, elsewhere, 0)
+        elsewhere = torch.arange(2, device=hidden.device).expand(count, -1)
+        if torch.is_grad_enabled() or candidates.device.type != "cpu":
+            return self._judge(maps, templates, hidden, owner, candidates, away, similarity, elsewhere)
+        first = slice(0, 1)
+        refined, scores = self._judge(
+            maps, templates, hidden, owner, *(x[:, first] for x in (candidates, away, similarity, elsewhere))
+        )
+        refined, scores = refined.repeat(1, 2, 1), F.pad(scores, (0, 1), value=float("-inf"))
+        rows = (away[:, 1].square().sum(-1) > SAME**2).nonzero()[:, 0]
+        if len(rows):
+            some = tuple(template[rows] for template in templates)
+            further = (x[rows, 1:] for x in (candidates, away, similarity, elsewhere))
+            refined[rows, 1:], scores[rows, 1:] = self._judge(maps, some, hidden[rows], owner[rows], *further)
+        return refined, scores
+
+    def _judge(
+        self,
+        maps: Maps,
+        templates: tuple[Tensor, ...],
+        hidden: Tensor,
+        owner: Tensor,
+        places: Tensor,
+        away: Tensor,
+        similarity: Tensor,
+        elsewhere: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """A first look around places [M,K,2], the other arguments as `Look.forward` has them: refined [M,K,2], and the
+        scores [M,K]."""
+        count = places.shape[1]
+        token, refined, _ = self.look(maps, templates, hidden, owner, places, away, similarity, elsewhere, 0)
         first = 1 - elsewhere.reshape(-1, 1)
         seen = torch.cat([token, hidden.repeat_interleave(count, 0), first.float(), similarity.flatten(0, 1)], -1)
         scores: Tensor = self.score(seen.to(self.look.mix.weight.dtype)).float()

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tapkit.models.strand.encoder import STRIDES, Maps
-from tapkit.models.strand.network import Points, around_best
+from tapkit.models.strand.matching import around_best
+from tapkit.models.strand.network import Points
 from tapkit.train.batch import Batch
 
 DRIFT = (0.02, 0.8)

@@ -76,7 +76,7 @@ frozen, are those of CoTracker3's training on real videos (paper, section 4.2 an
 LITE0_FEATURES = TrainConfig(
     stages=(
         Stage(
-            steps=340,
+            steps=700,
             size=192,
             frames=4,
             batch=6,
@@ -88,22 +88,41 @@ LITE0_FEATURES = TrainConfig(
     ),
     warmup=100,
     ema_decay=0.995,
-    cache=ClipCache(200, solids=0.55),
+    cache=ClipCache(320, solids=0.55),
     settings=StrandSettings(encoder="lite0", evidence=True),
 )
 """Heads over a backbone from ImageNet, which `tools/lite0_backbone.py` makes initial weights of (`--init`)."""
 LITE0_TRACKING = TrainConfig(
     stages=(
-        Stage(steps=200, size=256, frames=24, batch=1, points=64, truncate=8, train_encoder=False, learning_rate=3e-4),
+        Stage(steps=900, size=256, frames=24, batch=2, points=64, truncate=8, train_encoder=False, learning_rate=3e-4),
     ),
-    warmup=20,
-    ema_decay=0.98,
-    cache=ClipCache(240, solids=0.55),
+    warmup=30,
+    ema_decay=0.99,
+    cache=ClipCache(320, solids=0.55),
     settings=StrandSettings(
         encoder="lite0", evidence=True, feature_noise=0.1, loss_weights=LossWeights(visibility=1.0)
     ),
 )
 """The tracking part on top of `LITE0_FEATURES`, features frozen."""
+LITE0_TOGETHER = TrainConfig(
+    stages=(
+        Stage(
+            steps=300,
+            size=256,
+            frames=24,
+            batch=2,
+            points=80,
+            truncate=8,
+            train_backbone=False,
+            learning_rate=1.5e-4,
+        ),
+    ),
+    warmup=30,
+    ema_decay=0.99,
+    cache=ClipCache(320, solids=0.55),
+    settings=LITE0_TRACKING.settings,
+)
+"""Heads and tracking part together, after `LITE0_TRACKING`."""
 PRESETS = {
     "cpu": CPU,
     "laptop": LAPTOP,
@@ -112,4 +131,5 @@ PRESETS = {
     "pseudo-labels": PSEUDO,
     "lite0-features": LITE0_FEATURES,
     "lite0-tracking": LITE0_TRACKING,
+    "lite0-together": LITE0_TOGETHER,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -129,10 +130,10 @@ def noisy_step(
     moved, similarity = noise(*led)
     excluded = noise.excluded(truth)
     expected, similarity = network.expect(maps, points, moved, similarity)
-    cost, _ = network.match(maps, points, expected)
+    matching = network.match(maps, points, expected)
     height, width = maps.fine.shape[1:3]
-    found = best_elsewhere(cost, excluded, (height, width))
-    return network.update(maps, points, expected, similarity, cost, found, image)
+    misled = replace(matching, xy=best_elsewhere(matching.cost, excluded, (height, width)))
+    return network.update(maps, points, expected, similarity, misled, image)
 
 
 def where_rows(rows: Tensor, first: Points, second: Points) -> Points:
