@@ -37,7 +37,7 @@ class Recording:
         self.inputs = unflatten(inputs, {name: part.clone() for name, part in flatten(inputs).items()})
         self._graph = torch.cuda.CUDAGraph()
         with _ONE, torch.cuda.device(device):
-            stream = torch.cuda.Stream(device)
+            stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             stream.wait_stream(torch.cuda.current_stream(device))
             with torch.cuda.stream(stream):
                 for _ in range(_WARM_UPS):
@@ -86,11 +86,11 @@ def _copy(pairs: list[tuple[Tensor, Tensor]]) -> None:
         torch._foreach_copy_([to for to, _ in some], [part for _, part in some])
 
 
-class _Used(TorchDispatchMode):
+class _Used(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Within, all tensors that were there before and are used are kept."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.before: dict[int, Tensor] = {}
         """By where they lie."""
         self._made: set[int] = set()

@@ -45,8 +45,8 @@ class Padded(NamedTuple):
     """A state with spare rows, as `FixedSteps` hands it from frame to frame."""
 
     state: Any
-    """Of `rows` points, the first `count` of which are meant."""
-    count: int
+    """Of `rows` points, the first `points` of which are meant."""
+    points: int
     rows: int
 
 
@@ -127,10 +127,9 @@ class FixedSteps:
     def serve(model: Any) -> FixedSteps | None:
         """Those of a model, if it is to have any: on CUDA, and where its parts are compiled; not where the user said
         that nothing is to be (`TorchModel.fixed_steps`)."""
-        asked = getattr(model, "fixed_steps", False)
+        asked, cuda = getattr(model, "fixed_steps", False), model.device.type == "cuda"
         if not isinstance(model, FixedStep) or asked is False:
             return None
-        cuda = model.device.type == "cuda"
         if not cuda and asked is None:
             return None
         return FixedSteps(model, cuda, asked is True)
@@ -163,9 +162,9 @@ class FixedSteps:
         tensors, answers, features = (self._recorded or work)(inputs)
         if self._recorded is not None:  # that is where they were copied to
             padded = padded._replace(state=_with(self.model, padded.state, self._recorded.inputs[0]))
-        xy, visible, confidence = torch.split(answers[:count].cpu(), (2, 1, 1), 1)
+        answers = answers[:count].cpu()
         after = Padded(self.model.after(padded.state, tensors), count, padded.rows)
-        return Stepped(padded, after, Prediction(xy, visible[:, 0], confidence[:, 0]), features)
+        return Stepped(padded, after, Prediction(answers[:, :2], answers[:, 2], answers[:, 3]), features)
 
     def _rows_for(self, count: int) -> int | None:
         """As many rows as before, unless there are too few of them, or more than four times what is needed."""
@@ -183,7 +182,7 @@ class FixedSteps:
     def _padded(self, state: Any, count: int) -> Padded:
         """The state with as many rows as are wanted: what is spare are copies of the first point."""
         if isinstance(state, Padded):
-            if state.rows == self._rows and state.count == count:
+            if state.rows == self._rows and state.points == count:
                 return state
             state = self.plain(state)
         if count == self._rows:
@@ -195,9 +194,9 @@ class FixedSteps:
         """The state without spare rows."""
         if not isinstance(state, Padded):
             return state
-        if state.rows == state.count:
+        if state.rows == state.points:
             return state.state
-        return self.model.select(state.state, torch.arange(state.count, device=self.model.device))
+        return self.model.select(state.state, torch.arange(state.points, device=self.model.device))
 
     # -- recordings outlive sessions: the next one, of frames as large and about as many points, need not record ------
 

@@ -26,12 +26,12 @@ class Upload:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def __call__(self, tensor: Tensor, device: torch.device) -> tuple[Tensor, Any]:
         """The tensor on `device`, and a mark in the stream (a `torch.cuda.Event`): there it has arrived."""
         with torch.cuda.stream(self._stream):
-            there, mark = sent(tensor, device), torch.cuda.Event()
+            there, mark = sent(tensor, device), torch.cuda.Event()  # type: ignore[no-untyped-call]
             mark.record(self._stream)
         return there, mark
 

@@ -8,7 +8,7 @@ from the cost volume of each frame, and what is known of a point is what was see
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +19,17 @@ from tapkit.models.fixed_step import IndependentSteps
 from tapkit.models.graphs import Graph
 from tapkit.models.tapir.card import BOOTSTAPIR_CAUSAL, TAPIR_CAUSAL
 from tapkit.models.tapir.graphs import tapir_graphs
-from tapkit.models.tapir.network import EXPAND, HIDDEN, HIRES, LOWRES, Estimate, MixerPast, QueryFeatures, TapirConfig
+from tapkit.models.tapir.network import (
+    EXPAND,
+    HIDDEN,
+    HIRES,
+    LOWRES,
+    Estimate,
+    MixerBlock,
+    MixerPast,
+    QueryFeatures,
+    TapirConfig,
+)
 from tapkit.models.tapir.tracker import Features, TapirBase, choose_rows, make
 
 
@@ -39,7 +49,9 @@ class CausalTapir(TapirBase, IndependentSteps):
         """See `TorchModel.compile`; frame by frame it is the steps of the mixer's blocks that are called."""
         super().compile(backend)
         for block in self.network.torch_pips_mixer.blocks:
-            block.step = torch.compile(block.step, backend=backend)  # type: ignore[method-assign, assignment]
+            assert isinstance(block, MixerBlock)
+            compiled: Any = torch.compile(block.step, backend=backend)
+            block.step = compiled  # type: ignore[method-assign]
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(*shape, dtype=self.network.dtype, device=self.device)
