@@ -34,6 +34,8 @@ class Piece:
     flops: int
     bytes: int
     dtype: torch.dtype
+    channels_last: bool | None = None
+    """Of a convolution of images with several channels: whether that is how its input lies."""
 
     @property
     def product(self) -> bool:
@@ -87,7 +89,8 @@ class _Counting(TorchDispatchMode):
         floating = [part.dtype for part in inputs if part.is_floating_point()]
         read = outputs if name in _TABLES else inputs
         size = sum(map(_bytes, read)) + sum(map(_bytes, outputs))
-        self.work.pieces.append(Piece(name, int(flops), size, floating[0] if floating else torch.float32))
+        kind = floating[0] if floating else torch.float32
+        self.work.pieces.append(Piece(name, int(flops), size, kind, _channels_last(name, inputs)))
         return out
 
 
@@ -107,6 +110,13 @@ class _Attention(TorchFunctionMode):
         flops = 2 * length * (query.shape[-1] + value.shape[-1])
         self.work.pieces.append(Piece("attention", flops, sum(map(_bytes, (query, key, value, out))), query.dtype))
         return out
+
+
+def _channels_last(name: str, inputs: list[torch.Tensor]) -> bool | None:
+    """See `Piece`; one channel, or one pixel, lies in both ways."""
+    if name != "convolution" or inputs[0].ndim != 4 or inputs[0].shape[1] < 2 or inputs[0].shape[2:].numel() < 2:
+        return None
+    return inputs[0].is_contiguous(memory_format=torch.channels_last)
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:
