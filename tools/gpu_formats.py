@@ -1,5 +1,5 @@
 """In which form trackers hand their work to a GPU: the share of products in bfloat16, of convolutions in channels_last,
-and attention that is not one operator.
+and how often attention is asked for, as one operator.
 
     python tools/gpu_formats.py [ID ...]
 

@@ -68,10 +68,12 @@ class Work:
 class _Counting(TorchDispatchMode):
     def __init__(self, work: Work) -> None:
         super().__init__()
-        self.work = work
+        self.work, self.paused = work, False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if self.paused:
+            return func(*args, **kwargs)
         if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), _COMPOSITE):
             with self:  # in inference mode, operators that consist of others come here before they are taken apart
                 return func._op_dk(_COMPOSITE, *args, **kwargs)
@@ -97,18 +99,22 @@ class _Counting(TorchDispatchMode):
 class _Attention(TorchFunctionMode):
     """Attention as one operator."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, counting: _Counting) -> None:
         super().__init__()
-        self.work = work
+        self.counting = counting
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not F.scaled_dot_product_attention:
             return func(*args, **(kwargs or {}))
         query, key, value = args[:3]
-        out = torch.empty(*query.shape[:-1], value.shape[-1], dtype=query.dtype, device=query.device)
+        self.counting.paused = True  # what it consists of, elsewhere than on a GPU
+        out = func(*args, **(kwargs or {}))
+        self.counting.paused = False
         length = query.numel() // query.shape[-1] * key.shape[-2]
         flops = 2 * length * (query.shape[-1] + value.shape[-1])
-        self.work.pieces.append(Piece("attention", flops, sum(map(_bytes, (query, key, value, out))), query.dtype))
+        self.counting.work.pieces.append(
+            Piece("attention", flops, sum(map(_bytes, (query, key, value, out))), query.dtype)
+        )
         return out
 
 
@@ -143,7 +149,7 @@ def on_meta() -> Iterator[None]:
 
 def counted(call: Callable[[], object]) -> Work:
     """What a call asks of the device. To be called within `on_meta`."""
-    work = Work()
-    with _Counting(work), _Attention(work):
+    counting = _Counting(Work())
+    with counting, _Attention(counting):
         call()
-    return work
+    return counting.work
