@@ -178,3 +178,17 @@ def test_a_file_that_is_moved_survives_a_power_cut(tmp_path: Path, monkeypatch: 
     (tmp_path / "made").write_text("new")
     storage.put(tmp_path / "made", tmp_path / "a.txt")
     assert order[:2] == ["flush", "move"] and "flush" in order[2:] + ["flush"] * (os.name == "nt")
+
+
+def test_what_safetensors_cannot_write_is_a_failure_of_the_file_system(tmp_path: Path) -> None:
+    import torch
+
+    with pytest.raises(FileNotFoundError):
+        storage.write_tensors(tmp_path / "no folder" / "a.safetensors", {"a": torch.zeros(3)})
+    with (
+        pytest.raises(StorageError, match=r"cannot write .*a\.safetensors: "),
+        storage.atomic(tmp_path / "a.safetensors") as part,
+    ):
+        storage.write_tensors(part / "below", {"a": torch.zeros(3)})
+    storage.write_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(3)}, {"of": "nothing"})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]

@@ -6,7 +6,7 @@ Needs torch, NumPy, OpenCV, Pillow and safetensors besides tapkit itself. In the
 (a) runs the parity cases in float32 on the device,
 (b) says how far TF32, bfloat16 and float16 move the answers,
 (c) measures frames a second at 1 to 10,000 points and three frame sizes, beside what the device multiplies and copies,
-    and blocks beside plain formulas,
+    blocks beside plain formulas, and recorded steps beside plain ones,
 (d) checks that sessions equal whole clips, that budgets are kept and that long sessions stay flat.
 What there was no time for is named. Writes one JSON and prints tables; exit 1 if anything is wrong.
 
@@ -67,6 +67,7 @@ class Plan:
     """Frame sizes and numbers of points, the ones that tell most first."""
     types: tuple[str, ...] = ("float32", "bfloat16")
     frames: int = 200
+    recorded_frames: int = 60
     precision_frames: int = 24
     precision_size: tuple[int, int] = (256, 256)
     precision_points: int = 64
@@ -96,6 +97,7 @@ SMALL = Plan(
     cells=(((64, 96), 3),),
     types=("float32",),
     frames=3,
+    recorded_frames=6,
     precision_frames=3,
     precision_size=(64, 96),
     precision_points=3,
@@ -122,6 +124,7 @@ def check(device: torch.device, plan: Plan, names: list[str], models: list[str] 
         "speed": lambda: {
             "limits": speed.limits(device, plan),
             "blocks": speed.blocks(device, plan),
+            "recorded": speed.recorded(device, names, plan, left),
             "speed": speed.trackers(device, names, plan, left),
         },
         "behaviour": lambda: {
@@ -140,7 +143,7 @@ def check(device: torch.device, plan: Plan, names: list[str], models: list[str] 
 def wrong(report: dict[str, Any]) -> list[str]:
     """What is not as it should be, one line each; what there was no time for is no fault."""
     found = []
-    for part in ("parity", "precision", "speed", "sessions", "budget", "flat"):
+    for part in ("parity", "precision", "recorded", "speed", "sessions", "budget", "flat"):
         for row in report[part]:
             verdict = row["verdict"]
             if not verdict.startswith("ok") and "out of time" not in verdict:
@@ -163,6 +166,11 @@ def show(report: dict[str, Any]) -> None:
         if "median_px" in row:
             figures = f"{row['median_px']:10.4f} {row['p95_px']:9.4f} {row['largest_px']:9.3f}"
             print(f"{row['model']:20} {row['type']:9} {figures}{'' if row['official'] else '  (seeded weights)'}")
+    print(f"\n{'model':20} {'as ever ms':>10} {'fixed ms':>9} {'recorded':>9} {'largest px':>11}")
+    for row in report["recorded"]:
+        if "largest_px" in row:
+            times = f"{row['as_ever_p50_ms']:10.2f} {row['fixed_p50_ms']:9.2f}"
+            print(f"{row['model']:20} {times} {row['recorded']!s:>9} {row['largest_px']:11.4f}")
     titles = f"{'frames/s':>9} {'p50 ms':>8} {'p95 ms':>8} {'MiB':>8}"
     print(f"\n{'model':20} {'type':9} {'size':>9} {'points':>6} {titles}")
     for row in report["speed"]:

@@ -84,7 +84,7 @@ def load(
     device: str | torch.device = "auto",
     report: stored.Report | None = None,
     *,
-    compile: bool | str = False,
+    compile: bool | str | None = None,
     **options: Any,
 ) -> Tracker:
     """A tracker, ready to use.
@@ -96,8 +96,10 @@ def load(
         device: "auto", "cpu", "cuda", "cuda:1", "mps"; or several, "cuda:0,cuda:1": the points of a video are shared
             out among them where trackers take each point for itself, the videos of `track_batch` for all others.
         report: called while downloading with bytes done and bytes in all.
-        compile: make the network's parts kernels of this machine by `torch.compile` (or by that backend of it); takes
-            a minute or two at the first frames, and again for other frame sizes. Checked with strand.
+        compile: None: on CUDA, frame by frame trackers record their step as a CUDA graph where that is measured to
+            be faster and to give the same (see docs/how-to/gpu.md); else nothing. True: also make the network's parts
+            kernels of this machine by `torch.compile` (or by that backend of it); takes a minute or two at the first
+            frames, and again for other frame sizes. Checked with strand. False: neither.
         options: of the model, see its page; `precision="auto"|"float32"|"bfloat16"` for networks. Not said, it is
             "auto" (bfloat16 where the processor multiplies in it) for trackers of our own and for the published ones
             that it hardly moves (`ModelCard.half_precision_is_safe`), else "float32". Evaluations compute published
@@ -126,6 +128,8 @@ def load(
         copies.append(registry.build(model, state, **chosen).to(place))
         if compile:
             _compile(copies[-1], "inductor" if compile is True else compile)
+        elif compile is False and isinstance(copies[-1], TorchModel):
+            copies[-1].fixed_steps = False
     return Tracker(copies[0] if len(copies) == 1 else SeveralDevices(copies), digest)
 
 

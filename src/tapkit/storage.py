@@ -24,7 +24,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ from tapkit.errors import StorageError, TapkitError
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
 PARTIAL = ".partial"
 """Ending of what is not complete yet. It hides the real ending, so that no search for `*.mp4` finds half a video."""
@@ -153,6 +154,23 @@ def write_text(path: str | Path, text: str, sync: bool = False) -> Path:
     with atomic(path, sync) as part:
         part.write_text(text, encoding="utf-8", errors="replace")
     return path
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file at exactly that path, which `atomic` may have given.
+
+    Raises `OSError` like everything else that writes; safetensors has an error of its own for a full disk.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(dict(tensors), path, dict(metadata) if metadata is not None else None)
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def file_name(name: str) -> str:

@@ -30,6 +30,7 @@ from typing import Any
 import torch
 import torchgen
 import yaml
+from runtime import Runtime, torch_cuda
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -86,10 +87,12 @@ class Machine:
         self.current = self.place
         self.generators: list[torch.Generator] = []
         """Those made on the device."""
+        self.runtime = Runtime()
         self._storages: dict[int, int] = {}
 
     def wait(self, kind: str) -> None:
         """The host waits for the device."""
+        self.runtime.refuse_while_recording(kind)
         self.waits[f"{kind} at {_caller()}"] += 1
 
     @property
@@ -212,6 +215,10 @@ class _Carried(TorchDispatchMode):
             self._check(func, leaves, args, place)
         plain_args, plain_kwargs = _mapped(_held, (args, kwargs))
         out = func(*plain_args, **plain_kwargs)
+        reads = [leaf.held for leaf in remote]
+        wrong = machine.runtime.did(func, plain_args, plain_kwargs, reads, _tensors(out))
+        if wrong:
+            raise DeviceMistake(f"{func} {wrong} ({_caller()})")
         # A part of a tensor made outside of inference mode counts with it: it is no tensor of inference mode either.
         inference = torch.is_inference_mode_enabled() and not (func.is_view and remote and not remote[0].is_inference())
         with torch.inference_mode(inference):
@@ -414,9 +421,11 @@ def _moved(
         if itself.numel() and waits:
             machine.wait("download")
         return itself.held.detach().to(dtype, copy=True)
+    machine.runtime.refuse_while_recording("upload")
     if itself.numel() and waits:  # torch copies nothing where there is nothing, and waits for pageable memory
         machine.wait("upload")
     moved = machine.wrap(itself.detach().to(dtype, copy=True), target)
+    machine.runtime.moved(moved.held)
     return moved.requires_grad_(itself.requires_grad)
 
 
@@ -492,7 +501,7 @@ def simulated(kind: str = "cuda", memory: int | None = None, counted: bool = Fal
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     torch.Generator = OnDevice  # type: ignore[misc]
     try:
-        with _Carried(machine), _Called(machine):
+        with torch_cuda(machine.runtime), _Carried(machine), _Called(machine):
             yield machine
     finally:
         torch.Generator = generator  # type: ignore[misc]

@@ -55,6 +55,7 @@ def test_the_rehearsal_goes_through_and_says_all(rehearsed):
     assert {row["model"] for row in report["speed"]} == {"strand", "tapnet"}
     assert all(row["fps"] > 0 and row["step_p95_ms"] >= row["step_p50_ms"] for row in report["speed"])
     assert all(row["largest_difference"] < 1e-4 for row in report["blocks"])
+    assert [(row["model"], row["verdict"], row["recorded"]) for row in report["recorded"]] == [("strand", "ok", False)]
     assert report["limits"].keys() == {"float32_tflops", "bfloat16_tflops", "float16_tflops", "copy_gb_s"}
     assert [row["verdict"] for row in report["sessions"]] == ["ok", "ok"]
     assert report["flat"][0]["frames"] == gpu_check.SMALL.long
@@ -70,7 +71,7 @@ def test_what_there_is_no_time_for_is_named(capsys):
 
 
 def test_a_fault_is_told_and_counts():
-    report = {part: [] for part in ("parity", "precision", "speed", "sessions", "budget", "flat")}
+    report = {part: [] for part in ("parity", "precision", "recorded", "speed", "sessions", "budget", "flat")}
     report["parity"] = [{"model": "tapir", "case": "short", "verdict": "FAIL", "failed": ["tracks"]}]
     report["speed"] = [{"model": "pips", "points": 1, "height": 256, "verdict": "not run: out of time"}]
     report["flat"] = [{"model": "strand", "verdict": "FAIL: it grows"}]

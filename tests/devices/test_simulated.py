@@ -106,6 +106,10 @@ COUNT: dict[str, Callable[[Planted, Tensor, Tensor], Tensor]] = {
     "a question to a tensor": lambda model, xy, frame: xy if bool((xy > -1e9).all()) else xy + 1,
     "unique": lambda model, xy, frame: xy + 0 * torch.unique(xy)[0],
 }
+MPS: dict[str, Callable[[Planted, Tensor, Tensor], Tensor]] = {
+    "numbers of float64": lambda model, xy, frame: xy.double().float(),
+    "a missing operator": lambda model, xy, frame: xy + 0 * torch.heaviside(xy, xy),
+}
 POINTS = [(0, 10.0, 10.0), (0, 20.5, 12.0), (0, 30.0, 14.0)]
 
 
@@ -140,12 +144,11 @@ def test_what_waits_for_a_device_is_counted(mistake):
     assert min(counts[1:]) > 1
 
 
-def test_what_mps_lacks_is_found():
-    with pytest.raises(DeviceMistake, match="float64"):
-        waits_of_a_step(Planted(lambda model, xy, frame: xy.double().float()), "mps")
-    with pytest.raises(DeviceMistake, match="operator"):
-        waits_of_a_step(Planted(lambda model, xy, frame: xy + 0 * torch.heaviside(xy, xy)), "mps")
-    waits_of_a_step(Planted(lambda model, xy, frame: xy + 0 * torch.heaviside(xy, xy)), "cuda")
+@pytest.mark.parametrize("mistake", MPS)
+def test_what_mps_lacks_is_found(mistake):
+    with pytest.raises(DeviceMistake, match=mistake.split()[-1]):
+        waits_of_a_step(Planted(MPS[mistake]), "mps")
+    waits_of_a_step(Planted(MPS[mistake]), "cuda")
 
 
 def test_which_operators_there_are_is_known_from_torch():

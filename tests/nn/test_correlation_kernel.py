@@ -61,7 +61,7 @@ def test_a_faster_kernel_that_gives_the_same_is_taken_and_measured_once() -> Non
         call()  # type: ignore[operator]
         return seconds[calls[-1]]
 
-    faster = Faster("sums", measure)
+    faster = Faster("the kernel for sums", measure)
     for kind in ("small", "small", "large"):
         assert faster.wins(kind, lambda: way("kernel", 1.0), lambda: way("plain", 1.0))
     assert len(calls) == 8  # two kinds, each way called once for its result and once for its time
@@ -71,7 +71,7 @@ def test_a_faster_kernel_that_gives_the_same_is_taken_and_measured_once() -> Non
 
 @pytest.mark.parametrize("value", [1.01, float("nan")])
 def test_a_kernel_that_gives_something_else_is_not_taken(value: float) -> None:
-    faster = Faster("sums", lambda call: 0.0)
+    faster = Faster("the kernel for sums", lambda call: 0.0)
     with pytest.warns(UserWarning, match="the kernel for sums is not used here, it differs by"):
         assert not faster.wins("kind", lambda: torch.full((3,), value), lambda: torch.ones(3))
     assert faster.known == {"kind": False}
@@ -82,7 +82,7 @@ def test_a_kernel_that_fails_is_not_taken() -> None:
         raise RuntimeError("no compiler\nlong story")
 
     with pytest.warns(UserWarning, match="it failed: no compiler$"):
-        assert not Faster("sums", lambda call: 0.0).wins("kind", broken, lambda: torch.ones(3))
+        assert not Faster("the kernel for sums", lambda call: 0.0).wins("kind", broken, lambda: torch.ones(3))
 
 
 def test_training_and_the_cpu_never_ask_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

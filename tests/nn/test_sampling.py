@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from tapkit.nn.correlation import correlation_volume, local_correlation
+from tapkit.nn.correlation import SMALL_MAP, correlation_volume, local_correlation, track_correlation
 from tapkit.nn.sampling import blend, integer_patch, sample
 
 
@@ -72,6 +72,18 @@ def test_local_correlation_is_the_product_with_each_sample(maps: torch.Tensor) -
     for row, (x, y) in enumerate(POSITIONS):
         expected = [by_hand(maps[index[row]], x + i, y + j) @ features[row] for i in (-1, 0, 1) for j in (-1, 0, 1)]
         torch.testing.assert_close(ours[row], torch.stack(expected), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("inference", [True, False])
+@pytest.mark.parametrize("size", [(5, 7), (SMALL_MAP, 2)])
+def test_tracks_look_at_the_map_of_each_frame(size: tuple[int, int], inference: bool) -> None:
+    maps = torch.randn(2, *size, 4, generator=torch.Generator().manual_seed(4))
+    xy = torch.tensor(POSITIONS[:6]).view(3, 2, 2)
+    features = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode(inference):
+        ours = track_correlation(maps, xy, features, 2)
+    expected = local_correlation(maps, torch.tensor([0, 1] * 3), xy.flatten(0, 1), features.flatten(0, 1), 2)
+    torch.testing.assert_close(ours, expected.view(3, 2, 25), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("inference", [True, False])

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 import tapkit
 from tapkit.engine import fitted
@@ -21,8 +22,8 @@ SIZES = {"omnimotion": {"samples": 4, "code": 8, "time_hidden": 8, "coupling_hid
 
 
 def small(model: str, steps: int = 8) -> dict[str, object]:
-    return {"model": model, "preset": "cpu", "device": "cpu", "steps": steps, "max_side": 48, "pairs": 2, "points": 16,
-            **SIZES.get(model, {})}  # fmt: skip
+    return {"model": model, "preset": "cpu", "device": "cpu", "steps": steps, "max_side": 48, "flow_side": None,
+            "pairs": 2, "points": 16, **SIZES.get(model, {})}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -178,13 +179,49 @@ def test_a_full_disk_keeps_the_last_checkpoint(clip, tmp_path: Path, monkeypatch
     monkeypatch.undo()
 
     def full(*args: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
     loaded = FitFolder(tmp_path / "a.fit").load()
     with pytest.raises(StorageError, match=r"[Nn]o space"):
         FitFolder(tmp_path / "a.fit").save(loaded.state, loaded.thumbs, loaded.facts)
     assert (tmp_path / "a.fit" / fitted.STATE).read_bytes() == before
+
+
+def test_a_fit_goes_on_when_a_full_disk_has_room_again(clip, tmp_path: Path, monkeypatch) -> None:
+    from safetensors import torch as tensors
+
+    whole, parts = tmp_path / "whole.fit", tmp_path / "parts.fit"
+    tapkit.fit(clip, whole, **small("cadex++"))
+    monkeypatch.setattr("tapkit.per_video.fit.CHECKPOINT", 0.0)
+    written, save = [], tensors.save_file
+
+    def filling(*args: object) -> None:
+        """The disk has room for three checkpoints."""
+        if len(written) == 3:
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        written.append(args[1])
+        save(*args)
+
+    monkeypatch.setattr("safetensors.torch.save_file", filling)
+    with pytest.raises(StorageError, match=r"cannot write .*state\.safetensors: No space left on device"):
+        tapkit.fit(clip, parts, **small("cadex++"))
+    assert fitted.read_state(parts / fitted.STATE).facts["step"] == 3
+    assert not list(parts.glob("*.partial"))
+    monkeypatch.setattr("safetensors.torch.save_file", save)
+    tapkit.fit(clip, parts, **small("cadex++"))
+    curves = [[(row["step"], row["total"]) for row in read_log(folder / "log.csv")] for folder in (whole, parts)]
+    assert curves[0] == curves[1] and len(curves[0]) == 8
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_log_that_cannot_be_written_gets_a_sentence(tmp_path: Path) -> None:
+    from tapkit.per_video.fit import _Log
+
+    log = _Log(tmp_path / "log.csv", 0)
+    (tmp_path / "log.csv").symlink_to("/dev/full")
+    with pytest.raises(StorageError, match=r"cannot write .*log\.csv: No space left on device"):
+        log.write(1, 0.1, {"total": 1.0})
 
 
 def test_wrong_names_get_a_sentence(clip, tmp_path: Path) -> None:
@@ -202,3 +239,30 @@ def test_wrong_names_get_a_sentence(clip, tmp_path: Path) -> None:
     (tmp_path / "broken.fit" / fitted.STATE).write_bytes(b"x" * 100)
     with pytest.raises(WeightsError, match="cannot be read as a fit"):
         tapkit.load(str(tmp_path / "broken.fit"), device="cpu")
+
+
+def test_files_that_were_named_from_one_folder_are_found_from_another(clip, tmp_path: Path, monkeypatch) -> None:
+    from PIL import Image
+
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    (here / "masks").mkdir(parents=True)
+    elsewhere.mkdir()
+    for frame in range(len(clip)):
+        mask = np.zeros(clip.shape[1:3], np.uint8)
+        mask[20:40, 30:60] = 255
+        Image.fromarray(mask).save(here / "masks" / f"{frame}.png")
+    np.save(here / "depth.npy", np.random.default_rng(0).uniform(1, 2, (len(clip), 8, 12)))
+    dino = {"model": "dino-tracker", "preset": "cpu", "device": "cpu", "backbone": "untrained", "frames": 1,
+            "pairs": 16, "max_side": 56, "flow_side": None, "buddies": False, "masks": "masks"}  # fmt: skip
+    cadex = {**small("cadex++"), "depth": "depth.npy"}
+    for number, options in enumerate((dino, cadex)):
+        monkeypatch.chdir(here)
+        tapkit.fit(clip, f"{number}.fit", **{**options, "steps": 1})
+        monkeypatch.chdir(elsewhere)
+        folder = here / f"{number}.fit"
+        assert tapkit.load(str(folder), device="cpu").track(clip, [(0, 20.5, 30.0)]).xy.shape == (1, 7, 2)
+        absolute = {name: str(here / name) for name in ("masks", "depth.npy")}
+        again = {name: absolute.get(value, value) for name, value in options.items()}
+        said: list[str] = []
+        tapkit.fit(clip, folder, say=said.append, **{**again, "steps": 1})
+        assert "is fitted already" in said[0]

@@ -8,7 +8,7 @@ import torch
 
 from tapkit.errors import StorageError, UsageError
 from tapkit.train.batch import VALIDATION_SEEDS, Batch
-from tapkit.train.cache import CachedSource
+from tapkit.train.cache import CachedClip, CachedSource, beside_others
 from tapkit.train.config import ClipCache, Stage
 
 CPU = torch.device("cpu")
@@ -125,3 +125,16 @@ def test_a_broken_file_and_impossible_settings_are_said(tmp_path):
         cache.clip(0)
     with pytest.raises(UsageError, match="cache"):
         ClipCache(clips=0)
+
+
+def test_points_at_the_border_of_what_moves_are_told_from_the_others():
+    still = np.array([[20.0, 20.0], [28.0, 20.0], [100.0, 100.0], [60.0, 60.0]])
+    xy = np.repeat(still[:, None], 4, 1)
+    xy[1, :, 0] += [0, 8, 16, 24]  # goes away from its neighbour
+    xy[3] += [0, 40]  # has no neighbour at any time
+    visible = np.ones((4, 4), bool)
+    clip = CachedClip(np.zeros((4, 128, 128, 3), np.uint8), xy.astype(np.float32), visible)
+    assert beside_others(clip, 0, 3).tolist() == [True, True, False, False]
+    assert not beside_others(clip, 0, 0).any()
+    visible[1, 3] = False
+    assert not beside_others(clip, 0, 3).any(), "what is not seen on both frames is not compared"

@@ -1,14 +1,20 @@
-"""Tables of what methods that are fitted to one video learn, from what `benchmarks/per_video.py --write` kept."""
+"""Tables of what methods that are fitted to one video learn, from what `benchmarks/per_video*.py --write` kept."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
+from statistics import mean
+from typing import Any
 
 from model_tables import ROOT, table
 
 RESULTS = ROOT / "benchmarks" / "results" / "per_video.json"
 
 
+CLIPS = ROOT / "benchmarks" / "results" / "per_video_clips.json"
+FITTED = ("cadex++", "omnimotion")
 OCCLUSION = ROOT / "benchmarks" / "results" / "per_video_occlusion.json"
 
 
@@ -38,3 +44,47 @@ def learned(model: str) -> str:
     ]
     head = ["step", "CPU seconds", "background, mean / median", "square, mean / median", "hidden", "visible"]
     return table(head, rows, "rrrrrr")
+
+
+def _clips() -> dict[str, dict[str, Any]]:
+    """What `benchmarks/per_video_clips.py --write` kept, of the clips that both methods were fitted to."""
+    kept = json.loads(CLIPS.read_text(encoding="utf-8"))["clips"]
+    return {name: row for name, row in kept.items() if all(model in row for model in FITTED)}
+
+
+def _figures(rows: list[Mapping[str, float]]) -> str:
+    """AJ / delta_avg / OA, means."""
+    return " / ".join(f"{mean(row[name] for row in rows):.1f}" for name in ("AJ", "delta_avg", "OA"))
+
+
+def on_clips() -> str:
+    """Accuracy of fits on annotated clips, beside chained flow of the same flow model."""
+    clips = _clips()
+    columns = {
+        "chained flow, 160 px": [row["flow-chain"]["working size"] for row in clips.values()],
+        "chained flow, 480 px": [row["flow-chain"]["flow's size"] for row in clips.values()],
+        **{f"`{model}`": [row[model]["moments"][-1] for row in clips.values()] for model in FITTED},
+    }
+    rows = [[name, *(_figures([rows[k]]) for rows in columns.values())] for k, name in enumerate(clips)]
+    rows.append(["mean", *(_figures(rows) for rows in columns.values())])
+    return table(["clip", *columns], rows, "l" + "r" * len(columns))
+
+
+def time_on_clips() -> str:
+    """What fits took, beside what was said before, and when CaDeX++ was as good as OmniMotion at its end."""
+    rows = []
+    for name, row in _clips().items():
+        ends = {model: row[model]["moments"][-1] for model in FITTED}
+        goal = ends["omnimotion"]
+        reached = next((m for m in row["cadex++"]["moments"] if m["delta_avg"] >= goal["delta_avg"]), None)
+        cells = [name]
+        for model in FITTED:
+            said = re.search(r": (\S+) minutes on this machine", row[model]["estimate"])
+            end = ends[model]
+            cells += [said[1] if said else "", f"{end['seconds'] / 60:.1f}", f"{end['cpu_seconds'] / 60:.1f}"]
+        share = f"1/{goal['cpu_seconds'] / reached['cpu_seconds']:.0f}" if reached else "not reached"
+        rows.append([*cells, f"{reached['cpu_seconds']:.0f} s" if reached else "", share])
+    head = ["clip"]
+    for model in FITTED:
+        head += [f"`{model}`: said, minutes", "took", "of a processor"]
+    return table([*head, "as good as `omnimotion` after", "of its time"], rows, "l" + "r" * (len(head) + 1))

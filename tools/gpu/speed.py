@@ -12,9 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from gpu.exact import tracks
 from gpu.subjects import clip, make, points, synchronize
 from tapkit.engine.costs import meter_of
 from tapkit.engine.memory import release
+from tapkit.engine.slots import PATIENCE
+from tapkit.engine.tracker import Tracker
+from tapkit.models.base import FixedStep
 from tapkit.nn.neighbourhood import correlate
 from tapkit.nn.packed import Linear
 from tapkit.types import VideoInfo
@@ -106,6 +110,39 @@ def _attention(device: torch.device, plan: Any) -> dict:
     return _row(device, plan, "attention over 16 frames", lambda: attend(q, k, v, 8), plain)
 
 
+def recorded(device: torch.device, names: list[str], plan: Any, left: Callable[[], float]) -> list[dict]:
+    """Steps of causal trackers as ever, and with a fixed number of rows, recorded where that wins: p50 of a step, by
+    how much the answers differ, whether they are recorded. On other devices than CUDA nothing is."""
+    rows = []
+    size, count = plan.behaviour_size, plan.behaviour_points
+    frames, queries = clip(plan.recorded_frames, size), points(count, size)
+    for name in names:
+        row: dict[str, Any] = {"model": name, "points": count, "height": size[0], "width": size[1]}
+        try:
+            model = make(name, device, plan.options(name) | {"precision": plan.types[0]}, plan.small).tracker.model
+            if not isinstance(model, FixedStep):
+                continue
+            if left() <= 0:
+                rows.append(row | {"verdict": "not run: out of time"})
+                continue
+            found = {}
+            for way, asked in (("as_ever", False), ("fixed", None if device.type == "cuda" else True)):
+                model.fixed_steps = asked
+                tracker = Tracker(model)
+                drive(tracker, frames[: PATIENCE + 2], queries)
+                marks = drive(tracker, frames, queries)
+                row[f"{way}_p50_ms"] = 1e3 * float(np.median(np.diff(marks[:-2])))
+                found[way] = tracks(tracker, frames[: PATIENCE + 4], queries)[0]
+            difference = float(np.abs(found["fixed"] - found["as_ever"]).max())
+            chosen = bool(model.__dict__.get("_idle_recordings"))
+            verdict = "ok" if difference <= plan.sessions_px else "FAIL"
+            rows.append(row | {"recorded": chosen, "largest_px": difference, "verdict": verdict})
+        except Exception as error:
+            said = (str(error).splitlines() or [""])[0][:200]
+            rows.append(row | {"verdict": f"not run: {type(error).__name__}: {said}"})
+    return rows
+
+
 def trackers(device: torch.device, names: list[str], plan: Any, left: Callable[[], float]) -> list[dict]:
     """A row for each tracker, type, frame size and number of points, in the order of the plan's cells.
 
@@ -136,7 +173,7 @@ def measure(tracker: Any, count: int, size: tuple[int, int], plan: Any, share: f
     """Frames a second over a clip, after a warm-up; fewer frames where the share of the time is small."""
     device, queries = tracker.model.device, points(count, size)
     window = tracker.model.window if tracker.card.streaming == "window" else 2
-    warm = clip(window + 1, size)
+    warm = clip(window + PATIENCE + 1, size)  # until what is recorded has been
     started = time.perf_counter()
     drive(tracker, warm, queries)
     each = (time.perf_counter() - started) / len(warm)

@@ -53,7 +53,6 @@ def convert(
     force: Force = False,
 ) -> None:
     """Convert a checkpoint to safetensors, keeping the authors' names; it is checked against the model first."""
-    from safetensors.torch import save_file
 
     from tapkit import registry, storage, weights
 
@@ -62,7 +61,7 @@ def convert(
     state = weights.read(checkpoint)
     registry.build(model, weights.with_backbone(registry.card(model), state))  # raises if these are not its weights
     with storage.atomic(target) as part:
-        save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, part)
+        storage.write_tensors(part, {name: tensor.contiguous().clone() for name, tensor in state.items()})
         part.chmod(0o644)  # safetensors writes for the owner alone
     print(f"{target}: {len(state)} tensors, SHA-256 {weights.sha256(target)}")
 

@@ -27,6 +27,8 @@ class Ready(NamedTuple):
     """uint8 [3,h,w] of the session's size, on the model's device."""
     prepared: Any
     """What the session's driver made of it; None: nothing."""
+    mark: Any = None
+    """Where, in the stream that sent it, it has arrived (`nn.transfer.arrived`); None: it is there."""
 
 
 class Ahead:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from tapkit.engine.costs import points_within
 from tapkit.engine.driver import DriverResult
 from tapkit.engine.fetch import to_host
+from tapkit.engine.slots import FixedSteps
 from tapkit.engine.state import flatten, unflatten
 from tapkit.models.base import CausalModel, EncodesFrames, ExpectsPoints, Prediction, Size
 from tapkit.nn.transfer import sent
@@ -22,15 +24,19 @@ class CausalDriver:
     steps over that frame once more from the state it had before, this time with the new points. States are
     immutable, so that costs one step and nothing else; of a model that `EncodesFrames` not even that: the frame is
     encoded once.
+
+    On a GPU, and where parts of the network are compiled, frames on which no point begins are stepped by `FixedSteps`.
     """
 
     def __init__(self, model: CausalModel, size: Size, budget: int | None = None, frames: int | None = None) -> None:
-        # The budget was kept already, by `points_at_once`.
+        # The budget was kept already, by `points_at_once`. It was measured of steps as they are, not of recorded ones.
         self.model = model
+        self._fixed = FixedSteps.serve(model) if budget is None else None
         self.size = size
         self.keys = torch.zeros(0, dtype=torch.long)
         self.last = -1
         self._state: Any = model.start(size)
+        """Maybe with spare rows; `_plain` is without."""
         self._before: Any = self._state
         self._frame: Tensor | None = None
         self._features: Any = None
@@ -60,7 +66,8 @@ class CausalDriver:
     def _join(self, keys: Tensor, xy: Tensor) -> None:
         assert self._frame is not None
         new_xy = torch.cat([self._new_xy, xy])
-        self._state, _, self._features = self._take(self._before, self._frame, self._features, new_xy)
+        before = self._plain(self._before)
+        self._state, _, self._features = self._take(before, self._frame, self._features, new_xy)
         self._new_xy = new_xy
         self.keys = torch.cat([self.keys, keys])
 
@@ -74,23 +81,33 @@ class CausalDriver:
         # The state before the last frame holds the rows that were not new on it, in the same order.
         old = len(self.keys) - len(self._new_xy)
         device = self.model.device
-        self._before = self.model.select(self._before, sent(keep[:old].nonzero()[:, 0], device))
-        self._state = self.model.select(self._state, sent(keep.nonzero()[:, 0], device))
+        before, state = self._plain(self._before), self._plain(self._state)
+        self._before = self.model.select(before, sent(keep[:old].nonzero()[:, 0], device))
+        self._state = self.model.select(state, sent(keep.nonzero()[:, 0], device))
         self._new_xy = self._new_xy[keep[old:]]
         self.keys = self.keys[keep]
 
     @property
     def prepares(self) -> bool:
-        """See `PreparesFrames`."""
-        return isinstance(self.model, EncodesFrames)
+        """See `PreparesFrames`. A fixed step begins with the frame itself."""
+        return self._fixed is None and isinstance(self.model, EncodesFrames)
 
     def prepare(self, frame: Tensor) -> Any:
         """See `PreparesFrames`."""
         assert isinstance(self.model, EncodesFrames)
         return self.model.encode(frame[None])
 
+    def _plain(self, state: Any) -> Any:
+        return state if self._fixed is None else self._fixed.plain(state)
+
     def _take(self, state: Any, frame: Tensor, features: Any, new_xy: Tensor) -> tuple[Any, Prediction, Any]:
         """The model's step, and the features of the frame, which need not be there yet."""
+        # Parts that are compiled would be compiled anew for each number of points; fixed steps have few.
+        compiled = self._fixed is not None and getattr(self.model, "compiled", False)
+        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+            return self._as_it_is(state, frame, features, new_xy)
+
+    def _as_it_is(self, state: Any, frame: Tensor, features: Any, new_xy: Tensor) -> tuple[Any, Prediction, Any]:
         model, new_xy = self.model, sent(new_xy, self.model.device)
         nobody = not len(self.keys) and not len(new_xy)  # the model need not look at the frame, but may count it
         if not isinstance(model, EncodesFrames) or nobody:
@@ -102,11 +119,16 @@ class CausalDriver:
     def step(self, index: int, frame: Tensor, ready: Any = None) -> list[DriverResult]:
         """See `Driver.step`."""
         if len(self._waiting) and isinstance(self.model, ExpectsPoints):
-            self._state = self.model.expect(self._state, len(self._waiting))
+            self._state = self.model.expect(self._plain(self._state), len(self._waiting))
         starts = self._waiting[:, 0] == index
         new_xy, before = self._waiting[starts, 1:], self._state
-        after, prediction, features = self._take(before, frame, ready, new_xy)
-        answer = to_host(prediction)
+        fixed = None if self._fixed is None or len(new_xy) else self._fixed.step(before, len(self.keys), frame)
+        if fixed is None:
+            before = self._plain(before)
+            after, prediction, features = self._take(before, frame, ready, new_xy)
+            answer = to_host(prediction)
+        else:
+            before, after, answer, features = fixed.before, fixed.after, fixed.prediction, fixed.features or None
         # Only now: a step that fails, for want of memory say, leaves everything as it was.
         self._state, self._new_xy = after, new_xy
         self.keys = torch.cat([self.keys, self._waiting_keys[starts]])
@@ -116,6 +138,9 @@ class CausalDriver:
 
     def finish(self) -> list[DriverResult]:
         """See `Driver.finish`: everything has been said."""
+        if self._fixed is not None:
+            self._state = self._before = self._fixed.end(self._state)
+            self._frame = self._features = None
         return []
 
     def snapshot(self) -> dict[str, Tensor]:
@@ -127,7 +152,7 @@ class CausalDriver:
             "waiting_keys": self._waiting_keys,
             "waiting": self._waiting,
         }
-        return {**own, **flatten(self._state, "state")}
+        return {**own, **flatten(self._plain(self._state), "state")}
 
     def restore(self, snapshot: dict[str, Tensor]) -> None:
         """See `Driver.restore`."""

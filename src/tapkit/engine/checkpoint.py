@@ -103,15 +103,13 @@ class Checkpoint:
 
     def save(self, task: int, state: Mapping[str, Tensor] | None) -> None:
         """Note that passes before `task` are done and this one is at `state` (None: at its beginning)."""
-        from safetensors.torch import save_file
-
         old = self._read("progress.json").get("state")
         name = None
         try:
             if state is not None:
                 # A new name each time: progress.json is what makes it count, in one atomic step.
                 name = "state-b.safetensors" if old == "state-a.safetensors" else "state-a.safetensors"
-                save_file({key: tensor.cpu() for key, tensor in state.items()}, self.folder / name)
+                storage.write_tensors(self.folder / name, {key: tensor.cpu() for key, tensor in state.items()})
             progress = {
                 "task": task,
                 "state": name,

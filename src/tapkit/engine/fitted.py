@@ -104,7 +104,7 @@ def fit_video(
     """
     if source.live:
         raise UsageError("a method is fitted to a whole video, not to one that is still coming in")
-    chosen = options_of(model, preset, options)
+    chosen = options_of(model, preset, options).located()
     folder = FitFolder(path)
     info = source.info
     video = {"width": info.width, "height": info.height, "frames": info.frames}
@@ -119,8 +119,8 @@ def fit_video(
                 point.leave()  # while preparing nothing is half done either: each array is whole or not there
 
         job = Job(
-            folder, Prepared.of(store, source, chosen.max_side), method(model), chosen, preset, seed, device, minutes,
-            title, say, told, lambda: point.interrupted is not None,
+            folder, Prepared.of(store, source, chosen.max_side, chosen.flow_side), method(model), chosen, preset, seed,
+            device, minutes, title, say, told, lambda: point.interrupted is not None,
         )  # fmt: skip
         if not job.folder.state.is_file():
             _check_one_scene(job.prepared)

@@ -21,7 +21,7 @@ from tapkit.engine.memory import device_memory
 from tapkit.engine.single_user import SingleUser
 from tapkit.errors import QueryError, ShapeError, StorageError, UsageError
 from tapkit.models.base import Model, Size
-from tapkit.nn.transfer import sent
+from tapkit.nn.transfer import Upload, arrived, sent
 from tapkit.types import FrameResult, Queries, VideoInfo
 from tapkit.video.base import Frame
 from tapkit.video.cuts import CutDetector
@@ -75,6 +75,8 @@ class Session:
         self._leaving = False
         """Whether points of an earlier scene are still held by the driver."""
         self._user = SingleUser("this session", "give each thread a session of its own, or a lock around both")
+        self._upload: Upload | None = None
+        """Of frames that are made ready ahead."""
         self._finished = False
         self._active: dict[str, int] = {}
         """Rows of the points being tracked, by id."""
@@ -253,6 +255,8 @@ class Session:
             missing = self._clock.missing(number, time)
             ready = frame.prepared if isinstance(frame, Ready) else None
             tensor = frame.tensor if isinstance(frame, Ready) else self._tensor(frame)
+            if isinstance(frame, Ready) and frame.mark is not None:
+                tensor = arrived(tensor, frame.mark)
             if self._detector is not None and self._detector(tensor):
                 self._cut(tensor)
             with device_memory(self.model.device, len(self)):
@@ -285,6 +289,10 @@ class Session:
     def prepare(self, frame: Frame) -> Ready:
         """All of a frame that can be done before the one before it is done with. Frames come in order, each once, and
         are then stepped. Another thread may be within `step`."""
+        if self.model.device.type == "cuda":
+            self._upload = self._upload or Upload(self.model.device)
+            tensor, mark = self._upload(self._on_host(frame.image), self.model.device)
+            return Ready(frame, tensor, None, mark)
         tensor = self._tensor(frame.image)
         if not self._encodes_ahead:
             return Ready(frame, tensor, None)
@@ -377,6 +385,10 @@ class Session:
 
     def _tensor(self, frame: Any) -> Tensor:
         """The frame as uint8 [3,h,w] of `size` on the model's device."""
+        return sent(self._on_host(frame), self.model.device).contiguous()
+
+    def _on_host(self, frame: Any) -> Tensor:
+        """The frame as uint8 [3,h,w] of `size`, contiguous if it lies on the host."""
         read = self._reader.read(frame)
         # A mirrored view ([..., ::-1], BGR to RGB) has strides that torch does not take.
         if not isinstance(read, Tensor):
@@ -395,7 +407,7 @@ class Session:
         if tensor.device.type == "cpu":
             # By numpy, in this thread: for one frame torch's threads cost more than they help.
             tensor = torch.from_numpy(np.ascontiguousarray(tensor.numpy()))
-        return sent(tensor, self.model.device).contiguous()
+        return tensor
 
     def _convert(self, results: Sequence[DriverResult], provisional: bool) -> list[FrameResult]:
         chosen = (self._one(result) for result in results if result.final or provisional)

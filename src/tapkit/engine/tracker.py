@@ -24,6 +24,7 @@ from tapkit.engine.progress import reporting
 from tapkit.engine.retrack import through
 from tapkit.engine.run import finishing
 from tapkit.engine.session import OnCut, Session
+from tapkit.engine.slots import forget
 from tapkit.engine.sparse import connect
 from tapkit.errors import DeviceMemoryError, UsageError
 from tapkit.models.base import Model, Size
@@ -234,7 +235,9 @@ class Tracker:
         else:
             return clip_run.frames
         # Outside of the handler, which holds on to what had been made.
-        release(self.model.device)
+        for copy in self.model.copies if isinstance(self.model, HasCopies) else (self.model,):
+            forget(copy)
+            release(copy.device)
         clip_run.restart()
         clip_run.execute(self._planned(job, chunk), chunk)
         return clip_run.frames

@@ -11,7 +11,7 @@ All tensors that come back live on the model's device; coordinates are float32 w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
@@ -173,6 +173,39 @@ class EncodesFrames(Protocol):
 
     def follow(self, state: Any, features: Any, size: Size, new_xy: Tensor) -> tuple[Any, Prediction]:
         """`CausalModel.step` for a frame of `size` whose features are given."""
+        ...
+
+
+class Carried(NamedTuple):
+    """What a step of a model with a `FixedStep` goes on from."""
+
+    tensors: Any
+    """On the device: nested tuples of tensors."""
+    facts: Hashable = ()
+    """What the step depends on besides, known on the host; steps with other facts are other work."""
+
+
+@runtime_checkable
+class FixedStep(Protocol):
+    """A causal model whose step on a frame on which no point begins is the same work of the device again and again:
+    no shape, and no choice of what is done, depends on the values of tensors, and nothing is sent or asked meanwhile.
+    So it can be recorded once and played back (a CUDA graph), or compiled once.
+
+    A state may then have more rows than there are points (`select` with rows named twice makes them): *spare* rows, so
+    that the number of rows need not change with every point that comes or goes. Nobody reads their answers."""
+
+    def carried(self, state: Any) -> Carried | None:
+        """Of a state with points; None: its next step is unlike the others (the first frame of a stream)."""
+        ...
+
+    def fixed_step(self, carried: Carried, frame: Tensor, held: Tensor) -> tuple[Any, Prediction, Any]:
+        """The step on `frame` [3,h,w], for the rows where `held` bool [K] is true; the others are spare, and change
+        nothing in those. Returns the tensors to go on from, the prediction of all K rows, and, of a model that
+        `EncodesFrames`, the features of the frame (else an empty tuple)."""
+        ...
+
+    def after(self, state: Any, tensors: Any) -> Any:
+        """The state one frame after `state`, which goes on from these tensors."""
         ...
 
 

@@ -26,6 +26,11 @@ class TorchModel:
     network: Any
     compiled = False
     """Whether `compile` was called."""
+    fixed_steps: bool | None = None
+    """Whether sessions are to have a fixed number of rows, and, on CUDA, recorded steps, of a model with a `FixedStep`;
+    None: on CUDA."""
+    settled = 0
+    """How often the weights have been brought to a device."""
 
     def __init__(self, network: nn.Module, card: ModelCard, options: NetworkOptions) -> None:
         feature_dtype(options.precision, torch.device("cpu"))  # says now if there is no such precision
@@ -57,7 +62,7 @@ class TorchModel:
         unpack(self.network)
         for _, part in self.network.named_children():
             part.compile(backend=backend)
-        self.compiled = True
+        self.compiled = self.fixed_steps = True
 
     def frame_size(self, size: Size) -> Size | None:
         """None: frames come as they are and are resized here, exactly as the authors do."""
@@ -67,6 +72,7 @@ class TorchModel:
         """Bring the weights into the precision asked for, and into the layout that the device likes best."""
         self._cast(feature_dtype(self.chosen.precision, self.device))
         pack(self.network)
+        self.settled += 1
 
     def _cast(self, dtype: torch.dtype) -> None:
         """Bring the parts that may be in half precision to `dtype`. What was rounded stays rounded."""

@@ -16,9 +16,11 @@ from torch import Tensor
 from tapkit.nn.exporting import exporting
 from tapkit.nn.measured import Faster
 from tapkit.nn.packed import can_pack, onednn
-from tapkit.nn.sampling import blend, integer_patch, split
+from tapkit.nn.sampling import blend, integer_cells, integer_patch, split
 
-KERNEL = Faster("correlation volumes")
+SMALL_MAP = 3072
+"""On maps of at most so many cells a CPU multiplies with all of them sooner than it fetches those around a position."""
+KERNEL = Faster("the kernel for correlation volumes")
 """What is known of `tapkit.nn.correlation_kernel` on this machine's GPUs."""
 
 
@@ -38,6 +40,34 @@ def local_correlation(maps: Tensor, index: Tensor, xy: Tensor, features: Tensor,
     pixels, fraction = integer_patch(maps, index, xy, radius)
     products = torch.bmm(pixels.flatten(1, 2).to(features.dtype), features[..., None])
     return blend(products.view(pixels.shape[:3]), fraction).flatten(1)
+
+
+def track_correlation(maps: Tensor, xy: Tensor, features: Tensor, radius: int) -> Tensor:
+    """`local_correlation` of whole tracks, each frame with the map of its own.
+
+    Args:
+        maps: [S,h,w,C], contiguous: one for each frame.
+        xy: float32 [N,S,2], map pixels, centres at integers.
+        features: [N,S,C].
+        radius: r.
+
+    Returns:
+        [N,S,(2r+1)^2], as `local_correlation`.
+    """
+    count, frames = xy.shape[:2]
+    height, width = maps.shape[1:3]
+    plain = torch.is_grad_enabled() or torch.compiler.is_compiling() or exporting()
+    if plain or height * width > SMALL_MAP or not can_pack(features):
+        index = torch.arange(frames, device=maps.device).repeat(count)
+        return local_correlation(maps, index, xy.flatten(0, 1), features.flatten(0, 1), radius).view(count, frames, -1)
+    cells, fraction = integer_cells((height, width), xy.flatten(0, 1), radius)
+    cells = cells.view(count, frames, -1)
+    products = features.new_empty(count, frames, cells.shape[-1])
+    for frame, pixels in enumerate(maps.flatten(1, 2).to(features.dtype)):
+        own = onednn("_linear_pointwise", features[:, frame].contiguous(), pixels, None, "none", [], "")
+        products[:, frame] = own.gather(1, cells[:, frame])
+    side = 2 * radius + 2
+    return blend(products.view(-1, side, side), fraction).view(count, frames, -1)
 
 
 def correlation_volume(maps: Tensor, xy: Tensor, support: Tensor, radius: int) -> Tensor:

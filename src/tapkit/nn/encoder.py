@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit.nn.packed import Conv2d, Linear, Packable, can_pack
+from tapkit.nn.winograd import WinogradConv2d
 
 CHANNELS = (64, 96, 128, 128)
 """Channels of the four groups' outputs."""
@@ -104,7 +105,8 @@ class FusingConv(Packable, nn.Conv2d):
         first = len(self._counts) - (self.coarse if self.weight.dtype == torch.float32 else 0)
         counts = [sum(self._counts[:first]), *self._counts[first:]]
         near, *far = torch.split(self.weight.detach(), counts, 1)
-        conv = Conv2d(near.shape[1], self.out_channels, 3, padding=1, device="meta")
+        with torch.device("meta"):
+            conv = WinogradConv2d(near.shape[1], self.out_channels)
         conv.weight, conv.bias = nn.Parameter(near, requires_grad=False), self.bias
         products = []
         for weight in far:

@@ -29,12 +29,15 @@ def device_seconds(call: Callable[[], Tensor]) -> float:
 class Faster:
     """Whether to take a kernel instead of the plain way, for each kind of input measured when it first comes.
 
-    A kernel is taken if it gives the same (to `NEAR`) in less time. One that gives something else, or fails to compile
-    or to run, is not asked again for that kind of input, and a warning says why: the plain way always serves.
+    A kernel is taken if it gives the same (to `near` of the largest value) in less time. One that gives something else,
+    or fails to compile or to run, is not asked again for that kind of input, and a warning says why: the plain way
+    always serves.
     """
 
-    def __init__(self, name: str, seconds: Callable[[Callable[[], Tensor]], float] = device_seconds) -> None:
-        self.name, self._seconds = name, seconds
+    def __init__(
+        self, name: str, seconds: Callable[[Callable[[], Tensor]], float] | None = None, near: float = NEAR
+    ) -> None:
+        self.name, self._seconds, self._near = name, seconds or device_seconds, near
         self.known: dict[Hashable, bool] = {}
 
     def wins(self, kind: Hashable, kernel: Callable[[], Tensor], plain: Callable[[], Tensor]) -> bool:
@@ -48,7 +51,7 @@ class Faster:
         try:
             found = kernel()
             difference = float((found - expected).abs().max()) if expected.numel() else 0.0
-            near = max(NEAR, 2 * torch.finfo(expected.dtype).eps)
+            near = max(self._near, 2 * torch.finfo(expected.dtype).eps)
             if not difference <= near * float(expected.abs().max()) + 1e-12:  # also where it is not a number
                 self._say(f"differs by {difference:.2g} from what it should give")
                 return False
@@ -58,4 +61,4 @@ class Faster:
             return False
 
     def _say(self, what: str) -> None:
-        warnings.warn(f"the kernel for {self.name} is not used here, it {what}", stacklevel=4)
+        warnings.warn(f"{self.name} is not used here, it {what}", stacklevel=4)

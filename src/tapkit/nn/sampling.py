@@ -45,13 +45,21 @@ def integer_patch(maps: Tensor, index: Tensor, xy: Tensor, radius: int) -> tuple
         pixels (i, j) .. (i+1, j+1).
     """
     height, width = maps.shape[1:3]
-    base, fraction = split(xy, (height, width), radius)
-    steps = torch.arange(-radius, radius + 2, device=maps.device)
-    x = (base[:, :1] + steps).clamp_(0, width - 1)
-    y = (base[:, 1:] + steps).clamp_(0, height - 1).add_(index[:, None] * height).mul_(width)
-    flat = (y[:, None, :] + x[:, :, None]).flatten()
+    cells, fraction = integer_cells((height, width), xy, radius)
+    flat = (cells + (index * (height * width))[:, None, None]).flatten()
     side = 2 * radius + 2
     return maps.flatten(0, 2).index_select(0, flat).view(-1, side, side, maps.shape[-1]), fraction
+
+
+def integer_cells(size: tuple[int, int], xy: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """Where the pixels of `integer_patch` lie in a map of (height, width), counted row by row: int64 [P,2r+2,2r+2]
+    for positions xy [P,2], and the same fractions."""
+    height, width = size
+    base, fraction = split(xy, size, radius)
+    steps = torch.arange(-radius, radius + 2, device=xy.device)
+    x = (base[:, :1] + steps).clamp_(0, width - 1)
+    y = (base[:, 1:] + steps).clamp_(0, height - 1).mul_(width)
+    return y[:, None, :] + x[:, :, None], fraction
 
 
 def blend(values: Tensor, fraction: Tensor) -> Tensor:

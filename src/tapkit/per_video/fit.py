@@ -88,6 +88,8 @@ class Job:
     report: Callable[[Progress], object] = lambda progress: None
     interrupted: Callable[[], bool] = lambda: False
     """Asked after every step; true ends the call, with everything kept."""
+    checkpoint: float | None = None
+    """Seconds between two checkpoints; None: `CHECKPOINT`."""
 
 
 def run(job: Job) -> bool:
@@ -150,6 +152,7 @@ class _Loop:
     def run(self) -> bool:
         """Steps until the schedule ends or somebody stops it."""
         saved, saved_at = time.monotonic(), self.index
+        apart = CHECKPOINT if self.job.checkpoint is None else self.job.checkpoint
         while self.index < self.steps:
             losses = self.fit.step(self.index, self.steps)
             self.index += 1
@@ -159,7 +162,7 @@ class _Loop:
                 self.save()
                 self.job.say(f"stopped at step {self.index} of {self.steps}; the same command goes on from there")
                 return False
-            if now - saved > CHECKPOINT and self.index < self.steps:
+            if now - saved > apart and self.index < self.steps:
                 self.pace = (now - saved) / (self.index - saved_at)
                 self._plan()
                 self.save()

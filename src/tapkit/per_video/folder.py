@@ -76,7 +76,7 @@ class FitFolder:
             self.forget()
         elif known is None and self.path.is_dir() and any(self.path.iterdir()):
             raise UsageError(f"{self.path} is a folder with other things in it: name another one")
-        elif known is None and self.path.exists():
+        elif known is None and self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file: name a folder that does not exist")
         storage.write_text(self.path / "fit.json", json.dumps(facts, indent=1))
 
@@ -100,14 +100,12 @@ class FitFolder:
 
     def save(self, state: State, thumbs: Tensor, facts: Mapping[str, Any]) -> None:
         """Write a checkpoint, whole or not at all. Raises `StorageError`: the one before stays."""
-        from safetensors.torch import save_file
-
         tensors = {"clip.thumbs": thumbs}
         for part in ("model", "training"):
             tensors |= {f"{part}.{name}": value for name, value in getattr(state, part).items()}
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         with storage.atomic(self.state, sync=True) as part_path:
-            save_file(plain, part_path, {"fit": json.dumps({**facts, "own": state.facts})})
+            storage.write_tensors(part_path, plain, {"fit": json.dumps({**facts, "own": state.facts})})
 
     def load(self, training: bool = True) -> Stored:
         """The last checkpoint; without `training` only what answers need. Raises `WeightsError`."""

@@ -8,10 +8,10 @@ pixel is (0, 0)), as all three papers have them; the answering model takes and g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -35,10 +35,24 @@ class FitOptions(Options):
     """Steps of the whole schedule, which is stretched or shortened to them."""
     max_side: int | None = 256
     """Length in pixels of the longer side at which the video is worked on; None: its own."""
+    flow_side: int | None = None
+    """Length in pixels of the longer side at which flow is computed, if that is to be larger than what is worked on:
+    flow is more exact then, and costs no more to learn from. None: the size that is worked on."""
     flow: str = "dis"
     """Id of the flow model that is learned from (`tapkit models` lists them)."""
     flow_weights: str | None = None
     """Its checkpoint file; None: the official one, if it needs any."""
+
+    def files(self) -> Sequence[str]:
+        """Names of the options that name a file or a folder."""
+        return ("flow_weights",)
+
+    def located(self) -> Self:
+        """The same with absolute paths, as they are kept with a fit: it is answered from, and gone on with, wherever
+        the working directory is then. What is not there stays as it was given."""
+        given = {name: getattr(self, name) for name in self.files()}
+        found: dict[str, Any] = {k: str(Path(v).absolute()) for k, v in given.items() if v and Path(v).exists()}
+        return replace(self, **found)
 
 
 class State(NamedTuple):
@@ -84,6 +98,11 @@ class Fit(Protocol):
 
     def load_state(self, state: State) -> None:
         """Go on from there. Raises `WeightsError` for a state of another network."""
+        ...
+
+    def encoded(self) -> Any:
+        """What the answering model's `encode` gives of all frames of the clip, at this moment of the fit. It comes of
+        what was prepared: frames do not go through a backbone again."""
         ...
 
     def pictures(self, folder: Path) -> list[Picture]:

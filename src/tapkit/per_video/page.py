@@ -25,9 +25,14 @@ GRID = 10
 """Points along the longer side of the grid that is drawn."""
 SHEETS = 6
 """Frames of it."""
+TRACKS = "tracks.png"
+WEIGHTS = (
+    "Losses change their weights over the schedule, and where the video is looked at hardest changes too: a total that "
+    "rises need not be a fault."
+)
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #2d3036 }
-img { width: 100%; image-rendering: pixelated }
+img { width: 100% } .cells { image-rendering: pixelated }
 img, svg { max-width: 100%; border: 1px solid #ddd } figure { margin: 0 0 1.5em } figcaption { color: #666 }
 table { border-collapse: collapse } td { padding: .1em 1em .1em 0; vertical-align: top }
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 1em }
@@ -49,20 +54,24 @@ def write_page(
     place = folder / "pictures" / f"{step:06d}"
     with storage.atomic(place) as part:
         part.mkdir()
-        pictures = [
-            Picture("tracks.png", f"A grid of points of the first frame, followed through the clip, step {step}")
-        ]
-        Image.fromarray(_sheet(model, card, prepared)).save(part / "tracks.png")
+        pictures = [Picture(TRACKS, f"A grid of points of the first frame, followed through the clip, step {step}")]
+        Image.fromarray(_sheet(model, card, fit, prepared)).save(part / TRACKS)
         pictures += fit.pictures(part)
         lines = "\n".join(f"{picture.file}\t{' '.join(picture.caption.split())}" for picture in pictures)
         (part / "captions.txt").write_text(lines)
-    body = [f"<h1>{escape(card.name)}, fitted to {escape(title)}</h1>", _facts(facts), _curves(folder / "log.csv")]
+    body = [
+        f"<h1>{escape(card.name)}, fitted to {escape(title)}</h1>",
+        f"<p>Step {step} of {facts['steps']} after {facts['minutes']} minutes. {WEIGHTS}</p>",
+        _facts(facts),
+        _curves(folder / "log.csv"),
+    ]
     for each in reversed(shown):
         body.append(f"<h2>Step {each}</h2>")
         for picture in _captions(folder / "pictures" / f"{each:06d}"):
             source = f"pictures/{each:06d}/{picture.file}"
+            look = "" if picture.file == TRACKS else ' class="cells"'  # small pictures of cells, enlarged
             body.append(
-                f'<figure><img src="{escape(source)}" alt="{escape(picture.caption)}">'
+                f'<figure><img{look} src="{escape(source)}" alt="{escape(picture.caption)}">'
                 f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
             )
     page = (
@@ -79,14 +88,13 @@ def _captions(place: Path) -> list[Picture]:
 
 
 @torch.inference_mode()
-def _sheet(model: ClipModel, card: ModelCard, prepared: Prepared) -> np.ndarray:
+def _sheet(model: ClipModel, card: ModelCard, fit: Fit, prepared: Prepared) -> np.ndarray:
     """Frames side by side with the tracks of a grid of the first frame."""
     height, width = prepared.size
     spacing = max(height, width) / GRID
     x, y = np.meshgrid(np.arange(spacing / 2, width, spacing), np.arange(spacing / 2, height, spacing))
     points = np.stack([np.zeros(x.size), x.ravel(), y.ravel()], 1).astype(np.float32)
-    frames = torch.from_numpy(np.array(prepared.frames)).permute(0, 3, 1, 2)
-    found = model.track(model.encode(frames), prepared.size, torch.from_numpy(points).to(model.device))
+    found = model.track(fit.encoded(), prepared.size, torch.from_numpy(points).to(model.device))
     with open_video(np.asarray(prepared.frames)) as source:
         tracks = Tracks(
             xy=found.xy.cpu().numpy(),
@@ -97,7 +105,7 @@ def _sheet(model: ClipModel, card: ModelCard, prepared: Prepared) -> np.ndarray:
             video=source.info,
             source=Provenance.of(card, "", ""),
         )
-        return contact_sheet(source, tracks, SHEETS, style=Style())
+        return contact_sheet(source, tracks, SHEETS, style=Style(), times=False)
 
 
 def _facts(facts: Mapping[str, Any]) -> str:

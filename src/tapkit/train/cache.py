@@ -27,6 +27,10 @@ FIRST_SEED = 2 * VALIDATION_SEEDS
 """Of the clips; larger than those of batches and of validation clips."""
 SPANS = (4, 8, 16, 32)
 """The frames of a matching batch lie within so many frames of a clip."""
+BESIDE = 3.0
+"""By so much more often points are drawn in tracking that have a neighbour which goes elsewhere."""
+NEIGHBOUR, ELSEWHERE = 12.0, 6.0
+"""Pixels: how near it is, and how differently it goes in the course of a piece."""
 SWAY = 16
 """Pixels by which the crops of such frames differ."""
 
@@ -156,10 +160,23 @@ def _crop(
     visible = clip.visible[:, times] & ((xy >= 0) & (xy < size)).all(-1)
     # Points that are visible at all, those that are occluded in between not less often than others.
     likely = visible.any(1) + 0.2 * visible.mean(1) + 1e-3
+    if not flicker:
+        likely = likely * (1 + BESIDE * beside_others(clip, int(times[0]), int(times[-1])))
     rows = random.choice(len(xy), points, replace=points > len(xy), p=likely / likely.sum())
     video = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
     seen = torch.from_numpy(visible[rows])
     return Batch(video, torch.from_numpy(xy[rows]), seen, torch.ones_like(seen))
+
+
+def beside_others(clip: CachedClip, first: int, last: int) -> np.ndarray:
+    """Which points [N] bool have a neighbour that goes elsewhere from one frame to the other: they lie at the border of
+    something that moves, where it is hardest to say what a point belongs to, and where people put their points."""
+    before, after = clip.xy[:, first], clip.xy[:, last]
+    seen = clip.visible[:, first] & clip.visible[:, last]
+    apart = np.linalg.norm(before[:, None] - before[None], axis=-1)
+    otherwise = np.linalg.norm((after - before)[:, None] - (after - before)[None], axis=-1)
+    result: np.ndarray = ((apart < NEIGHBOUR) & (otherwise > ELSEWHERE) & seen & seen[:, None]).any(1)
+    return result
 
 
 def _flipped(part: Batch, random: np.random.Generator) -> Batch:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tapkit import storage
@@ -69,7 +69,7 @@ def save(folder: Path, tensors: dict[str, Tensors], run: dict[str, Any], compact
             kind = half.get(part, torch.float32) if compact else torch.float32
             plain = {name: value.detach().to("cpu", kind).contiguous() for name, value in tensors[part].items()}
             for number, shard in enumerate(_shards(plain)):
-                save_file(shard, fresh / f"{part}-{number}.safetensors")
+                storage.write_tensors(fresh / f"{part}-{number}.safetensors", shard)
         (fresh / "run.json").write_text(json.dumps(run, indent=1))
     return folder
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tapkit import storage
@@ -28,7 +27,7 @@ def export_weights(path: Path, average: Mapping[str, Tensor], facts: Mapping[str
     card_path = path.with_suffix(".json")
     half = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in average.items()}
     with storage.atomic(path, sync=True) as part:
-        save_file(half, part)
+        storage.write_tensors(part, half)
         part.chmod(0o644)  # safetensors writes for the owner alone
     card = {
         "file": path.name,

@@ -29,6 +29,7 @@ def contact_sheet(
     width: int = 1200,
     style: Style | None = None,
     captions: bool = True,
+    times: bool = True,
 ) -> np.ndarray:
     """`count` frames of the overlay in a grid -> [H,width,3] uint8 RGB.
 
@@ -38,7 +39,8 @@ def contact_sheet(
         frames: which ones instead, by index.
         columns: pictures in a row.
         width: of the whole sheet, pixels.
-        captions: whether the time of each frame stands below it.
+        captions: whether the number and the time of each frame stand below it.
+        times: whether the time does; not where nobody knows it, as of a mere array of frames.
 
     Raises:
         UsageError: no frame, no column, or too narrow a sheet.
@@ -68,7 +70,7 @@ def contact_sheet(
         drawn = draw_frame(source.read(frame).image, tracks, frame, look)
         sheet.paste(Image.fromarray(drawn).resize((cell, height), Image.Resampling.LANCZOS), (left, top))
         if captions:
-            text = f"frame {frame}   {info.time_of(frame):.2f} s"
+            text = f"frame {frame}" + (f"   {info.time_of(frame):.2f} s" if times else "")
             pen.text((left, top + height + line / 2), text, fill=_INK, font=font, anchor="lm")
     return np.array(sheet)
 

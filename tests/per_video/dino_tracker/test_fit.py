@@ -108,6 +108,9 @@ def test_from_a_clip_to_answers(prepared: Prepared) -> None:
     model = METHOD.answer(fit.state().model, Place(5, prepared.size), options.to_json())
     frames = torch.from_numpy(np.array(prepared.frames)).permute(0, 3, 1, 2)
     features = model.encode(frames)
+    kept = fit.encoded()  # from the tokens that were prepared, in half precision
+    assert torch.equal(kept.pictures, features.pictures)
+    assert torch.allclose(kept.maps, features.maps, atol=0.01 * float(features.maps.abs().max()))
     x, y = np.meshgrid(np.arange(25.0, 75, 12), np.arange(20.0, 50, 12))
     queries = torch.from_numpy(np.stack([np.full(x.size, 2), x.ravel(), y.ravel()], 1).astype(np.float32))
     found = model.track(features, prepared.size, queries)

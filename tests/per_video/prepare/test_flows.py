@@ -40,6 +40,23 @@ def test_each_entry_is_the_flow_of_its_pair(prepared) -> None:
     assert of_pixels.max() <= 4
 
 
+def test_flow_of_larger_frames_is_kept_at_the_working_size(moving_clip, tmp_path: Path) -> None:
+    frames, shift = moving_clip[0][:4], moving_clip[1]
+    with open_video(frames) as source:
+        larger = Prepared.of(tmp_path, source, 48, 96)
+        plain = Prepared.of(tmp_path, source, 48, None)
+        same = Prepared.of(tmp_path, source, 96, 48)  # flow is never computed at a smaller size
+    assert larger.size == plain.size == (32, 48) and larger.flow_frames.shape == (4, 64, 96, 3)
+    assert plain.flow_frames is plain.frames and same.flow_frames is same.frames
+    errors = []
+    for store in (larger, plain):
+        flow = pair_flows(store, FlowRequest(reach=1), CPU, quiet).flow(0, 1)
+        assert flow.shape == (32, 48, 2)
+        errors.append(np.abs(np.asarray(flow, np.float32)[8:-8, 8:-8] - shift[1] / 2).mean())
+    assert errors[0] < 0.1 and errors[0] < 0.7 * errors[1]
+    assert len(list(larger.folder.glob("flow-*"))) == 2, "one does not stand for the other"
+
+
 def test_chains_reach_what_single_flows_do(prepared) -> None:
     store, shift = prepared
     flows = pair_flows(store, FlowRequest(chained=True), CPU, quiet)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit.models.cotracker.transformer import STRIDE, SpaceTimeTransformer, in_parts, tokens_at_once
-from tapkit.nn.correlation import local_correlation
+from tapkit.nn.correlation import track_correlation
 from tapkit.nn.encoder import FEATURES, PointEncoder
 from tapkit.nn.packed import Linear
 from tapkit.nn.posenc import linear_sincos, sincos_table
@@ -177,13 +177,9 @@ class CoTracker2Network(nn.Module):
 
     def _correlations(self, maps: Maps, xy: Tensor, features: Tensor) -> Tensor:
         """Correlations of features [P,S,128] around xy [P,S,2] -> [P,S,196]."""
-        index = torch.arange(xy.shape[1], device=xy.device).repeat(len(xy))
-        scaled = features.flatten(0, 1) * FEATURES**-0.5
-        levels = [
-            local_correlation(level, index, xy.flatten(0, 1) / 2**number, scaled, RADIUS)
-            for number, level in enumerate(maps)
-        ]
-        return torch.cat(levels, -1).view(*xy.shape[:2], -1)
+        scaled = features * FEATURES**-0.5
+        levels = [track_correlation(level, xy / 2**number, scaled, RADIUS) for number, level in enumerate(maps)]
+        return torch.cat(levels, -1)
 
 
 def flow_codes(xy: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tapkit.errors import ShapeError, UsageError
 from tapkit.models.base import Prediction, Size
+from tapkit.models.fixed_step import IndependentSteps
 from tapkit.models.options import MEASURED, NetworkOptions, Precision
 from tapkit.models.strand.anchor import SIZE
 from tapkit.models.strand.card import STRAND
@@ -62,7 +63,7 @@ class StrandOptions(NetworkOptions):
             raise UsageError(f"resolution must be at least 64, got {self.resolution}")
 
 
-class Strand(TorchModel):
+class Strand(TorchModel, IndependentSteps):
     """The network as a `CausalModel`."""
 
     network: Network

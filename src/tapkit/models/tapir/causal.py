@@ -8,17 +8,28 @@ from the cost volume of each frame, and what is known of a point is what was see
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tapkit.errors import ShapeError
 from tapkit.models.base import Prediction, Size
+from tapkit.models.fixed_step import IndependentSteps
 from tapkit.models.graphs import Graph
 from tapkit.models.tapir.card import BOOTSTAPIR_CAUSAL, TAPIR_CAUSAL
 from tapkit.models.tapir.graphs import tapir_graphs
-from tapkit.models.tapir.network import EXPAND, HIDDEN, HIRES, LOWRES, Estimate, MixerPast, QueryFeatures, TapirConfig
+from tapkit.models.tapir.network import (
+    EXPAND,
+    HIDDEN,
+    HIRES,
+    LOWRES,
+    Estimate,
+    MixerBlock,
+    MixerPast,
+    QueryFeatures,
+    TapirConfig,
+)
 from tapkit.models.tapir.tracker import Features, TapirBase, choose_rows, make
 
 
@@ -31,8 +42,16 @@ class TapirState(NamedTuple):
     """For each refinement step (all resolutions in turn) and each mixer block, its last two inputs."""
 
 
-class CausalTapir(TapirBase):
+class CausalTapir(TapirBase, IndependentSteps):
     """Causal TAPIR as a `CausalModel`. States share tensors with their predecessors, none is ever written to."""
+
+    def compile(self, backend: str = "inductor") -> None:
+        """See `TorchModel.compile`; frame by frame it is the steps of the mixer's blocks that are called."""
+        super().compile(backend)
+        for block in self.network.torch_pips_mixer.blocks:
+            assert isinstance(block, MixerBlock)
+            compiled: Any = torch.compile(block.step, backend=backend)
+            block.step = compiled  # type: ignore[method-assign]
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(*shape, dtype=self.network.dtype, device=self.device)

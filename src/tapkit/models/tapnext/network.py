@@ -18,6 +18,7 @@ queries at the start; where none are (a live session), they do not see it at all
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -27,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit.models.base import Size
+from tapkit.nn.attention import attend_heads
 from tapkit.nn.packed import Linear
 from tapkit.nn.precision import widest
 
@@ -41,7 +43,11 @@ WINDOW = 20
 CERTAIN_RADIUS = 8
 """`confidence` is P(error < this), in bins."""
 
+CPU_SLOTS = 64
+"""Slots whose memory a CPU updates at a time: all between the linear layers then stays in the cache."""
+
 Numerics = Literal["torch", "jax"]
+Copies = int | Tensor | None
 
 
 @dataclass(frozen=True)
@@ -114,26 +120,35 @@ class RecurrentBlock(nn.Module):
 
     def forward(self, u: Tensor, memory: BlockMemory, first: bool) -> tuple[Tensor, BlockMemory]:
         """u [S,C] (normalised) -> update [S,C], new memory. `first`: no frame came before."""
-        dtype = self.linear_x.weight.dtype
-        u = u.to(dtype)
-        z = self.linear_x(u)
-        taps = (*memory.inputs, z)
-        mixed = self.conv_bias.expand(z.shape)
-        for tap, weight in zip(taps, self.conv_weight, strict=True):
-            mixed = torch.addcmul(mixed, tap.float(), weight)
+        u = u.to(self.linear_x.weight.dtype)
+        oldest, older, old = memory.inputs
+        inputs = (oldest, older, old, self.linear_x(u))
+        step = CPU_SLOTS if u.device.type == "cpu" and not torch.compiler.is_compiling() else max(len(u), 1)
+        fade = -8.0 * F.softplus(self.decay)
+        parts = []
+        for start in range(0, len(u), step):
+            rows = slice(start, start + step)
+            parts.append(self._remember(tuple(tap[rows] for tap in inputs), memory.hidden[rows], fade, first))
+        hidden = parts[0] if len(parts) == 1 else torch.cat(parts)
+        y = self.linear_y(u, "gelu_tanh").mul_(hidden)
+        return self.linear_out(y), BlockMemory(hidden, inputs[1:])
+
+    def _remember(self, taps: tuple[Tensor, ...], hidden: Tensor, fade: Tensor, first: bool) -> Tensor:
+        """The new state [S,C], from the convolution's four inputs and the state before."""
+        mixed = torch.addcmul(self.conv_bias, taps[0].float(), self.conv_weight[0])
+        for tap, weight in zip(taps[1:], self.conv_weight[1:], strict=True):
+            mixed = mixed.addcmul_(tap.float(), weight)
         heads, size = self.gate_weight.shape[:2]
         by_head = mixed.view(-1, heads, size).transpose(0, 1)
         gates = torch.baddbmm(self.gate_bias[:, None], by_head, self.gate_weight).sigmoid_()  # [heads,S,2*size]
         into, forget = (g.transpose(0, 1).reshape(mixed.shape) for g in gates.chunk(2, -1))
-        log_a = forget * (-8.0 * F.softplus(self.decay))
-        entering = into * mixed
+        entering = into.mul_(mixed)
         if first:
-            hidden = entering
-        else:
-            entering = entering * torch.expm1(2.0 * log_a).neg_().sqrt_()
-            hidden = torch.addcmul(entering, log_a.exp(), memory.hidden)
-        y = self.linear_y(u, "gelu_tanh")
-        return self.linear_out(hidden.to(dtype) * y), BlockMemory(hidden, (taps[1], taps[2], z))
+            return entering
+        # By which part of itself the state changes, a - 1: then 1 - a^2 is exact also where it hardly fades.
+        change = torch.expm1(forget.mul_(fade))
+        entering = entering.mul_((change + 2.0).mul_(change).neg_().sqrt_())
+        return entering.addcmul_(change.add_(1.0), hidden)
 
 
 class Block(nn.Module):
@@ -152,31 +167,47 @@ class Block(nn.Module):
         self.qkv, self.attention_out = Linear(width, 3 * width), Linear(width, width)
         self.mlp_in, self.mlp_out = Linear(width, config.hidden), Linear(config.hidden, width)
 
-    def forward(self, x: Tensor, memory: BlockMemory, first: bool, copies: int | None) -> tuple[Tensor, BlockMemory]:
-        """x float32 [S,C] -> the same, and the new memory; `copies` as in `TapNextNetwork.forward`."""
-        update, memory = self.recurrent(self.temporal_pre_norm(x), memory, first)
-        x = x + update
-        v = self._half(self.channel_pre_norm(x))
-        hidden = self.gate(v, "gelu_tanh")
-        hidden = hidden * self.up(v)
-        x = _add(self.down, hidden, x)
-        x = _add(self.attention_out, self._attend(self._half(self.ln_1(x)), copies), x)
+    def forward(
+        self, x: Tensor, memory: BlockMemory, first: bool, copies: Copies, wanted: slice | None = None
+    ) -> tuple[Tensor, BlockMemory]:
+        """x float32 [S,C] -> the same, and the new memory; `copies` as in `TapNextNetwork.forward`.
+
+        `wanted`: only these slots of x are asked for (the memory is that of all).
+        """
+        x, memory = self._along_time(x, memory, first)
+        mixed = self._attend(self._half(self.ln_1(x)), copies, wanted)
+        if wanted is not None:
+            x = x[wanted].contiguous()
+            if not len(x):
+                return x, memory
+        x = _add(self.attention_out, mixed, x)
         return _add(self.mlp_out, self.mlp_in(self._half(self.ln_2(x)), self.gelu), x), memory
 
     def _half(self, x: Tensor) -> Tensor:
         return x.to(self.qkv.weight.dtype)
 
-    def _attend(self, x: Tensor, copies: int | None) -> Tensor:
-        """Attention of all slots; x [S,C] -> [S,C]."""
-        q, k, v = self.qkv(x).view(len(x), 3, self.heads, -1).permute(1, 2, 0, 3)[:, None]  # each [1,heads,S,size]
-        mask = None
-        if copies == 0:
-            k, v = k[:, :, :-1], v[:, :, :-1]
+    def _along_time(self, x: Tensor, memory: BlockMemory, first: bool) -> tuple[Tensor, BlockMemory]:
+        """The part in which no slot sees another: recurrence and gated MLP."""
+        update, memory = self.recurrent(self.temporal_pre_norm(x), memory, first)
+        x = x + update
+        v = self._half(self.channel_pre_norm(x))
+        hidden = self.gate(v, "gelu_tanh").mul_(self.up(v))
+        return _add(self.down, hidden, x), memory
+
+    def _attend(self, x: Tensor, copies: Copies, wanted: slice | None) -> Tensor:
+        """Attention of all slots, or of those that are wanted; x [S,C] -> [S,C]."""
+        q, k, v = self.qkv(x).view(len(x), 3, self.heads, -1).permute(1, 2, 0, 3)  # each [heads,S,size]
+        if wanted is not None:
+            q = q[:, wanted]
+        bias = None
+        if isinstance(copies, Tensor):
+            bias = copies.to(q.dtype)
+        elif copies == 0:
+            k, v = k[:, :-1], v[:, :-1]
         elif copies is not None and copies > 1:
             # k equal keys weigh as one key whose score is larger by log k
-            mask = F.pad(q.new_zeros(len(x) - 1), (0, 1), value=torch.tensor(float(copies)).log().item())
-            mask = mask.expand(1, 1, len(x), -1)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)[0].transpose(0, 1).flatten(1)
+            bias = F.pad(q.new_zeros(len(x) - 1), (0, 1), value=math.log(copies))
+        return attend_heads(q, k, v, bias)
 
 
 def position_code(yx: Tensor, size: int, width: int, clamp: bool = False) -> Tensor:
@@ -272,16 +303,23 @@ class TapNextNetwork(nn.Module):
         return tuple(BlockMemory(hidden, (past, past, past)) for _ in self.blocks)
 
     def forward(
-        self, tokens: Tensor, memory: tuple[BlockMemory, ...], first: bool, copies: int | None = None
+        self,
+        tokens: Tensor,
+        memory: tuple[BlockMemory, ...],
+        first: bool,
+        copies: Copies = None,
+        wanted: slice | None = None,
     ) -> tuple[Tensor, tuple[BlockMemory, ...], list[Tensor]]:
         """One frame: tokens [S,C] and what the slots remember -> outputs [S,C], new memory, each block's output.
 
         `first`: this is the first frame of the stream. `copies`: as how many tokens the last slot counts for the
-        others (0: they do not see it); None: it is a slot like any other.
+        others (0: they do not see it); None: it is a slot like any other; a tensor [S]: what is added to the score of
+        each slot (-inf: nobody sees it; log k: it counts k times). `wanted`: the slots whose
+        outputs are asked for; the last block then answers for these alone.
         """
         x, after, outputs = tokens, [], []
-        for block, past in zip(self.blocks, memory, strict=True):
-            x, now = block(x, past, first, copies)
+        for number, (block, past) in enumerate(zip(self.blocks, memory, strict=True), 1):
+            x, now = block(x, past, first, copies, wanted if number == len(self.blocks) else None)
             after.append(now)
             outputs.append(x)
         return x, tuple(after), outputs

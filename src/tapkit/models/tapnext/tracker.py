@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from tapkit import coords
 from tapkit.errors import UsageError
-from tapkit.models.base import Prediction, Size
+from tapkit.models.base import Carried, Prediction, Size
 from tapkit.models.options import NetworkOptions, require_size
 from tapkit.models.tapnext.card import TAPNEXT, TAPNEXT_PP
 from tapkit.models.tapnext.network import (
@@ -116,12 +117,45 @@ class TapNext(TorchModel):
         )
         waiting = (state.waiting - len(new_xy)).clamp(min=0)
         memory = _grow(state.memory, len(yx))
-        x, memory, _ = network(tokens, memory, int(state.step) == 0, int(waiting) * self.slots)
-        logits, visible = network.read(x[patches:-1][:: self.slots])
+        points = slice(patches, len(tokens) - 1, self.slots)
+        x, memory, _ = network(tokens, memory, int(state.step) == 0, int(waiting) * self.slots, points)
+        return TapNextState(memory, state.step + 1, waiting), self._read(x, size)
+
+    def carried(self, state: TapNextState) -> Carried | None:
+        """See `FixedStep.carried`: memory, and how many tokens the spare slot stands for."""
+        return None if int(state.step) == 0 else Carried(state.memory, int(state.waiting) * self.slots)
+
+    @torch.no_grad()
+    def fixed_step(
+        self, carried: Carried, frame: Tensor, held: Tensor
+    ) -> tuple[tuple[BlockMemory, ...], Prediction, tuple[()]]:
+        """See `FixedStep.fixed_step`: no token sees those of spare rows."""
+        network, patches = self.network, len(self._positions)
+        assert isinstance(carried.facts, int)
+        points = held.repeat_interleave(self.slots)
+        added = F.pad(torch.zeros_like(points, dtype=torch.float32).masked_fill(~points, -math.inf), (patches, 0))
+        added = F.pad(added, (0, 1), value=math.log(carried.facts) if carried.facts else -math.inf)
+        tokens = torch.cat(
+            [
+                network.patch_tokens(self._prepare(frame), self._positions),
+                network.mask_token.expand(len(held) * self.slots, -1),
+                network.unknown_token[None],
+            ]
+        )
+        wanted = slice(patches, len(tokens) - 1, self.slots)
+        x, memory, _ = network(tokens, carried.tensors, False, added, wanted)
+        return memory, self._read(x, (frame.shape[-2], frame.shape[-1])), ()
+
+    def after(self, state: TapNextState, tensors: tuple[BlockMemory, ...]) -> TapNextState:
+        """See `FixedStep.after`."""
+        return state._replace(memory=tensors, step=state.step + 1)
+
+    def _read(self, x: Tensor, size: Size) -> Prediction:
+        """The answers of all points from the outputs of their slots [N,C], in pixels of `size`."""
+        logits, visible = self.network.read(x)
         decoded = decode(logits)
         xy = coords.resize(decoded.flip(-1), (BINS, BINS), size)
-        prediction = Prediction(xy, visible.sigmoid(), certainty(logits, decoded).clamp(0, 1))
-        return TapNextState(memory, state.step + 1, waiting), prediction
+        return Prediction(xy, visible.sigmoid(), certainty(logits, decoded).clamp(0, 1))
 
     def _with_support(self, xy: Tensor) -> Tensor:
         """Each point of xy [M,2] (pixels of the `image_size` square), followed by its support points [M*slots,2].
@@ -148,7 +182,7 @@ class TapNext(TorchModel):
         """See `CausalModel.select`."""
         patches, last = len(self._positions), len(state.memory[0].hidden) - 1
         own = rows[:, None] * self.slots + torch.arange(self.slots, device=rows.device)
-        around = torch.arange(patches, device=rows.device), torch.tensor([last], device=rows.device)
+        around = torch.arange(patches, device=rows.device), torch.arange(last, last + 1, device=rows.device)
         kept = torch.cat([around[0], own.flatten() + patches, around[1]])
         return state._replace(memory=tuple(past.map(lambda slots: slots[kept]) for past in state.memory))
 

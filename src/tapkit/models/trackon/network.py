@@ -140,10 +140,15 @@ class TrackOnNetwork(nn.Module):
             past = F.interpolate(past.transpose(1, 2), frames, mode="linear", align_corners=True).transpose(1, 2)
         return torch.cat([past[0], now])
 
-    def step(self, maps: FrameMaps, points: Points, size: Size, codes: Tensor) -> tuple[Points, Found]:
-        """Points on the next frame; `codes` from `memory_codes`. There must be at least one point."""
+    def step(
+        self, maps: FrameMaps, points: Points, size: Size, codes: Tensor, held: Tensor | None = None
+    ) -> tuple[Points, Found]:
+        """Points on the next frame; `codes` from `memory_codes`. There must be at least one point.
+
+        `held` bool [N]: the points that the others see; None: all.
+        """
         sizes = map_sizes(size)
-        query = self.projection1(self.recall(maps, points, codes))
+        query = self.projection1(self.recall(maps, points, codes, held))
         best = self.similarity(query, maps).topk(min(CANDIDATES, cells(sizes)[0]), sorted=False).indices
         query = self.reranking_head(query, self._centres(best, size), maps.tokens, sizes)
         query = self.projection2(query)
@@ -154,7 +159,7 @@ class TrackOnNetwork(nn.Module):
         age = (points.age + 1).clamp(max=memory.shape[1])
         return Points(points.query, memory, age), Found(xy, heads.visible, heads.uncertain)
 
-    def recall(self, maps: FrameMaps, points: Points, codes: Tensor) -> Tensor:
+    def recall(self, maps: FrameMaps, points: Points, codes: Tensor, held: Tensor | None = None) -> Tensor:
         """Queries [N,C] that know the frame, one another, and their past."""
         slots = points.memory.shape[1]
         # Empty slots change nothing: only as many as the oldest point has filled are looked at.
@@ -164,12 +169,13 @@ class TrackOnNetwork(nn.Module):
         memory, codes = points.memory[:, slots - used :], codes[slots - used :]
         filled = torch.arange(used + 1, device=codes.device) >= used - points.age[:, None]  # the present always is
         whole = not fixed and bool(filled.all())
+        seen = None if held is None else held[None]
         query, fused = points.query, maps.fused[None]
         for layer in range(self.config.layers):
             block = _block(self.feature_attention, layer)
             query = block(query[None], block.mha.keys_values(fused, fused))
             block = _block(self.query_attention, layer)
-            query = block(query, block.mha.keys_values(query, query))[0]
+            query = block(query, block.mha.keys_values(query, query), seen)[0]
             tokens = self._remember(layer, torch.cat([memory, query[:, None]], 1), codes, None if whole else filled)
             memory, query = tokens[:, :-1], tokens[:, -1]
         return query

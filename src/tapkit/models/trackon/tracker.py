@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from tapkit import coords
 from tapkit.constants import constant_like
 from tapkit.errors import ShapeError, UsageError
-from tapkit.models.base import Prediction, Size
+from tapkit.models.base import Carried, Prediction, Size
 from tapkit.models.graphs import Graph
 from tapkit.models.options import NetworkOptions, require_least, require_size
 from tapkit.models.torch_model import TorchModel, check_positions
 from tapkit.models.trackon.card import TRACK_ON2
 from tapkit.models.trackon.decoder import Attention
 from tapkit.models.trackon.graphs import track_on_graphs
-from tapkit.models.trackon.network import FrameMaps, Points, TrackOnConfig, TrackOnNetwork
+from tapkit.models.trackon.network import Found, FrameMaps, Points, TrackOnConfig, TrackOnNetwork
 from tapkit.models.trackon.weights import load_published
 from tapkit.nn.mixed import MixedLinear
 from tapkit.nn.packed import Conv2d
@@ -122,9 +122,29 @@ class TrackOn(TorchModel):
         if len(new):
             points = points.add(network.begin(maps, new, self.resolution))
         points, found = network.step(maps, points, self.resolution, self._codes)
+        return TrackOnState(points, frames), self._answer(found, size)
+
+    def _answer(self, found: Found, size: Size) -> Prediction:
+        """What is said of the points asked, in pixels of `size`."""
         xy = coords.resize(found.xy, self.resolution, size)
         answer = Prediction(xy, found.visible.sigmoid(), (-found.uncertain).sigmoid())
-        return TrackOnState(points, frames), Prediction(*(part[self.supporting :] for part in answer))
+        return Prediction(*(part[self.supporting :] for part in answer))
+
+    def carried(self, state: TrackOnState) -> Carried | None:
+        """See `FixedStep.carried`."""
+        return None if int(state.frames) == 0 else Carried(state.points)
+
+    @torch.inference_mode()
+    def fixed_step(self, carried: Carried, frame: Tensor, held: Tensor) -> tuple[Points, Prediction, tuple[()]]:
+        """See `FixedStep.fixed_step`: no point sees the spare ones."""
+        held = F.pad(held, (self.supporting, 0), value=True)
+        maps = self.encode(frame)
+        points, found = self.network.step(maps, carried.tensors, self.resolution, self._codes, held)
+        return points, self._answer(found, (frame.shape[-2], frame.shape[-1])), ()
+
+    def after(self, state: TrackOnState, tensors: Points) -> TrackOnState:
+        """See `FixedStep.after`."""
+        return TrackOnState(tensors, state.frames + 1)
 
     @torch.inference_mode()
     def encode(self, frame: Tensor) -> FrameMaps:

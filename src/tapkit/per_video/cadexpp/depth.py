@@ -17,6 +17,7 @@ from tapkit import storage
 from tapkit.coords import Size
 from tapkit.errors import UsageError
 from tapkit.per_video.cadexpp.geometry import map_size
+from tapkit.per_video.cadexpp.options import GUESSED
 from tapkit.per_video.prepare.flows import HIDDEN, PairFlows
 from tapkit.per_video.prepare.store import Prepared
 
@@ -34,7 +35,7 @@ def initial_depth(prepared: Prepared, flows: PairFlows, depth: str) -> Tensor:
     cells = map_size(size)
     if min(cells) < 2:
         raise UsageError(f"{size[1]}x{size[0]} pixels are too few for CaDeX++: its depth maps are 0.3 of that")
-    if depth not in ("motion", "plane"):
+    if depth not in GUESSED:
         return _resized(torch.from_numpy(read_depth(Path(depth), frames)), cells)
     plane = FAR - SLOPE * torch.linspace(0, 1, cells[0])[:, None].expand(frames, *cells)
     if depth == "plane":

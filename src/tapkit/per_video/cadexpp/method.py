@@ -12,7 +12,6 @@ from torch import Tensor
 
 from tapkit.errors import WeightsError
 from tapkit.models.base import ClipModel
-from tapkit.per_video.adam import adam_tensors, set_adam
 from tapkit.per_video.cadexpp.answer import load_network, of_state
 from tapkit.per_video.cadexpp.card import CADEXPP
 from tapkit.per_video.cadexpp.depth import initial_depth
@@ -21,8 +20,9 @@ from tapkit.per_video.cadexpp.losses import Batch, Losses, match_weight
 from tapkit.per_video.cadexpp.network import CadexPP
 from tapkit.per_video.cadexpp.options import PRESETS, CadexOptions
 from tapkit.per_video.cadexpp.sampler import PUBLISHED, MatchSampler, Sampler
+from tapkit.per_video.flow_fit import FlowFit, FlowMethod, flows_of, seeded
 from tapkit.per_video.method import FitOptions, Picture, Place, Report, State
-from tapkit.per_video.prepare.flows import FlowRequest, PairFlows, pair_flows
+from tapkit.per_video.prepare.flows import FlowRequest, PairFlows
 from tapkit.per_video.prepare.long_matches import long_matches
 from tapkit.per_video.prepare.store import Prepared
 
@@ -32,7 +32,7 @@ LARGEST_GRADIENT = 10.0
 """Norm to which the gradient of the depth maps is clipped."""
 
 
-class CadexFit:
+class CadexFit(FlowFit[CadexPP]):
     """See `Fit`."""
 
     def __init__(
@@ -44,31 +44,25 @@ class CadexFit:
         device: torch.device,
         matches: Sequence[np.ndarray] = (),
     ) -> None:
-        self.prepared, self.options, self.device = prepared, options, device
+        super().__init__(prepared, device)
+        self.options = options
         initial = initial_depth(prepared, flows, options.depth)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = CadexPP(len(prepared), box(initial, prepared.size), initial)
+        network = seeded(seed, lambda: CadexPP(len(prepared), box(initial, prepared.size), initial))
         self.sampler = Sampler(flows, options, seed)
         self.matches = MatchSampler(matches, options.pairs, seed)
-        self._begin(network.to(device), initial.to(device))
+        self._from(network.to(device), initial.to(device))
 
-    def _begin(self, network: CadexPP, initial: Tensor) -> None:
-        self.network, self.initial = network, initial
+    def _from(self, network: CadexPP, initial: Tensor) -> None:
+        """Begin with a network that was begun with these depth maps."""
+        self.initial = initial
         self.losses = Losses(network, initial, self.prepared.size, self.options.as_published)
-        self.optimizer = torch.optim.Adam(
-            [
-                {"params": list(network.deform_mlp.parameters()), "lr": self.options.rate},
-                {"params": list(network.depth_mem.parameters()), "lr": self.options.rate_depth},
-            ]
-        )
+        rates = self.options.rate, self.options.rate_depth
+        parts = network.deform_mlp.parameters(), network.depth_mem.parameters()
+        self.begin(network, list(zip(parts, rates, strict=True)))
 
     def step(self, index: int, steps: int) -> Mapping[str, float]:
         """See `Fit.step`."""
         published = index * PUBLISHED / steps
-        factor = RATE_FACTOR ** int(published / RATE_EVERY)
-        for group, rate in zip(self.optimizer.param_groups, (self.options.rate, self.options.rate_depth), strict=True):
-            group["lr"] = rate * factor
         batch = Batch(*(part.to(self.device) for part in self.sampler.draw(index, steps)))
         terms = self.losses.dense(batch, published)
         far = self.matches.draw(index) if match_weight(published) else None
@@ -76,37 +70,32 @@ class CadexFit:
             matched = self.losses.match(Batch(*(part.to(self.device) for part in far)), published)
             terms = {**terms, **{f"match_{name}": value for name, value in matched.items() if name != "total"}}
             terms["total"] = terms["total"] + match_weight(published) * matched["total"]
-        self.optimizer.zero_grad(set_to_none=True)
-        terms["total"].backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.depth_mem.parameters(), LARGEST_GRADIENT)
-        self.optimizer.step()
-        return {name: float(value.detach()) for name, value in terms.items()}
+        return self.descend(
+            terms,
+            RATE_FACTOR ** int(published / RATE_EVERY),
+            lambda: torch.nn.utils.clip_grad_norm_(self.network.depth_mem.parameters(), LARGEST_GRADIENT),
+        )
 
-    def state(self) -> State:
-        """See `Fit.state`."""
-        training = adam_tensors(self.optimizer, self.network.named_parameters())
-        return State(dict(self.network.state_dict()), {**training, "initial": self.initial}, {})
+    def kept(self) -> Mapping[str, Tensor]:
+        """See `FlowFit.kept`: the depth that the fit began with."""
+        return {"initial": self.initial}
 
     def load_state(self, state: State) -> None:
         """See `Fit.load_state`."""
         network = load_network(state.model, len(self.prepared)).to(self.device)
-        self._begin(network, state.training["initial"].to(self.device))
-        set_adam(self.optimizer, self.network.named_parameters(), state.training)
+        self._from(network, state.training["initial"].to(self.device))
+        self.restore(state.training)
 
     @torch.inference_mode()
     def pictures(self, folder: Path) -> list[Picture]:
         """See `Fit.pictures`: depth maps of three frames, before and now."""
-        frames = len(self.prepared)
-        now = self.network.depth_mem.depthmaps
+        both = self.initial, self.network.depth_mem.depthmaps
         low, high = float(self.initial.min()), float(self.initial.max())
-        rows = []
-        for index in sorted({0, frames // 2, frames - 1}):
-            real = np.asarray(self.prepared.frames[index])
-            parts = [real, *(_grey(maps[index], low, high, self.prepared.size) for maps in (self.initial, now))]
-            rows.append(np.concatenate(parts, 1))
-        Image.fromarray(np.concatenate(rows)).save(folder / "depth.png")
-        caption = "First, middle and last frame: the video, the depth that the fit began with, its own (bright is near)"
-        return [Picture("depth.png", caption)]
+
+        def parts(index: int) -> list[np.ndarray]:
+            return [_grey(maps[index], low, high, self.prepared.size) for maps in both]
+
+        return [self.views(folder / "depth.png", "the video, the depth that the fit began with, its own", parts)]
 
 
 def _grey(depth: Tensor, low: float, high: float, size: tuple[int, int]) -> np.ndarray:
@@ -116,7 +105,7 @@ def _grey(depth: Tensor, low: float, high: float, size: tuple[int, int]) -> np.n
     return np.array(Image.fromarray(grey).resize((size[1], size[0]), Image.Resampling.NEAREST).convert("RGB"))
 
 
-class CadexMethod:
+class CadexMethod(FlowMethod[CadexOptions]):
     """See `Method`."""
 
     card = CADEXPP
@@ -126,11 +115,23 @@ class CadexMethod:
         """See `Method.prepare`: flow within reach, and what of it can be believed."""
         if options.matches:
             _matches(prepared, options, device, report)  # first: what lacks a file says so at once
-        pair_flows(prepared, _request(options), device, report)
+        super().prepare(prepared, options, device, report)
+
+    def request(self, options: CadexOptions) -> FlowRequest:
+        """See `FlowMethod.request`."""
+        return FlowRequest(
+            options.flow,
+            options.flow_weights,
+            options.reach,
+            cycle=options.cycle,
+            similar=0.0,
+            features=options.features,
+            features_weights=options.features_weights,
+        )
 
     def build(self, prepared: Prepared, options: CadexOptions, seed: int, device: torch.device) -> CadexFit:
         """See `Method.build`."""
-        flows = pair_flows(prepared, _request(options), device, lambda what, done, total: None)
+        flows = flows_of(prepared, self.request(options), device)
         matches = _matches(prepared, options, device, lambda what, done, total: None) if options.matches else ()
         return CadexFit(prepared, flows, options, seed, device, matches)
 
@@ -151,17 +152,6 @@ def _matches(
     except WeightsError as error:
         raise WeightsError(f"{error}; or go without matches: --set matches=false") from error
     return [np.asarray(table[frame]) for frame in range(len(prepared))]
-
-
-def _request(options: CadexOptions) -> FlowRequest:
-    return FlowRequest(
-        options.flow,
-        options.flow_weights,
-        options.reach,
-        similar=0.0,
-        features=options.features,
-        features_weights=options.features_weights,
-    )
 
 
 METHOD = CadexMethod()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tapkit.models.options import require_least
 from tapkit.per_video.method import FitOptions
 from tapkit.per_video.prepare.flow_features import check_features
+from tapkit.per_video.prepare.masks import CYCLE
+
+GUESSED = ("motion", "plane")
+"""Initial depths that need no file."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,8 @@ class CadexOptions(FitOptions):
     """Id of the flow model that is learned from."""
     reach: int = 16
     """Largest distance of two frames whose flow is computed."""
+    cycle: float = CYCLE
+    """Pixels of the working size by which flow there and back may miss to be believed."""
     features: str = "none"
     """Backbone whose features the ends of a flow vector must share to be believed: "dino-vits16" as published, which is
     downloaded, or "none"."""
@@ -49,6 +56,11 @@ class CadexOptions(FitOptions):
     as_published: bool = True
     """With the original's reading of depth maps beyond their last cells, which pulls borders nearer."""
 
+    def files(self) -> Sequence[str]:
+        """See `FitOptions.files`."""
+        own = ("features_weights", "backbone_weights", *(() if self.depth in GUESSED else ("depth",)))
+        return (*super().files(), *own)
+
     def check(self) -> None:
         """Raise `UsageError` for values that cannot be."""
         check_features(self.features)
@@ -61,6 +73,8 @@ FAST = CadexOptions(
     steps=8000, max_side=320, flow="raft-small", pairs=48, points=512, matches=False, as_published=False
 )
 """Smaller in everything, for about 10 minutes on a GPU."""
-CPU = CadexOptions(steps=3000, max_side=160, flow="dis", pairs=16, points=256, matches=False, as_published=False)
-"""For a laptop: some minutes on two cores."""
+CPU = CadexOptions(
+    steps=1500, max_side=160, flow_side=480, flow="dis", pairs=16, points=256, matches=False, as_published=False
+)
+"""For a processor: about 2.5 minutes of one core for 32 frames."""
 PRESETS = {"paper": PAPER, "fast": FAST, "cpu": CPU}

@@ -18,11 +18,13 @@ from tapkit.nn.resize import resize_lanczos
 from tapkit.per_video.adam import adam_tensors, set_adam
 from tapkit.per_video.dino_tracker import losses, sampling
 from tapkit.per_video.dino_tracker.grid import TokenGrid
+from tapkit.per_video.dino_tracker.model import ClipFeatures
 from tapkit.per_video.dino_tracker.network import DinoTracker, Features
 from tapkit.per_video.dino_tracker.options import DinoTrackerOptions
 from tapkit.per_video.dino_tracker.pictures import feature_pictures
 from tapkit.per_video.dino_tracker.sampling import Material
 from tapkit.per_video.dino_tracker.weights import network_from
+from tapkit.per_video.folder import thumbs_of
 from tapkit.per_video.method import Picture, State
 from tapkit.per_video.prepare.store import Prepared, Table
 from tapkit.per_video.prepare.tokens import frames_of
@@ -138,6 +140,13 @@ class DinoTrackerFit:
         """See `Fit.load_state`."""
         self._begin(network_from(state.model))
         set_adam(self.optimizer, self.network.named_parameters(), state.training)
+
+    @torch.no_grad()
+    def encoded(self) -> ClipFeatures:
+        """See `Fit.encoded`: the tokens that were prepared, refined; one frame after the other."""
+        self.network.eval()
+        maps = [self.features(np.array([frame]))[1].maps for frame in range(len(self.prepared))]
+        return ClipFeatures(thumbs_of(self.prepared.frames), torch.cat(maps))
 
     def pictures(self, folder: Path) -> list[Picture]:
         """See `Fit.pictures`: what the features see before and after."""

@@ -89,7 +89,14 @@ def _tokens(prepared: Prepared, options: DinoTrackerOptions, device: torch.devic
 def _chains(prepared: Prepared, options: DinoTrackerOptions, device: torch.device, report: Report) -> Table:
     """The table of trajectories."""
     request = FlowRequest(options.flow, options.flow_weights, options.reach)
-    facts = {"flow": request.flow, "weights": request.weights, "reach": request.reach, "every": options.every}
+    facts: dict[str, Any] = {
+        "flow": request.flow,
+        "weights": request.weights,
+        "reach": request.reach,
+        "every": options.every,
+    }
+    if prepared.flow_frames is not prepared.frames:
+        facts["computed_at"] = list(prepared.flow_frames.shape[1:3])
     table = prepared.table("trajectories", facts)
     if not table.missing:
         return table

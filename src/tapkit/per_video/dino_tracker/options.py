@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -42,6 +42,10 @@ class DinoTrackerOptions(FitOptions):
     """A folder of pictures, one for each frame, that say what is foreground; None: the backbone's tokens tell."""
     buddies: bool = True
     """Whether best buddies of the frozen features, where flow says nothing, are learned from, too."""
+
+    def files(self) -> Sequence[str]:
+        """See `FitOptions.files`."""
+        return (*super().files(), "backbone_weights", "masks")
 
     def check(self) -> None:
         """Raise `UsageError` for values that cannot be."""

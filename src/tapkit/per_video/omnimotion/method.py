@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from tapkit.models.base import ClipModel
-from tapkit.per_video.adam import adam_tensors, set_adam
-from tapkit.per_video.method import FitOptions, Picture, Place, Report, State
+from tapkit.per_video.flow_fit import FlowFit, FlowMethod, flows_of, seeded
+from tapkit.per_video.method import FitOptions, Picture, Place, State
 from tapkit.per_video.omnimotion.answer import of_state
 from tapkit.per_video.omnimotion.card import OMNIMOTION
 from tapkit.per_video.omnimotion.losses import Batch, Schedule, losses
@@ -21,7 +20,7 @@ from tapkit.per_video.omnimotion.options import PRESETS, OmniMotionOptions
 from tapkit.per_video.omnimotion.render import cast, depths, heaviest, to_frame, to_pixels
 from tapkit.per_video.omnimotion.sampler import ERRORS_EVERY, PUBLISHED, Sampler, blurred
 from tapkit.per_video.omnimotion.weights import load_network
-from tapkit.per_video.prepare.flows import FlowRequest, PairFlows, pair_flows
+from tapkit.per_video.prepare.flows import FlowRequest, PairFlows
 from tapkit.per_video.prepare.masks import grid
 from tapkit.per_video.prepare.store import Prepared
 
@@ -35,26 +34,24 @@ ERROR_STRIDE = 4
 """Pixels between two rays of the maps of errors, which are then filled in."""
 
 
-class OmniMotionFit:
+class OmniMotionFit(FlowFit[OmniMotion]):
     """See `Fit`."""
 
     def __init__(
         self, prepared: Prepared, flows: PairFlows, options: OmniMotionOptions, seed: int, device: torch.device
     ) -> None:
-        self.prepared, self.flows, self.options, self.device = prepared, flows, options, device
-        self.seed = seed
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.network = OmniMotion(len(prepared), options.network).to(device)
+        super().__init__(prepared, device)
+        self.flows, self.options, self.seed = flows, options, seed
+        network = seeded(seed, lambda: OmniMotion(len(prepared), options.network)).to(device)
         self.sampler = Sampler(prepared, flows, options, seed)
-        self.optimizer = torch.optim.Adam(
+        self.begin(
+            network,
             [
-                {"params": list(self.network.feature_mlp.parameters()), "lr": options.rate_time},
-                {"params": list(self.network.deform_mlp.parameters()), "lr": options.rate_bijection},
-                {"params": list(self.network.color_mlp.parameters()), "lr": options.rate_color},
-            ]
+                (network.feature_mlp.parameters(), options.rate_time),
+                (network.deform_mlp.parameters(), options.rate_bijection),
+                (network.color_mlp.parameters(), options.rate_color),
+            ],
         )
-        self._rates = [group["lr"] for group in self.optimizer.param_groups]
 
     def step(self, index: int, steps: int) -> Mapping[str, float]:
         """See `Fit.step`."""
@@ -62,30 +59,22 @@ class OmniMotionFit:
         if index and int(published / ERRORS_EVERY) > int((index - 1) * PUBLISHED / steps / ERRORS_EVERY):
             self.sampler.errors = self.map_errors()
         batch = Batch(*(part.to(self.device) for part in self.sampler.draw(index, steps)))
-        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate * 0.5 ** int(published / RATE_EVERY)
         dice = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
         jitter = torch.rand(*batch.weights.shape, self.options.samples, generator=dice).to(self.device)
         near = self.options.mask_near and published < NEAR_STEPS
         transparent = int(NEAR_SHARE * self.options.samples) if near else 0
         terms = losses(self.network, batch, self.prepared.size, Schedule.at(published), jitter, transparent).terms
-        self.optimizer.zero_grad(set_to_none=True)
-        terms["total"].backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        return {name: float(value.detach()) for name, value in terms.items()}
+        return self.descend(terms, 0.5 ** int(published / RATE_EVERY))
 
-    def state(self) -> State:
-        """See `Fit.state`."""
-        training = adam_tensors(self.optimizer, self.network.named_parameters())
-        if self.sampler.errors is not None:
-            training["errors"] = torch.from_numpy(self.sampler.errors)
-        return State(dict(self.network.state_dict()), training, {})
+    def kept(self) -> Mapping[str, Tensor]:
+        """See `FlowFit.kept`: the maps of errors, once there are some."""
+        return {} if self.sampler.errors is None else {"errors": torch.from_numpy(self.sampler.errors)}
 
     def load_state(self, state: State) -> None:
         """See `Fit.load_state`."""
         loaded = load_network(state.model, len(self.prepared), self.options.network)
         self.network.load_state_dict(loaded.state_dict())  # buffers, such as the masks, are loaded with the rest
-        set_adam(self.optimizer, self.network.named_parameters(), state.training)
+        self.restore(state.training)
         self.sampler.errors = state.training["errors"].numpy() if "errors" in state.training else None
 
     @torch.inference_mode()
@@ -116,21 +105,14 @@ class OmniMotionFit:
     @torch.inference_mode()
     def pictures(self, folder: Path) -> list[Picture]:
         """See `Fit.pictures`: the canonical volume as three frames see it, in colour and in depth."""
-        frames = len(self.prepared)
-        rows = []
-        for index in sorted({0, frames // 2, frames - 1}):
+
+        def parts(index: int) -> list[np.ndarray]:
             rgb, depth = self.view(index)
             near = (255 * (1 - depth / 2)).clip(0, 255).astype(np.uint8)
-            real = np.asarray(self.prepared.frames[index])
-            rows.append(np.concatenate([real, rgb, np.repeat(near[..., None], 3, 2)], 1))
-        Image.fromarray(np.concatenate(rows)).save(folder / "canonical.png")
-        return [
-            Picture(
-                "canonical.png",
-                "First, middle and last frame: the video, what the canonical volume shows there, and its depth "
-                "(bright is near)",
-            )
-        ]
+            return [rgb, np.repeat(near[..., None], 3, 2)]
+
+        caption = "the video, what the canonical volume shows there, and its depth"
+        return [self.views(folder / "canonical.png", caption, parts)]
 
     @torch.inference_mode()
     def view(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -147,22 +129,27 @@ class OmniMotionFit:
         return picture.cpu().numpy(), torch.cat(depth).reshape(height, width).cpu().numpy()
 
 
-class OmniMotionMethod:
+class OmniMotionMethod(FlowMethod[OmniMotionOptions]):
     """See `Method`."""
 
     card = OMNIMOTION
     presets: Mapping[str, FitOptions] = PRESETS
 
-    def prepare(
-        self, prepared: Prepared, options: OmniMotionOptions, device: torch.device, report: Report
-    ) -> None:  # fmt: skip
-        """See `Method.prepare`: flow of all pairs within reach, and what of it can be believed."""
-        pair_flows(prepared, _request(options), device, report)
+    def request(self, options: OmniMotionOptions) -> FlowRequest:
+        """See `FlowMethod.request`."""
+        return FlowRequest(
+            options.flow,
+            options.flow_weights,
+            options.reach,
+            cycle=options.cycle,
+            chained=options.chained,
+            features=options.features,
+            features_weights=options.features_weights,
+        )
 
     def build(self, prepared: Prepared, options: OmniMotionOptions, seed: int, device: torch.device) -> OmniMotionFit:
         """See `Method.build`."""
-        flows = pair_flows(prepared, _request(options), device, lambda what, done, total: None)
-        return OmniMotionFit(prepared, flows, options, seed, device)
+        return OmniMotionFit(prepared, flows_of(prepared, self.request(options), device), options, seed, device)
 
     def answer(
         self, model: Mapping[str, Tensor], place: Place, options: OmniMotionOptions | Mapping[str, object]
@@ -171,17 +158,6 @@ class OmniMotionMethod:
         if isinstance(options, Mapping):
             options = OmniMotionOptions.of(self.card.id, options)
         return of_state(model, place, options)
-
-
-def _request(options: OmniMotionOptions) -> FlowRequest:
-    return FlowRequest(
-        options.flow,
-        options.flow_weights,
-        options.reach,
-        chained=options.chained,
-        features=options.features,
-        features_weights=options.features_weights,
-    )
 
 
 METHOD = OmniMotionMethod()

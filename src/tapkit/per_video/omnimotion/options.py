@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,7 @@ from tapkit.models.options import require_least
 from tapkit.per_video.method import FitOptions
 from tapkit.per_video.omnimotion.network import NetworkConfig
 from tapkit.per_video.prepare.flow_features import check_features
+from tapkit.per_video.prepare.masks import CYCLE
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class OmniMotionOptions(FitOptions):
     """Largest distance of two frames whose flow is computed; None: all pairs."""
     chained: bool = True
     """Whether flow is extended by chaining over neighbouring frames."""
+    cycle: float = CYCLE
+    """Pixels of the working size by which flow there and back may miss to be believed."""
     features: str = "none"
     """Backbone whose features the ends of a flow vector must share to be believed: "dino-vits16" as published, which is
     downloaded, or "none"."""
@@ -59,6 +63,10 @@ class OmniMotionOptions(FitOptions):
     mask_near: bool = False
     """Whether the nearest fifth of the samples is transparent during the first 4 % of the schedule."""
 
+    def files(self) -> Sequence[str]:
+        """See `FitOptions.files`."""
+        return (*super().files(), "features_weights")
+
     def check(self) -> None:
         """Raise `UsageError` for values that cannot be."""
         least = dict.fromkeys(("steps", "pairs", "code", "time_hidden", "coupling_hidden", "color_hidden"), 1)
@@ -79,9 +87,9 @@ PAPER = OmniMotionOptions(features="dino-vits16")
 FAST = OmniMotionOptions(steps=20_000, max_side=256, flow="raft-small", reach=32, samples=16, color_hidden=256)
 """Smaller in everything, for about 10 minutes on a GPU."""
 CPU = OmniMotionOptions(
-    steps=8000, max_side=160, flow="dis", reach=24, pairs=8, points=48, samples=8, code=32,
+    steps=3000, max_side=160, flow_side=480, flow="dis", reach=24, pairs=8, points=48, samples=8, code=32,
     time_hidden=64, coupling_hidden=64, color_hidden=64, affine=False,
     rate_time=1e-3, rate_bijection=1e-3, rate_color=1e-3,
 )  # fmt: skip
-"""For a laptop: about 20 minutes on two cores."""
+"""For a processor: about 6 minutes of one core for 32 frames. More steps bring more."""
 PRESETS = {"paper": PAPER, "fast": FAST, "cpu": CPU}

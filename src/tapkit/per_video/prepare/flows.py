@@ -122,7 +122,9 @@ def pair_flows(
     Raises `UsageError` if hardly any flow can be believed; `WeightsError`, `StorageError`.
     """
     reach = min(request.reach or len(prepared), len(prepared) - 1)
-    key = {"flow": request.flow, "weights": request.weights, "reach": reach}
+    key: dict[str, Any] = {"flow": request.flow, "weights": request.weights, "reach": reach}
+    if prepared.flow_frames is not prepared.frames:
+        key["computed_at"] = list(prepared.flow_frames.shape[1:3])
     flow = prepared.table("flow", key)
     if flow.missing:
         _check_room(prepared, reach, len(flow.missing), request.chained)
@@ -185,7 +187,8 @@ class _Maker:
 
     def __init__(self, prepared: Prepared, model: FlowModel, reach: int) -> None:
         self.prepared, self.model, self.reach = prepared, model, reach
-        self.size = prepared.size
+        height, width = prepared.flow_frames.shape[1:3]
+        self.size = (int(height), int(width))
         self._held: OrderedDict[int, Any] = OrderedDict()
         self._most = max(HELD // max(model.frame_bytes(self.size), 1), 2)
 
@@ -211,7 +214,7 @@ class _Maker:
 
     def _features(self, index: int) -> Any:
         if index not in self._held:
-            frame = torch.from_numpy(np.array(self.prepared.frames[index])).permute(2, 0, 1)[None]
+            frame = torch.from_numpy(np.array(self.prepared.flow_frames[index])).permute(2, 0, 1)[None]
             if self._handed != self.size:
                 frame = F.interpolate(frame.float(), self._handed, mode="area").round().to(torch.uint8)
             self._held[index] = self.model.encode(frame.to(self.model.device))
@@ -222,9 +225,10 @@ class _Maker:
 
     def _resized(self, xy: Tensor) -> Tensor:
         """[1,2,h,w] as [h,w,2] at the working size."""
-        if tuple(xy.shape[-2:]) != self.size:
-            scale = xy.new_tensor([self.size[1] / xy.shape[-1], self.size[0] / xy.shape[-2]])
-            xy = F.interpolate(xy, self.size, mode="bilinear", align_corners=False) * scale[:, None, None]
+        if tuple(xy.shape[-2:]) != self.prepared.size:
+            height, width = self.prepared.size
+            scale = xy.new_tensor([width / xy.shape[-1], height / xy.shape[-2]])
+            xy = F.interpolate(xy, (height, width), mode="bilinear", align_corners=False) * scale[:, None, None]
         return xy[0].permute(1, 2, 0)
 
 

@@ -63,25 +63,37 @@ class Table(Sequence[np.ndarray]):
 class Prepared:
     """The clip at one working size, and the tables that belong to it."""
 
-    def __init__(self, folder: Path, frames: np.ndarray) -> None:
+    def __init__(self, folder: Path, frames: np.ndarray, flow_frames: np.ndarray | None = None) -> None:
         self.folder = folder
         self.frames = frames
         """uint8 [N,h,w,3], RGB, mapped from disk."""
+        self.flow_frames = frames if flow_frames is None else flow_frames
+        """uint8 [N,H,W,3]: the same frames at the size at which flow is computed, which may be larger."""
 
     @classmethod
-    def of(cls, folder: str | Path, source: Source, max_side: int | None) -> Prepared:
+    def of(cls, folder: str | Path, source: Source, max_side: int | None, flow_side: int | None = None) -> Prepared:
         """The store in `folder` for a video; its frames are decoded unless they are there already.
+
+        Args:
+            folder: where it lies, or is to lie.
+            source: the video.
+            max_side: length in pixels of the longer side at which it is worked on; None: its own.
+            flow_side: the same for flow, if that is to be computed at a larger size; None: it is not.
 
         Raises `UsageError` for a video that is too short, or of which another is in the folder; `StorageError`.
         """
-        size = shrunk(source.info.size, max_side) or source.info.size
-        place = Path(folder) / f"{size[1]}x{size[0]}"
-        facts = _facts(source)
-        if (place / "frames.npy").is_file():
-            _check_same(place, facts)
-        else:
-            _decode(place, source, size, facts)
-        return cls(place, _read(place / "frames.npy"))
+        own = source.info.size
+        size = shrunk(own, max_side) or own
+        of_flow = size if flow_side is None else shrunk(own, max(flow_side, *size)) or own
+        place, facts = _place(folder, size), _facts(source)
+        for wanted in {size, of_flow}:
+            there = _place(folder, wanted)
+            if (there / "frames.npy").is_file():
+                _check_same(there, facts)
+            else:
+                _decode(there, source, wanted, facts)
+        larger = _read(_place(folder, of_flow) / "frames.npy") if of_flow != size else None
+        return cls(place, _read(place / "frames.npy"), larger)
 
     @property
     def size(self) -> Size:
@@ -120,6 +132,11 @@ def save(path: Path, array: np.ndarray) -> None:
     """Write one array, whole or not at all. Raises `StorageError`."""
     with storage.atomic(path) as part, open(part, "wb") as file:
         np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def _place(folder: str | Path, size: Size) -> Path:
+    """Where what belongs to a size lies."""
+    return Path(folder) / f"{size[1]}x{size[0]}"
 
 
 def _read(path: Path) -> np.ndarray:

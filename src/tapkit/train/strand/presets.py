@@ -104,6 +104,25 @@ LITE0_TRACKING = TrainConfig(
     ),
 )
 """The tracking part on top of `LITE0_FEATURES`, features frozen."""
+LITE0_TOGETHER = TrainConfig(
+    stages=(
+        Stage(
+            steps=300,
+            size=256,
+            frames=24,
+            batch=2,
+            points=80,
+            truncate=8,
+            train_backbone=False,
+            learning_rate=1.5e-4,
+        ),
+    ),
+    warmup=30,
+    ema_decay=0.99,
+    cache=ClipCache(320, solids=0.55),
+    settings=LITE0_TRACKING.settings,
+)
+"""Heads and tracking part together, after `LITE0_TRACKING`."""
 PRESETS = {
     "cpu": CPU,
     "laptop": LAPTOP,
@@ -112,4 +131,5 @@ PRESETS = {
     "pseudo-labels": PSEUDO,
     "lite0-features": LITE0_FEATURES,
     "lite0-tracking": LITE0_TRACKING,
+    "lite0-together": LITE0_TOGETHER,
 }
