@@ -180,9 +180,12 @@ def join(first: Points, second: Points) -> Points:
     )
 
 
-def build(weights: Mapping[str, Tensor] | None = None, **options: Any) -> Strand:
-    """strand with these weights (None: untrained, with fixed pseudo-random ones). Options: `StrandOptions`."""
-    chosen = StrandOptions.of(STRAND.id, options)
+def build(weights: Mapping[str, Tensor] | None = None, called: str = STRAND.id, **options: Any) -> Strand:
+    """strand with these weights (None: untrained, with fixed pseudo-random ones). Options: `StrandOptions`.
+
+    `called` is the id that a wrong option is reported with.
+    """
+    chosen = StrandOptions.of(called, options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = Network(config_of(weights or {}))
