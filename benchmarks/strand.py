@@ -5,8 +5,8 @@
 Clips are written to files first (the sample clip, forwards and backwards, 300 frames). Each run is a fresh process with
 `--threads` threads, in float32 and, where the processor multiplies in it, in bfloat16.
 - file: `tapkit.load("strand").track(FILE, GRID)` at the sizes and numbers of points of `FILES`; the second of two;
-- session: the file of 256x256 is stepped through as it is (`enlarge` 1), `--points` points. "Start" is from the first line of that process to
-  its first answer with torch imported (which alone takes a second or two, whatever is loaded with it).
+- session: the file of 256x256 is stepped through as it is (`enlarge` 1), `--points` points. "Start" is from the first
+  line of that process to its first answer with torch imported (which alone takes a second or two).
 Times are also given in multiples of the fixed workload (`tapkit.evaluation.calibrate`), timed before and after. Stored
 in benchmarks/results/strand.json.
 """
@@ -108,7 +108,8 @@ def main() -> None:
                 row = measure(ROAD, clip, precision, arguments.threads, points, arguments.weights, enlarge)
                 files.append({"width": width, "height": height, "enlarge": enlarge, **row})
                 print(
-                    f"file {width}x{height} (enlarge {enlarge}), {row['points']} points, {precision}: {row['fps']:.1f} frames/s "
+                    f"file {width}x{height} (enlarge {enlarge}), {row['points']} points, {precision}: "
+                    f"{row['fps']:.1f} frames/s "
                     f"({row['multiples_per_frame']:.3f} x a frame, {row['cpu_ms_per_frame']:.0f} ms of CPU)",
                     flush=True,
                 )
