@@ -57,7 +57,7 @@ def _figures(rows: list[Mapping[str, float]]) -> str:
     return " / ".join(f"{mean(row[name] for row in rows):.1f}" for name in ("AJ", "delta_avg", "OA"))
 
 
-def on_clips() -> str:
+def annotated_clips() -> str:
     """Accuracy of fits on annotated clips, beside chained flow of the same flow model."""
     clips = _clips()
     columns = {
