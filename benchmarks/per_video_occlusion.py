@@ -87,9 +87,9 @@ def main() -> None:
                 took.write_text(f"{time.process_time() - begun:.1f}")
             row = {name: round(value, 3) for name, value in judged(SCENE, tracks, grid).items()}
             row["CPU seconds"] = float(took.read_text()) if took.is_file() else round(time.process_time() - begun, 1)
-            row["options"] = arguments.set if model != "flow-chain" else []
-            found[model] = row
-            print(model, json.dumps(row), flush=True)
+            called = " ".join([model, *(arguments.set if model != "flow-chain" else [])])
+            found[called] = row
+            print(called, json.dumps(row), flush=True)
     if arguments.write:
         RESULTS.write_text(json.dumps({**kept, **found}, indent=1) + "\n")
 
