@@ -90,9 +90,11 @@ class KeptFolder(FitFolder):
 
 
 def fit(clip: Clip, place: Path, model: str) -> None:
-    """Fit to a clip, or go on."""
+    """Fit to a clip, or go on; one that has ended is left alone."""
     options = options_of(model, "cpu", MECHANICS.get(model, {}))
     folder = KeptFolder(place / f"{model}.fit")
+    if any(moment["step"] == moment["steps"] for moment in folder.moments()):
+        return
     folder.claim({"method": model, "preset": "cpu", "options": options.to_json(), "seed": 0}, force=False)
 
     def say(text: str) -> None:

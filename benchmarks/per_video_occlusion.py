@@ -72,10 +72,11 @@ def main() -> None:
     with TemporaryDirectory() as scratch:
         folder = arguments.keep or Path(scratch)
         for model in ["flow-chain", *arguments.models]:
-            begun, there = time.process_time(), (folder / f"{model}.fit" / "state.safetensors").is_file()
+            begun = time.process_time()
+            took = folder / f"{model}.fit" / "cpu_seconds"  # a fit that is kept says what it took when it was made
             if model == "flow-chain":
                 tracks = tapkit.track(SCENE.video, queries, model=model, device="cpu")
-            elif there:
+            elif took.is_file():
                 tracks = tapkit.load(str(folder / f"{model}.fit"), device="cpu").track(SCENE.video, queries)
             else:
                 fit = tapkit.fit(
@@ -83,12 +84,12 @@ def main() -> None:
                     say=lambda text: print(text, flush=True), **read_options(arguments.set),
                 )  # fmt: skip
                 tracks = fit.track(SCENE.video, queries)
+                took.write_text(f"{time.process_time() - begun:.1f}")
             row = {name: round(value, 3) for name, value in judged(SCENE, tracks, grid).items()}
-            spent = kept[model]["CPU seconds"] if there and model in kept else time.process_time() - begun
-            row["CPU seconds"] = round(spent, 1)  # of a fit that was there already: what it took when it was made
-            row["options"] = arguments.set if model != "flow-chain" else []
-            found[model] = row
-            print(model, json.dumps(row), flush=True)
+            row["CPU seconds"] = float(took.read_text()) if took.is_file() else round(time.process_time() - begun, 1)
+            called = " ".join([model, *(arguments.set if model != "flow-chain" else [])])
+            found[called] = row
+            print(called, json.dumps(row), flush=True)
     if arguments.write:
         RESULTS.write_text(json.dumps({**kept, **found}, indent=1) + "\n")
 

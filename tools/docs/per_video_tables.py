@@ -21,11 +21,8 @@ OCCLUSION = ROOT / "benchmarks" / "results" / "per_video_occlusion.json"
 def occlusion() -> str:
     """Points through an occlusion, one row for each method."""
     measured = json.loads(OCCLUSION.read_text(encoding="utf-8"))
-    columns = [name for name in next(iter(measured.values())) if name not in ("options", "points covered for a while")]
-    rows = [
-        [f"`{model}` {' '.join(row['options'])}".strip(), *(f"{row[name]:g}" for name in columns)]
-        for model, row in measured.items()
-    ]
+    columns = [name for name in next(iter(measured.values())) if name != "points covered for a while"]
+    rows = [[f"`{called}`", *(f"{row[name]:g}" for name in columns)] for called, row in measured.items()]
     return table(["called as", *columns], rows, "l" + "r" * len(columns))
 
 
@@ -57,7 +54,7 @@ def _figures(rows: list[Mapping[str, float]]) -> str:
     return " / ".join(f"{mean(row[name] for row in rows):.1f}" for name in ("AJ", "delta_avg", "OA"))
 
 
-def on_clips() -> str:
+def annotated_clips() -> str:
     """Accuracy of fits on annotated clips, beside chained flow of the same flow model."""
     clips = _clips()
     columns = {
