@@ -51,6 +51,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "pips": {"input_size": (64, 96), "iterations": 2},
     "pips2": {"input_size": (128, 128), "iterations": 1},
     "strand": {"precision": "float32"},
+    "strand-clip": {"precision": "float32"},
     "tapnet": {"resolution": (64, 96)},
     "tapnext": {"resolution": (64, 64)},
     "tapnext-pp": {"resolution": (64, 64)},
