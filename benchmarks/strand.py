@@ -5,8 +5,8 @@
 Clips are written to files first (the sample clip, forwards and backwards, 300 frames). Each run is a fresh process with
 `--threads` threads, in float32 and, where the processor multiplies in it, in bfloat16.
 - file: `tapkit.load("strand").track(FILE, GRID)` at the sizes and numbers of points of `FILES`; the second of two;
-- session: the file of 256x256 is stepped through, `--points` points. "Start" is from the first line of that process to
-  its first answer with torch imported (which alone takes a second or two, whatever is loaded with it).
+- session: the file of 256x256 is stepped through as it is (`enlarge` 1), `--points` points. "Start" is from the first
+  line of that process to its first answer with torch imported (which alone takes a second or two).
 Times are also given in multiples of the fixed workload (`tapkit.evaluation.calibrate`), timed before and after. Stored
 in benchmarks/results/strand.json.
 """
@@ -24,8 +24,8 @@ from long_clips import in_child, make
 
 RESULTS = Path(__file__).parent / "results" / "strand.json"
 FRAMES, SIDE, SKIP = 300, 256, 10
-FILES = ((256, 256, 100), (640, 360, 100), (640, 360, 400), (1280, 720, 100))
-"""Width, height, points."""
+FILES = ((256, 256, 100, 1), (256, 256, 100, 2), (640, 360, 100, 2), (640, 360, 400, 2), (1280, 720, 100, 2))
+"""Width, height, points, and the option `enlarge` (2: the default; 1: small frames are taken as they are)."""
 
 ROAD = """
 import json, sys, time
@@ -36,7 +36,8 @@ torch.set_num_threads(threads)
 import tapkit
 from tapkit.types import Queries
 
-tracker = tapkit.load("strand", Path(weights) if weights else None, device="cpu", precision=precision)
+enlarge = float(sys.argv[6])
+tracker = tapkit.load("strand", Path(weights) if weights else None, device="cpu", precision=precision, enlarge=enlarge)
 with tapkit.open_video(clip) as source:
     queries = Queries.grid(source.info.size, round(points ** 0.5))
 for _ in range(2):
@@ -60,7 +61,7 @@ torch.set_num_threads(threads)
 import tapkit
 from tapkit.types import Queries
 
-tracker = tapkit.load("strand", Path(weights) if weights else None, device="cpu", precision=precision)
+tracker = tapkit.load("strand", Path(weights) if weights else None, device="cpu", precision=precision, enlarge=1)
 with tapkit.open_video(clip) as source:
     session = tracker.start(source.info, Queries.grid(source.info.size, round(points ** 0.5)))
     marks, answers, process = [], 0, time.process_time()
@@ -76,10 +77,10 @@ print(json.dumps({"points": answers // len(marks), "frames": len(marks), "fps": 
 """
 
 
-def measure(code: str, clip: Path, precision: str, threads: int, points: int, weights: str) -> dict:
-    """One run in a fresh process."""
+def measure(code: str, clip: Path, precision: str, threads: int, points: int, weights: str, last: int) -> dict:
+    """One run of `code` in a fresh process; `last` is its last argument."""
     load = os.getloadavg()[0]
-    row, unit = in_child(code, [clip, precision, threads, points, weights, SKIP], {"OMP_NUM_THREADS": str(threads)})
+    row, unit = in_child(code, [clip, precision, threads, points, weights, last], {"OMP_NUM_THREADS": str(threads)})
     row["multiples_per_frame"] = 1 / row["fps"] / unit
     return {"precision": precision, "threads": threads, **row, "calibrate_s": unit, "load": load}
 
@@ -99,21 +100,22 @@ def main() -> None:
     precisions = ["bfloat16"] if has_bfloat16(torch.device("cpu")) else []
     files, sessions = [], []
     with tempfile.TemporaryDirectory() as name:
-        for width, height, points in FILES:
+        for width, height, points, enlarge in FILES:
             clip = Path(name) / f"{width}x{height}.mp4"
             if not clip.is_file():
                 make(clip, FRAMES, width, height, quality="high")
             for precision in [*precisions, "float32"]:
-                row = measure(ROAD, clip, precision, arguments.threads, points, arguments.weights)
-                files.append({"width": width, "height": height, **row})
+                row = measure(ROAD, clip, precision, arguments.threads, points, arguments.weights, enlarge)
+                files.append({"width": width, "height": height, "enlarge": enlarge, **row})
                 print(
-                    f"file {width}x{height}, {row['points']} points, {precision}: {row['fps']:.1f} frames/s "
+                    f"file {width}x{height} (enlarge {enlarge}), {row['points']} points, {precision}: "
+                    f"{row['fps']:.1f} frames/s "
                     f"({row['multiples_per_frame']:.3f} x a frame, {row['cpu_ms_per_frame']:.0f} ms of CPU)",
                     flush=True,
                 )
         for precision in [*precisions, "float32"]:
             clip = Path(name) / f"{SIDE}x{SIDE}.mp4"
-            row = measure(CHILD, clip, precision, arguments.threads, arguments.points, arguments.weights)
+            row = measure(CHILD, clip, precision, arguments.threads, arguments.points, arguments.weights, SKIP)
             sessions.append(row)
             print(
                 f"session, {precision}: {row['fps']:.1f} frames/s ({row['multiples_per_frame']:.3f} x a frame, "

@@ -14,6 +14,7 @@ from torch import nn
 TOOLS = Path(__file__).parents[2] / "tools"
 sys.path.insert(0, str(TOOLS))
 import gpu_calculation as calculation  # noqa: E402
+import gpu_formats as formats  # noqa: E402
 from gpu.counted import Piece, Work, counted, on_meta  # noqa: E402
 
 
@@ -35,6 +36,14 @@ def test_attention_is_one_piece_and_tables_are_not_read_whole() -> None:
     assert [piece.name for piece in work.pieces] == ["attention", "index_select"]
     assert work.pieces[0].flops == 2 * 2 * 3 * 5 * (8 + 8)
     assert work.pieces[1].bytes == 2 * 4 * 4 * 16
+
+
+@pytest.mark.parametrize("name", ["tapir", "cotracker3-offline"])
+def test_half_precision_and_channels_last_reach_the_device(name: str) -> None:
+    """Instance norms in between must keep the format; on a GPU torch's own do not."""
+    half, convolutions, last = formats.shares(formats.work_of(name))
+    assert min(half, last) > 0.97
+    assert convolutions > 0.1
 
 
 def test_a_piece_takes_the_longest_of_its_bounds() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +15,10 @@ from simulated import simulated
 from tapkit.flow.gmrw.network import GmrwNetwork
 from tapkit.train.batch import Batch
 from tapkit.train.config import Stage, TrainConfig
+from tapkit.train.distort import AugmentedSource
 from tapkit.train.gmrw import recipe as gmrw
 from tapkit.train.gmrw.settings import GmrwSettings
+from tapkit.train.recipe import RECIPES, recipe
 from tapkit.train.strand import recipe as strand
 from tapkit.train.trainer import Trainer
 
@@ -60,6 +65,30 @@ def test_strand_learns_on_its_device(kind: str):
             assert math.isfinite(losses["loss"])
             per_step = sum(machine.repeated.values()) - 4  # the batch is four tensors
             assert per_step <= 14, machine.repeated
+        assert all(value.device == machine.place for value in trainer.tensors().values())
+
+
+SMALL_ONES = {"cotracker3-online": "tiny", "cotracker3-offline": "tiny"}
+"""Presets of small networks; of the others the first."""
+SIDES = {"pips2": 128}
+"""Frames that some networks need at least; 64 pixels for the others."""
+OTHERS = [name for name in RECIPES if name not in ("strand", "gmrw")]
+CHECKED = [name for name in OTHERS if name == "cotracker3-offline" or "TAPKIT_EVERY_MODEL" in os.environ]
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_the_others_learn_on_their_device(name: str):
+    found = recipe(name)
+    preset = found.presets[SMALL_ONES.get(name, next(iter(found.presets)))]
+    stage = Stage(1, SIDES.get(name, 64), 9, 1, 4)
+    config = replace(preset, stages=(stage,), cache=None, warmup=0)
+    with simulated() as machine:
+        device = torch.device("cuda")
+        source: Any = Noise(device)
+        if config.augmentation is not None:
+            source = AugmentedSource(source, config.augmentation)
+        trainer = Trainer(config, found.build(config, device), source, device, "float32")
+        assert math.isfinite(trainer.train_step()["loss"])
         assert all(value.device == machine.place for value in trainer.tensors().values())
 
 

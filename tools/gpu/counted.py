@@ -34,6 +34,8 @@ class Piece:
     flops: int
     bytes: int
     dtype: torch.dtype
+    channels_last: bool | None = None
+    """Of a convolution of images with several channels: whether that is how its input lies."""
 
     @property
     def product(self) -> bool:
@@ -66,10 +68,12 @@ class Work:
 class _Counting(TorchDispatchMode):
     def __init__(self, work: Work) -> None:
         super().__init__()
-        self.work = work
+        self.work, self.paused = work, False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if self.paused:
+            return func(*args, **kwargs)
         if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), _COMPOSITE):
             with self:  # in inference mode, operators that consist of others come here before they are taken apart
                 return func._op_dk(_COMPOSITE, *args, **kwargs)
@@ -87,26 +91,38 @@ class _Counting(TorchDispatchMode):
         floating = [part.dtype for part in inputs if part.is_floating_point()]
         read = outputs if name in _TABLES else inputs
         size = sum(map(_bytes, read)) + sum(map(_bytes, outputs))
-        self.work.pieces.append(Piece(name, int(flops), size, floating[0] if floating else torch.float32))
+        kind = floating[0] if floating else torch.float32
+        self.work.pieces.append(Piece(name, int(flops), size, kind, _channels_last(name, inputs)))
         return out
 
 
 class _Attention(TorchFunctionMode):
     """Attention as one operator."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, counting: _Counting) -> None:
         super().__init__()
-        self.work = work
+        self.counting = counting
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not F.scaled_dot_product_attention:
             return func(*args, **(kwargs or {}))
         query, key, value = args[:3]
-        out = torch.empty(*query.shape[:-1], value.shape[-1], dtype=query.dtype, device=query.device)
+        self.counting.paused = True  # what it consists of, elsewhere than on a GPU
+        out = func(*args, **(kwargs or {}))
+        self.counting.paused = False
         length = query.numel() // query.shape[-1] * key.shape[-2]
         flops = 2 * length * (query.shape[-1] + value.shape[-1])
-        self.work.pieces.append(Piece("attention", flops, sum(map(_bytes, (query, key, value, out))), query.dtype))
+        self.counting.work.pieces.append(
+            Piece("attention", flops, sum(map(_bytes, (query, key, value, out))), query.dtype)
+        )
         return out
+
+
+def _channels_last(name: str, inputs: list[torch.Tensor]) -> bool | None:
+    """See `Piece`; one channel, or one pixel, lies in both ways."""
+    if name != "convolution" or inputs[0].ndim != 4 or inputs[0].shape[1] < 2 or inputs[0].shape[2:].numel() < 2:
+        return None
+    return inputs[0].is_contiguous(memory_format=torch.channels_last)
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:
@@ -133,7 +149,7 @@ def on_meta() -> Iterator[None]:
 
 def counted(call: Callable[[], object]) -> Work:
     """What a call asks of the device. To be called within `on_meta`."""
-    work = Work()
-    with _Counting(work), _Attention(work):
+    counting = _Counting(Work())
+    with counting, _Attention(counting):
         call()
-    return work
+    return counting.work

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tapkit.nn.instance_norm import instance_norm_last, keeps_format
 from tapkit.nn.packed import Conv2d, Linear, Packable, can_pack
 from tapkit.nn.winograd import WinogradConv2d
 
@@ -37,6 +38,8 @@ def instance_norm(x: Tensor) -> Tensor:
     On a CPU without gradients: in place, and summed row by row, which is both more exact and several times as fast
     as torch's kernels for channels_last, that add up 16,384 pixels one after the other.
     """
+    if keeps_format(x):
+        return instance_norm_last(x)
     if x.requires_grad or x.device.type != "cpu" or len(x) != 1:
         return F.instance_norm(x, eps=1e-5)
     if x.dtype.itemsize < 4:

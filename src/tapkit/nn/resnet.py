@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit.nn.exporting import exporting
+from tapkit.nn.instance_norm import instance_norm_last, keeps_format
 from tapkit.nn.packed import Conv2d
 
 CHANNELS = (64, 128, 256, 256)
@@ -55,6 +56,8 @@ class InstanceNormRelu(nn.Module):
 
     def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
         """`overwrite`: x is not needed any more, the result may take its place."""
+        if keeps_format(x) and not exporting():
+            return instance_norm_last(x, self.weight, self.bias).relu_()
         if torch.is_grad_enabled() or x.device.type != "cpu" or exporting():
             return F.relu(F.instance_norm(x, weight=self.weight, bias=self.bias, eps=1e-5))
         # On a CPU torch's instance norm leaves the channels_last format. Sums over the slow axes of such a tensor are
