@@ -88,8 +88,8 @@ class Strand(TorchModel, IndependentSteps):
 
     def frame_size(self, size: Size) -> Size | None:
         """See `Model.frame_size`: as many pixels as a square of side `resolution` in the shape of the video (squeezed
-        into a square, a wide one is tracked clearly worse), sides multiples of 16. A frame that is nearly as large is taken
-        as it is, a small one enlarged by `enlarge` at most."""
+        into a square, a wide one is tracked clearly worse), sides multiples of 16. A frame that is nearly as
+        large is taken as it is, a small one enlarged by `enlarge` at most."""
         height, width = size
         scale = min(self.chosen.resolution / (height * width) ** 0.5, self.chosen.enlarge)
         if 1 < scale < WORTH_ENLARGING:
