@@ -25,7 +25,6 @@ from tapkit.models.torch_model import TorchModel
 from tapkit.nn.alignment import grey_pyramid
 from tapkit.weights import match
 
-
 WORTH_ENLARGING = 1.25
 """Frames that lack less than this factor of their side are not enlarged: it costs more than it brings."""
 
@@ -88,9 +87,9 @@ class Strand(TorchModel, IndependentSteps):
         self.network.look.offsets = self.network.look.offsets.float()
 
     def frame_size(self, size: Size) -> Size | None:
-        """See `Model.frame_size`: as many pixels as a square of side `resolution` in the shape of the video (squeezed into
-        a square, a wide one is tracked clearly worse), sides multiples of 16. A frame that is nearly as large is taken
-        as it is, a small one enlarged by `enlarge` at most."""
+        """See `Model.frame_size`: as many pixels as a square of side `resolution` in the shape of the video (squeezed
+        into a square, a wide one is tracked clearly worse), sides multiples of 16. A frame that is nearly as
+        large is taken as it is, a small one enlarged by `enlarge` at most."""
         height, width = size
         scale = min(self.chosen.resolution / (height * width) ** 0.5, self.chosen.enlarge)
         if 1 < scale < WORTH_ENLARGING:

@@ -98,7 +98,7 @@ class StrandClip(TorchModel):
 
     def frame_bytes(self, size: Size) -> int:
         """See `ClipModel.frame_bytes`."""
-        height, width = self.frame_size(size) or size
+        height, width = size
         item = self.network.look.enter.weight.element_size()
         cells = zip(STRIDES, self.network.config.features, strict=True)
         return height * width * 2 + sum(height * width // stride**2 * wide * item for stride, wide in cells)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tapkit.models.base import Prediction, Size
-from tapkit.models.strand.clip.surroundings import moved
+from tapkit.models.strand.clip.surroundings import moved, near_frame
 
 RUN, CARRIED, HIDDEN = range(3)
 """The states."""
@@ -79,7 +79,8 @@ def best_paths(seen: Seen, motions: Tensor, t: Tensor, size: Size) -> Paths:
         later = t < frame
         forwards[:, frame] = torch.where(later[:, None], reached + gain[:, frame], forwards[:, frame])
         left = before.gather(1, origin[:, HIDDEN, None, None].expand(-1, 1, 2))[:, 0]
-        guess[:, frame] = torch.where(later[:, None], moved(motions[frame - 1], left), guess[:, frame])
+        carried_on = near_frame(moved(motions[frame - 1], left), size)
+        guess[:, frame] = torch.where(later[:, None], carried_on, guess[:, frame])
     backwards = torch.zeros_like(forwards)
     for frame in range(frames - 1, 0, -1):
         after = backwards[:, frame] + gain[:, frame]
@@ -89,7 +90,7 @@ def best_paths(seen: Seen, motions: Tensor, t: Tensor, size: Size) -> Paths:
 
 
 def _changes(before: Tensor, after: Tensor, motion: Tensor, unit: float) -> Tensor:
-    """What it costs to go on from places before [N,3,2] (the last one hidden) to places after [N,2,2] or hidden: [N,3,3]."""
+    """What it costs to go on from `before` [N,3,2], the last one hidden, to `after` [N,2,2] or hidden: [N,3,3]."""
     with_frame = moved(motion, before.flatten(0, 1)).view_as(before)
     step = after - before[:, :HIDDEN]
     # A place moves on as its own kind does, if that is no jump.
@@ -135,8 +136,8 @@ def _along(places: Tensor, state: Tensor) -> Tensor:
     known = after < frames
     first, last = before.clamp(min=0), after.clamp(max=frames - 1)
     share = ((number - first) / (last - first).clamp(min=1))[..., None].to(picked.dtype)
-    ends = [picked.gather(1, index[..., None].expand(-1, -1, 2)) for index in (first, last)]
-    between = torch.lerp(*ends, share)
+    start, end = (picked.gather(1, index[..., None].expand(-1, -1, 2)) for index in (first, last))
+    between = torch.lerp(start, end, share)
     run_only = state.gather(1, first) == RUN
     run_only &= ~known | (state.gather(1, last) == RUN)
     run = places[:, :, RUN]

@@ -1,4 +1,4 @@
-"""Runs of strand over a clip whose features are there: from each query on, and back from where points were seen last."""
+"""Runs of strand over a clip whose features are there: from each query on, and back from where it was seen last."""
 
 from __future__ import annotations
 

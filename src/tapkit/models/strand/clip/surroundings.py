@@ -63,15 +63,13 @@ def between(before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> Tensor:
     motion = _fitted(start, end, 1 / scale)
     norm = torch.tensor([[1 / scale, 0, -middle[0] / scale], [0, 1 / scale, -middle[1] / scale], [0, 0, 1]])
     norm = norm.double()
-    whole = torch.linalg.inv(norm) @ motion @ norm
+    whole: Tensor = torch.linalg.inv(norm) @ motion @ norm
     return whole / whole[2, 2]
 
 
 def _grid(height: int, width: int, device: torch.device) -> Tensor:
     """Places all over a frame [K,2]."""
-    y, x = (
-        (torch.arange(n, device=device) + 0.5) * (side / n) for n, side in zip(GRID, (height, width), strict=True)
-    )
+    y, x = ((torch.arange(n, device=device) + 0.5) * (side / n) for n, side in zip(GRID, (height, width), strict=True))
     return torch.stack(torch.meshgrid(x, y, indexing="ij"), -1).flatten(0, 1)
 
 
@@ -90,7 +88,9 @@ def _fitted(start: Tensor, end: Tensor, pixel: float) -> Tensor:
         motion = _homography(start, end, weights)
         off = (moved(motion, start) - end).square().sum(-1) / pixel**2
         weights = (1 + off / (WITHIN / 2) ** 2) ** -2
-    return motion if bool(motion.isfinite().all()) else torch.eye(3, dtype=torch.float64)
+    # A frame that is turned inside out, or folded up, was not followed.
+    sound = bool(motion.isfinite().all()) and 0.1 < float(torch.linalg.det(motion)) < 10
+    return motion if sound else torch.eye(3, dtype=torch.float64)
 
 
 def _homography(start: Tensor, end: Tensor, weights: Tensor) -> Tensor:
@@ -116,9 +116,22 @@ def _homography(start: Tensor, end: Tensor, weights: Tensor) -> Tensor:
 
 def moved(motion: Tensor, xy: Tensor) -> Tensor:
     """Points [M,2] by homographies [3,3] or [M,3,3]: [M,2], in the dtype of the points."""
-    motion = motion.to(xy.device, torch.float64)
-    full = (motion @ F.pad(xy.double(), (0, 1), value=1.0)[..., None])[..., 0]
-    return (full[:, :2] / full[:, 2:]).to(xy.dtype)
+    exact = _exact(xy.device)
+    full = (motion.to(xy.device, exact) @ F.pad(xy.to(exact), (0, 1), value=1.0)[..., None])[..., 0]
+    depth = torch.where(full[:, 2:].abs() < 1e-3, 1e-3, full[:, 2:])
+    return (full[:, :2] / depth).to(xy.dtype)
+
+
+def _exact(device: torch.device) -> torch.dtype:
+    """float64 where there is such a thing."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def near_frame(xy: Tensor, size: Size) -> Tensor:
+    """Places [...,2] brought to a frame's length from the frame at most: what is carried on for long stays finite."""
+    height, width = size
+    limits = torch.tensor([width, height], device=xy.device, dtype=xy.dtype)
+    return torch.minimum(torch.maximum(xy, -limits), 2 * limits)
 
 
 class Template(NamedTuple):
@@ -134,7 +147,7 @@ class Template(NamedTuple):
         patches = xy.new_zeros(len(t), 1, side, side)
         ticks = torch.arange(-KEPT, KEPT + 1, device=xy.device, dtype=torch.float32)
         offsets = torch.stack([ticks.repeat(side), ticks.repeat_interleave(side)], -1)
-        for frame in t.unique().tolist():
+        for frame in sorted(set(t.tolist())):
             rows = torch.nonzero(t == frame)[:, 0]
             image = film.grey(frame)[0]
             patches[rows, 0] = _sample(image, (xy[rows, None] + offsets)[None])[0].view(-1, side, side)
@@ -171,9 +184,7 @@ class Carried(NamedTuple):
     """[N,T] the same, unwarped, where the first run says that the point is."""
 
 
-def carried(
-    film: Film, size: Size, motions: Tensor, t: Tensor, xy: Tensor, there: Tensor, trusted: Tensor
-) -> Carried:
+def carried(film: Film, size: Size, motions: Tensor, t: Tensor, xy: Tensor, there: Tensor, trusted: Tensor) -> Carried:
     """Carry queries t [N], xy [N,2] on by the `dominant` motions.
 
     `there` [N,T,2] are the places of the first run; where it is `trusted` [N,T] and the pixels do not tell, it says
@@ -181,15 +192,15 @@ def carried(
     """
     unit = (size[0] * size[1]) ** 0.5 / 256
     template, count = Template.cut(film, t, xy), len(t)
-    place, warp = xy.clone(), torch.eye(3, dtype=torch.float64, device=xy.device).repeat(count, 1, 1)
+    place, warp = xy.clone(), torch.eye(3, dtype=_exact(xy.device), device=xy.device).repeat(count, 1, 1)
     same = torch.eye(2, device=xy.device).expand(count, 2, 2)
     result = Carried(there.clone(), torch.zeros_like(there[..., 0]), torch.zeros_like(there[..., 0]))
     for frame in range(len(film)):
         on = torch.nonzero(t < frame)[:, 0]
         if len(on):
-            motion, image = motions[frame - 1].to(xy.device), film.grey(frame)[0]
+            motion, image = motions[frame - 1].to(xy.device, warp.dtype), film.grey(frame)[0]
             warp[on] = motion @ warp[on]
-            expected = moved(motion, place[on])
+            expected = near_frame(moved(motion, place[on]), size)
             some = Template(template.patches[on])
             found, fits = find(some.warped(_inverse(warp[on], xy[on])), image, expected[None])
             near = (found[0] - expected).square().sum(-1).sqrt() < REACH * unit
@@ -206,8 +217,9 @@ def carried(
 
 def _inverse(warp: Tensor, xy: Tensor) -> Tensor:
     """Of the linear part of homographies [N,3,3] at xy [N,2]: float32 [N,2,2]."""
-    middle = moved(warp, xy.double())
-    columns = [moved(warp, xy.double() + step) - middle for step in torch.eye(2, dtype=torch.float64, device=xy.device)]
+    xy = xy.to(warp.dtype)
+    middle = moved(warp, xy)
+    columns = [moved(warp, xy + step) - middle for step in torch.eye(2, dtype=xy.dtype, device=xy.device)]
     (a, c), (b, d) = (column.T for column in columns)
     determinant = a * d - b * c
     # Where a frame has been folded up nothing can be looked for any more.
