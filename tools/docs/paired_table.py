@@ -22,7 +22,8 @@ def paired_networks() -> str:
 def _row(label: str, one: dict[str, Any]) -> list[str]:
     low, high = one["range"]
     network, _, options = label.partition(".")
-    machine = one["machine"]
+    machine, load = one["machine"], one.get("load")
+    busy = "" if load is None else f", {load:.0f} programs at work"
     return [
         network.replace("_", "-") + (f" ({options})" if options != "precision=float32" else ""),
         f"{one['ratio']:.2f} of {one['against']}",
@@ -31,7 +32,7 @@ def _row(label: str, one: dict[str, Any]) -> list[str]:
         _of(one["peak_mib"]),
         _of(one["built_mib"]),
         "not compared" if one["difference"] is None else f"{one['difference']:.0e}",
-        f"{machine['cpu']} ({machine['capability']}, {one['load']:.0f} programs at work), {machine['date']}",
+        f"{machine['cpu']} ({machine['capability']}{busy}), {machine['date']}",
     ]
 
 

@@ -19,6 +19,8 @@ from tapkit.nn.packed import Activation, Conv2d, activate, can_pack, onednn
 
 TILE = 4
 """Outputs of a tile, per axis."""
+TILES = 256
+"""About how many tiles go through all steps at a time: enough for the products to be fast."""
 _A, _B = 0.75, 1.5
 _POINTS = np.vander([0.0, _A, -_A, _B, -_B], 6, increasing=True)
 _ALL = np.vstack([_POINTS, [0, 0, 0, 0, 0, 1]])
@@ -82,23 +84,32 @@ class WinogradConv2d(Conv2d):
         return y if residual is None else y.add_(residual)
 
     def _winograd(self, x: Tensor) -> Tensor:
-        """x [B,h,w,C] -> [B,h,w,K]."""
-        assert self.kernels is not None and self.bias is not None
-        batch, height, width, channels = x.shape
+        """x [B,h,w,C] -> [B,h,w,K], some rows of tiles at a time: what lies between the products stays in the cache."""
+        assert self.bias is not None
+        batch, height, width, _ = x.shape
         down, across = -(-height // TILE), -(-width // TILE)
         x = F.pad(x, (0, 0, 1, 1 + across * TILE - width, 1, 1 + down * TILE - height))
-        rows = [x[:, i : i + TILE * down - 3 : TILE] for i in range(6)]
+        out = x.new_empty(batch, down, TILE, across, TILE, len(self.bias))
+        rows = max(TILES // across, 1)
+        for one, target in zip(x, out, strict=True):
+            for top in range(0, down, rows):
+                self._rows(one[TILE * top :], target[top : top + rows])
+        return out.view(batch, down * TILE, across * TILE, -1)[:, :height, :width]
+
+    def _rows(self, x: Tensor, out: Tensor) -> None:
+        """The top of a padded map [h,w,C] -> out [rows of tiles,4,tiles in a row,4,K]."""
+        assert self.kernels is not None and self.bias is not None
+        down, _, across = out.shape[:3]
+        rows = [x[i : i + TILE * down - 3 : TILE] for i in range(6)]
         half: list[list[Tensor]] = []  # [row point][output column]
         for i, factors in enumerate(_INPUT):
             row = _combined(rows, factors)
-            columns = [row[:, :, j : j + TILE * across - 3 : TILE] for j in range(6)]
+            columns = [row[:, j : j + TILE * across - 3 : TILE] for j in range(6)]
             products = []
             for j, along in enumerate(_INPUT):
-                tiles = _combined(columns, along).view(-1, channels)
+                tiles = _combined(columns, along).view(-1, x.shape[-1])
                 products.append(onednn("_linear_pointwise", tiles, self.kernels[6 * i + j], None, "none", [], ""))
             half.append(_outputs(products))
-        out = x.new_empty(batch, down, TILE, across, TILE, len(self.bias))
         for column in range(TILE):
             for row_number, values in enumerate(_outputs([half[i][column] for i in range(6)])):
-                torch.add(values.view(batch, down, across, -1), self.bias, out=out[:, :, row_number, :, column])
-        return out.view(batch, down * TILE, across * TILE, -1)[:, :height, :width]
+                torch.add(values.view(down, across, -1), self.bias, out=out[:, row_number, :, column])
