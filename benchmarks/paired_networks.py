@@ -49,9 +49,9 @@ def numbers_of(value: Any) -> Iterator[np.ndarray]:
             yield from numbers_of(each)
 
 
-def work(name: str, options: dict[str, Any], vectors: str) -> None:
-    """The process of one tree: builds the network with seeded weights by the manifests in `vectors`, then makes a call
-    for each line that comes."""
+def work(name: str, options: dict[str, Any], vectors: str, save: str) -> None:
+    """The process of one tree: builds the network with seeded weights by the manifests in `vectors`, makes a first call
+    whose results go to the file `save`, then a call for each line that comes."""
     import importlib
 
     import torch
@@ -64,37 +64,36 @@ def work(name: str, options: dict[str, Any], vectors: str) -> None:
     before = _forget_peak()
     with torch.inference_mode():
         call = importlib.import_module(f"calls.{name}").reference_call(Parity(Path(vectors)), **options)
-        call()  # lays out weights, fills tables
+        found = list(numbers_of(call()))  # the first call also lays out weights and fills tables
+        np.save(save, np.concatenate(found) if found else np.zeros(0, np.float32))
+        del found
         built = _forget_peak()
         print(json.dumps({"built_mib": (built - before) / 1024}), file=answer, flush=True)
-        for line in sys.stdin:
+        for _ in sys.stdin:
             start = time.process_time()
-            result = call()
+            call()
             took = time.process_time() - start
             said = {"cpu_s": took, "peak_mib": (_status_kib("VmHWM") - built) / 1024}
-            if line.strip():
-                found = list(numbers_of(result))
-                np.save(line.strip(), np.concatenate(found) if found else np.zeros(0, np.float32))
             print(json.dumps(said), file=answer, flush=True)
 
 
 class Worker:
     """`work` in a process of its own, which sees one tree's package, calls and seeded weights."""
 
-    def __init__(self, tree: Path, name: str, options: dict[str, Any], vectors: Path) -> None:
+    def __init__(self, tree: Path, name: str, options: dict[str, Any], vectors: Path, save: Path) -> None:
         folders = [tree / "src", tree / "benchmarks", tree / "tools"]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(map(str, folders))
-        command = [sys.executable, "-P", __file__, "--work", json.dumps([name, options, str(vectors)])]
+        command = [sys.executable, "-P", __file__, "--work", json.dumps([name, options, str(vectors), str(save)])]
         self._process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.built_mib: float = self._answer()["built_mib"]
 
-    def call(self, save: Path | None = None) -> dict[str, Any]:
-        """CPU seconds and memory of one call; what it returned goes to `save`."""
+    def call(self) -> dict[str, Any]:
+        """CPU seconds and memory of one call."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{save or ''}\n")
+        self._process.stdin.write("\n")
         self._process.stdin.flush()
         return self._answer()
 
@@ -118,19 +117,19 @@ def compare(name: str, now: Path, then: Path, pairs: int, options: dict[str, Any
     from check_parity import parity_root, shared_parity
 
     vectors = parity_root(shared_parity())
-    workers = [Worker(tree, name, options, vectors) for tree in (now, then)]
+    workers: list[Worker] = []
     try:
         with tempfile.TemporaryDirectory() as folder:
             files = [Path(folder) / f"{side}.npy" for side in ("now", "then")]
-            for worker, file in zip(workers, files, strict=True):
-                worker.call(file)
+            for tree, file in zip((now, then), files, strict=True):
+                workers.append(Worker(tree, name, options, vectors, file))
             ours, theirs = (np.load(file) for file in files)
         taken = [[worker.call() for worker in workers] for _ in range(pairs)]
     finally:
         for worker in workers:
             worker.close()
     ratios = [here["cpu_s"] / there["cpu_s"] for here, there in taken]
-    same = ours.shape == theirs.shape
+    same = ours.shape == theirs.shape and ours.size > 0  # some calls return nothing
     return {
         "ratio": statistics.median(ratios),
         "range": [min(ratios), max(ratios)],
@@ -195,7 +194,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if found["of_original"] is not None:
                 found["of_original"] *= found["ratio"]
             label = ".".join([name, *(f"{key}={value}" for key, value in sorted(options.items()))])
-            stored[label] = found | {"against": chosen.against, "pairs": chosen.pairs, "machine": machine()}
+            stored[label] = found | {
+                "against": chosen.against,
+                "pairs": chosen.pairs,
+                "machine": machine(),
+                "load": os.getloadavg()[0],
+            }
             chosen.output.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n")
             print(row_of(label, found), flush=True)
 
@@ -204,7 +208,7 @@ def row_of(label: str, found: dict[str, Any]) -> str:
     """A row of the table."""
     low, high = found["range"]
     share = "" if found["of_original"] is None else f"{found['of_original']:.2f}"
-    apart = "other shapes" if found["difference"] is None else f"{found['difference']:.1e}"
+    apart = "not compared" if found["difference"] is None else f"{found['difference']:.1e}"
     memory = [f"{here:.0f} / {there:.0f}" for here, there in (found["built_mib"], found["peak_mib"])]
     return f"| {label} | {found['ratio']:.3f} | {low:.3f}-{high:.3f} | {share} | {apart} | {' | '.join(memory)} |"
 

@@ -6,6 +6,7 @@ Each method is fitted to each clip with its preset `cpu` (one thread), as `tapki
 DIS at the working size, which both share. Besides, the fit is kept at every `EVERY` seconds, so that accuracy can be
 drawn over the time that was spent. It goes on where it was stopped, and fits that are in DIR are only scored.
 Seconds are of the processor, since machines are shared: preparing, fitting, checkpoints and pictures, all of it.
+DINO-Tracker's backbone is replaced by one with random weights (`MECHANICS`): its figures say nothing about it.
 With --write the figures of DIR go to benchmarks/results/per_video_clips.json, which the documentation shows.
 """
 
@@ -18,8 +19,9 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 import tapkit
@@ -28,13 +30,21 @@ from tapkit.coords import shrunk
 from tapkit.datasets import open_dataset
 from tapkit.datasets.base import Clip
 from tapkit.engine.fitted import load_fit, options_of
+from tapkit.engine.tracker import Tracker
 from tapkit.evaluation.predict import predict
 from tapkit.evaluation.protocol import METRIC_SIZE, Protocol
+from tapkit.flow.base import Flow
+from tapkit.flow.chain.base import FlowTrackerOptions
+from tapkit.flow.chain.chained import THRESHOLDS, FlowChain
+from tapkit.flow.dis.card import DIS
 from tapkit.metrics.tapvid import tapvid_metrics
 from tapkit.per_video import fit as loop
+from tapkit.per_video.cadexpp.method import METHOD
+from tapkit.per_video.flow_fit import flows_of
 from tapkit.per_video.folder import STATE, FitFolder
 from tapkit.per_video.known import method
 from tapkit.per_video.method import State
+from tapkit.per_video.prepare.flows import PairFlows
 from tapkit.per_video.prepare.store import Prepared
 
 RESULTS = Path(__file__).parent / "results" / "per_video_clips.json"
@@ -42,6 +52,8 @@ CPU = torch.device("cpu")
 EVERY = 20.0
 """Seconds between two moments that are kept."""
 MODELS = ("cadex++", "omnimotion")
+MECHANICS = {"dino-tracker": {"backbone": "untrained", "steps": 100}}
+"""Where weights cannot be had: a backbone with random weights and few steps, which show that it runs, and no more."""
 
 
 class KeptFolder(FitFolder):
@@ -79,7 +91,7 @@ class KeptFolder(FitFolder):
 
 def fit(clip: Clip, place: Path, model: str) -> None:
     """Fit to a clip, or go on."""
-    options = options_of(model, "cpu", {})
+    options = options_of(model, "cpu", MECHANICS.get(model, {}))
     folder = KeptFolder(place / f"{model}.fit")
     folder.claim({"method": model, "preset": "cpu", "options": options.to_json(), "seed": 0}, force=False)
 
@@ -122,13 +134,83 @@ def scores(clip: Clip, place: Path, model: str) -> Iterator[dict[str, Any]]:
         yield {**moment, **kept[name]}
 
 
+class Numbers(NamedTuple):
+    """Of B frames."""
+
+    index: torch.Tensor
+    """int64 [B]: their places in the clip, -1 for others."""
+
+
+class StoredFlow:
+    """A `FlowModel` that knows the flow that was prepared for a fit, of neighbouring frames of that clip."""
+
+    card = DIS
+    options: Mapping[str, Any] = {}
+    device = CPU
+
+    def __init__(self, prepared: Prepared, flows: PairFlows) -> None:
+        self.flows = flows
+        self._places = {np.array(frame).tobytes(): index for index, frame in enumerate(prepared.frames)}
+
+    def to(self, device: torch.device | str) -> StoredFlow:
+        """Stays on the CPU."""
+        return self
+
+    def frame_size(self, size: tuple[int, int]) -> None:
+        """As they are."""
+
+    def frame_bytes(self, size: tuple[int, int]) -> int:
+        """See `FlowModel.frame_bytes`."""
+        return 8
+
+    def pair_bytes(self, size: tuple[int, int]) -> int:
+        """See `FlowModel.pair_bytes`."""
+        return 8 * size[0] * size[1]
+
+    def encode(self, frames: torch.Tensor) -> Numbers:
+        """The frames' places in the clip."""
+        found = [self._places.get(frame.permute(1, 2, 0).numpy().tobytes(), -1) for frame in frames]
+        return Numbers(torch.tensor(found))
+
+    def flow(self, first: Numbers, second: Numbers, size: tuple[int, int]) -> Flow:
+        """See `FlowModel.flow`."""
+        pairs = zip(first.index.tolist(), second.index.tolist(), strict=True)
+        found = [torch.from_numpy(np.asarray(self.flows.flow(a, b), np.float32)).permute(2, 0, 1) for a, b in pairs]
+        return Flow(torch.stack(found))
+
+
+class OnPrepared:
+    """A tracker that sees the frames of a fit, whatever video it is handed."""
+
+    def __init__(self, tracker: Any, prepared: Prepared) -> None:
+        self.tracker, self.prepared, self.card = tracker, prepared, tracker.card
+
+    def track(self, video: Any, queries: Any, direction: Any = "both") -> tapkit.Tracks:
+        """See `Tracker.track`."""
+        tracks: tapkit.Tracks = self.tracker.track(np.array(self.prepared.frames), queries, direction=direction)
+        return tracks
+
+
+def chained_as_stored(clip: Clip, place: Path) -> dict[str, Any]:
+    """Chained flow of the very fields that `MODELS[0]` learns from, as they are stored for it."""
+    options = options_of(MODELS[0], "cpu", {})
+    with clip.open() as source:
+        prepared = Prepared.of(place / "prepared", source, options.max_side, options.flow_side)
+    flows = flows_of(prepared, METHOD.request(options), CPU)
+    settings = FlowTrackerOptions()
+    chain = FlowChain(settings, StoredFlow(prepared, flows), THRESHOLDS[settings.occlusion])
+    height, width = prepared.size
+    return scored(OnPrepared(Tracker(chain), prepared), clip, f"{height}x{width}")
+
+
 def chained(clip: Clip, place: Path) -> dict[str, Any]:
-    """Chained flow of the same flow model at three sizes: that of the fits, that of their flow, and the clip's own."""
+    """Chained flow of the same flow model: of the fields that fits learn from, and of its own at three sizes: that of
+    the fits, that of their flow, and the clip's own."""
     kept_at = place / "flow-chain.json"
     if kept_at.is_file():
         found: dict[str, Any] = json.loads(kept_at.read_text())
         return found
-    found = {}
+    found = {"as stored": chained_as_stored(clip, place)}
     options = options_of(MODELS[0], "cpu", {})
     sizes = {"working size": options.max_side, "flow's size": options.flow_side, "own size": max(clip.size)}
     for name, side in sizes.items():

@@ -50,7 +50,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "mft": {"resolution": (48, 72), "iterations": 1, "deltas": (1, 2)},
     "pips": {"input_size": (64, 96), "iterations": 2},
     "pips2": {"input_size": (128, 128), "iterations": 1},
-    "strand": {"precision": "float32"},
+    "strand": {"precision": "float32", "enlarge": 1},
     "tapnet": {"resolution": (64, 96)},
     "tapnext": {"resolution": (64, 64)},
     "tapnext-pp": {"resolution": (64, 64)},

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tapkit.cli.main import main
 from tapkit.errors import StorageError, UsageError
+from tapkit.models.strand.encoder import StrandConfig
+from tapkit.models.strand.network import Network
 from tapkit.train import checkpoint
 from tapkit.train.cache import CachedSource
 from tapkit.train.config import TrainConfig
@@ -44,6 +47,18 @@ def test_the_command_passes_its_options_on_and_says_errors_in_one_sentence(tmp_p
     empty.mkdir()
     assert tapkit(monkeypatch, "train", "--out", tmp_path / "new", "--photos", empty) == StorageError.exit_code
     assert "no photograph" in capsys.readouterr().err
+
+
+def test_the_network_is_that_of_the_weights_to_start_from(tmp_path, monkeypatch):
+    first = tmp_path / "first.safetensors"
+    wanted = StrandConfig(encoder="lite0", evidence=True)
+    save_file(Network(wanted).state_dict(), first)
+    for preset_name in ("finetune", "lite0-tracking"):
+        out = tmp_path / preset_name
+        arguments = ("train", "--out", out, "--preset", preset_name, "--init", first, "--device", "cpu")
+        assert tapkit(monkeypatch, *arguments, "--minutes", "0", "--quiet") == 0
+        settings = TrainConfig.from_dict(checkpoint.read_run(out / "state")["config"]).settings
+        assert (settings.encoder, settings.evidence) == (wanted.encoder, wanted.evidence)
 
 
 @pytest.mark.parametrize("name", ["foo", "cuda:99"])

@@ -20,7 +20,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from model_tables import card_table, every_card, options_table, overview, page_of, published_table, table
-from per_video_tables import learned, occlusion, on_clips, time_on_clips
+from paired_table import paired_networks
+from per_video_tables import learned, mechanics, occlusion, on_clips, time_on_clips
 from studio_server_table import server_latencies
 from studio_tables import latencies
 
@@ -168,10 +169,12 @@ GENERATED = {
     "commands": commands,
     "errors": errors,
     "exit codes": exit_codes,
+    "paired networks": paired_networks,
     "per-video omnimotion": partial(learned, "omnimotion"),
     "per-video cadex++": partial(learned, "cadex++"),
     "per-video occlusion": occlusion,
     "per-video clips": on_clips,
+    "per-video mechanics": mechanics,
     "per-video time": time_on_clips,
     "studio latencies": latencies,
     "studio server": server_latencies,

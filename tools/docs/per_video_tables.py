@@ -61,13 +61,24 @@ def on_clips() -> str:
     """Accuracy of fits on annotated clips, beside chained flow of the same flow model."""
     clips = _clips()
     columns = {
-        "chained flow, 160 px": [row["flow-chain"]["working size"] for row in clips.values()],
-        "chained flow, 480 px": [row["flow-chain"]["flow's size"] for row in clips.values()],
+        "the same flow, chained": [row["flow-chain"]["as stored"] for row in clips.values()],
         **{f"`{model}`": [row[model]["moments"][-1] for row in clips.values()] for model in FITTED},
     }
     rows = [[name, *(_figures([rows[k]]) for rows in columns.values())] for k, name in enumerate(clips)]
     rows.append(["mean", *(_figures(rows) for rows in columns.values())])
     return table(["clip", *columns], rows, "l" + "r" * len(columns))
+
+
+def mechanics() -> str:
+    """The fits of DINO-Tracker with a backbone of random weights."""
+    kept = json.loads(CLIPS.read_text(encoding="utf-8"))["clips"]
+    rows = [
+        [name, str(end["steps"]), _figures([end]), f"{end['cpu_seconds'] / 60:.1f}"]
+        for name, row in kept.items()
+        if "dino-tracker" in row
+        for end in row["dino-tracker"]["moments"][-1:]
+    ]
+    return table(["clip", "steps", "`dino-tracker`, backbone `untrained`", "minutes of a processor"], rows, "lrrr")
 
 
 def time_on_clips() -> str:

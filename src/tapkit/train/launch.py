@@ -75,10 +75,12 @@ def launch(
     else:
         presets = recipe(model).presets
         config = preset(presets, name or default_preset(presets, data, say), total_steps, seed=seed)
-    source = make_source(config, options.out, place, data)
-    trainable = recipe(config.model).build(config, place)
     if options.init == OFFICIAL:
         options = replace(options, init=official_weights(config.model))
+    if options.init is not None and not options.resume:
+        config = recipe(config.model).fitting(config, weights.read(options.init))
+    source = make_source(config, options.out, place, data)
+    trainable = recipe(config.model).build(config, place)
     return Run(Trainer(config, trainable, source, place, precision), options).run(say)
 
 

@@ -62,6 +62,11 @@ def load_own(network: nn.Module, weights: Mapping[str, Tensor], model: str) -> N
     network.load_state_dict({key: value.float() for key, value in found.items()})
 
 
+def as_it_is(config: TrainConfig, weights: Mapping[str, Tensor]) -> TrainConfig:
+    """The configuration, whatever the weights."""
+    return config
+
+
 def inherited(card: ModelCard) -> str:
     """The licence of weights that training makes of a published tracker."""
     return f"that of the weights and of the data it was trained with (the authors' weights: {card.weights_licence})"
@@ -87,6 +92,8 @@ class Recipe:
     load: Callable[[nn.Module, Mapping[str, Tensor], str], None] = load_own
     """Fill the network with weights to start from, those that the authors published or what `published` wrote.
     Raises `WeightsError`."""
+    fitting: Callable[[TrainConfig, Mapping[str, Tensor]], TrainConfig] = as_it_is
+    """The configuration for weights to start from: where a model has several networks, that of the weights."""
     published: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
     """The network's tensors under the names that the model's tracker reads."""
 

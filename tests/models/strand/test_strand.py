@@ -203,17 +203,25 @@ def test_bad_options_and_frames_say_what_is_wanted(model):
 @pytest.mark.parametrize(
     ("video", "frames"),
     [
-        ((256, 256), (256, 256)),
+        ((256, 256), (512, 512)),
         ((480, 854), (384, 688)),
         ((1920, 1080), (688, 384)),
-        ((240, 320), (240, 320)),
-        ((100, 130), (96, 128)),
-        ((20, 2000), (64, 2000)),
+        ((240, 320), (448, 592)),
+        ((360, 640), (352, 640)),
+        ((100, 130), (192, 256)),
+        ((20, 2000), (64, 4000)),
         ((8, 8), (64, 64)),
     ],
 )
-def test_frames_keep_their_shape_and_have_no_more_pixels_than_are_of_use(video, frames):
+def test_frames_keep_their_shape_and_have_as_many_pixels_as_are_of_use(video, frames):
     assert build(precision="float32").frame_size(video) == frames
+
+
+def test_small_frames_are_taken_as_they_are_on_demand():
+    assert build(precision="float32", enlarge=1).frame_size((256, 256)) == (256, 256)
+    assert build(precision="float32", enlarge=1.5).frame_size((256, 256)) == (384, 384)
+    with pytest.raises(UsageError, match="enlarge"):
+        build(enlarge=0.5)
 
 
 def test_its_card_says_permissive_causal_and_without_delay():

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tapkit.errors import StorageError, UsageError
+from tapkit.flow.base import Flow
 from tapkit.per_video.prepare.batches import choose, colours, cycled, generator, points_of
 from tapkit.per_video.prepare.flows import BELIEVED, FlowRequest, PairFlows, pair_flows, targets
 from tapkit.per_video.prepare.store import Prepared
@@ -65,6 +66,43 @@ def test_chains_reach_what_single_flows_do(prepared) -> None:
     assert sure.mean() > 0.5
     found = np.asarray(flows.flow(0, 5), np.float32)[inner][sure]
     np.testing.assert_allclose(np.median(found, 0), shift[5], atol=0.5)
+
+
+def test_far_flow_that_contradicts_the_way_over_the_frames_between_is_not_believed(tmp_path: Path, monkeypatch) -> None:
+    """All moves by 2 px a frame, but between frames 3 and more apart the flow model says, both ways, that all rests."""
+
+    class ShortSighted:
+        device = CPU
+
+        def to(self, device: torch.device) -> ShortSighted:
+            return self
+
+        def frame_size(self, size: tuple[int, int]) -> None: ...
+
+        def frame_bytes(self, size: tuple[int, int]) -> int:
+            return 1
+
+        def encode(self, frames: torch.Tensor) -> int:
+            return int(frames[0, 0, 0, 0])  # the frame's number
+
+        def flow(self, first: int, second: int, size: tuple[int, int]) -> Flow:
+            far = abs(second - first) >= 3
+            return Flow(
+                torch.tensor([0.0 if far else 2.0 * (second - first), 0.0])[None, :, None, None].expand(1, 2, *size)
+            )
+
+    monkeypatch.setattr("tapkit.per_video.prepare.flows.build_flow", lambda id, weights: ShortSighted())
+    frames = np.broadcast_to(np.arange(6, dtype=np.uint8)[:, None, None, None], (6, 20, 40, 3))
+    store = Prepared(tmp_path, np.ascontiguousarray(frames))
+    blind = pair_flows(store, FlowRequest(), CPU, quiet)
+    seeing = pair_flows(store, FlowRequest(agree=3.0), CPU, quiet)
+    assert (np.asarray(blind.mask(0, 4)) & BELIEVED).all() and (np.asarray(blind.mask(5, 1)) & BELIEVED).all()
+    assert not (np.asarray(seeing.mask(0, 4))[:, :30] & BELIEVED).any()
+    assert not (np.asarray(seeing.mask(5, 1))[:, 10:] & BELIEVED).any()
+    assert (
+        np.asarray(seeing.mask(0, 4))[:, 34:] & BELIEVED
+    ).all()  # the way leads out of the picture: nothing to compare
+    np.testing.assert_array_equal(seeing.mask(1, 3), blind.mask(1, 3))
 
 
 def test_only_what_is_missing_is_computed_again(prepared) -> None:

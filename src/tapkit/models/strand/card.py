@@ -1,6 +1,7 @@
 """Card of the tracker that comes with tapkit."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from tapkit.types import ModelCard, PublishedNumber
@@ -48,4 +49,21 @@ STRAND = ModelCard(
     if _BUILT_IN
     else "this installation has none yet: make them with `tapkit train`, see docs/training.md, and give --weights",
 )
-CARDS = (STRAND,)
+STRAND_CLIP = replace(
+    STRAND,
+    id="strand-clip",
+    name="strand, whole clips",
+    paper="tapkit's own, no paper (docs/models/strand-clip.md); the way back after Z. Kalal et al., Forward-Backward "
+    "Error, ICPR 2010, the best path after A. Viterbi, IEEE Trans. Information Theory, 1967",
+    paper_url="docs/models/strand-clip.md",
+    trainable="",
+    factory="tapkit.models.strand.whole_clip:build_clip",
+    streaming="offline",
+    latency=-1,
+    bidirectional=True,
+    visible_rule="visible",
+    visible_threshold=0.5,
+    published=(),
+    notes="strand's weights, which are trained by themselves",
+)
+CARDS = (STRAND, STRAND_CLIP)

@@ -26,6 +26,10 @@ from tapkit.nn.alignment import grey_pyramid
 from tapkit.weights import match
 
 
+WORTH_ENLARGING = 1.25
+"""Frames that lack less than this factor of their side are not enlarged: it costs more than it brings."""
+
+
 class StrandFeatures(NamedTuple):
     """What is seen on a frame: the encoder's maps in the order of their strides, and the `grey_pyramid`."""
 
@@ -56,11 +60,16 @@ class StrandOptions(NetworkOptions):
     Coordinates are float32 always."""
     resolution: int = 512
     """Frames with more pixels than a square of this side are shrunk to about as many."""
+    enlarge: float = 2.0
+    """Frames with clearly fewer are enlarged to about as many, to at most so many times their side; 1: they are not,
+    which is faster and less exact."""
 
     def check(self) -> None:
         """See `Options.check`."""
         if self.resolution < 64:
             raise UsageError(f"resolution must be at least 64, got {self.resolution}")
+        if not 1 <= self.enlarge <= 4:
+            raise UsageError(f"enlarge must be from 1 to 4, got {self.enlarge:g}")
 
 
 class Strand(TorchModel, IndependentSteps):
@@ -79,10 +88,13 @@ class Strand(TorchModel, IndependentSteps):
         self.network.look.offsets = self.network.look.offsets.float()
 
     def frame_size(self, size: Size) -> Size | None:
-        """See `Model.frame_size`: as many pixels as a square of side `resolution`, no more than there are, in the shape
-        of the video (squeezed into a square, a wide one is tracked clearly worse), sides multiples of 16."""
+        """See `Model.frame_size`: as many pixels as a square of side `resolution` in the shape of the video (squeezed into
+        a square, a wide one is tracked clearly worse), sides multiples of 16. A frame that is nearly as large is taken
+        as it is, a small one enlarged by `enlarge` at most."""
         height, width = size
-        scale = min(self.chosen.resolution / (height * width) ** 0.5, 1.0)
+        scale = min(self.chosen.resolution / (height * width) ** 0.5, self.chosen.enlarge)
+        if 1 < scale < WORTH_ENLARGING:
+            scale = 1.0
         return max(round(height * scale / 16), 4) * 16, max(round(width * scale / 16), 4) * 16
 
     def start(self, size: Size) -> StrandState:
@@ -168,9 +180,12 @@ def join(first: Points, second: Points) -> Points:
     )
 
 
-def build(weights: Mapping[str, Tensor] | None = None, **options: Any) -> Strand:
-    """strand with these weights (None: untrained, with fixed pseudo-random ones). Options: `StrandOptions`."""
-    chosen = StrandOptions.of(STRAND.id, options)
+def build(weights: Mapping[str, Tensor] | None = None, called: str = STRAND.id, **options: Any) -> Strand:
+    """strand with these weights (None: untrained, with fixed pseudo-random ones). Options: `StrandOptions`.
+
+    `called` is the id that a wrong option is reported with.
+    """
+    chosen = StrandOptions.of(called, options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = Network(config_of(weights or {}))

@@ -124,6 +124,7 @@ class CadexMethod(FlowMethod[CadexOptions]):
             options.flow_weights,
             options.reach,
             cycle=options.cycle,
+            agree=options.agree,
             similar=0.0,
             features=options.features,
             features_weights=options.features_weights,

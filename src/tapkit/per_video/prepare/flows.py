@@ -26,7 +26,7 @@ from tapkit.errors import StorageError, UsageError
 from tapkit.flow.base import FlowModel, StartsFromFlow
 from tapkit.flow.known import build_flow
 from tapkit.per_video.prepare.flow_features import flow_features, reading_of
-from tapkit.per_video.prepare.masks import COLOUR, CYCLE, NEAR, SIMILAR, Frame, Mask, chain, grid, judge, read
+from tapkit.per_video.prepare.masks import COLOUR, CYCLE, NEAR, SIMILAR, Frame, Mask, chain, grid, judge, read, walk
 from tapkit.per_video.prepare.store import Prepared, Table, save
 
 Report = Callable[[str, int, int], object]
@@ -53,6 +53,9 @@ class FlowRequest:
     """Pixels by which a round trip may miss."""
     similar: float = SIMILAR
     """Cosine that features must have, where there are some."""
+    agree: float | None = None
+    """Pixels by which flow between frames 3 and more apart may differ from that over the frames between, where each
+    step of it can be believed; None: they are not compared."""
     chained: bool = False
     """Whether flow is extended by chaining over neighbouring frames."""
     features: str = "none"
@@ -133,6 +136,8 @@ def pair_flows(
     judged = {**key, "cycle": request.cycle, "similar": request.similar, "features": request.features_key(prepared)}
     if request.features == "none":
         judged["colour"] = COLOUR
+    if request.agree is not None:
+        judged["agree"] = request.agree
     mask = prepared.table("mask", judged)
     direct = PairFlows(flow, mask, reach)
 
@@ -250,6 +255,7 @@ class _Judge:
     def of(self, first: int) -> np.ndarray:
         """uint8 [K,h,w]."""
         found = []
+        stepped = {} if self.request.agree is None else self._stepped(first)
         for second in self.flows.targets(first):
             both = None if self.features is None else tuple(self._tensor(self.features[k]) for k in (first, second))
             mask = judge(
@@ -262,8 +268,25 @@ class _Judge:
             )
             if self.features is None and abs(first - second) >= NEAR:
                 mask = mask._replace(cycle=mask.cycle & self._alike(first, second))
+            if second in stepped and abs(first - second) >= NEAR:
+                moved, sure = stepped[second]
+                apart = (moved - self._tensor(self.flows.flow(first, second))).norm(dim=-1)
+                mask = mask._replace(cycle=mask.cycle & ~(sure & (apart > self.request.agree)))
             found.append(mask.cycle.cpu().numpy() * np.uint8(BELIEVED) + mask.hidden.cpu().numpy() * np.uint8(HIDDEN))
         return np.stack(found)
+
+    def _stepped(self, first: int) -> dict[int, tuple[Tensor, Tensor]]:
+        """See `walk`: both ways."""
+        near = self.flows.targets(first)
+
+        def flow(here: int, there: int) -> Tensor:
+            return self._tensor(self.flows.flow(here, there))
+
+        def seen(here: int, there: int) -> Tensor:
+            return judge(flow(here, there), flow(there, here), 1, cycle=self.request.cycle).cycle
+
+        orders = range(first + 1, near[-1] + 1), range(first - 1, near[0] - 1, -1)
+        return {k: v for order in orders for k, v in walk(first, order, flow, seen, self.prepared.size).items()}
 
     def _alike(self, first: int, second: int) -> Tensor:
         """Where colours agree, bool [h,w]: what stands in for features, where there are none."""

@@ -78,6 +78,26 @@ def judge(
     return Mask(good, (miss > LOST) & ((again - target).norm(dim=-1) < SECOND) & inside)
 
 
+def walk(
+    first: int, order: range, flow: Callable[[int, int], Tensor], seen: Callable[[int, int], Tensor], size: Size
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """Where the flow from neighbour to neighbour leads from frame `first`, over the frames of `order` (its neighbour
+    first): flow [h,w,2], and whether each step of it could be believed, bool [h,w]. `seen` says that of neighbours."""
+    found: dict[int, tuple[Tensor, Tensor]] = {}
+    previous = first
+    start = moved = alive = None
+    for target in order:
+        step, sure = flow(previous, target), seen(previous, target)
+        if start is None or moved is None or alive is None:
+            start, moved, alive = grid(size, step.device), step, sure
+        else:
+            alive = alive & (read(sure[..., None].float(), start + moved)[..., 0] == 1)
+            moved = moved + read(step, start + moved)
+        found[target] = (moved, alive)
+        previous = target
+    return found
+
+
 class Frame(NamedTuple):
     """What chaining looks at of a frame."""
 

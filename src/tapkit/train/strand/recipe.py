@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from tapkit.errors import UsageError
-from tapkit.models.strand.encoder import StrandConfig
+from tapkit.models.strand.encoder import StrandConfig, config_of
 from tapkit.models.strand.network import Network
 from tapkit.train.batch import Batch, Predictions, Queries, sample_queries
 from tapkit.train.config import Stage, TrainConfig
@@ -82,4 +83,10 @@ def build(config: TrainConfig, device: torch.device) -> StrandTraining:
     )
 
 
-RECIPE = Recipe("strand", "Apache-2.0", PRESETS, build, read_settings)
+def fitting(config: TrainConfig, weights: Mapping[str, Tensor]) -> TrainConfig:
+    """See `Recipe.fitting`: the encoder of the weights, and evidence where they have it."""
+    settings, network = config.settings or StrandSettings(), config_of(weights)
+    return replace(config, settings=replace(settings, encoder=network.encoder, evidence=network.evidence))
+
+
+RECIPE = Recipe("strand", "Apache-2.0", PRESETS, build, read_settings, fitting=fitting)

@@ -1,0 +1,58 @@
+"""The features of a whole clip, and the clip played forwards or backwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tapkit.models.strand.encoder import Maps
+from tapkit.models.strand.tracker import StrandFeatures
+from tapkit.nn.alignment import pyramid
+
+
+class ClipFeatures(NamedTuple):
+    """What is kept of B frames: about 15 bytes a pixel with maps in bfloat16."""
+
+    fine: Tensor
+    """Maps of `encoder.Maps`, [B,h,w,C] each."""
+    coarse: Tensor
+    wide: Tensor
+    grey: Tensor
+    """int16 [B,1,H,W]: red, green and blue together, from which the `grey_pyramid` is made again, to the bit."""
+
+
+def kept(maps: Maps, frames: Tensor) -> ClipFeatures:
+    """Of frames uint8 [B,3,H,W] and their maps."""
+    return ClipFeatures(*maps, frames.sum(1, keepdim=True, dtype=torch.int16))
+
+
+@dataclass(frozen=True)
+class Film:
+    """A clip, frame by frame; frame 0 is the last one of the clip where it is played backwards."""
+
+    features: ClipFeatures
+    backwards: bool = False
+
+    def __len__(self) -> int:
+        """How many frames."""
+        return len(self.features.grey)
+
+    def maps(self, frame: int) -> Maps:
+        """Of one frame, B = 1."""
+        here = self._slice(frame)
+        return Maps(self.features.fine[here], self.features.coarse[here], self.features.wide[here])
+
+    def grey(self, frame: int) -> tuple[Tensor, ...]:
+        """The `grey_pyramid` of one frame."""
+        return pyramid(self.features.grey[self._slice(frame)].float() / 3)
+
+    def at(self, frame: int) -> StrandFeatures:
+        """What strand saw on that frame."""
+        return StrandFeatures(self.maps(frame), self.grey(frame))
+
+    def _slice(self, frame: int) -> slice:
+        own = len(self) - 1 - frame if self.backwards else frame
+        return slice(own, own + 1)

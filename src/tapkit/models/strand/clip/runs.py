@@ -1,0 +1,114 @@
+"""Runs of strand over a clip whose features are there: from each query on, and back from where points were seen last."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tapkit.models.base import Size
+from tapkit.models.strand.clip.film import Film
+from tapkit.models.strand.encoder import STRIDES, Maps
+from tapkit.models.strand.tracker import Strand, StrandState
+
+
+class Run(NamedTuple):
+    """Where N points were found on T frames; NaN and 0 on frames that were not gone through."""
+
+    xy: Tensor
+    """[N,T,2] pixels."""
+    sure: Tensor
+    """[N,T] P(visible) times P(right)."""
+
+    @classmethod
+    def empty(cls, count: int, frames: int, device: torch.device) -> Run:
+        """Nothing has been gone through yet."""
+        return cls(
+            torch.full((count, frames, 2), float("nan"), device=device), torch.zeros(count, frames, device=device)
+        )
+
+
+class First(NamedTuple):
+    """The run from the queries on, and how well the queries' features fit where it leads."""
+
+    run: Run
+    likely: Tensor
+    """[N,T] log of the share that the place has in the whole frame, by the query's features on the two coarser maps."""
+    query: tuple[Tensor, ...]
+    """Patches of features [N,K,C] around the queries, as `network.Points.query` has them."""
+
+
+def onwards(strand: Strand, film: Film, size: Size, t: Tensor, xy: Tensor) -> First:
+    """Follow points from their queries on: t int64 [N] frames, xy [N,2] pixels."""
+    run = Run.empty(len(t), len(film), strand.device)
+    likely = torch.zeros_like(run.sure)
+    query = tuple(part.new_empty(len(t), *part.shape[1:]) for part in strand.start(size).query)
+    state, rows = strand.start(size), t[:0]
+    starts = set(t.tolist())
+    for frame in range(min(starts, default=0), len(film)):
+        new = torch.nonzero(t == frame)[:, 0] if frame in starts else t[:0]
+        features = film.at(frame)
+        state, found = strand.follow(state, features, size, xy[new])
+        rows = torch.cat([rows, new])
+        run.xy[rows, frame], run.sure[rows, frame] = found.xy, found.visible * found.confidence
+        for kept, patch in zip(query, state.query, strict=True):
+            kept[new] = patch[len(rows) - len(new) :]
+        likely[rows, frame] = share_of_frame(strand, features.maps, state.query, found.xy)
+    return First(run, likely, query)
+
+
+def back(
+    strand: Strand, film: Film, size: Size, query: tuple[Tensor, ...], start: Tensor, xy: Tensor, stop: Tensor
+) -> Run:
+    """Follow points from xy [N,2] on frames `start` [N] back to frames `stop` [N], looking for their `query` patches.
+
+    They begin anew: what the first run remembers of how they looked, and of where they were, is not known.
+    """
+    run = Run.empty(len(start), len(film), strand.device)
+    state, rows = strand.start(size), start[:0]
+    for frame in range(int(start.max()), int(stop.min()) - 1, -1) if len(start) else ():
+        on = torch.nonzero(stop[rows] <= frame)[:, 0]
+        if len(on) < len(rows):
+            state, rows = strand.select(state, on), rows[on]
+        new = torch.nonzero(start == frame)[:, 0]
+        if not len(rows) and not len(new):
+            continue
+        state, found = strand.follow(state, film.at(frame), size, xy[new])
+        state = _asked_for(state, query, new)
+        rows = torch.cat([rows, new])
+        run.xy[rows, frame], run.sure[rows, frame] = found.xy, found.visible * found.confidence
+    return run
+
+
+def _asked_for(state: StrandState, query: tuple[Tensor, ...], new: Tensor) -> StrandState:
+    """The state, whose last rows look for the query patches of points `new`."""
+    if not len(new):
+        return state
+    old = len(state.xy) - len(new)
+    patches = zip(state.query, query, strict=True)
+    return state._replace(query=tuple(torch.cat([here[:old], asked[new]]) for here, asked in patches))
+
+
+def share_of_frame(strand: Strand, maps: Maps, query: tuple[Tensor, ...], xy: Tensor) -> Tensor:
+    """Log of how much of all likelihood in one frame lies at xy [M,2], by patches of the query's features: [M].
+
+    By the maps of strides 8 and 16 and the temperatures of global matching; the best of the 3x3 cells counts.
+    """
+    total: Tensor | None = None
+    for number in (1, 2):
+        level, patch = maps[number], query[number]
+        feature = patch[:, patch.shape[1] // 2] * strand.network.temperature[number].float().exp()
+        products = F.linear(feature.to(level.dtype), level[0].flatten(0, 1)).float().view(-1, 1, *level.shape[1:3])
+        if total is not None:
+            products = F.interpolate(products, size=total.shape[2:], mode="bilinear", align_corners=False)
+        total = products if total is None else total + products
+    assert total is not None
+    height, width = total.shape[2:]
+    cell = (xy / STRIDES[1]).floor().long()
+    steps = torch.arange(-1, 2, device=xy.device)
+    x = (cell[:, :1] + steps.repeat(3)).clamp(0, width - 1)
+    y = (cell[:, 1:] + steps.repeat_interleave(3)).clamp(0, height - 1)
+    flat = total.flatten(1)
+    return flat.gather(1, y * width + x).amax(-1) - flat.logsumexp(-1)
