@@ -21,7 +21,8 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from model_tables import card_table, every_card, options_table, overview, page_of, published_table, table
 from paired_table import paired_networks
-from per_video_tables import learned, mechanics, occlusion, on_clips, time_on_clips
+from per_video_tables import learned, mechanics, occlusion, time_on_clips
+from per_video_tables import on_clips as clips_table  # MkDocs takes what is called on_... for one of its events
 from studio_server_table import server_latencies
 from studio_tables import latencies
 
@@ -173,7 +174,7 @@ GENERATED = {
     "per-video omnimotion": partial(learned, "omnimotion"),
     "per-video cadex++": partial(learned, "cadex++"),
     "per-video occlusion": occlusion,
-    "per-video clips": on_clips,
+    "per-video clips": clips_table,
     "per-video mechanics": mechanics,
     "per-video time": time_on_clips,
     "studio latencies": latencies,
