@@ -163,10 +163,12 @@ def _recorded(runtime: Runtime, graph: Graph, stream: Stream | None) -> Iterator
         runtime.recorded += 1
         for tensor in runtime.left:
             tensor.fill_(float("nan"))
+        runtime.stream = before
+    except Exception as error:  # as torch does: it stays on the stream that was recorded
+        raise RuntimeError("CUDA error: operation failed due to a previous error during capture") from error
     finally:
         runtime.recording, runtime.left = None, []
-        before.wait_stream(runtime.stream)
-        runtime.stream = before
+        before.wait_stream(stream or before)
 
 
 @contextmanager

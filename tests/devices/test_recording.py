@@ -208,7 +208,9 @@ def test_what_cannot_be_recorded_goes_on_as_ever_and_is_said_once(mistake: str) 
         ) as said:
             found = drive(Moving(REFUSED[mistake]).to("cuda"))
         assert len(said) == 1
+        assert "previous error" not in str(said[0].message), "it says what went wrong"
         assert machine.runtime.recorded == 0
+        assert machine.runtime.stream is machine.runtime.default
     contract.same(found, wanted, 1e-5)
 
 

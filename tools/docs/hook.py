@@ -21,7 +21,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from model_tables import card_table, every_card, options_table, overview, page_of, published_table, table
 from paired_table import paired_networks
-from per_video_tables import annotated_clips, learned, mechanics, occlusion, on_clips, time_on_clips
+from per_video_tables import annotated_clips, learned, mechanics, occlusion, time_on_clips
 from studio_server_table import server_latencies
 from studio_tables import latencies
 

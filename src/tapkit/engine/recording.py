@@ -44,11 +44,25 @@ class Recording:
                     work(self.inputs)
             torch.cuda.current_stream(device).wait_stream(stream)
             used = _Used()
-            # Other threads may go on meanwhile: they decode frames and send them here.
-            with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"), used:
-                self.results = apart(work(self.inputs), self.inputs)
+            # Where a recording fails torch does not go back to the stream before: this one does.
+            with torch.cuda.stream(torch.cuda.current_stream(device)):
+                self.results = self._recorded(work, stream, used)
         # Weights and constants are read from where they are: they must not go away before the recording does.
         self._used = used.before
+
+    def _recorded(self, work: Work, stream: Any, used: _Used) -> Any:
+        """What `work` leaves behind of `self.inputs`, recorded on `stream`."""
+        failed: Exception | None = None
+        try:
+            # Other threads may go on meanwhile: they decode frames and send them here.
+            with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"), used:
+                try:
+                    return apart(work(self.inputs), self.inputs)
+                except Exception as error:
+                    failed = error
+                    raise
+        except RuntimeError as ended:  # to end a recording that failed fails, too; why it did says more
+            raise (failed or ended) from None
 
     def __call__(self, inputs: Any) -> Any:
         """The results for these inputs, until the next call. The inputs themselves are then `self.inputs`."""
