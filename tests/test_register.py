@@ -140,7 +140,7 @@ def test_the_network_gives_what_the_tracker_gives(network: Any, clip: np.ndarray
     queries = torch.from_numpy(np.stack([QUERIES, QUERIES + 1]))
     with torch.no_grad():
         said = network(batch, queries)
-    options = {"direction": "forward", "precision": "float32", "device": "cpu"}
+    options = {"direction": "forward", "precision": "float32", "device": "cpu", "enlarge": 1}
     for b, video in enumerate((clip, clip[::-1])):
         tracks = tapkit.track(video, queries[b].numpy(), **options)
         valid = said.valid[b].numpy()
