@@ -142,6 +142,7 @@ class OmniMotionMethod(FlowMethod[OmniMotionOptions]):
             options.flow_weights,
             options.reach,
             cycle=options.cycle,
+            agree=options.agree,
             chained=options.chained,
             features=options.features,
             features_weights=options.features_weights,

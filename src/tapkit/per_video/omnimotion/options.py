@@ -29,6 +29,9 @@ class OmniMotionOptions(FitOptions):
     """Whether flow is extended by chaining over neighbouring frames."""
     cycle: float = CYCLE
     """Pixels of the working size by which flow there and back may miss to be believed."""
+    agree: float | None = None
+    """Pixels by which flow between frames 3 and more apart may differ from that over the frames between to be believed;
+    None: they are not compared, as published. For flow models that do not follow far."""
     features: str = "none"
     """Backbone whose features the ends of a flow vector must share to be believed: "dino-vits16" as published, which is
     downloaded, or "none"."""
