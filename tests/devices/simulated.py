@@ -34,6 +34,8 @@ from runtime import Runtime, torch_cuda
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tapkit.engine.recording import tensors_in
+
 SIMULATED = ("cuda", "mps")
 _PACKAGE = Path(torch.__file__).parent
 
@@ -206,7 +208,7 @@ class _Carried(TorchDispatchMode):
         machine, kwargs = self.machine, kwargs or {}
         if func is torch.ops.aten._has_compatible_shallow_copy_type.default:
             return False  # what `nn.Module.to` asks before it swaps the contents of parameters
-        leaves = _tensors((args, kwargs))
+        leaves = tensors_in((args, kwargs))
         remote = [leaf for leaf in leaves if isinstance(leaf, Remote)]
         if not remote and (leaves or not machine.inside):
             return func(*args, **kwargs)
@@ -216,7 +218,7 @@ class _Carried(TorchDispatchMode):
         plain_args, plain_kwargs = _mapped(_held, (args, kwargs))
         out = func(*plain_args, **plain_kwargs)
         reads = [leaf.held for leaf in remote]
-        wrong = machine.runtime.did(func, plain_args, plain_kwargs, reads, _tensors(out))
+        wrong = machine.runtime.did(func, plain_args, plain_kwargs, reads, tensors_in(out))
         if wrong:
             raise DeviceMistake(f"{func} {wrong} ({_caller()})")
         # A part of a tensor made outside of inference mode counts with it: it is no tensor of inference mode either.
@@ -244,7 +246,7 @@ class _Carried(TorchDispatchMode):
             machine.wait("mask as index")
 
     def _wrapped(self, out: Any, args: Any, kwargs: Any, place: torch.device) -> Any:
-        known = {id(leaf.held): leaf for leaf in _tensors((args, kwargs)) if isinstance(leaf, Remote)}
+        known = {id(leaf.held): leaf for leaf in tensors_in((args, kwargs)) if isinstance(leaf, Remote)}
 
         def wrap(value: Any) -> Any:
             if not isinstance(value, torch.Tensor) or isinstance(value, Remote):
@@ -253,17 +255,6 @@ class _Carried(TorchDispatchMode):
             return self.machine.wrap(value, place) if same is None else same  # what works in place gives its argument
 
         return _mapped(wrap, out)
-
-
-def _tensors(value: Any) -> list[torch.Tensor]:
-    """All tensors in nested tuples, lists and dictionaries. (Several times as fast as torch's own.)"""
-    if isinstance(value, torch.Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, tuple | list):
-        return []
-    return [tensor for part in value for tensor in _tensors(part)]
 
 
 def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
@@ -329,7 +320,7 @@ class _Called(TorchFunctionMode):
     def _run(self, func: Any, args: Any, kwargs: Any, asked: torch.device | None) -> Any:
         machine = self.machine
         args = self._uploaded(func, args)
-        remote = [leaf for leaf in _tensors((args, kwargs)) if isinstance(leaf, Remote)]
+        remote = [leaf for leaf in tensors_in((args, kwargs)) if isinstance(leaf, Remote)]
         if not remote and asked is None:
             return func(*args, **kwargs)
         generator = kwargs.get("generator")

@@ -20,6 +20,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from tapkit.engine.recording import tensors_in
+
 _NO_LAUNCH = {"_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach"}
 _TABLES = {"index_select", "gather", "index", "embedding"}
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
@@ -79,7 +81,7 @@ class _Counting(TorchDispatchMode):
                 return func._op_dk(_COMPOSITE, *args, **kwargs)
         out = func(*args, **kwargs)
         name = func._schema.name.removeprefix("aten::")
-        outputs, inputs = _tensors(out), _tensors((args, kwargs))
+        outputs, inputs = tensors_in(out), tensors_in((args, kwargs))
         outputs = outputs or (inputs[: len(inputs) // 2] if name.startswith("_foreach") else [])
         if name in _NO_LAUNCH or not outputs or all(part.numel() == 0 for part in outputs):
             return out
@@ -123,16 +125,6 @@ def _channels_last(name: str, inputs: list[torch.Tensor]) -> bool | None:
     if name != "convolution" or inputs[0].ndim != 4 or inputs[0].shape[1] < 2 or inputs[0].shape[2:].numel() < 2:
         return None
     return inputs[0].is_contiguous(memory_format=torch.channels_last)
-
-
-def _tensors(value: Any) -> list[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, tuple | list):
-        return []
-    return [part for some in value for part in _tensors(some)]
 
 
 def _bytes(tensor: torch.Tensor) -> int:

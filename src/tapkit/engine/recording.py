@@ -110,21 +110,22 @@ class _Used(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._made: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for part in _tensors((args, kwargs)):
+        for part in tensors_in((args, kwargs)):
             place = part.untyped_storage()._cdata
             if place not in self._made:
                 self.before.setdefault(place, part)
         out = func(*args, **(kwargs or {}))
-        self._made.update(part.untyped_storage()._cdata for part in _tensors(out))
+        self._made.update(part.untyped_storage()._cdata for part in tensors_in(out))
         self._made.difference_update(self.before)  # parts of them, and what was written to
         return out
 
 
-def _tensors(value: Any) -> list[Tensor]:
+def tensors_in(value: Any) -> list[Tensor]:
+    """All tensors in nested tuples, lists and dictionaries. (Several times as fast as torch's own.)"""
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, dict):
         value = value.values()
     elif not isinstance(value, tuple | list):
         return []
-    return [part for some in value for part in _tensors(some)]
+    return [part for some in value for part in tensors_in(some)]

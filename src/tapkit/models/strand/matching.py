@@ -128,8 +128,7 @@ def coarse_to_fine(maps: Maps, sought: Sought, promising: int = PROMISING) -> Co
     y = (2 * (chosen // width)[:, :, None] + pair.repeat_interleave(2)).flatten(1)
     found, which = _at(maps, sought, coarser, x, y).max(-1)
     x, y = x.gather(1, which[:, None]), y.gather(1, which[:, None])
-    steps = torch.arange(WINDOW, device=chosen.device) - WINDOW // 2
-    x, y = x + steps.repeat(WINDOW), y + steps.repeat_interleave(WINDOW)
+    x, y = _window(x, y)
     inside = _inside(x, y, maps.fine.shape[2], maps.fine.shape[1])
     values = _at(maps, sought, coarser, x.clamp(0, maps.fine.shape[2] - 1), y.clamp(0, maps.fine.shape[1] - 1))
     xy = _mean_cell(values, x, y, inside) * STRIDES[0]
@@ -140,11 +139,15 @@ def around_best(cost: Tensor, width: int) -> Tensor:
     """The best cell of cost maps [M,h*w], and the mean of the 3x3 around it by their softmax: cells + 0.5, [M,2]."""
     height = cost.shape[1] // width
     best = cost.argmax(-1)
-    steps = torch.arange(WINDOW, device=cost.device) - WINDOW // 2
-    x = (best % width)[:, None] + steps.repeat(WINDOW)
-    y = (best // width)[:, None] + steps.repeat_interleave(WINDOW)
+    x, y = _window((best % width)[:, None], (best // width)[:, None])
     values = cost.gather(1, y.clamp(0, height - 1) * width + x.clamp(0, width - 1))
     return _mean_cell(values, x, y, _inside(x, y, width, height))
+
+
+def _window(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The cells around x, y [M,1], also beyond the border, row by row: [M,9] each."""
+    steps = torch.arange(WINDOW, device=x.device) - WINDOW // 2
+    return x + steps.repeat(WINDOW), y + steps.repeat_interleave(WINDOW)
 
 
 def _mean_cell(values: Tensor, x: Tensor, y: Tensor, inside: Tensor) -> Tensor:
@@ -159,11 +162,9 @@ def _inside(x: Tensor, y: Tensor, width: int, height: int) -> Tensor:
 
 def _cells_around(xy: Tensor, width: int, height: int) -> tuple[Tensor, Tensor]:
     """The 3x3 cells of the fine map around xy [M,2] pixels, those beyond the border moved onto it: x and y [M,9]."""
-    steps = torch.arange(WINDOW, device=xy.device) - WINDOW // 2
     cell = (xy / STRIDES[0]).floor().long()
-    x = (cell[:, :1] + steps.repeat(WINDOW)).clamp(0, width - 1)
-    y = (cell[:, 1:] + steps.repeat_interleave(WINDOW)).clamp(0, height - 1)
-    return x, y
+    x, y = _window(cell[:, :1], cell[:, 1:])
+    return x.clamp(0, width - 1), y.clamp(0, height - 1)
 
 
 def _products(level: Tensor, features: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tapkit.models.base import Prediction, Size
+from tapkit.models.strand.clip.film import unit_of
 from tapkit.models.strand.clip.surroundings import moved, near_frame
 
 RUN, CARRIED, HIDDEN = range(3)
@@ -65,7 +66,7 @@ def evidence(seen: Seen, unit: float) -> Tensor:
 
 def best_paths(seen: Seen, motions: Tensor, t: Tensor, size: Size) -> Paths:
     """Paths from queries on frames t [N] on; `motions` are those of the surroundings."""
-    unit = (size[0] * size[1]) ** 0.5 / 256
+    unit = unit_of(size)
     gain = torch.nn.functional.pad(evidence(seen, unit), (0, 1))
     count, frames = t.shape[0], gain.shape[1]
     forwards = gain.new_full((count, frames, 3), -1e6)
@@ -107,7 +108,7 @@ def _changes(before: Tensor, after: Tensor, motion: Tensor, unit: float) -> Tens
 
 def answers(seen: Seen, paths: Paths, t: Tensor, xy: Tensor, size: Size) -> Prediction:
     """Positions and probabilities of queries t [N], xy [N,2], along the best paths; frames before t mean nothing."""
-    unit = (size[0] * size[1]) ** 0.5 / 256
+    unit = unit_of(size)
     state = paths.weights.argmax(-1)
     visible = torch.sigmoid(paths.weights[..., :HIDDEN].amax(-1) - paths.weights[..., HIDDEN])
     places = torch.cat([seen.places, paths.guess[:, :, None]], 2)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tapkit.models.base import Size
-from tapkit.models.strand.clip.film import Film
+from tapkit.models.strand.clip.film import Film, unit_of
 from tapkit.nn.alignment import RADIUS, align, find
 
 GRID = 9, 16
@@ -190,7 +190,7 @@ def carried(film: Film, size: Size, motions: Tensor, t: Tensor, xy: Tensor, ther
     `there` [N,T,2] are the places of the first run; where it is `trusted` [N,T] and the pixels do not tell, it says
     from where a point is carried on.
     """
-    unit = (size[0] * size[1]) ** 0.5 / 256
+    unit = unit_of(size)
     template, count = Template.cut(film, t, xy), len(t)
     place, warp = xy.clone(), torch.eye(3, dtype=_exact(xy.device), device=xy.device).repeat(count, 1, 1)
     same = torch.eye(2, device=xy.device).expand(count, 2, 2)

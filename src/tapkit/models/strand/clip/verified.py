@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tapkit.models.base import Size
-from tapkit.models.strand.clip.film import Film
+from tapkit.models.strand.clip.film import Film, unit_of
 from tapkit.models.strand.clip.runs import First, Run, back
 from tapkit.models.strand.tracker import Strand
 
@@ -45,7 +45,7 @@ class Verdict(NamedTuple):
 
 def verdict(strand: Strand, film: Film, size: Size, t: Tensor, xy: Tensor, first: First) -> Verdict:
     """Go back over the `first` run from queries t int64 [N], xy [N,2]."""
-    unit = (size[0] * size[1]) ** 0.5 / 256
+    unit = unit_of(size)
     count, frames = first.run.sure.shape
     number = torch.arange(frames, device=t.device)
     result = Verdict(*(torch.zeros(count, frames, dtype=torch.bool, device=t.device) for _ in range(2)))
