@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
 from gpu.counted import Piece, Work, counted, on_meta  # noqa: E402
+from marks import between  # noqa: E402
 
 from tapkit import registry  # noqa: E402
 from tapkit.engine.recording import apart  # noqa: E402
@@ -224,11 +225,7 @@ def section(found: dict[str, Any]) -> str:
 
 def with_section(text: str, found: dict[str, Any]) -> str:
     """The page with the section of now between its marks. Raises ValueError where they are missing."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{PAGE.name} lacks the marks {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{section(found)}\n\n{END}{after}"
+    return between(text, BEGIN, END, f"\n\n{section(found)}\n\n", PAGE.name)
 
 
 def missed(found: dict[str, Any]) -> list[str]:

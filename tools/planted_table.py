@@ -15,10 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests" / name) for name in ("devices", "models")]
+sys.path[:0] = [str(ROOT / "tools"), *(str(ROOT / "tests" / name) for name in ("devices", "models"))]
 
 import test_recording as recorded  # noqa: E402
 import test_simulated as stepped  # noqa: E402
+from marks import between  # noqa: E402
 from simulated import DeviceMistake, simulated  # noqa: E402
 
 from tapkit.engine import session, slots  # noqa: E402
@@ -93,11 +94,7 @@ def table() -> str:
 def main(arguments: list[str]) -> int:
     """Write, or compare."""
     text = PAGE.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{PAGE.name} lacks the marks {BEGIN} and {END}")
-    wanted = f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
+    wanted = between(text, BEGIN, END, f"\n\n{table()}\n\n", PAGE.name)
     if text == wanted:
         return 0
     if "--check" in arguments:

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tools" / "docs"))
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tools" / "docs")]
 
+from marks import between  # noqa: E402
 from model_tables import page_of, short  # noqa: E402  (the folder of the generators of the documentation)
 
 from tapkit.types import ModelCard  # noqa: E402
@@ -27,11 +28,7 @@ def link(card: ModelCard) -> str:
 
 def with_table(text: str) -> str:
     """The text of the README with the table of now between its marks. Raises ValueError where they are missing."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"README.md lacks the marks {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{short(link)}\n{END}{after}"
+    return between(text, BEGIN, END, f"\n{short(link)}\n", "README.md")
 
 
 def main(arguments: list[str]) -> int:
