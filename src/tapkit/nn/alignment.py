@@ -125,7 +125,7 @@ def _descend(template: _Template, image: Tensor, grid: Tensor, offset: Tensor) -
 def _template(wide: Tensor) -> _Template:
     """What is looked for, of pixels [B,1,N,(2r+3)^2]."""
     side = 2 * RADIUS + 3
-    wide = wide.unflatten(3, (side, side))
+    wide = wide.view(*wide.shape[:3], side, side)
     patch, contrast = _centred(wide[..., 1:-1, 1:-1].flatten(3))
     across, down = wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2], wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]
     slopes = torch.cat([across, down], 1).flatten(3) * 0.5
@@ -178,7 +178,7 @@ def _grid(image: Tensor, places: Tensor) -> Tensor:
 
 
 def _at(image: Tensor, grid: Tensor, offset: Tensor) -> Tensor:
-    """Bilinear samples of [B,1,H,W] at a `_grid` [B,2,N,K] moved by pixels [B,2,N,1], the border going on: [B,1,N,K]."""
+    """Bilinear samples of [B,1,H,W] at a `_grid` [B,2,N,K] moved by [B,2,N,1] pixels; the border goes on: [B,1,N,K]."""
     return _read(image, grid + offset * _unit(image))
 
 
