@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tapkit.constants import constant, constant_like
 from tapkit.models.strand.encoder import STRIDES, Maps, StrandConfig
-from tapkit.models.strand.rows import filled, rows_at_once
+from tapkit.models.strand.rows import LOOKS, filled, rows_at_once
 from tapkit.nn.mixed import plain_matmul
 from tapkit.nn.packed import Activation, Linear, activate, onednn
 from tapkit.nn.sampling import blend, integer_patch
@@ -46,11 +46,12 @@ class Products(NamedTuple):
     values: tuple[Tensor, ...]
     """[R,(2r+2)^2,P] for each map, in the dtype of the map, x slow."""
 
-    def blended(self) -> Iterator[Tensor]:
-        """Products with the bilinear samples around the places: for each map float32 [R,(2r+1)^2,P], x slow."""
+    def blended(self, rows: slice = slice(None)) -> Iterator[Tensor]:
+        """Products with the bilinear samples around some of the places: for each map float32 [R,(2r+1)^2,P], x slow."""
         for values, fraction in zip(self.values, self.fraction, strict=True):
             side = math.isqrt(values.shape[1])
-            yield blend(values.float().view(-1, side, side, values.shape[2]), fraction).flatten(1, 2)
+            some = values[rows].float().view(-1, side, side, values.shape[2])
+            yield blend(some, fraction[rows]).flatten(1, 2)
 
 
 def correlate(maps: Maps, templates: tuple[Tensor, ...], owner: Tensor, xy: Tensor, radius: int) -> Products:
@@ -62,12 +63,16 @@ def correlate(maps: Maps, templates: tuple[Tensor, ...], owner: Tensor, xy: Tens
     """
     rows, count = xy.shape[:2]
     base, fraction = _split(maps, xy.flatten(0, 1))
-    cells = _cells(maps, owner[:, None].expand(-1, count).flatten(), base, radius)
+    cells = _cells(maps, owner[:, None].expand(-1, count).flatten(), base, radius).view(len(maps), rows, -1)
     values = []
-    for level, template, flat in zip(maps, templates, cells, strict=True):
-        patch = level.flatten(0, 2).index_select(0, flat).view(rows, -1, level.shape[3])
-        products = plain_matmul(patch, template.to(patch.dtype).transpose(1, 2))
-        values.append(products.view(rows * count, -1, template.shape[1]))
+    for level, template, numbers in zip(maps, templates, cells, strict=True):
+        products = []
+        for some in rows_at_once(rows, xy.device):
+            patch = level.flatten(0, 2).index_select(0, numbers[some].flatten())
+            patch = patch.view(-1, numbers.shape[1], level.shape[3])
+            products.append(plain_matmul(patch, template[some].to(patch.dtype).transpose(1, 2)))
+        whole = products[0] if len(products) == 1 else torch.cat(products)
+        values.append(whole.view(rows * count, -1, template.shape[1]))
     return Products(base, fraction, tuple(values))
 
 
@@ -117,7 +122,8 @@ class Enter(Linear):
 
     def __init__(self, patches: tuple[int, ...], cells: int, more: int, outputs: int) -> None:
         super().__init__(sum(patches) * cells + more, outputs)
-        self.shapes, self.more = tuple((patch, cells) for patch in patches), more
+        self.shapes = tuple((patch, cells) for patch in patches)
+        self.more = more
 
     def forward(self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None) -> Tensor:
         """As `Linear`."""
@@ -136,7 +142,7 @@ class Enter(Linear):
 def _turned(weight: Tensor, shapes: tuple[tuple[int, int], ...]) -> Tensor:
     """Weights [out,in] whose first inputs are n x m of each of `shapes` in turn, with these as m x n."""
     counts = [n * m for n, m in shapes]
-    parts = weight.split([*counts, weight.shape[1] - sum(counts)], 1)
+    parts = torch.split(weight, [*counts, weight.shape[1] - sum(counts)], 1)
     turned = [part.view(-1, *shape).transpose(1, 2).flatten(1) for part, shape in zip(parts[:-1], shapes, strict=True)]
     return torch.cat([*turned, parts[-1]], 1)
 
@@ -203,11 +209,11 @@ class Look(nn.Module):
         """
         own = (hidden, xy, away, similarity, elsewhere)
         found = []
-        for part, rows in enumerate(rows_at_once(len(xy), xy.device)):
+        for part, rows in enumerate(rows_at_once(len(xy), xy.device, LOOKS)):
             some = tuple(template[rows] for template in templates)
             where = (maps, some, owner[rows], xy[rows], self.config.radius)
             products = correlate(*where) if before is None else correlate_again(before[part], *where)
-            found.append(self._read(products, *(x[rows] for x in own), stage))
+            found.append(self._read(stage, products, *(x[rows] for x in own)))
         if len(found) == 1:
             return found[0]
         token, xy, around = (torch.cat(parts) for parts in zip(*(seen[:3] for seen in found), strict=True))
@@ -215,32 +221,34 @@ class Look(nn.Module):
 
     def _read(
         self,
+        stage: int,
         products: Products,
         hidden: Tensor,
         xy: Tensor,
         away: Tensor,
         similarity: Tensor,
         elsewhere: Tensor,
-        stage: int,
     ) -> Seen:
         """See `forward`."""
         count = xy.shape[1]
         places = xy.flatten(0, 1)
         seen = places.new_empty(len(places), self.enter.in_features, dtype=self.enter.weight.dtype)
-        centres, begin = [], 0
-        for volume in products.blended():
-            patch = volume.shape[2] // 2
-            centres.append(volume[..., patch // 2] + volume[..., patch + patch // 2])
-            _put(seen, begin, volume.flatten(1))
-            begin += volume.shape[1] * volume.shape[2]
-        centre = torch.stack(centres, 1) / 2  # [R,3,(2r+1)^2]
+        centre = places.new_empty(len(places), len(STRIDES), len(self.offsets))
+        for rows in rows_at_once(len(places), places.device):
+            begin = 0
+            for number, volume in enumerate(products.blended(rows)):
+                patch = volume.shape[2] // 2
+                centre[rows, number] = (volume[..., patch // 2] + volume[..., patch + patch // 2]) / 2
+                end = begin + volume.shape[1] * volume.shape[2]
+                seen[rows, begin:end] = volume.flatten(1)
+                begin = end
         logits = centre * self.sharpness.float().exp()[:, None]
         strides = constant_like([[float(stride)] for stride in STRIDES], logits)
         shifts = (logits.softmax(-1)[:, :, None] * self.offsets.T.contiguous()).sum(-1) * strides
         stage_mark = places.new_full((len(places), 1), float(stage))
         state = hidden[:, None].expand(-1, count, -1).flatten(0, 1)
         known = [state, stage_mark, torch.tanh(away.flatten(0, 1) / 16), centre.amax(-1), similarity.flatten(0, 1)]
-        _put(seen, begin, torch.cat(known, 1))
+        seen[:, -self.enter.more :] = torch.cat(known, 1)
         token = self.mix(self.enter(seen, "gelu"), "gelu")
         shares = self.shares(token).float().softmax(-1)
         correction = (shifts * shares[..., None]).sum(1) + STRIDES[0] * self.shift(token).float()
@@ -248,8 +256,3 @@ class Look(nn.Module):
         trust = self.trust[stage][elsewhere.flatten()]
         correction = correction * torch.sigmoid(self.gain(token).float() + trust[:, None])
         return Seen(token.float(), places + correction, logits[:, 0], [products])
-
-
-def _put(columns: Tensor, begin: int, part: Tensor) -> None:
-    """Write part [R,n] into columns begin.. of [R,N], in their type."""
-    columns[:, begin : begin + part.shape[1]] = part

@@ -5,17 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-ROWS = 512
-"""Points at once, so that a look at thousands does not hold all their cells. Fewer are slower: the first layer of a
-look, 2 MB, is read anew for each part."""
+LOOKS = 512
+"""Points that are looked at at once, so that thousands do not hold all their products. Fewer are slower: the first
+layer of a look, 2 MB, is read anew for each part."""
+ROWS = 128
+"""Points at once of what makes much of each, so that the same memory serves again: memory that was given back has to
+be mapped anew page by page."""
 
 
-def rows_at_once(count: int, device: torch.device) -> list[slice]:
-    """All of `count` rows, in parts of at most `ROWS`, about equal; in one on a GPU, and where gradients are wanted
+def rows_at_once(count: int, device: torch.device, most: int = ROWS) -> list[slice]:
+    """All of `count` rows, in parts of at most `most`, about equal; in one on a GPU, and where gradients are wanted
     or a graph is traced."""
-    if count <= ROWS or device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if count <= most or device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return [slice(0, count)]
-    parts = -(-count // ROWS)
+    parts = -(-count // most)
     return [slice(count * part // parts, count * (part + 1) // parts) for part in range(parts)]
 
 
