@@ -47,12 +47,15 @@ def test_products_that_are_used_again_are_those_that_would_have_been_made(far):
 def test_a_packed_first_layer_answers_as_the_plain_one_and_gives_its_weights_back():
     torch.manual_seed(0)
     layer = Enter((50, 18, 18), 49, 11, 32).eval().requires_grad_(False)
-    x, weight = torch.randn(5, layer.in_features), layer.weight.clone()
-    plain = layer(x, "gelu")
-    first = F.linear(x[:, : 49 * 50].view(5, 49, 50).transpose(1, 2).flatten(1), weight[:, : 49 * 50])
-    torch.testing.assert_close(layer(F.pad(x[:, : 49 * 50], (0, 36 * 49 + 11))) - layer.bias, first, atol=1e-5, rtol=0)
-    pack(layer)
-    torch.testing.assert_close(layer(x, "gelu"), plain, atol=1e-5, rtol=0)
+    products, more = [torch.randn(5, 49, patch) for patch in (50, 18, 18)], torch.randn(5, 11)
+    weight = layer.weight.clone()
+    by_patch = torch.cat([*(part.transpose(1, 2).flatten(1) for part in products), more], 1)
+    expected = F.gelu(F.linear(by_patch, weight, layer.bias))
+    for ready in (False, True):
+        if ready:
+            pack(layer)
+        x = torch.cat([*(layer.in_order(part) for part in products), more], 1)
+        torch.testing.assert_close(layer(x, "gelu"), expected, atol=1e-5, rtol=0)
     assert torch.equal(layer.state_dict()["weight"], weight)
     layer.unpack()
     assert torch.equal(layer.weight, weight)

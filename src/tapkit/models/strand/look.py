@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit.constants import constant, constant_like
 from tapkit.models.strand.encoder import STRIDES, Maps, StrandConfig
 from tapkit.models.strand.rows import LOOKS, filled, rows_at_once
 from tapkit.nn.mixed import plain_matmul
-from tapkit.nn.packed import Activation, Linear, activate, onednn
+from tapkit.nn.packed import Linear, onednn
 from tapkit.nn.sampling import blend, integer_patch
 
 
@@ -114,10 +113,10 @@ def _cells(maps: Maps, owner: Tensor, base: Tensor, radius: int) -> Tensor:
 
 
 class Enter(Linear):
-    """The layer that takes in what `correlate` yields of each map, and `more` numbers behind it.
+    """The layer that takes in products with each map, as `in_order` has them, and `more` numbers behind them.
 
-    Its weights are of products patch after patch, `correlate` has them cell after cell: so the weights are turned over,
-    once where they are packed.
+    Its weights are of products patch after patch, `correlate` has them cell after cell. To turn all over takes as long
+    as to blend them: where weights are packed, they are turned over instead, once.
     """
 
     def __init__(self, patches: tuple[int, ...], cells: int, more: int, outputs: int) -> None:
@@ -125,12 +124,9 @@ class Enter(Linear):
         self.shapes = tuple((patch, cells) for patch in patches)
         self.more = more
 
-    def forward(self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None) -> Tensor:
-        """As `Linear`."""
-        if self.packed is not None:
-            return super().forward(x, activation, residual)
-        y = activate(F.linear(x, _turned(self.weight, self.shapes), self.bias), activation)
-        return y if residual is None else y + residual
+    def in_order(self, products: Tensor) -> Tensor:
+        """Products with one map [R,(2r+1)^2,P], in the order of the weights as they are: [R,n]."""
+        return (products.transpose(1, 2) if self.packed is None else products).flatten(1)
 
     def _pack_weight(self) -> Tensor:
         return onednn("_reorder_linear_weight", _turned(self.weight, self.shapes), None)
@@ -240,7 +236,7 @@ class Look(nn.Module):
                 patch = volume.shape[2] // 2
                 centre[rows, number] = (volume[..., patch // 2] + volume[..., patch + patch // 2]) / 2
                 end = begin + volume.shape[1] * volume.shape[2]
-                seen[rows, begin:end] = volume.flatten(1)
+                seen[rows, begin:end] = self.enter.in_order(volume)
                 begin = end
         logits = centre * self.sharpness.float().exp()[:, None]
         strides = constant_like([[float(stride)] for stride in STRIDES], logits)
