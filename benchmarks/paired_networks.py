@@ -174,7 +174,8 @@ def names_of(tree: Path) -> list[str]:
 
 
 def of_original(name: str, ratio: float) -> float | None:
-    """Of the original's time; None where the earlier commit was never measured beside it."""
+    """Of the original's time, if this processor is as that was on which the earlier commit was measured beside it; None
+    where it never was."""
     row = json.loads(PAIRED.read_text())["networks"].get(name.replace("_", "-"))
     return None if row is None else row["time"] * ratio
 
