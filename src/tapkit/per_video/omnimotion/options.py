@@ -105,7 +105,7 @@ PAPER = OmniMotionOptions(features="dino-vits16")
 FAST = OmniMotionOptions(steps=20_000, max_side=256, flow="raft-small", reach=32, samples=16, color_hidden=256)
 """Smaller in everything, for about 10 minutes on a GPU."""
 CPU = OmniMotionOptions(
-    steps=1000, max_side=160, flow_side=480, flow="dis", reach=24, cycle=1.0, texture=0.7,
+    steps=800, max_side=160, flow_side=480, flow="dis", reach=24, cycle=1.0, texture=0.7,
     pairs=8, points=48, samples=8, code=32, time_hidden=64, coupling_hidden=64, color_hidden=64, affine=False,
     time_detail=32, detail=16, colors=0.1, layers=0.25, rate_time=1e-3, rate_bijection=3e-3, rate_color=3e-3,
 )  # fmt: skip
