@@ -26,15 +26,15 @@ LONGEST = 2.0
 
 
 class _Template(NamedTuple):
-    """The pixels around a point."""
+    """The pixels around a point, K = (2r+1)^2. What there is of x and of y lies in planes, [B,2,N,...], so that whole
+    rows of pixels are worked on at once."""
 
     patch: Tensor
-    """[B,N,(2r+1)^2] without their mean."""
+    """[B,1,N,K] without their mean."""
     contrast: Tensor
-    """[B,N,1]."""
-    gx: Tensor
-    """[B,N,(2r+1)^2] slopes in x, without their mean."""
-    gy: Tensor
+    """[B,1,N,1]."""
+    slopes: Tensor
+    """[B,2,N,K] in x and in y, without their mean."""
 
 
 def grey_pyramid(frames: Tensor) -> tuple[Tensor, ...]:
@@ -70,26 +70,24 @@ def align(
     Returns:
         Where they are in `after` [B,N,2], and the similarity of the patches there, correlation -1..1 [B,N].
     """
-    batch, count = xy.shape[:2]
-    window = _square(RADIUS, xy.device)
-    moved = torch.zeros_like(xy) if begin is None else begin
-    similarity = xy.new_zeros(batch, count)
+    start = _planes(xy)
+    moved = torch.zeros_like(start) if begin is None else _planes(begin)
+    similarity = torch.zeros_like(xy[..., 0])
     for level in range(levels - 1, -1, -1):
         first, second, scale = before[level], after[level], 2.0**level
-        size = constant_like([first.shape[3], first.shape[2]], xy)
-        places = xy[:, :, None] / scale + window
-        template = _template(around(first, xy / scale))
-        offset = _descend(template, second, places, moved / scale, size)
+        places = start / scale
+        template = _template(_sample(first, places + _square(RADIUS + 1, xy)))
+        grid = _grid(second, places + _square(RADIUS, xy))
+        offset = _descend(template, second, grid, moved / scale)
         moved = offset * scale
         if level == 0:
-            similarity = _likeness(template, _sample(second, places + offset[:, :, None], size))
-    return xy + moved, similarity
+            similarity = _likeness(template, _at(second, grid, offset))
+    return xy + _points(moved), similarity
 
 
 def around(image: Tensor, xy: Tensor) -> Tensor:
     """Pixels of [B,1,H,W] around xy [B,N,2] for `find`: [B,N,(2r+3)^2], one more on each side for slopes."""
-    size = constant_like([image.shape[3], image.shape[2]], xy)
-    return _sample(image, xy[:, :, None] + _square(RADIUS + 1, xy.device), size)
+    return _sample(image, _planes(xy) + _square(RADIUS + 1, xy))[:, 0]
 
 
 @torch.no_grad()
@@ -99,67 +97,101 @@ def find(wide: Tensor, image: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
     Returns their place [B,N,2], two or three pixels away at most if it is to be trusted, and the similarity there,
     correlation -1..1 [B,N].
     """
-    size = constant_like([image.shape[3], image.shape[2]], xy)
-    places = xy[:, :, None] + _square(RADIUS, xy.device)
-    template = _template(wide)
-    offset = _descend(template, image, places, torch.zeros_like(xy), size)
-    return xy + offset, _likeness(template, _sample(image, places + offset[:, :, None], size))
+    grid = _grid(image, _planes(xy) + _square(RADIUS, xy))
+    template = _template(wide[:, None])
+    offset = _descend(template, image, grid, torch.zeros_like(grid[..., :1]))
+    return xy + _points(offset), _likeness(template, _at(image, grid, offset))
 
 
-def _descend(template: _Template, image: Tensor, places: Tensor, offset: Tensor, size: Tensor) -> Tensor:
-    """`STEPS` steps of the offset [B,N,2] of a template from `places` [B,N,(2r+1)^2,2] in image [B,1,H,W]."""
-    patch, contrast, gx, gy = template
-    # The step for what is left of the differences is a matrix [2,K] times them. Its rows have no mean, so that of
-    # the pixels found need not be taken off.
-    steps = _gauss_newton(gx, gy)
-    wanted = (steps * patch[:, :, None]).sum(-1)
+def _descend(template: _Template, image: Tensor, grid: Tensor, offset: Tensor) -> Tensor:
+    """`STEPS` steps of the offset [B,2,N,1] of a template from the places of `grid` [B,2,N,K] in image [B,1,H,W]."""
+    patch, contrast, slopes = template
+    # The step for what is left of the differences is the inverse of a matrix times their products with the slopes.
+    # These have no mean, so that of the pixels found need not be taken off.
+    own, other = _inverse(slopes)
+    unit = _unit(image)
+    wanted = (slopes * patch).sum(-1, keepdim=True)
     for _ in range(STEPS):
-        found = _sample(image, places + offset[:, :, None], size)
-        spread = (found.square().mean(-1, keepdim=True) - found.mean(-1, keepdim=True).square() + 1.0).sqrt()
-        got = (steps * found[:, :, None]).sum(-1)
-        step = wanted - got * (contrast / spread).clamp(0.5, 2.0)
+        found = _read(image, grid + offset * unit)
+        mean = found.mean(-1, keepdim=True)
+        spread = (torch.addcmul(found.square().mean(-1, keepdim=True), mean, mean, value=-1) + 1.0).sqrt()
+        got = (slopes * found).sum(-1, keepdim=True)
+        left = wanted - got * (contrast / spread).clamp(0.5, 2.0)
+        step = own * left + other * left.flip(1)
         offset = offset + step.clamp(-LONGEST, LONGEST)
     return offset
 
 
 def _template(wide: Tensor) -> _Template:
-    """What is looked for, of pixels [B,N,(2r+3)^2] taken by `around`."""
+    """What is looked for, of pixels [B,1,N,(2r+3)^2]."""
     side = 2 * RADIUS + 3
-    wide = wide.view(*wide.shape[:2], side, side)
-    patch, contrast = _centred(wide[:, :, 1:-1, 1:-1].flatten(2))
-    gx, _ = _centred(0.5 * (wide[:, :, 1:-1, 2:] - wide[:, :, 1:-1, :-2]).flatten(2))
-    gy, _ = _centred(0.5 * (wide[:, :, 2:, 1:-1] - wide[:, :, :-2, 1:-1]).flatten(2))
-    return _Template(patch, contrast, gx, gy)
+    wide = wide.view(*wide.shape[:3], side, side)
+    patch, contrast = _centred(wide[..., 1:-1, 1:-1].flatten(3))
+    across, down = wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2], wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]
+    slopes = torch.cat([across, down], 1).flatten(3) * 0.5
+    return _Template(patch, contrast, slopes - slopes.mean(-1, keepdim=True))
 
 
 def _likeness(template: _Template, found: Tensor) -> Tensor:
-    """The correlation -1..1 [B,N] of a template with the pixels found [B,N,(2r+1)^2]."""
+    """The correlation -1..1 [B,N] of a template with the pixels found [B,1,N,K]."""
     centred, spread = _centred(found)
-    return (template.patch * centred).mean(-1) / (template.contrast * spread)[..., 0]
+    return ((template.patch * centred).mean(-1) / (template.contrast * spread)[..., 0])[:, 0]
 
 
-def _gauss_newton(gx: Tensor, gy: Tensor) -> Tensor:
-    """Inverse of the structure matrix times the slopes [B,N,K]: [B,N,2,K].
+def _inverse(slopes: Tensor) -> tuple[Tensor, Tensor]:
+    """The inverse of the structure matrix of slopes [B,2,N,K]: by what the sum of a plane counts for its own plane
+    [B,2,N,1] and for the other one [B,1,N,1].
 
     A little on the diagonal: where there is nothing to hold on to, a patch stays.
     """
-    xx, yy = gx.square().sum(-1, keepdim=True) + 10.0, gy.square().sum(-1, keepdim=True) + 10.0
-    cross = (gx * gy).sum(-1, keepdim=True)
-    return torch.stack([yy * gx - cross * gy, xx * gy - cross * gx], 2) / (xx * yy - cross.square())[:, :, None]
+    squares = slopes.square().sum(-1, keepdim=True) + 10.0
+    cross = (slopes[:, :1] * slopes[:, 1:]).sum(-1, keepdim=True)
+    determinant = squares[:, :1] * squares[:, 1:] - cross.square()
+    return squares.flip(1) / determinant, -cross / determinant
 
 
-def _square(radius: int, device: torch.device) -> Tensor:
-    """Offsets (x, y) of the pixels of a square, row by row [(2r+1)^2,2]."""
-    ticks = torch.arange(-radius, radius + 1, device=device, dtype=torch.float32)
-    return torch.stack([ticks.repeat(len(ticks)), ticks.repeat_interleave(len(ticks))], -1)
+def _square(radius: int, like: Tensor) -> Tensor:
+    """Offsets (x, y) of the pixels of a square, row by row [2,1,(2r+1)^2]."""
+    ticks = [float(tick) for tick in range(-radius, radius + 1)]
+    x, y = ticks * len(ticks), [tick for tick in ticks for _ in ticks]
+    return constant_like([x, y], like)[:, None]
 
 
-def _sample(image: Tensor, places: Tensor, size: Tensor) -> Tensor:
-    """Bilinear samples of [B,1,H,W] at places [B,N,K,2], the border going on -> [B,N,K]."""
-    return F.grid_sample(image, places * (2 / size) - 1, padding_mode="border", align_corners=False)[:, 0]
+def _planes(xy: Tensor) -> Tensor:
+    """[B,N,2] -> [B,2,N,1]."""
+    return xy.transpose(1, 2)[..., None]
+
+
+def _points(planes: Tensor) -> Tensor:
+    """[B,2,N,1] -> [B,N,2]."""
+    return planes[..., 0].transpose(1, 2)
+
+
+def _unit(image: Tensor) -> Tensor:
+    """A pixel of [B,1,H,W] as `grid_sample` counts, [2,1,1]."""
+    return (2 / constant_like([image.shape[3], image.shape[2]], image))[:, None, None]
+
+
+def _grid(image: Tensor, places: Tensor) -> Tensor:
+    """Places [B,2,N,K] pixels as `grid_sample` counts in an image [B,1,H,W]."""
+    return places * _unit(image) - 1
+
+
+def _at(image: Tensor, grid: Tensor, offset: Tensor) -> Tensor:
+    """Bilinear samples of [B,1,H,W] at a `_grid` [B,2,N,K] moved by [B,2,N,1] pixels; the border goes on: [B,1,N,K]."""
+    return _read(image, grid + offset * _unit(image))
+
+
+def _sample(image: Tensor, places: Tensor) -> Tensor:
+    """The same at places [B,2,N,K] pixels."""
+    return _read(image, _grid(image, places))
+
+
+def _read(image: Tensor, grid: Tensor) -> Tensor:
+    return F.grid_sample(image, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
 
 
 def _centred(patch: Tensor) -> tuple[Tensor, Tensor]:
-    """Patches [B,N,K] without their means, and their contrast [B,N,1]: the standard deviation and a little."""
+    """Patches [...,K] without their means, and their contrast [...,1]: the standard deviation and a little."""
     centred = patch - patch.mean(-1, keepdim=True)
     return centred, (centred.square().mean(-1, keepdim=True) + 1.0).sqrt()

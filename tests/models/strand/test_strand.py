@@ -11,7 +11,8 @@ import tapkit
 from tapkit import registry
 from tapkit.errors import ShapeError, UsageError, WeightsError
 from tapkit.models.strand.encoder import Maps, StrandConfig
-from tapkit.models.strand.network import Network, correlate, cut, to_cells
+from tapkit.models.strand.look import correlate, cut, to_cells
+from tapkit.models.strand.network import Network
 from tapkit.models.strand.tracker import build
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from tapkit.constants import constant_like
 from tapkit.models.strand.encoder import STRIDES
-from tapkit.models.strand.network import Network, to_cells
+from tapkit.models.strand.look import to_cells
+from tapkit.models.strand.network import Network
 from tapkit.nn.sampling import blend, integer_patch
 from tapkit.train.batch import Batch
 from tapkit.train.strand.losses import cell_entropy
