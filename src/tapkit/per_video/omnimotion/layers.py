@@ -1,10 +1,11 @@
 """A beginning of a fit that the paper does not have, for schedules a hundredth as long: in layers.
 
 From where it starts, OmniMotion has to learn at once which depths move together and at which depth something is seen,
-and each is of no use without the other: for a thousand steps and more all depths move as the background does. Here
-depth is guessed first (from motion and from what gets hidden). The bijections learn to take a point at the guessed
-depth of its frame to where the flow says, at the guessed depth there: one sample for a ray, so that a step takes more
-points. The density learns to be where that depth is. Then the published losses take over.
+and each is of no use without the other: for hundreds of steps all depths move as the background does, and then the
+whole picture may go over to what stands before it and back. Here depth is guessed first (from motion and from what gets
+hidden). The bijections learn to take a point at the guessed depth of its frame to where the flow says, at the guessed
+depth there: one sample for a ray, so that a step takes more points. The density learns to be where that depth is. Then
+the published losses take over.
 """
 
 from __future__ import annotations
