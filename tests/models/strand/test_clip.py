@@ -99,15 +99,15 @@ def test_a_way_back_that_leads_elsewhere_refutes_what_comes_later() -> None:
 def test_the_motion_of_the_frame_is_found_in_spite_of_a_body_that_moves_otherwise() -> None:
     frames = panning(3, (3, 1))
     frames[1, :, 20:40, 30:60] = frames[0, :, 20:40, 25:55]
-    motion = surroundings.between(grey_pyramid(frames[:1]), grey_pyramid(frames[1:2]))
+    motion = surroundings.dominant(only_grey(frames))[0]
     corners = torch.tensor([[10.0, 10.0], [90.0, 10.0], [50.0, 58.0]])
     expected = corners - torch.tensor([3.0, 1.0])
     torch.testing.assert_close(surroundings.moved(motion, corners), expected, atol=0.15, rtol=0)
 
 
 def test_a_frame_without_anything_to_hold_on_to_stands_still() -> None:
-    flat = grey_pyramid(torch.full((1, 3, *SIZE), 90, dtype=torch.uint8))
-    motion = surroundings.between(flat, flat)
+    flat = torch.full((2, 3, *SIZE), 90, dtype=torch.uint8)
+    (motion,) = surroundings.dominant(only_grey(flat))
     assert motion.isfinite().all()
     torch.testing.assert_close(surroundings.moved(motion, torch.tensor([[30.0, 20.0]])), torch.tensor([[30.0, 20.0]]))
 

@@ -13,9 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tapkit.constants import constant_like
 from tapkit.models.base import Prediction, Size
 from tapkit.models.strand.clip.film import unit_of
 from tapkit.models.strand.clip.surroundings import moved, near_frame
+from tapkit.nn.precision import widest
+from tapkit.nn.transfer import sent
 
 RUN, CARRIED, HIDDEN = range(3)
 """The states."""
@@ -67,6 +70,7 @@ def evidence(seen: Seen, unit: float) -> Tensor:
 def best_paths(seen: Seen, motions: Tensor, t: Tensor, size: Size) -> Paths:
     """Paths from queries on frames t [N] on; `motions` are those of the surroundings."""
     unit = unit_of(size)
+    motions = sent(motions.to(widest(t.device)), t.device)
     gain = torch.nn.functional.pad(evidence(seen, unit), (0, 1))
     count, frames = t.shape[0], gain.shape[1]
     forwards = gain.new_full((count, frames, 3), -1e6)
@@ -102,7 +106,7 @@ def _changes(before: Tensor, after: Tensor, motion: Tensor, unit: float) -> Tens
     seen = seen + torch.diag_embed(0.5 * odd)
     found = 1.0 + 0.5 * torch.log1p((after - with_frame[:, HIDDEN:]).square().sum(-1) / (6 * unit) ** 2)
     visible = torch.cat([seen, found[:, None]], 1)
-    hidden = visible.new_tensor([1.0, 1.0, 0.0]).expand(len(before), 3)
+    hidden = constant_like([1.0, 1.0, 0.0], visible).expand(len(before), 3)
     return torch.cat([visible, hidden[:, :, None]], 2)
 
 

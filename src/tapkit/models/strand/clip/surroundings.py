@@ -14,9 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapkit.constants import constant_like
 from tapkit.models.base import Size
 from tapkit.models.strand.clip.film import Film, unit_of
 from tapkit.nn.alignment import RADIUS, align, find
+from tapkit.nn.precision import widest
+from tapkit.nn.transfer import indices, sent
 
 GRID = 9, 16
 """Points of the grid (rows, columns)."""
@@ -40,24 +43,31 @@ def dominant(film: Film) -> Tensor:
     """The motion of most of the frame from each frame to the next: float64 [T-1,3,3] on the CPU, pixels."""
     if len(film) < 2:
         return torch.zeros(0, 3, 3, dtype=torch.float64)
-    motions, before = [], film.grey(0)
+    before = film.grey(0)
+    size = before[0].shape[2], before[0].shape[3]
+    grid, found = sent(_grid(size), before[0].device), []
     for frame in range(1, len(film)):
         after = film.grey(frame)
-        motions.append(between(before, after))
+        found.append(_followed(before, after, grid))
         before = after
-    return torch.stack(motions)
+    # One copy for the whole clip: the host waits once.
+    there = torch.stack([torch.cat([places, kept[:, None].to(places)], 1) for places, kept in found]).cpu()
+    return torch.stack([_motion(size, each[:, :2], each[:, 2] > 0) for each in there])
 
 
-def between(before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> Tensor:
-    """The homography float64 [3,3] from one frame's `grey_pyramid` to another's."""
-    height, width = before[0].shape[2:]
-    grid = _grid(height, width, before[0].device)
+def _followed(before: tuple[Tensor, ...], after: tuple[Tensor, ...], grid: Tensor) -> tuple[Tensor, Tensor]:
+    """Where places of a grid [K,2] are on the next frame [K,2], and whether they were followed, bool [K]."""
     there, similarity = align(before, after, grid[None])
     again, _ = align(after, before, there, grid[None] - there, levels=1)
-    followed = ((again[0] - grid).square().sum(-1) < 0.5) & (similarity[0] > 0.7)
+    return there[0], ((again[0] - grid).square().sum(-1) < 0.5) & (similarity[0] > 0.7)
+
+
+def _motion(size: tuple[int, int], there: Tensor, followed: Tensor) -> Tensor:
+    """The homography float64 [3,3] by what `_followed` found in frames of (height, width)."""
+    height, width = size
     middle = torch.tensor([width, height], dtype=torch.float64) / 2
     scale = max(height, width) / 2
-    start, end = ((points[followed].cpu().double() - middle) / scale for points in (grid, there[0]))
+    start, end = ((points[followed].double() - middle) / scale for points in (_grid(size), there))
     if len(start) < LEAST:
         return torch.eye(3, dtype=torch.float64)
     motion = _fitted(start, end, 1 / scale)
@@ -67,9 +77,9 @@ def between(before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> Tensor:
     return whole / whole[2, 2]
 
 
-def _grid(height: int, width: int, device: torch.device) -> Tensor:
-    """Places all over a frame [K,2]."""
-    y, x = ((torch.arange(n, device=device) + 0.5) * (side / n) for n, side in zip(GRID, (height, width), strict=True))
+def _grid(size: tuple[int, int]) -> Tensor:
+    """Places all over a frame of (height, width): [K,2] on the CPU."""
+    y, x = ((torch.arange(n) + 0.5) * (side / n) for n, side in zip(GRID, size, strict=True))
     return torch.stack(torch.meshgrid(x, y, indexing="ij"), -1).flatten(0, 1)
 
 
@@ -116,21 +126,16 @@ def _homography(start: Tensor, end: Tensor, weights: Tensor) -> Tensor:
 
 def moved(motion: Tensor, xy: Tensor) -> Tensor:
     """Points [M,2] by homographies [3,3] or [M,3,3]: [M,2], in the dtype of the points."""
-    exact = _exact(xy.device)
+    exact = widest(xy.device)
     full = (motion.to(xy.device, exact) @ F.pad(xy.to(exact), (0, 1), value=1.0)[..., None])[..., 0]
     depth = torch.where(full[:, 2:].abs() < 1e-3, 1e-3, full[:, 2:])
     return (full[:, :2] / depth).to(xy.dtype)
 
 
-def _exact(device: torch.device) -> torch.dtype:
-    """float64 where there is such a thing."""
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
 def near_frame(xy: Tensor, size: Size) -> Tensor:
     """Places [...,2] brought to a frame's length from the frame at most: what is carried on for long stays finite."""
     height, width = size
-    limits = torch.tensor([width, height], device=xy.device, dtype=xy.dtype)
+    limits = constant_like([width, height], xy)
     return torch.minimum(torch.maximum(xy, -limits), 2 * limits)
 
 
@@ -147,8 +152,9 @@ class Template(NamedTuple):
         patches = xy.new_zeros(len(t), 1, side, side)
         ticks = torch.arange(-KEPT, KEPT + 1, device=xy.device, dtype=torch.float32)
         offsets = torch.stack([ticks.repeat(side), ticks.repeat_interleave(side)], -1)
-        for frame in sorted(set(t.tolist())):
-            rows = torch.nonzero(t == frame)[:, 0]
+        starts = t.tolist()
+        for frame in sorted(set(starts)):
+            rows = indices((n for n, start in enumerate(starts) if start == frame), xy.device)
             image = film.grey(frame)[0]
             patches[rows, 0] = _sample(image, (xy[rows, None] + offsets)[None])[0].view(-1, side, side)
         return cls(patches)
@@ -169,7 +175,7 @@ class Template(NamedTuple):
 
 def _sample(image: Tensor, places: Tensor) -> Tensor:
     """Bilinear samples of [1,1,H,W] at places [1,N,K,2] -> [1,N,K]."""
-    size = torch.tensor([image.shape[3], image.shape[2]], device=image.device, dtype=torch.float32)
+    size = constant_like([image.shape[3], image.shape[2]], places)
     return F.grid_sample(image, places * (2 / size) - 1, padding_mode="border", align_corners=False)[:, 0]
 
 
@@ -192,13 +198,14 @@ def carried(film: Film, size: Size, motions: Tensor, t: Tensor, xy: Tensor, ther
     """
     unit = unit_of(size)
     template, count = Template.cut(film, t, xy), len(t)
-    place, warp = xy.clone(), torch.eye(3, dtype=_exact(xy.device), device=xy.device).repeat(count, 1, 1)
+    place, warp = xy.clone(), torch.eye(3, dtype=widest(xy.device), device=xy.device).repeat(count, 1, 1)
     same = torch.eye(2, device=xy.device).expand(count, 2, 2)
     result = Carried(there.clone(), torch.zeros_like(there[..., 0]), torch.zeros_like(there[..., 0]))
+    starts, motions = t.tolist(), sent(motions.to(warp.dtype), xy.device)
     for frame in range(len(film)):
-        on = torch.nonzero(t < frame)[:, 0]
+        on = indices((n for n, start in enumerate(starts) if start < frame), xy.device)
         if len(on):
-            motion, image = motions[frame - 1].to(xy.device, warp.dtype), film.grey(frame)[0]
+            motion, image = motions[frame - 1], film.grey(frame)[0]
             warp[on] = motion @ warp[on]
             expected = near_frame(moved(motion, place[on]), size)
             some = Template(template.patches[on])
@@ -210,7 +217,7 @@ def carried(film: Film, size: Size, motions: Tensor, t: Tensor, xy: Tensor, ther
             result.fits_first[on, frame] = find(some.warped(same[on]), image, there[on, frame][None])[1][0]
             told = torch.where(trusted[on, frame, None], there[on, frame], expected)
             place[on] = torch.where((fits > FITS)[:, None], found[0], told)
-        now = torch.nonzero(t == frame)[:, 0]
+        now = indices((n for n, start in enumerate(starts) if start == frame), xy.device)
         result.xy[now, frame], result.fits[now, frame], result.fits_first[now, frame] = xy[now], 1.0, 1.0
     return result
 
