@@ -74,7 +74,7 @@ class Everywhere:
 
     def near(self, xy: Tensor) -> Tensor:
         """See `Matching`."""
-        x, y = _cells_around(xy, self.width, self.cost.shape[1] // self.width)
+        x, y = cells_around(xy, STRIDES[0], self.width, self.cost.shape[1] // self.width)
         return self.cost.gather(1, y * self.width + x).amax(-1)
 
 
@@ -94,7 +94,7 @@ class CoarseToFine:
     def near(self, xy: Tensor) -> Tensor:
         """See `Matching`."""
         height, width = self.maps.fine.shape[1:3]
-        return _at(self.maps, self.sought, self.coarser, *_cells_around(xy, width, height)).amax(-1)
+        return _at(self.maps, self.sought, self.coarser, *cells_around(xy, STRIDES[0], width, height)).amax(-1)
 
 
 def everywhere(maps: Maps, sought: Sought) -> Everywhere:
@@ -160,9 +160,9 @@ def _inside(x: Tensor, y: Tensor, width: int, height: int) -> Tensor:
     return (x >= 0) & (x < width) & (y >= 0) & (y < height)
 
 
-def _cells_around(xy: Tensor, width: int, height: int) -> tuple[Tensor, Tensor]:
-    """The 3x3 cells of the fine map around xy [M,2] pixels, those beyond the border moved onto it: x and y [M,9]."""
-    cell = (xy / STRIDES[0]).floor().long()
+def cells_around(xy: Tensor, stride: int, width: int, height: int) -> tuple[Tensor, Tensor]:
+    """The 3x3 cells of a map around xy [M,2] pixels, those beyond the border moved onto it: x and y [M,9]."""
+    cell = (xy / stride).floor().long()
     x, y = _window(cell[:, :1], cell[:, 1:])
     return x.clamp(0, width - 1), y.clamp(0, height - 1)
 

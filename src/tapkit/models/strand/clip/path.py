@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from tapkit.models.base import Prediction, Size
-from tapkit.models.strand.clip.film import unit_of
-from tapkit.models.strand.clip.surroundings import moved, near_frame
+from tapkit.models.strand.frame_motion import moved, near_frame, unit_of
 
 RUN, CARRIED, HIDDEN = range(3)
 """The states."""

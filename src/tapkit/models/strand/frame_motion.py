@@ -1,0 +1,164 @@
+"""How a frame as a whole moves to the next one, the same whatever is asked.
+
+A fixed grid is followed by Lucas-Kanade from frame to frame, and the homography that most of it agrees with is taken
+(M. Fischler and R. Bolles, RANSAC, CACM 1981; then weighted least squares with the weights of S. Geman and D. McClure,
+1987). All of it is of fixed shape, so that nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tapkit.constants import constant_like
+from tapkit.models.base import Size
+from tapkit.nn.alignment import align
+
+GRID = 9, 16
+"""Points of the grid (rows, columns)."""
+TRIES = 96
+"""Similarities through two of them that are tried."""
+WITHIN = 1.0
+"""Pixels: a point of the grid agrees with a motion."""
+LEAST = 12
+"""Points of the grid that must have been followed, or the frame is taken to stand still."""
+FOLLOWED = 0.7
+"""Correlation of a point's pixels on both frames, at least."""
+MISSED = 0.5
+"""Pixels by which the way back may miss it."""
+SWEEPS = 4
+"""Weighted least squares."""
+
+
+def unit_of(size: Size) -> float:
+    """How many pixels of frames of this size one pixel of 256x256 (of that many pixels, whatever the shape) is."""
+    return float((size[0] * size[1]) ** 0.5 / 256)
+
+
+def between(before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> Tensor:
+    """The homography from one frame's `grey_pyramid` (B = 1) to another's: [3,3] in `exact`, on their device.
+
+    Followed at half the size: that is enough for what hundreds of points have in common, and a third of the work.
+    """
+    height, width = before[0].shape[2:]
+    before, after = before[1:], after[1:]
+    grid = _grid(height, width, before[0].device)
+    there, similarity = align(before, after, grid[None] / 2, levels=len(before))
+    again, _ = align(after, before, there, grid[None] / 2 - there, levels=1)
+    missed = 2 * (again[0] - grid / 2).square().sum(-1).sqrt()
+    followed = (missed < MISSED) & (similarity[0] > FOLLOWED)
+    middle = constant_like([width / 2, height / 2], grid)
+    scale = max(height, width) / 2
+    dtype = exact(grid.device)
+    start, end = (((points - middle) / scale).to(dtype) for points in (grid, 2 * there[0]))
+    motion = _fitted(start, end, followed, 1 / scale)
+    norm = constant_like([1 / scale, 0, -width / 2 / scale, 0, 1 / scale, -height / 2 / scale, 0, 0, 1], start)
+    back = constant_like([scale, 0, width / 2, 0, scale, height / 2, 0, 0, 1], start)
+    whole = back.view(3, 3) @ motion @ norm.view(3, 3)
+    return whole / whole[2, 2]
+
+
+def moved(motion: Tensor, xy: Tensor) -> Tensor:
+    """Points [M,2] by homographies [3,3] or [M,3,3]: [M,2], in the dtype of the points."""
+    dtype = exact(xy.device)
+    full = (motion.to(xy.device, dtype) @ F.pad(xy.to(dtype), (0, 1), value=1.0)[..., None])[..., 0]
+    depth = torch.where(full[:, 2:].abs() < 1e-3, 1e-3, full[:, 2:])
+    return (full[:, :2] / depth).to(xy.dtype)
+
+
+def inverse(motion: Tensor) -> Tensor:
+    """Of homographies [...,3,3], up to scale: their adjugates, for which nothing waits. What is singular stays finite."""
+    a, b, c = motion.unbind(-2)
+    return torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], -1)
+
+
+def near_frame(xy: Tensor, size: Size) -> Tensor:
+    """Places [...,2] brought to a frame's length from the frame at most: what is carried on for long stays finite."""
+    limits = constant_like([float(size[1]), float(size[0])], xy)
+    return torch.minimum(torch.maximum(xy, -limits), 2 * limits)
+
+
+def exact(device: torch.device) -> torch.dtype:
+    """float64 where there is such a thing."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def _grid(height: int, width: int, device: torch.device) -> Tensor:
+    """Places all over a frame [K,2]."""
+    y, x = ((torch.arange(n, device=device) + 0.5) * (side / n) for n, side in zip(GRID, (height, width), strict=True))
+    return torch.stack(torch.meshgrid(x, y, indexing="ij"), -1).flatten(0, 1)
+
+
+@lru_cache(maxsize=1)
+def _pairs() -> list[list[int]]:
+    """Two different points of the grid for each try."""
+    generator, count = torch.Generator().manual_seed(0), GRID[0] * GRID[1]
+    first = torch.randint(count, (TRIES,), generator=generator)
+    other = (first + torch.randint(1, count, (TRIES,), generator=generator)) % count
+    pairs: list[list[int]] = torch.stack([first, other]).tolist()
+    return pairs
+
+
+def _fitted(start: Tensor, end: Tensor, followed: Tensor, pixel: float) -> Tensor:
+    """The homography [3,3] that most of the `followed` points [K,2] agree with; `pixel` is the size of one."""
+    first, other = constant_like(_pairs(), followed.long())
+    spread, went = start[first] - start[other], end[first] - end[other]
+    # A similarity is a complex number and a shift: b = turn a + shift.
+    length = spread.square().sum(-1, keepdim=True)
+    turn = torch.stack([(spread * went).sum(-1), spread[:, 0] * went[:, 1] - spread[:, 1] * went[:, 0]], -1) / length
+
+    def turned(places: Tensor) -> Tensor:
+        """[...,2] by all turns [TRIES,...,2]."""
+        c, s = (part.view(-1, *(1,) * (places.ndim - 2)) for part in turn.unbind(-1))
+        x, y = places.unbind(-1)
+        return torch.stack([c * x - s * y, s * x + c * y], -1)
+
+    shift = end[first] - turned(start[first])
+    off = (turned(start[None]) + shift[:, None] - end).square().sum(-1).sqrt() / pixel
+    best = ((off < WITHIN) & followed).sum(1).argmax()
+    weights = ((off.index_select(0, best[None])[0] < 2 * WITHIN) & followed).to(start.dtype)
+    known = followed.to(start.dtype)
+    motion = torch.eye(3, dtype=start.dtype, device=start.device)
+    for _ in range(SWEEPS):
+        motion = _homography(start, end, weights)
+        off = (moved(motion, start) - end).square().sum(-1) / pixel**2
+        weights = known * (1 + off / (WITHIN / 2) ** 2) ** -2
+    # A frame that is turned inside out, or folded up, was not followed.
+    determinant = (motion[0] * torch.linalg.cross(motion[1], motion[2])).sum()
+    sound = motion.isfinite().all() & (determinant > 0.1) & (determinant < 10) & (followed.sum() >= LEAST)
+    return torch.where(sound, motion, torch.eye(3, dtype=motion.dtype, device=motion.device))
+
+
+def _homography(start: Tensor, end: Tensor, weights: Tensor) -> Tensor:
+    """Least squares [3,3], linear in its entries (R. Hartley and A. Zisserman, Multiple View Geometry, section 4.1).
+
+    Pulled to no motion by a little, for points that do not fix all of it.
+    """
+    (x, y), (u, v) = start.T, end.T
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    rows = torch.cat(
+        [
+            torch.stack([x, y, one, zero, zero, zero, -u * x, -u * y], 1),
+            torch.stack([zero, zero, zero, x, y, one, -v * x, -v * y], 1),
+        ]
+    )
+    left = torch.cat([u - x, v - y])
+    weighted = rows * weights.repeat(2)[:, None]
+    entries = _solved(weighted.T @ rows + 1e-6 * torch.eye(8, dtype=rows.dtype, device=rows.device), weighted.T @ left)
+    still = constant_like([1.0, 0, 0, 0, 1, 0, 0, 0], rows)
+    return torch.cat([still + entries, one[:1]]).view(3, 3)
+
+
+def _solved(matrix: Tensor, right: Tensor) -> Tensor:
+    """x of matrix x = right, for a symmetric positive definite one: eliminated without pivots (which such a one does
+    not need) in plain steps, since a library's solver may wait for the device or not be recordable."""
+    table = torch.cat([matrix, right[:, None]], 1)
+    for pivot in range(len(matrix)):
+        row = table[pivot] / table[pivot, pivot]
+        column = table[:, pivot].clone()
+        column[pivot] = column[pivot] - 1
+        table = table - column[:, None] * row
+    return table[:, -1]
