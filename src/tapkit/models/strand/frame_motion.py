@@ -17,9 +17,9 @@ from tapkit.constants import constant_like
 from tapkit.models.base import Size
 from tapkit.nn.alignment import align
 
-GRID = 9, 16
+GRID = 8, 12
 """Points of the grid (rows, columns)."""
-TRIES = 96
+TRIES = 64
 """Similarities through two of them that are tried."""
 WITHIN = 1.0
 """Pixels: a point of the grid agrees with a motion."""
@@ -64,13 +64,14 @@ def between(before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> Tensor:
 def moved(motion: Tensor, xy: Tensor) -> Tensor:
     """Points [M,2] by homographies [3,3] or [M,3,3]: [M,2], in the dtype of the points."""
     dtype = exact(xy.device)
-    full = (motion.to(xy.device, dtype) @ F.pad(xy.to(dtype), (0, 1), value=1.0)[..., None])[..., 0]
+    motion, ends = motion.to(xy.device, dtype), F.pad(xy.to(dtype), (0, 1), value=1.0)
+    full = ends @ motion.T if motion.ndim == 2 else (motion * ends[:, None]).sum(-1)
     depth = torch.where(full[:, 2:].abs() < 1e-3, 1e-3, full[:, 2:])
     return (full[:, :2] / depth).to(xy.dtype)
 
 
 def inverse(motion: Tensor) -> Tensor:
-    """Of homographies [...,3,3], up to scale: their adjugates, for which nothing waits. What is singular stays finite."""
+    """Of homographies [...,3,3], up to scale: their adjugates; what is singular stays finite."""
     a, b, c = motion.unbind(-2)
     return torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], -1)
 
@@ -105,27 +106,20 @@ def _pairs() -> list[list[int]]:
 def _fitted(start: Tensor, end: Tensor, followed: Tensor, pixel: float) -> Tensor:
     """The homography [3,3] that most of the `followed` points [K,2] agree with; `pixel` is the size of one."""
     first, other = constant_like(_pairs(), followed.long())
-    spread, went = start[first] - start[other], end[first] - end[other]
-    # A similarity is a complex number and a shift: b = turn a + shift.
-    length = spread.square().sum(-1, keepdim=True)
-    turn = torch.stack([(spread * went).sum(-1), spread[:, 0] * went[:, 1] - spread[:, 1] * went[:, 0]], -1) / length
-
-    def turned(places: Tensor) -> Tensor:
-        """[...,2] by all turns [TRIES,...,2]."""
-        c, s = (part.view(-1, *(1,) * (places.ndim - 2)) for part in turn.unbind(-1))
-        x, y = places.unbind(-1)
-        return torch.stack([c * x - s * y, s * x + c * y], -1)
-
-    shift = end[first] - turned(start[first])
-    off = (turned(start[None]) + shift[:, None] - end).square().sum(-1).sqrt() / pixel
+    # A similarity is a complex number and a shift: b = turn a + shift. Planes of x and y, [TRIES,K].
+    a, b = torch.view_as_complex(start.float()), torch.view_as_complex(end.float())
+    turn = (b[first] - b[other]) / (a[first] - a[other])
+    shift = b[first] - turn * a[first]
+    off = torch.view_as_real(turn[:, None] * a + (shift[:, None] - b)) / pixel
+    off = (off[..., 0].square() + off[..., 1].square()).sqrt()
     best = ((off < WITHIN) & followed).sum(1).argmax()
     weights = ((off.index_select(0, best[None])[0] < 2 * WITHIN) & followed).to(start.dtype)
     known = followed.to(start.dtype)
     motion = torch.eye(3, dtype=start.dtype, device=start.device)
     for _ in range(SWEEPS):
         motion = _homography(start, end, weights)
-        off = (moved(motion, start) - end).square().sum(-1) / pixel**2
-        weights = known * (1 + off / (WITHIN / 2) ** 2) ** -2
+        x, y = ((moved(motion, start) - end) / pixel).unbind(-1)
+        weights = known * (1 + (x * x + y * y) / (WITHIN / 2) ** 2) ** -2
     # A frame that is turned inside out, or folded up, was not followed.
     determinant = (motion[0] * torch.linalg.cross(motion[1], motion[2])).sum()
     sound = motion.isfinite().all() & (determinant > 0.1) & (determinant < 10) & (followed.sum() >= LEAST)

@@ -104,7 +104,7 @@ def everywhere(maps: Maps, sought: Sought) -> Everywhere:
     squares = _squares(sought, height, width, STRIDES[0])
     total = sought.prior(squares).view(batch, count, height, width)
     for number, (level, feature) in enumerate(zip(maps, sought.features, strict=True)):
-        cost = _products(level, feature).view(batch, count, *level.shape[1:3])
+        cost = products(level, feature).view(batch, count, *level.shape[1:3])
         if number:
             cost = F.interpolate(cost, size=(height, width), mode="bilinear", align_corners=False)
         total = total + cost
@@ -116,7 +116,7 @@ def coarse_to_fine(maps: Maps, sought: Sought, promising: int = PROMISING) -> Co
     """The cells of the fine map that lie under the most promising ones of the map of stride 8."""
     height, width = maps.coarse.shape[1:3]
     coarser = tuple(
-        _products(level, feature).view(-1, *level.shape[1:3])
+        products(level, feature).view(-1, *level.shape[1:3])
         for level, feature in zip(maps[1:], sought.features[1:], strict=True)
     )
     first = sought.prior(_squares(sought, height, width, STRIDES[1])) + coarser[0]
@@ -167,7 +167,7 @@ def cells_around(xy: Tensor, stride: int, width: int, height: int) -> tuple[Tens
     return x.clamp(0, width - 1), y.clamp(0, height - 1)
 
 
-def _products(level: Tensor, features: Tensor) -> Tensor:
+def products(level: Tensor, features: Tensor) -> Tensor:
     """Of a map [B,h,w,C] with features [M,C]: float32 [B,M/B,h*w], multiplied in the dtype of the map."""
     batch = len(level)
     with torch.autocast(level.device.type, enabled=False):

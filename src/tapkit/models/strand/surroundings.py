@@ -7,8 +7,8 @@ look-alike, that is, unless the place did not look as much like the query alread
 as what a tracker must know of: C. Mayer et al., Learning Target Candidate Association to Keep Track of What Not to
 Track, ICCV 2021). While it is hidden it is carried on with the frame, and looked for there by the query's pixels.
 
-Rules on top of what the network says, without anything learned. Points that have not kept with the frame are left alone.
-Rows are M points; positions pixels of the frames given to the network, corner origin.
+Rules on top of what the network says, without anything learned. Points that have not kept with the frame are left
+alone. Rows are M points; positions pixels of the frames given to the network, corner origin.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapkit.constants import constant_like
 from tapkit.models.base import Size
 from tapkit.models.strand.anchor import fit
 from tapkit.models.strand.encoder import STRIDES, Maps
 from tapkit.models.strand.evidence import unless_jumped
 from tapkit.models.strand.frame_motion import inverse, moved, near_frame, unit_of
-from tapkit.models.strand.matching import cells_around
+from tapkit.models.strand.matching import cells_around, products
 from tapkit.models.strand.network import Points, Step
 
 LEAST = 4
@@ -64,7 +65,7 @@ class Kept(NamedTuple):
     warp: Tensor
     """[M,3,3] float32: how the frame has moved since the query's."""
     alike: Tensor
-    """float16 [M,h,w]: products of the query's features with each cell of the query's frame at stride 8; -1 around it."""
+    """float16 [M,h,w]: products of the query's features with cells of stride 8 of its frame; -1 around it."""
     seen: Tensor
     """[M] on how many frames it was seen for sure."""
     together: Tensor
@@ -84,9 +85,7 @@ class Kept(NamedTuple):
     def begin(cls, maps: Maps, query: tuple[Tensor, ...], xy: Tensor) -> Kept:
         """Of points asked for at xy [M,2] on the frame of `maps` (B = 1); `query` as in `network.Points`."""
         coarse, wide = (
-            F.linear(patch[:, patch.shape[1] // 2].to(level.dtype), level[0].flatten(0, 1))
-            .float()
-            .unflatten(1, level.shape[1:3])
+            products(level, patch[:, patch.shape[1] // 2]).view(-1, *level.shape[1:3])
             for patch, level in zip(query[1:], maps[1:], strict=True)
         )
         wide = F.interpolate(wide[:, None], size=coarse.shape[1:], mode="bilinear", align_corners=False)[:, 0]
@@ -148,7 +147,7 @@ def held(kept: Kept, before: Points, after: Points, step: Step, image: Tensor, s
     )
     over = keeps & ~apart & ~back & (step.fits < UNFIT) & (step.like < UNFIT)
     visible = torch.where(over, visible.clamp(max=HIDDEN), visible)
-    visible = unless_jumped(visible, _distance(here, before.xy), image.new_tensor([size[1], size[0]]))
+    visible = unless_jumped(visible, _distance(here, before.xy), constant_like([float(size[1]), float(size[0])], here))
     confidence = torch.where(back, step.confidence.clamp(min=FOUND), step.confidence)
     moved_to = back | off
     after = after._replace(

@@ -19,7 +19,7 @@ from tapkit.models.fixed_step import IndependentSteps
 from tapkit.models.options import MEASURED, NetworkOptions, Precision
 from tapkit.models.strand.anchor import SIZE
 from tapkit.models.strand.card import STRAND
-from tapkit.models.strand.encoder import Maps, config_of
+from tapkit.models.strand.encoder import STRIDES, Maps, config_of
 from tapkit.models.strand.frame_motion import between
 from tapkit.models.strand.network import Network, Points, follow
 from tapkit.models.strand.surroundings import Kept, held, led
@@ -178,13 +178,15 @@ class Strand(TorchModel, IndependentSteps):
         )
 
     def point_bytes(self, size: Size) -> int:
-        """See `CausalModel.point_bytes`: both states, the cells of a look on the widest map, and its correlations."""
+        """See `CausalModel.point_bytes`: both states, the look-alikes, the cells of a look on the widest map, and its
+        correlations."""
         config = self.network.config
         patches = sum((2 * p + 1) ** 2 * c for p, c in zip(config.patches, config.features, strict=True))
         cells = (2 * config.radius + 2) ** 2 * max(config.features)
         height, width = self.frame_size(size) or size
         matching = 4 * (height // 4) * (width // 4)
-        return 4 * (2 * 2 * patches + 2 * SIZE + cells + 4 * config.volume + matching + 4 * config.mixed)
+        alike = (height // STRIDES[1]) * (width // STRIDES[1])
+        return 2 * alike + 4 * (2 * 2 * patches + 2 * SIZE + cells + 4 * config.volume + matching + 4 * config.mixed)
 
 
 def join(first: Points, second: Points) -> Points:
