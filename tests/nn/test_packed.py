@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from tapkit.nn.packed import Activation, Conv2d, can_pack, pack, unpack
+from tapkit.nn.packed import Activation, Conv2d, UnshuffledConv2d, can_pack, pack, unpack
 
 POINTWISE = {"kernel_size": 1}
 OTHERS = ({"kernel_size": 1, "stride": 2}, {"kernel_size": 1, "groups": 3}, {"kernel_size": 3, "padding": 1})
@@ -45,3 +46,19 @@ def test_a_convolution_of_single_cells_is_packed_as_a_linear_layer(monkeypatch: 
     pack(layer)
     layer(torch.randn(1, 192, 8, 8))
     assert asked == ["_reorder_linear_weight", "_linear_pointwise"]
+
+
+def test_a_convolution_of_unshuffled_cells_is_that_of_pixel_unshuffle() -> None:
+    torch.manual_seed(4)
+    layer, x = UnshuffledConv2d(6, 5).eval().requires_grad_(False), torch.randn(2, 6, 8, 12)
+    weight, residual = layer.weight.clone(), torch.randn(2, 5, 4, 6)
+    expected = F.conv2d(F.pixel_unshuffle(x, 2), weight, layer.bias)
+    for ready in (False, True):
+        if ready:
+            layer.pack()
+        torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(layer(x, residual=residual), expected + residual, atol=1e-5, rtol=0)
+        torch.testing.assert_close(layer(x, "relu6"), F.relu6(expected), atol=1e-5, rtol=0)
+        assert torch.equal(layer.state_dict()["weight"], weight)
+    layer.unpack()
+    assert torch.equal(layer.weight, weight)

@@ -1,4 +1,5 @@
-"""Frames made ready in a thread of their own while the one before is tracked: decoded, brought to the device, encoded.
+"""Frames made ready in threads of their own while the one before is tracked: read (decoded, resized) by one, brought to
+the device and encoded by another, while the first reads on.
 
 A processor is used better by two threads that work on different things than by one that asks for help in each of its
 hundreds of short operations: those helpers wait for each other at the end of every operation, for as long as the
@@ -32,7 +33,8 @@ class Ready(NamedTuple):
 
 
 class Ahead:
-    """An iterator over frames that are made ready one ahead of the one taken last. `close` it, or let it end.
+    """An iterator over frames that are made ready one ahead of the one taken last, and read two ahead. `close` it, or
+    let it end.
 
     Errors come out where the frame would have come out.
     """
@@ -43,9 +45,15 @@ class Ahead:
         """Undoes everything, the last first."""
         threads = self._end.enter_context(_halved())
         self._end.callback(self._close_frames)
-        self._thread = ThreadPoolExecutor(1, "tapkit ahead", torch.set_num_threads, (threads,))
-        self._end.callback(self._thread.shutdown)  # waits for the frame that is being made ready
+        self._reader, self._thread = self._start(threads), self._start(threads)
+        self._read = self._reader.submit(self._next)
         self._coming: Future[Ready | None] | None = self._thread.submit(self._one)
+
+    def _start(self, threads: int) -> ThreadPoolExecutor:
+        """One thread more; ending waits for what it is at."""
+        thread = ThreadPoolExecutor(1, "tapkit ahead", torch.set_num_threads, (threads,))
+        self._end.callback(thread.shutdown)
+        return thread
 
     def __iter__(self) -> Iterator[Ready]:
         return self
@@ -67,11 +75,18 @@ class Ahead:
 
     @torch.inference_mode()
     def _one(self) -> Ready | None:
-        frame = next(self._frames, None)
-        return None if frame is None else self._prepare(frame)
+        frame = self._read.result()
+        if frame is None:
+            return None
+        self._read = self._reader.submit(self._next)
+        return self._prepare(frame)
+
+    @torch.inference_mode()
+    def _next(self) -> Frame | None:
+        return next(self._frames, None)
 
     def close(self) -> None:
-        """End the thread, then the frames. A second call does nothing."""
+        """End the threads, then the frames. A second call does nothing."""
         self._coming = None
         self._end.close()
 

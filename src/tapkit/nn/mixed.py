@@ -1,4 +1,5 @@
-"""Linear layers that may be in half precision within a network whose tokens are float32.
+"""Which precision products of matrices are made in: linear layers in half precision between tokens that are float32,
+and products that autocast leaves alone.
 
 Tokens that are added up over many layers (the residual stream), norms and positions stay float32; only the products of
 matrices are made in the precision of their weights.
@@ -6,6 +7,7 @@ matrices are made in the precision of their weights.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from tapkit.nn.packed import Activation, Linear
@@ -26,3 +28,11 @@ def in_weights_type(layer: nn.Module, x: Tensor) -> Tensor:
     """`layer(x)` with x brought to the type of the layer's weights first, and the result in float32."""
     out: Tensor = layer(x.to(layer.weight.dtype))  # type: ignore[arg-type]
     return out.float()
+
+
+def plain_matmul(first: Tensor, second: Tensor) -> Tensor:
+    """`torch.matmul` in the type of its arguments, also within autocast."""
+    if not torch.is_autocast_enabled(first.device.type):
+        return torch.matmul(first, second)
+    with torch.autocast(first.device.type, enabled=False):
+        return torch.matmul(first, second)

@@ -202,6 +202,38 @@ class Conv2d(_PackedWeight, nn.Conv2d):
         return y if residual is None else y + residual
 
 
+class UnshuffledConv2d(Conv2d):
+    """A convolution of single cells of `pixel_unshuffle(x, 2)`, which it is given as x [B,C,2h,2w]: as the convolution
+    of 2x2 cells that it is, without turning x over. Its weight is that of the former, [out,4C,1,1]."""
+
+    def __init__(self, before: int, after: int, bias: bool = True) -> None:
+        super().__init__(4 * before, after, 1, bias=bias)
+
+    @property
+    def _pointwise(self) -> bool:
+        return False
+
+    def _shape(self) -> tuple[list[int], list[int], list[int], int]:
+        return [0, 0], [2, 2], [1, 1], 1
+
+    def _squares(self) -> Tensor:
+        return self.weight.view(self.out_channels, -1, 2, 2)
+
+    def _pack_weight(self) -> Tensor:
+        weight = self._squares().contiguous(memory_format=torch.channels_last)
+        return onednn("_reorder_convolution_weight", weight, *self._shape(), None)
+
+    def _dense(self, packed: Tensor) -> Tensor:
+        return packed.to_dense().reshape(self.out_channels, -1, 1, 1)
+
+    def forward(self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None) -> Tensor:
+        """As `Conv2d`."""
+        if self.packed is not None:
+            return super().forward(x, activation, residual)
+        y = activate(F.conv2d(x, self._squares(), self.bias, 2), activation)
+        return y if residual is None else y + residual
+
+
 def pack(network: nn.Module) -> None:
     """Pack all packable layers of a network that only does inference on a CPU."""
     for module in network.modules():

@@ -11,7 +11,7 @@ import tapkit
 from tapkit import registry
 from tapkit.errors import ShapeError, UsageError, WeightsError
 from tapkit.models.strand.encoder import Maps, StrandConfig
-from tapkit.models.strand.look import correlate, cut, to_cells
+from tapkit.models.strand.look import correlate, cut
 from tapkit.models.strand.network import Network
 from tapkit.models.strand.tracker import build
 
@@ -164,16 +164,30 @@ def test_of_two_places_that_look_alike_the_one_nearer_to_where_it_is_expected_is
 
 def test_correlation_is_the_product_with_bilinear_samples():
     maps = random_maps()
-    xy = torch.tensor([[50.3, 61.9], [70.1, 40.6]])
+    xy = torch.tensor([[50.3, 61.9], [70.1, 64.6]])
     owner = torch.zeros(2, dtype=torch.long)
-    templates = cut(maps, owner, torch.tensor([[33.3, 80.2], [90.7, 12.1]]), (2, 1, 1))[0]
-    ours = correlate(maps.fine, templates, owner, to_cells(xy, 4)[:, None], 3)
+    templates = cut(maps, owner, torch.tensor([[33.3, 80.2], [90.7, 12.1]]), (2, 1, 1))
     steps = torch.arange(-3, 4.0)
     offsets = torch.cartesian_prod(steps, steps)
-    grid = (xy[:, None] + 4 * offsets) / 128 * 2 - 1
-    sampled = F.grid_sample(maps.fine.permute(0, 3, 1, 2), grid[None], align_corners=False)[0]  # [C,M,49]
-    expected = torch.einsum("mkc,cms->mks", templates, sampled)
-    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+    found = correlate(maps, templates, owner, xy[:, None], 3).blended()
+    for level, template, ours, stride in zip(maps, templates, found, (4, 8, 16), strict=True):
+        grid = (xy[:, None] + stride * offsets) / 128 * 2 - 1
+        sampled = F.grid_sample(level.permute(0, 3, 1, 2), grid[None], align_corners=False, padding_mode="border")[0]
+        expected = torch.einsum("mkc,cms->msk", template, sampled)
+        torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("far", [torch.nan, torch.inf, -torch.inf, 1e30, -1e30])
+def test_a_place_that_is_nowhere_sees_the_border(far):
+    maps, owner = random_maps(), torch.zeros(1, dtype=torch.long)
+    templates = cut(maps, owner, torch.tensor([[33.3, 80.2]]), (2, 1, 1))
+    edge = torch.tensor([[[500.0 if far > 0 else -500.0, 50.0]]])
+    for there, border in zip(
+        correlate(maps, templates, owner, torch.where(edge.abs() == 500, far, edge), 3).blended(),
+        correlate(maps, templates, owner, edge, 3).blended(),
+        strict=True,
+    ):
+        torch.testing.assert_close(there, border, atol=1e-6, rtol=0)
 
 
 def test_it_runs_through_the_package_with_weights_from_memory(moving_clip):

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit.nn.efficientnet_lite import CHANNELS, EfficientNetLite0
-from tapkit.nn.packed import Activation, Conv2d, activate
+from tapkit.nn.packed import Activation, Conv2d, UnshuffledConv2d, activate
 
 STRIDES = (4, 8, 16)
 """Pixels per cell of the three maps."""
@@ -182,6 +182,7 @@ class Lite0Encoder(nn.Module):
         self.from_deepest, self.from_last = ConvNorm(deepest, wide, kernel=1), ConvNorm(last, wide, kernel=1)
         self.from_eighth, self.from_quarter = ConvNorm(eighth, coarse, kernel=1), ConvNorm(quarter, fine, kernel=1)
         self.from_half = ConvNorm(4 * half, fine, kernel=1)
+        self.from_half.conv = UnshuffledConv2d(half, fine, bias=False)
         self.mix_last, self.mix_eighth = ConvNorm(wide, wide), ConvNorm(coarse, coarse)
         self.mix_quarter = ConvNorm(fine, fine)
         self.last_to_eighth, self.eighth_to_quarter = Conv2d(wide, coarse, 1), Conv2d(coarse, fine, 1)
@@ -193,11 +194,11 @@ class Lite0Encoder(nn.Module):
         half, quarter, eighth, last, deepest = self.backbone(frames)
         height, width = last.shape[-2:]
         # Where 32 does not divide a side, the deepest map reaches half a cell further.
-        last = self.from_last(last) + _twice(self.from_deepest(deepest))[:, :, :height, :width]
+        last = self.from_last(last, residual=_twice(self.from_deepest(deepest))[:, :, :height, :width])
         last = self.mix_last(F.relu(last), "relu")
-        eighth = self.from_eighth(eighth) + _twice(self.last_to_eighth(last))
+        eighth = self.from_eighth(eighth, residual=_twice(self.last_to_eighth(last)))
         eighth = self.mix_eighth(F.relu(eighth), "relu")
-        quarter = self.from_quarter(quarter) + self.from_half(F.pixel_unshuffle(half, 2))
+        quarter = self.from_half(half, residual=self.from_quarter(quarter))
         quarter = self.mix_quarter(F.relu(quarter + _twice(self.eighth_to_quarter(eighth))), "relu")
         return unit_maps(self.to_fine(quarter), self.to_coarse(eighth), self.to_wide(last))
 

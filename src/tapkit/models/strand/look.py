@@ -6,11 +6,18 @@ corrected as in a Kalman filter, by a learned share of what was measured.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
+from tapkit.constants import constant, constant_like
 from tapkit.models.strand.encoder import STRIDES, Maps, StrandConfig
-from tapkit.nn.packed import Linear
+from tapkit.models.strand.rows import LOOKS, filled, rows_at_once
+from tapkit.nn.mixed import plain_matmul
+from tapkit.nn.packed import Linear, onednn
 from tapkit.nn.sampling import blend, integer_patch
 
 
@@ -28,21 +35,125 @@ def cut(maps: Maps, owner: Tensor, xy: Tensor, patches: tuple[int, ...]) -> tupl
     return tuple(result)
 
 
-def correlate(level: Tensor, templates: Tensor, owner: Tensor, cells: Tensor, radius: int) -> Tensor:
-    """Products of templates [M,P,C] with the cells around positions [M,K,2] -> float32 [M*K,P,(2r+1)^2], x slow.
+class Products(NamedTuple):
+    """Products of R templates with the whole cells around R places."""
 
-    The products are taken with whole cells and blended afterwards (guides/performance.md section 7, item 4), in the
-    dtype of the map: with bfloat16 they are off by 0.002 at most, which moves no maximum by more than a few hundredths
-    of a cell, and are three to ten times as fast as products of converted features.
+    base: Tensor
+    """float32 [3,R,2]: the cell of each map that the place lies behind."""
+    fraction: Tensor
+    """[3,R,2]: and how far."""
+    values: tuple[Tensor, ...]
+    """[R,(2r+2)^2,P] for each map, in the dtype of the map, x slow."""
+
+    def blended(self, rows: slice = slice(None)) -> Iterator[Tensor]:
+        """Products with the bilinear samples around some of the places: for each map float32 [R,(2r+1)^2,P], x slow."""
+        for values, fraction in zip(self.values, self.fraction, strict=True):
+            side = math.isqrt(values.shape[1])
+            some = values[rows].float().view(-1, side, side, values.shape[2])
+            yield blend(some, fraction[rows]).flatten(1, 2)
+
+
+def correlate(maps: Maps, templates: tuple[Tensor, ...], owner: Tensor, xy: Tensor, radius: int) -> Products:
+    """Products of templates [M,P,C] of each map with its cells around places xy [M,K,2] on frames owner [M]; R = M*K.
+
+    They are taken with whole cells and blended afterwards (guides/performance.md section 7, item 4), in the dtype of
+    the map: with bfloat16 they are off by 0.002 at most, which moves no maximum by more than a few hundredths of a
+    cell, and are three to ten times as fast as products of converted features.
     """
-    rows, count = cells.shape[:2]
-    patch, fraction = integer_patch(level, owner.repeat_interleave(count), cells.flatten(0, 1), radius)
-    side = 2 * radius + 2
-    with torch.autocast(level.device.type, enabled=False):
-        patch = patch.view(rows, count * side * side, patch.shape[-1])
-        products = torch.matmul(patch, templates.to(patch.dtype).transpose(1, 2)).float()
-    products = products.view(rows * count, side, side, products.shape[-1])
-    return blend(products, fraction).flatten(1, 2).transpose(1, 2)
+    rows, count = xy.shape[:2]
+    base, fraction = _split(maps, xy.flatten(0, 1))
+    cells = _cells(maps, owner[:, None].expand(-1, count).flatten(), base, radius).view(len(maps), rows, -1)
+    values = []
+    for level, template, numbers in zip(maps, templates, cells, strict=True):
+        products = []
+        for some in rows_at_once(rows, xy.device):
+            patch = level.flatten(0, 2).index_select(0, numbers[some].flatten())
+            patch = patch.view(-1, numbers.shape[1], level.shape[3])
+            products.append(plain_matmul(patch, template[some].to(patch.dtype).transpose(1, 2)))
+        whole = products[0] if len(products) == 1 else torch.cat(products)
+        values.append(whole.view(rows * count, -1, template.shape[1]))
+    return Products(base, fraction, tuple(values))
+
+
+def correlate_again(
+    before: Products, maps: Maps, templates: tuple[Tensor, ...], owner: Tensor, xy: Tensor, radius: int
+) -> Products:
+    """The same, of places xy [R,1,2] most of which lie within the cells of those of `before`, which is used up.
+
+    Only where they do not are products made anew. The host must wait for which these are.
+    """
+    base, fraction = _split(maps, xy[:, 0])
+    rows = (base != before.base).flatten(2).any(-1).any(0).nonzero()[:, 0]
+    if len(rows):
+        rows = filled(rows)
+        moved = correlate(maps, tuple(template[rows] for template in templates), owner[rows], xy[rows], radius)
+        for old, new in zip(before.values, moved.values, strict=True):
+            old[rows] = new
+    return Products(base, fraction, before.values)
+
+
+def _split(maps: Maps, xy: Tensor) -> tuple[Tensor, Tensor]:
+    """Places xy [R,2] in cells of three maps: whole parts and fractions [3,R,2]. Far outside, where only the border
+    counts, they are cut off."""
+    cells = xy / constant_like([[float(stride)] for stride in STRIDES], xy)[:, None] - 0.5
+    far = float(2 * max(maps.fine.shape[1:3]))
+    cells = torch.nan_to_num(cells, nan=-far, posinf=far, neginf=-far).clamp(-far, far)
+    base = cells.floor()
+    return base, cells - base
+
+
+def _cells(maps: Maps, owner: Tensor, base: Tensor, radius: int) -> Tensor:
+    """Which cells of the flattened maps lie around `base` [3,R,2] on frames owner [R]: int64 [3,R*(2r+2)^2], x slow,
+    the map going on beyond its border (as `nn.sampling.integer_cells`, of three maps at once)."""
+    sizes = constant([[level.shape[2], level.shape[1]] for level in maps], torch.int64, base.device)[:, None]  # [3,1,2]
+    steps = torch.arange(-radius, radius + 2, device=base.device)
+    place = torch.minimum((base.long()[..., None] + steps).clamp_(min=0), (sizes - 1)[..., None])  # [3,R,2,2r+2]
+    row = place[:, :, 1] + (owner * sizes[..., 1])[..., None]  # of all rows of all frames
+    return (place[:, :, 0, :, None] + (row * sizes[..., :1])[:, :, None]).flatten(1)
+
+
+class Enter(Linear):
+    """The layer that takes in products with each map, as `in_order` has them, and `more` numbers behind them.
+
+    Its weights are of products patch after patch, `correlate` has them cell after cell. To turn all over takes as long
+    as to blend them: where weights are packed, they are turned over instead, once.
+    """
+
+    def __init__(self, patches: tuple[int, ...], cells: int, more: int, outputs: int) -> None:
+        super().__init__(sum(patches) * cells + more, outputs)
+        self.shapes = tuple((patch, cells) for patch in patches)
+        self.more = more
+
+    def in_order(self, products: Tensor) -> Tensor:
+        """Products with one map [R,(2r+1)^2,P], in the order of the weights as they are: [R,n]."""
+        return (products.transpose(1, 2) if self.packed is None else products).flatten(1)
+
+    def _pack_weight(self) -> Tensor:
+        return onednn("_reorder_linear_weight", _turned(self.weight, self.shapes), None)
+
+    def _dense(self, packed: Tensor) -> Tensor:
+        return _turned(packed.to_dense(), tuple((cells, patch) for patch, cells in self.shapes))
+
+
+def _turned(weight: Tensor, shapes: tuple[tuple[int, int], ...]) -> Tensor:
+    """Weights [out,in] whose first inputs are n x m of each of `shapes` in turn, with these as m x n."""
+    counts = [n * m for n, m in shapes]
+    parts = torch.split(weight, [*counts, weight.shape[1] - sum(counts)], 1)
+    turned = [part.view(-1, *shape).transpose(1, 2).flatten(1) for part, shape in zip(parts[:-1], shapes, strict=True)]
+    return torch.cat([*turned, parts[-1]], 1)
+
+
+class Seen(NamedTuple):
+    """What a look yields, R = M*K places."""
+
+    token: Tensor
+    """[R,hidden]."""
+    xy: Tensor
+    """[R,2] the places, corrected."""
+    around: Tensor
+    """[R,(2r+1)^2] logits on the fine map."""
+    products: list[Products]
+    """What it was read from, in parts."""
 
 
 class Look(nn.Module):
@@ -56,7 +167,9 @@ class Look(nn.Module):
         self.sharpness = nn.Parameter(torch.full((3,), 2.5))
         # Which stage this is, how far the look is from where the point was expected, how good it looks there on each
         # map, and what `follow` says of the pixels that led there.
-        self.enter = Linear(config.volume + config.hidden + 1 + 2 + 3 + 2, config.mixed)
+        more = config.hidden + 1 + 2 + 3 + 2
+        patches = tuple(2 * (2 * patch + 1) ** 2 for patch in config.patches)
+        self.enter = Enter(patches, (2 * config.radius + 1) ** 2, more, config.mixed)
         self.mix = Linear(config.mixed, config.hidden)
         self.shares = Linear(config.hidden, 3)
         self.gain = Linear(config.hidden, 1)
@@ -80,34 +193,62 @@ class Look(nn.Module):
         similarity: Tensor,
         elsewhere: Tensor,
         stage: int,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        before: list[Products] | None = None,
+    ) -> Seen:
         """Look around xy [M,K,2], which is `away` [M,K,2] pixels from where the point was expected.
 
         `similarity` [M,K,2]: how sure it is that the pixels there are those of the frame before (0: not known),
         `elsewhere` int64 [M,K]: 0 where the look begins where the pixels went, 1 where it does not.
         `templates` [M,P,C] for each map are the patches of the query and of the memory, `hidden` [M,hidden] the state,
-        `owner` [M] the frame of each row, `stage` 0 for candidates and 1 for the last look.
-        Returns tokens [M*K,hidden], corrected positions [M*K,2] and the logits on the fine map [M*K,(2r+1)^2].
+        `owner` [M] the frame of each row, `stage` 0 for candidates and 1 for the last look. `before` are the products
+        of an earlier look of the same points at one place each, mostly nearby (`correlate_again`).
         """
-        volumes, shifts, best, logits = [], [], [], []
-        dtype = self.enter.weight.dtype
-        for number, (level, stride) in enumerate(zip(maps, STRIDES, strict=True)):
-            volume = correlate(level, templates[number], owner, to_cells(xy, stride), self.config.radius)
-            count = volume.shape[1] // 2
-            centre = (volume[:, count // 2] + volume[:, count + count // 2]) / 2
-            logits.append(centre * self.sharpness[number].float().exp())
-            shifts.append((logits[-1].softmax(-1)[..., None] * self.offsets).sum(1) * stride)
-            best.append(centre.amax(-1))
-            volumes.append(volume.to(dtype).flatten(1))
+        own = (hidden, xy, away, similarity, elsewhere)
+        found = []
+        for part, rows in enumerate(rows_at_once(len(xy), xy.device, LOOKS)):
+            some = tuple(template[rows] for template in templates)
+            where = (maps, some, owner[rows], xy[rows], self.config.radius)
+            products = correlate(*where) if before is None else correlate_again(before[part], *where)
+            found.append(self._read(stage, products, *(x[rows] for x in own)))
+        if len(found) == 1:
+            return found[0]
+        token, xy, around = (torch.cat(parts) for parts in zip(*(seen[:3] for seen in found), strict=True))
+        return Seen(token, xy, around, [products for seen in found for products in seen.products])
+
+    def _read(
+        self,
+        stage: int,
+        products: Products,
+        hidden: Tensor,
+        xy: Tensor,
+        away: Tensor,
+        similarity: Tensor,
+        elsewhere: Tensor,
+    ) -> Seen:
+        """See `forward`."""
+        count = xy.shape[1]
         places = xy.flatten(0, 1)
+        seen = places.new_empty(len(places), self.enter.in_features, dtype=self.enter.weight.dtype)
+        centre = places.new_empty(len(places), len(STRIDES), len(self.offsets))
+        for rows in rows_at_once(len(places), places.device):
+            begin = 0
+            for number, volume in enumerate(products.blended(rows)):
+                patch = volume.shape[2] // 2
+                centre[rows, number] = (volume[..., patch // 2] + volume[..., patch + patch // 2]) / 2
+                end = begin + volume.shape[1] * volume.shape[2]
+                seen[rows, begin:end] = self.enter.in_order(volume)
+                begin = end
+        logits = centre * self.sharpness.float().exp()[:, None]
+        strides = constant_like([[float(stride)] for stride in STRIDES], logits)
+        shifts = (logits.softmax(-1)[:, :, None] * self.offsets.T.contiguous()).sum(-1) * strides
         stage_mark = places.new_full((len(places), 1), float(stage))
-        known = [hidden.repeat_interleave(xy.shape[1], 0), stage_mark, torch.tanh(away.flatten(0, 1) / 16)]
-        rest = torch.cat([*known, torch.stack(best, 1), similarity.flatten(0, 1)], 1)
-        seen = torch.cat([*volumes, rest.to(dtype)], 1)
+        state = hidden[:, None].expand(-1, count, -1).flatten(0, 1)
+        known = [state, stage_mark, torch.tanh(away.flatten(0, 1) / 16), centre.amax(-1), similarity.flatten(0, 1)]
+        seen[:, -self.enter.more :] = torch.cat(known, 1)
         token = self.mix(self.enter(seen, "gelu"), "gelu")
         shares = self.shares(token).float().softmax(-1)
-        correction = (torch.stack(shifts, 1) * shares[..., None]).sum(1) + STRIDES[0] * self.shift(token).float()
+        correction = (shifts * shares[..., None]).sum(1) + STRIDES[0] * self.shift(token).float()
         # As in a Kalman filter, a measurement moves an expectation by a share of their difference.
         trust = self.trust[stage][elsewhere.flatten()]
         correction = correction * torch.sigmoid(self.gain(token).float() + trust[:, None])
-        return token.float(), places + correction, logits[0]
+        return Seen(token.float(), places + correction, logits[:, 0], [products])

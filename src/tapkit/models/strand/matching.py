@@ -5,6 +5,8 @@ interpolated, and the logarithm of how likely the point went there. `everywhere`
 learns from. `coarse_to_fine` gives the same answer in a quarter of the time: only the cells under the most promising
 ones of the map of stride 8 are looked at (coarse-to-fine matching: Sun et al., LoFTR, CVPR 2021, section 3.5; that the
 coarse cells alone decide where, is what is left out of it).
+
+Cells are int64 [2,M,K]: K columns and rows for each of M points.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapkit.constants import constant
 from tapkit.models.strand.encoder import STRIDES, Maps
+from tapkit.models.strand.rows import rows_at_once
+from tapkit.nn.mixed import plain_matmul
 
 PROMISING = 12
 """Cells of the map of stride 8 under which `coarse_to_fine` looks."""
@@ -85,7 +90,7 @@ class CoarseToFine:
     maps: Maps
     sought: Sought
     coarser: tuple[Tensor, ...]
-    """Products [M,h,w] with the two coarser maps."""
+    """Products [M,h,w] with the two coarser maps, in the dtype of these."""
     xy: Tensor
     """See `Matching`."""
     best: Tensor
@@ -94,17 +99,17 @@ class CoarseToFine:
     def near(self, xy: Tensor) -> Tensor:
         """See `Matching`."""
         height, width = self.maps.fine.shape[1:3]
-        return _at(self.maps, self.sought, self.coarser, *cells_around(xy, STRIDES[0], width, height)).amax(-1)
+        return _at(self.maps, self.sought, self.coarser, cells_around(xy, STRIDES[0], width, height)).amax(-1)
 
 
 def everywhere(maps: Maps, sought: Sought) -> Everywhere:
     """All cells of the frame."""
     batch, height, width, _ = maps.fine.shape
     count = len(sought.expected) // batch
-    squares = _squares(sought, height, width, STRIDES[0])
+    squares = _squares(sought.expected, sought.scale, height, width, STRIDES[0])
     total = sought.prior(squares).view(batch, count, height, width)
     for number, (level, feature) in enumerate(zip(maps, sought.features, strict=True)):
-        cost = products(level, feature).view(batch, count, *level.shape[1:3])
+        cost = products(level, feature).float().view(batch, count, *level.shape[1:3])
         if number:
             cost = F.interpolate(cost, size=(height, width), mode="bilinear", align_corners=False)
         total = total + cost
@@ -114,102 +119,125 @@ def everywhere(maps: Maps, sought: Sought) -> Everywhere:
 
 def coarse_to_fine(maps: Maps, sought: Sought, promising: int = PROMISING) -> CoarseToFine:
     """The cells of the fine map that lie under the most promising ones of the map of stride 8."""
-    height, width = maps.coarse.shape[1:3]
     coarser = tuple(
         products(level, feature).view(-1, *level.shape[1:3])
         for level, feature in zip(maps[1:], sought.features[1:], strict=True)
     )
-    first = sought.prior(_squares(sought, height, width, STRIDES[1])) + coarser[0]
-    # To choose, each of four cells may count what their common one of the next map does.
-    squares = first.view(-1, height // 2, 2, width // 2, 2) + coarser[1][:, :, None, :, None]
-    chosen = squares.flatten(1).topk(min(promising, height * width), sorted=False).indices
-    pair = torch.arange(2, device=chosen.device)
-    x = (2 * (chosen % width)[:, :, None] + pair.repeat(2)).flatten(1)
-    y = (2 * (chosen // width)[:, :, None] + pair.repeat_interleave(2)).flatten(1)
-    found, which = _at(maps, sought, coarser, x, y).max(-1)
-    x, y = x.gather(1, which[:, None]), y.gather(1, which[:, None])
-    x, y = _window(x, y)
-    inside = _inside(x, y, maps.fine.shape[2], maps.fine.shape[1])
-    values = _at(maps, sought, coarser, x.clamp(0, maps.fine.shape[2] - 1), y.clamp(0, maps.fine.shape[1] - 1))
-    xy = _mean_cell(values, x, y, inside) * STRIDES[0]
+    parts = rows_at_once(len(sought.expected), maps.fine.device)
+    cells = torch.cat([_under_promising(sought, coarser, rows, promising) for rows in parts], 1)
+    found, which = _at(maps, sought, coarser, cells).max(-1)
+    height, width = maps.fine.shape[1:3]
+    cells = _window(cells.gather(2, which[:, None].expand(2, -1, 1)))
+    held = _held(cells, width, height)
+    values = _at(maps, sought, coarser, held)
+    xy = _mean_cell(values, cells, held) * STRIDES[0]
     return CoarseToFine(maps, sought, coarser, xy, torch.maximum(found, values.amax(-1)))
+
+
+def _under_promising(sought: Sought, coarser: tuple[Tensor, ...], rows: slice, promising: int) -> Tensor:
+    """For some of the points the cells of the fine map [2,R,4*promising] under the best ones of the map of stride 8.
+
+    To choose, each of four cells may count what their common one of the next map does. So the best are among the
+    children of those whose best child is best, and only these need be compared one by one.
+    """
+    coarse, wide = (products[rows].float() for products in coarser)
+    height, width = coarse.shape[1:]
+    squares = _squares(sought.expected[rows], sought.scale[rows], height, width, STRIDES[1])
+    first = torch.addcmul(coarse, torch.log1p(squares), -sought.power[rows, None, None])
+    best = torch.maximum(first[:, ::2], first[:, 1::2])
+    best = (torch.maximum(best[:, :, ::2], best[:, :, 1::2]) + wide).flatten(1)
+    promising = min(promising, best.shape[1])
+    parents = best.topk(promising, sorted=False).indices
+    cells = _children(torch.stack([parents % (width // 2), parents // (width // 2)]))
+    values = first.flatten(1).gather(1, cells[1] * width + cells[0])
+    values = values + wide.flatten(1).gather(1, parents).repeat_interleave(4, 1)
+    chosen = values.topk(promising, sorted=False).indices
+    return _children(cells.gather(2, chosen.expand(2, -1, -1)))
 
 
 def around_best(cost: Tensor, width: int) -> Tensor:
     """The best cell of cost maps [M,h*w], and the mean of the 3x3 around it by their softmax: cells + 0.5, [M,2]."""
     height = cost.shape[1] // width
-    best = cost.argmax(-1)
-    x, y = _window((best % width)[:, None], (best // width)[:, None])
-    values = cost.gather(1, y.clamp(0, height - 1) * width + x.clamp(0, width - 1))
-    return _mean_cell(values, x, y, _inside(x, y, width, height))
+    best = cost.argmax(-1, keepdim=True)
+    cells = _window(torch.stack([best % width, best // width]))
+    held = _held(cells, width, height)
+    return _mean_cell(cost.gather(1, held[1] * width + held[0]), cells, held)
 
 
-def _window(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The cells around x, y [M,1], also beyond the border, row by row: [M,9] each."""
-    steps = torch.arange(WINDOW, device=x.device) - WINDOW // 2
-    return x + steps.repeat(WINDOW), y + steps.repeat_interleave(WINDOW)
+def _children(cells: Tensor) -> Tensor:
+    """The cells of a map that lie under cells [2,M,K] of the next one, four each: [2,M,4K]."""
+    below = constant([[0, 1, 0, 1], [0, 0, 1, 1]], cells.dtype, cells.device)
+    return (2 * cells[..., None] + below[:, None, None]).flatten(2)
 
 
-def _mean_cell(values: Tensor, x: Tensor, y: Tensor, inside: Tensor) -> Tensor:
-    """The mean of the cells x, y [M,K] that are `inside`, by the softmax of their values: + 0.5, [M,2]."""
-    weights = values.masked_fill(~inside, float("-inf")).softmax(-1)
-    return torch.stack([(weights * x).sum(-1), (weights * y).sum(-1)], -1) + 0.5
+def _window(cells: Tensor) -> Tensor:
+    """The cells around cells [2,M,1], also beyond the border, row by row: [2,M,9]."""
+    steps = [step - WINDOW // 2 for step in range(WINDOW)]
+    around = constant([steps * WINDOW, [step for step in steps for _ in steps]], cells.dtype, cells.device)
+    return cells + around[:, None]
 
 
-def _inside(x: Tensor, y: Tensor, width: int, height: int) -> Tensor:
-    return (x >= 0) & (x < width) & (y >= 0) & (y < height)
+def _held(cells: Tensor, width: int, height: int) -> Tensor:
+    """The same cells, those beyond the border moved onto it."""
+    last = constant([width - 1, height - 1], cells.dtype, cells.device)[:, None, None]
+    return torch.minimum(cells.clamp(min=0), last)
 
 
-def cells_around(xy: Tensor, stride: int, width: int, height: int) -> tuple[Tensor, Tensor]:
-    """The 3x3 cells of a map around xy [M,2] pixels, those beyond the border moved onto it: x and y [M,9]."""
-    cell = (xy / stride).floor().long()
-    x, y = _window(cell[:, :1], cell[:, 1:])
-    return x.clamp(0, width - 1), y.clamp(0, height - 1)
+def _mean_cell(values: Tensor, cells: Tensor, held: Tensor) -> Tensor:
+    """The mean of the cells that lie on the map, where these are as they are `held`, by the softmax of their values
+    [M,K]: + 0.5, [M,2]."""
+    weights = values.masked_fill((cells != held).any(0), float("-inf")).softmax(-1)
+    return (weights * cells).sum(-1).T + 0.5
+
+
+def cells_around(xy: Tensor, stride: int, width: int, height: int) -> Tensor:
+    """The 3x3 cells of a map around xy [M,2] pixels, those beyond the border moved onto it: [2,M,9]."""
+    return _held(_window((xy / stride).floor().long().T[..., None]), width, height)
 
 
 def products(level: Tensor, features: Tensor) -> Tensor:
-    """Of a map [B,h,w,C] with features [M,C]: float32 [B,M/B,h*w], multiplied in the dtype of the map."""
-    batch = len(level)
-    with torch.autocast(level.device.type, enabled=False):
-        if batch == 1:  # which `matmul` would transpose the map for
-            return F.linear(features.to(level.dtype), level[0].flatten(0, 1)).float()[None]
-        rows = features.to(level.dtype).view(batch, -1, level.shape[-1])
-        return torch.matmul(rows, level.flatten(1, 2).transpose(1, 2)).float()
+    """Of a map [B,h,w,C] with features [M,C]: [B,M/B,h*w] in the dtype of the map."""
+    batch, features = len(level), features.to(level.dtype)
+    if batch == 1:  # which `matmul` would transpose the map for
+        return plain_matmul(features, level[0].flatten(0, 1).T)[None]
+    return plain_matmul(features.view(batch, -1, level.shape[-1]), level.flatten(1, 2).transpose(1, 2))
 
 
-def _squares(sought: Sought, height: int, width: int, stride: int) -> Tensor:
-    """Squared distances over scale of the cells of a map from where points are expected [M,h,w]."""
+def _squares(expected: Tensor, scale: Tensor, height: int, width: int, stride: int) -> Tensor:
+    """Squared distances over `scale` [M] of the cells of a map from where points are `expected` [M,2]: [M,h,w]."""
     parts = []
     for axis, length in ((1, height), (0, width)):
-        centres = (torch.arange(length, device=sought.expected.device) + 0.5) * stride
-        parts.append(((centres - sought.expected[:, axis, None]) / sought.scale[:, None]).square())
+        centres = (torch.arange(length, device=expected.device) + 0.5) * stride
+        parts.append(((centres - expected[:, axis, None]) / scale[:, None]).square())
     return parts[0][:, :, None] + parts[1][:, None]
 
 
-def _at(maps: Maps, sought: Sought, coarser: tuple[Tensor, ...], x: Tensor, y: Tensor) -> Tensor:
-    """The logits of cells x, y int64 [M,K] of the fine map, as `everywhere` has them: [M,K]."""
+def _at(maps: Maps, sought: Sought, coarser: tuple[Tensor, ...], cells: Tensor) -> Tensor:
+    """The logits of cells [2,M,K] of the fine map, as `everywhere` has them: [M,K]."""
     batch, height, width, channels = maps.fine.shape
-    rows, count = x.shape
-    frame = torch.arange(batch, device=x.device).repeat_interleave(rows // batch)[:, None] * (height * width)
-    cells = maps.fine.reshape(-1, channels).index_select(0, (frame + y * width + x).flatten())
-    with torch.autocast(cells.device.type, enabled=False):
-        feature = sought.features[0].to(cells.dtype)[:, :, None]
-        total = torch.matmul(cells.view(rows, count, channels), feature)[..., 0].float()
+    _, rows, count = cells.shape
+    flat = cells[1] * width + cells[0]
+    if batch > 1:
+        frame = torch.arange(batch, device=cells.device).repeat_interleave(rows // batch)
+        flat = flat + frame[:, None] * (height * width)
+    fine = maps.fine.reshape(-1, channels).index_select(0, flat.flatten()).view(rows, count, channels)
+    total = plain_matmul(fine, sought.features[0].to(fine.dtype)[:, :, None])[..., 0].float()
+    places = cells + 0.5
     for cost, stride in zip(coarser, STRIDES[1:], strict=True):
-        total = total + _interpolated(cost, x, y, stride // STRIDES[0])
-    dx = ((x + 0.5) * STRIDES[0] - sought.expected[:, :1]) / sought.scale[:, None]
-    dy = ((y + 0.5) * STRIDES[0] - sought.expected[:, 1:]) / sought.scale[:, None]
-    return total + sought.prior(dx.square() + dy.square())
+        total = total + _interpolated(cost, places, stride // STRIDES[0])
+    away = (places * STRIDES[0] - sought.expected.T[:, :, None]) / sought.scale[:, None]
+    return total + sought.prior(away.square().sum(0))
 
 
-def _interpolated(cost: Tensor, x: Tensor, y: Tensor, factor: int) -> Tensor:
-    """Values of maps [M,h,w] at cells x, y [M,K] of a map `factor` times as fine, as `F.interpolate` (bilinear)."""
+def _interpolated(cost: Tensor, places: Tensor, factor: int) -> Tensor:
+    """Values of maps [M,h,w] at places [2,M,K], counted in cells of a map `factor` times as fine, as `F.interpolate`
+    has them (bilinear): float32 [M,K]."""
     height, width = cost.shape[1:]
-    u, v = ((x + 0.5) / factor - 0.5).clamp(min=0), ((y + 0.5) / factor - 0.5).clamp(min=0)
-    left, top = u.long(), v.long()
-    right, bottom = (left + 1).clamp(max=width - 1), (top + 1).clamp(max=height - 1)
-    u, v = u - left, v - top
-    flat, top, bottom = cost.flatten(1), top * width, bottom * width
-    above = torch.lerp(flat.gather(1, top + left), flat.gather(1, top + right), u)
-    below = torch.lerp(flat.gather(1, bottom + left), flat.gather(1, bottom + right), u)
-    return torch.lerp(above, below, v)
+    places = (places / factor - 0.5).clamp(min=0)
+    first = places.long()
+    u, v = places - first
+    (left, top), (right, bottom) = first, _held(first + 1, width, height)
+    top, bottom = top * width, bottom * width
+    corners = torch.cat([top + left, top + right, bottom + left, bottom + right], 1)
+    a, b, c, d = cost.flatten(1).gather(1, corners).float().chunk(4, 1)
+    return torch.lerp(torch.lerp(a, b, u), torch.lerp(c, d, u), v)

@@ -29,8 +29,9 @@ from tapkit.errors import ShapeError
 from tapkit.models.strand.anchor import SIZE, anchored, fit, kept_pixels
 from tapkit.models.strand.encoder import STRIDES, ConvNorm, Maps, StrandConfig, encoder
 from tapkit.models.strand.evidence import Course, Verify, agreement, coarse_agreement, gathered, rival, unless_jumped
-from tapkit.models.strand.look import Look, cut
+from tapkit.models.strand.look import Look, Products, cut
 from tapkit.models.strand.matching import Everywhere, Matching, Sought, coarse_to_fine, everywhere
+from tapkit.models.strand.rows import filled
 from tapkit.nn.alignment import align
 from tapkit.nn.packed import Linear
 
@@ -234,13 +235,13 @@ class Network(nn.Module):
         both = zip(points.query, points.memory, maps, strict=True)
         templates = tuple(torch.cat([query, memory], 1).to(level.dtype) for query, memory, level in both)
         candidates = torch.stack([expected, matching.xy.detach()], 1)
-        refined, scores = self._compare(maps, templates, points.hidden, owner, candidates, similarity)
+        refined, scores, products = self._compare(maps, templates, points.hidden, owner, candidates, similarity)
         choice = scores.argmax(-1)
         chosen = refined[torch.arange(count, device=choice.device), choice].detach()
         away = (chosen - expected)[:, None]
         similarity = similarity[torch.arange(count, device=choice.device), choice][:, None]
-        token, xy, around = self.look(
-            maps, templates, points.hidden, owner, chosen[:, None], away, similarity, choice[:, None], 1
+        token, xy, around, _ = self.look(
+            maps, templates, points.hidden, owner, chosen[:, None], away, similarity, choice[:, None], 1, products
         )
         moved = torch.tanh((xy.detach() - expected) / 8)
         best = scores.detach().amax(-1, keepdim=True)
@@ -282,28 +283,32 @@ class Network(nn.Module):
         owner: Tensor,
         candidates: Tensor,
         similarity: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, list[Products] | None]:
         """A look from each of candidates [M,2,2] (the first is the expected one): refined [M,2,2], scores [M,2].
 
         On a processor, where time goes with the rows, a match that is where the point was expected anyway (most are)
-        is not looked at again, unless there is something to be learned from it.
+        is not looked at again, unless there is something to be learned from it; and what the first candidate was seen
+        by is handed on to the last look, which is mostly of the same cells.
         """
         count = len(candidates)
         away = candidates - candidates[:, :1]
         elsewhere = torch.arange(2, device=hidden.device).expand(count, -1)
         if torch.is_grad_enabled() or candidates.device.type != "cpu":
-            return self._judge(maps, templates, hidden, owner, candidates, away, similarity, elsewhere)
+            own = (candidates, away, similarity, elsewhere)
+            refined, scores, _ = self._judge(maps, templates, hidden, owner, *own)
+            return refined, scores, None
         first = slice(0, 1)
-        refined, scores = self._judge(
+        refined, scores, products = self._judge(
             maps, templates, hidden, owner, *(x[:, first] for x in (candidates, away, similarity, elsewhere))
         )
         refined, scores = refined.repeat(1, 2, 1), F.pad(scores, (0, 1), value=float("-inf"))
         rows = (away[:, 1].square().sum(-1) > SAME**2).nonzero()[:, 0]
         if len(rows):
+            rows = filled(rows)
             some = tuple(template[rows] for template in templates)
             further = (x[rows, 1:] for x in (candidates, away, similarity, elsewhere))
-            refined[rows, 1:], scores[rows, 1:] = self._judge(maps, some, hidden[rows], owner[rows], *further)
-        return refined, scores
+            refined[rows, 1:], scores[rows, 1:], _ = self._judge(maps, some, hidden[rows], owner[rows], *further)
+        return refined, scores, products
 
     def _judge(
         self,
@@ -315,16 +320,17 @@ class Network(nn.Module):
         away: Tensor,
         similarity: Tensor,
         elsewhere: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """A first look around places [M,K,2], the other arguments as `Look.forward` has them: refined [M,K,2], and the
-        scores [M,K]."""
+    ) -> tuple[Tensor, Tensor, list[Products]]:
+        """A first look around places [M,K,2], the other arguments as `Look.forward` has them: refined [M,K,2], the
+        scores [M,K], and what they were read from."""
         count = places.shape[1]
-        token, refined, _ = self.look(maps, templates, hidden, owner, places, away, similarity, elsewhere, 0)
+        look = self.look(maps, templates, hidden, owner, places, away, similarity, elsewhere, 0)
         first = 1 - elsewhere.reshape(-1, 1)
-        seen = torch.cat([token, hidden.repeat_interleave(count, 0), first.float(), similarity.flatten(0, 1)], -1)
+        state = hidden[:, None].expand(-1, count, -1).flatten(0, 1)
+        seen = torch.cat([look.token, state, first.float(), similarity.flatten(0, 1)], -1)
         scores: Tensor = self.score(seen.to(self.look.mix.weight.dtype)).float()
         scores = scores.view(-1, count) + self.prefer * (1 - elsewhere)
-        return refined.unflatten(0, (-1, count)), scores
+        return look.xy.unflatten(0, (-1, count)), scores, look.products
 
 
 def _held(

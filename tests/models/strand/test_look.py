@@ -1,0 +1,91 @@
+"""A look is the same whether weights are packed, products are used again, or rows go in parts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tapkit.models.strand.encoder import Maps, StrandConfig
+from tapkit.models.strand.look import Enter, Look, correlate, correlate_again, cut
+from tapkit.models.strand.rows import filled, rows_at_once
+from tapkit.nn.packed import pack
+
+CONFIG = StrandConfig()
+
+
+def random_maps(seed: int = 3) -> Maps:
+    generator = torch.Generator().manual_seed(seed)
+    levels = (
+        F.normalize(torch.randn(1, 96 // s, 128 // s, c, generator=generator), dim=-1)
+        for s, c in zip((4, 8, 16), CONFIG.features, strict=True)
+    )
+    return Maps(*levels)
+
+
+def sought(count: int) -> tuple[Maps, tuple[torch.Tensor, ...], torch.Tensor, torch.Tensor]:
+    """Maps, templates, owners and places [count,1,2], some of these beyond the border."""
+    maps, owner = random_maps(), torch.zeros(count, dtype=torch.long)
+    generator = torch.Generator().manual_seed(count)
+    xy = torch.rand(count, 2, generator=generator) * torch.tensor([150.0, 110.0]) - 10
+    patches = cut(maps, owner, torch.rand(count, 2, generator=generator) * 96, CONFIG.patches)
+    return maps, tuple(torch.cat([patch, patch.roll(1, 0)], 1) for patch in patches), owner, xy[:, None]
+
+
+@pytest.mark.parametrize("far", [0.0, 0.4, 30.0])
+def test_products_that_are_used_again_are_those_that_would_have_been_made(far):
+    maps, templates, owner, xy = sought(40)
+    moved = xy + far * torch.randn(xy.shape, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        before = correlate(maps, templates, owner, xy, 3)
+        again = correlate_again(before, maps, templates, owner, moved, 3)
+        anew = correlate(maps, templates, owner, moved, 3)
+        for ours, expected in zip(again.blended(), anew.blended(), strict=True):
+            torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
+
+
+def test_a_packed_first_layer_answers_as_the_plain_one_and_gives_its_weights_back():
+    torch.manual_seed(0)
+    layer = Enter((50, 18, 18), 49, 11, 32).eval().requires_grad_(False)
+    products, more = [torch.randn(5, 49, patch) for patch in (50, 18, 18)], torch.randn(5, 11)
+    weight = layer.weight.clone()
+    by_patch = torch.cat([*(part.transpose(1, 2).flatten(1) for part in products), more], 1)
+    expected = F.gelu(F.linear(by_patch, weight, layer.bias))
+    for ready in (False, True):
+        if ready:
+            pack(layer)
+        x = torch.cat([*(layer.in_order(part) for part in products), more], 1)
+        torch.testing.assert_close(layer(x, "gelu"), expected, atol=1e-5, rtol=0)
+    assert torch.equal(layer.state_dict()["weight"], weight)
+    layer.unpack()
+    assert torch.equal(layer.weight, weight)
+
+
+def test_many_points_are_seen_as_few_are():
+    maps, templates, owner, xy = sought(600)
+    look = Look(CONFIG).eval().requires_grad_(False)
+    hidden, near = torch.randn(600, CONFIG.hidden), torch.zeros(600, 1, 2)
+    elsewhere = torch.zeros(600, 1, dtype=torch.long)
+    own = (templates, hidden, owner, xy, near, near, elsewhere)
+    with torch.inference_mode():
+        whole = look(maps, *own, 0)
+        some = [tuple(x[450:460] for x in part) if isinstance(part, tuple) else part[450:460] for part in own]
+        few = look(maps, *some, 0)
+    assert len(whole.products) == 2
+    for all_of_them, expected in zip(whole[:3], few[:3], strict=True):
+        torch.testing.assert_close(all_of_them[450:460], expected, atol=1e-4, rtol=0)
+
+
+def test_parts_cover_all_rows_in_turn_and_gradients_want_one_part():
+    with torch.inference_mode():
+        for count, most in ((0, 4), (4, 4), (5, 4), (13, 4)):
+            parts = rows_at_once(count, torch.device("cpu"), most)
+            assert [row for part in parts for row in range(count)[part]] == list(range(count))
+            assert max(part.stop - part.start for part in parts) <= most
+    assert rows_at_once(1000, torch.device("cpu")) == [slice(0, 1000)]
+
+
+@pytest.mark.parametrize(("count", "rows"), [(1, 8), (8, 8), (9, 16), (64, 64), (65, 80), (80, 80)])
+def test_rows_are_filled_up_with_the_last_of_them(count, rows):
+    full = filled(torch.arange(count) + 5)
+    assert full.tolist() == [*range(5, count + 5), *[count + 4] * (rows - count)]
