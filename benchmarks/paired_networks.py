@@ -8,7 +8,8 @@ tree, with the same seeded weights. Then calls take turns: one here, one there, 
 disturbs both alike. Printed and stored (benchmarks/results/paired_networks.json) are the median of the pairs' ratios,
 their range, the largest difference of what the two return, how much of the original's time that is (the earlier
 commit's share of it, benchmarks/results/paired.json, times the ratio), and the peak of the calls' memory over the
-built network, with the memory of the built network itself. Linux only.
+built network, with the memory of the built network itself; and how fast one core multiplies matrices, since ratios hold
+for that only. Linux only.
 """
 
 from __future__ import annotations
@@ -152,13 +153,29 @@ def checked_out(commit: str) -> Iterator[Path]:
             subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", tree], check=True)
 
 
+def core_gflops(size: int = 1024, runs: int = 5) -> float:
+    """How fast one core multiplies square matrices by oneDNN in float32, GFLOP/s: the best of some runs."""
+    import torch
+
+    torch.set_num_threads(1)
+    a = torch.rand(size, size)
+    b = torch.ops.mkldnn._reorder_linear_weight(torch.rand(size, size), None)
+    least = float("inf")
+    for _ in range(runs):
+        start = time.process_time()
+        torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")
+        least = min(least, time.process_time() - start)
+    return 2 * size**3 / least / 1e9
+
+
 def names_of(tree: Path) -> list[str]:
     """The networks that a tree can measure."""
     return sorted(path.stem for path in (tree / "benchmarks" / "calls").glob("[a-z]*.py"))
 
 
 def of_original(name: str, ratio: float) -> float | None:
-    """Of the original's time; None where the earlier commit was never measured beside it."""
+    """Of the original's time, if this processor is as that was on which the earlier commit was measured beside it; None
+    where it never was."""
     row = json.loads(PAIRED.read_text())["networks"].get(name.replace("_", "-"))
     return None if row is None else row["time"] * ratio
 
@@ -199,6 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "pairs": chosen.pairs,
                 "machine": machine(),
                 "load": os.getloadavg()[0],
+                "core_gflops": core_gflops(),
             }
             chosen.output.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n")
             print(row_of(label, found), flush=True)

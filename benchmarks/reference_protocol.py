@@ -116,13 +116,15 @@ def measure(name: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def machine() -> dict[str, str]:
-    """What the figures were taken on."""
+    """What the figures were taken on. Processors of one name may be of several kinds; family and model tell them."""
     import torch
 
-    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    told = Path("/proc/cpuinfo").read_text()
+    found = [re.search(rf"^{field}\s*: (.*)", told, re.M) for field in ("model name", "cpu family", "model")]
+    cpu = ", ".join(f"{name}{one.group(1)}" for name, one in zip(("", "family ", "model "), found, strict=True) if one)
     commit = subprocess.run(["git", "-C", HERE, "describe", "--always", "--dirty"], capture_output=True, text=True)
     return {
-        "cpu": cpu.group(1) if cpu else platform.machine(),
+        "cpu": cpu or platform.machine(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "python": platform.python_version(),
         "torch": torch.__version__,

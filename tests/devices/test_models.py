@@ -30,7 +30,7 @@ WAITS: dict[str, tuple[int, str]] = {
     "mft": (7, "where points begin: which pixels are around them"),
     "pips": (3, "at the end: which chains go on"),
     "pips2": (5, "at the end: the frames on which points begin"),
-    "strand-clip": (110, "at the end, in blocks: which points are followed back, and from which frames"),
+    "strand-clip": (13, "at the end: which frames points begin on; in blocks, which are followed back, and from where"),
     "taptr": (9, FOR_BEGINNERS),
     "taptrv2": (9, FOR_BEGINNERS),
     "track-on2": (5, "and once for its support points"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tapkit.nn import attention
 from tapkit.nn.attention import LONG, attend, attend_heads
+from tapkit.nn.measured import Faster
 
 
 def draw(*shape: int) -> torch.Tensor:
@@ -28,9 +30,14 @@ def test_a_row_whose_keys_are_all_masked_is_the_plain_mean() -> None:
     torch.testing.assert_close(ours[:, :1], attend(query[:, :1], key, value, 2), atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("in_rows", [True, False])
 @pytest.mark.parametrize("biased", [True, False])
 @pytest.mark.parametrize("count", [3, LONG + 70])
-def test_long_sequences_attend_as_short_ones_do(count: int, biased: bool) -> None:
+def test_long_sequences_attend_as_short_ones_do(
+    count: int, biased: bool, in_rows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter([1.0, 2.0] if in_rows else [2.0, 1.0])  # of oneDNN's way, then of torch's
+    monkeypatch.setattr(attention, "IN_ROWS", Faster("attention by oneDNN's products", lambda call: next(seconds)))
     query, key, value = draw(2, count, 8), draw(2, count + 5, 8), draw(2, count + 5, 16)[..., ::2]
     bias = draw(count + 5) * 3 if biased else None
     with torch.inference_mode():

@@ -24,6 +24,7 @@ def _row(label: str, one: dict[str, Any]) -> list[str]:
     network, _, options = label.partition(".")
     machine, load = one["machine"], one.get("load")
     busy = "" if load is None else f", {load:.0f} programs at work"
+    rate = f", {one['core_gflops']:.0f} GFLOP/s a core" if "core_gflops" in one else ""
     return [
         network.replace("_", "-") + (f" ({options})" if options != "precision=float32" else ""),
         f"{one['ratio']:.2f} of {one['against']}",
@@ -32,7 +33,7 @@ def _row(label: str, one: dict[str, Any]) -> list[str]:
         _of(one["peak_mib"]),
         _of(one["built_mib"]),
         "not compared" if one["difference"] is None else f"{one['difference']:.0e}",
-        f"{machine['cpu']} ({machine['capability']}{busy}), {machine['date']}",
+        f"{machine['cpu']} ({machine['capability']}{rate}{busy}), {machine['date']}",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -17,6 +18,11 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and tensor.device.type == "cpu" and tensor.numel():
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def indices(numbers: Iterable[int], device: torch.device) -> Tensor:
+    """Row numbers that the host knows, int64 [n] on `device`: what `nonzero` would have to be waited for."""
+    return sent(torch.tensor(list(numbers), dtype=torch.long), device)
 
 
 class Upload:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit.nn.packed import Activation, Conv2d, Linear
+from tapkit.nn.token_norm import normalize
 
 EPSILON = 1e-6
 """Of all layer norms."""
@@ -126,8 +127,8 @@ class Transformer(nn.Module):
         widen, narrow = self.mlp.values()
         assert isinstance(widen, Linear) and isinstance(narrow, Linear)
         dtype = widen.weight.dtype
-        z = self.attn(F.layer_norm(x, x.shape[-1:], eps=EPSILON).to(dtype), x)
-        y = widen(F.layer_norm(z, z.shape[-1:], eps=EPSILON).to(dtype), activation="gelu_tanh")
+        z = self.attn(normalize(x, EPSILON).to(dtype), x)
+        y = widen(normalize(z, EPSILON).to(dtype), activation="gelu_tanh")
         return added(narrow, y, z)
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit.nn.attention import attend
 from tapkit.nn.packed import Linear
+from tapkit.nn.token_norm import normalize
 
 STRIDE = 4
 """Pixels of the network's input in a cell of its feature maps."""
@@ -52,7 +52,7 @@ def in_parts(compute: Callable[[slice], Tensor], count: int, step: int) -> Tenso
 
 
 def _normalize(x: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], eps=1e-6)
+    return normalize(x, 1e-6)
 
 
 def _add(layer: Linear, x: Tensor, residual: Tensor) -> Tensor:

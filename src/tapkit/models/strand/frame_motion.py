@@ -16,6 +16,7 @@ from torch import Tensor
 from tapkit.constants import constant_like
 from tapkit.models.base import Size
 from tapkit.nn.alignment import align
+from tapkit.nn.precision import widest
 
 GRID = 8, 12
 """Points of the grid (rows, columns)."""
@@ -39,7 +40,7 @@ def unit_of(size: Size) -> float:
 
 
 def between(before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> Tensor:
-    """The homography from one frame's `grey_pyramid` (B = 1) to another's: [3,3] in `exact`, on their device.
+    """The homography from one frame's `grey_pyramid` (B = 1) to another's: [3,3] in `widest`, on their device.
 
     Followed at half the size: that is enough for what hundreds of points have in common, and a third of the work.
     """
@@ -52,7 +53,7 @@ def between(before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> Tensor:
     followed = (missed < MISSED) & (similarity[0] > FOLLOWED)
     middle = constant_like([width / 2, height / 2], grid)
     scale = max(height, width) / 2
-    dtype = exact(grid.device)
+    dtype = widest(grid.device)
     start, end = (((points - middle) / scale).to(dtype) for points in (grid, 2 * there[0]))
     motion = _fitted(start, end, followed, 1 / scale)
     norm = constant_like([1 / scale, 0, -width / 2 / scale, 0, 1 / scale, -height / 2 / scale, 0, 0, 1], start)
@@ -63,7 +64,7 @@ def between(before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> Tensor:
 
 def moved(motion: Tensor, xy: Tensor) -> Tensor:
     """Points [M,2] by homographies [3,3] or [M,3,3]: [M,2], in the dtype of the points."""
-    dtype = exact(xy.device)
+    dtype = widest(xy.device)
     motion, ends = motion.to(xy.device, dtype), F.pad(xy.to(dtype), (0, 1), value=1.0)
     full = ends @ motion.T if motion.ndim == 2 else (motion * ends[:, None]).sum(-1)
     depth = torch.where(full[:, 2:].abs() < 1e-3, 1e-3, full[:, 2:])
@@ -71,20 +72,17 @@ def moved(motion: Tensor, xy: Tensor) -> Tensor:
 
 
 def inverse(motion: Tensor) -> Tensor:
-    """Of homographies [...,3,3], up to scale: their adjugates; what is singular stays finite."""
+    """Of homographies [...,3,3], with 1 as the last entry: by their adjugates; what is singular stays finite."""
     a, b, c = motion.unbind(-2)
-    return torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], -1)
+    back = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], -1)
+    last = back[..., 2:, 2:]
+    return back / torch.where(last.abs() < 1e-6, 1.0, last)
 
 
 def near_frame(xy: Tensor, size: Size) -> Tensor:
     """Places [...,2] brought to a frame's length from the frame at most: what is carried on for long stays finite."""
     limits = constant_like([float(size[1]), float(size[0])], xy)
     return torch.minimum(torch.maximum(xy, -limits), 2 * limits)
-
-
-def exact(device: torch.device) -> torch.dtype:
-    """float64 where there is such a thing."""
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _grid(height: int, width: int, device: torch.device) -> Tensor:

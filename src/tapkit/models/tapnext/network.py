@@ -31,6 +31,7 @@ from tapkit.models.base import Size
 from tapkit.nn.attention import attend_heads
 from tapkit.nn.packed import Linear
 from tapkit.nn.precision import widest
+from tapkit.nn.token_norm import rms_norm
 
 PATCH = 8
 """Side of a patch, pixels."""
@@ -45,6 +46,8 @@ CERTAIN_RADIUS = 8
 
 CPU_SLOTS = 64
 """Slots whose memory a CPU updates at a time: all between the linear layers then stays in the cache."""
+CPU_ROWS = 384
+"""Slots that a CPU puts through the gated MLP at a time, at most, for the same reason."""
 
 Numerics = Literal["torch", "jax"]
 Copies = int | Tensor | None
@@ -100,7 +103,7 @@ class RMSNorm(nn.Module):
         self.scale = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, x.shape[-1:], 1.0 + self.scale, eps=1e-6)
+        return rms_norm(x, 1.0 + self.scale, 1e-6)
 
 
 class RecurrentBlock(nn.Module):
@@ -118,12 +121,12 @@ class RecurrentBlock(nn.Module):
         self.decay = nn.Parameter(torch.rand(width))
         """softplus of it, times -8, is the log of the smallest factor by which the state fades in a frame."""
 
-    def forward(self, u: Tensor, memory: BlockMemory, first: bool) -> tuple[Tensor, BlockMemory]:
-        """u [S,C] (normalised) -> update [S,C], new memory. `first`: no frame came before."""
+    def forward(self, u: Tensor, memory: BlockMemory, first: bool, x: Tensor) -> tuple[Tensor, BlockMemory]:
+        """u [S,C], which is x normalised -> x and its update [S,C], new memory. `first`: no frame came before."""
         u = u.to(self.linear_x.weight.dtype)
         oldest, older, old = memory.inputs
         inputs = (oldest, older, old, self.linear_x(u))
-        step = CPU_SLOTS if u.device.type == "cpu" and not torch.compiler.is_compiling() else max(len(u), 1)
+        step = CPU_SLOTS if _on_cpu(u) else max(len(u), 1)
         fade = -8.0 * F.softplus(self.decay)
         parts = []
         for start in range(0, len(u), step):
@@ -131,7 +134,7 @@ class RecurrentBlock(nn.Module):
             parts.append(self._remember(tuple(tap[rows] for tap in inputs), memory.hidden[rows], fade, first))
         hidden = parts[0] if len(parts) == 1 else torch.cat(parts)
         y = self.linear_y(u, "gelu_tanh").mul_(hidden)
-        return self.linear_out(y), BlockMemory(hidden, inputs[1:])
+        return _add(self.linear_out, y, x), BlockMemory(hidden, inputs[1:])
 
     def _remember(self, taps: tuple[Tensor, ...], hidden: Tensor, fade: Tensor, first: bool) -> Tensor:
         """The new state [S,C], from the convolution's four inputs and the state before."""
@@ -188,11 +191,14 @@ class Block(nn.Module):
 
     def _along_time(self, x: Tensor, memory: BlockMemory, first: bool) -> tuple[Tensor, BlockMemory]:
         """The part in which no slot sees another: recurrence and gated MLP."""
-        update, memory = self.recurrent(self.temporal_pre_norm(x), memory, first)
-        x = x + update
+        x, memory = self.recurrent(self.temporal_pre_norm(x), memory, first, x)
         v = self._half(self.channel_pre_norm(x))
-        hidden = self.gate(v, "gelu_tanh").mul_(self.up(v))
-        return _add(self.down, hidden, x), memory
+        pieces = max(-(-len(x) // CPU_ROWS), 1) if _on_cpu(x) else 1
+        parts = [
+            _add(self.down, self.gate(some, "gelu_tanh").mul_(self.up(some)), residual)
+            for some, residual in zip(v.tensor_split(pieces), x.tensor_split(pieces), strict=True)
+        ]
+        return parts[0] if pieces == 1 else torch.cat(parts), memory
 
     def _attend(self, x: Tensor, copies: Copies, wanted: slice | None) -> Tensor:
         """Attention of all slots, or of those that are wanted; x [S,C] -> [S,C]."""
@@ -328,6 +334,11 @@ class TapNextNetwork(nn.Module):
         """Coordinate logits [N,2*BINS] and visibility logits [N] from the points' outputs [N,C]."""
         x = self.encoder_norm(x)
         return self.coordinate_head(x), self.visible_head(x)[:, 0]
+
+
+def _on_cpu(x: Tensor) -> bool:
+    """Whether x is cut into parts: not in a graph that is traced for many numbers of slots."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def _add(linear: Linear, x: Tensor, residual: Tensor) -> Tensor:

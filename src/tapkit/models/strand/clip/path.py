@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tapkit.constants import constant_like
 from tapkit.models.base import Prediction, Size
 from tapkit.models.strand.frame_motion import moved, near_frame, unit_of
 
@@ -101,7 +102,7 @@ def _changes(before: Tensor, after: Tensor, motion: Tensor, unit: float) -> Tens
     seen = seen + torch.diag_embed(0.5 * odd)
     found = 1.0 + 0.5 * torch.log1p((after - with_frame[:, HIDDEN:]).square().sum(-1) / (6 * unit) ** 2)
     visible = torch.cat([seen, found[:, None]], 1)
-    hidden = visible.new_tensor([1.0, 1.0, 0.0]).expand(len(before), 3)
+    hidden = constant_like([1.0, 1.0, 0.0], visible).expand(len(before), 3)
     return torch.cat([visible, hidden[:, :, None]], 2)
 
 

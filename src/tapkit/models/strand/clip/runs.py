@@ -12,6 +12,7 @@ from tapkit.models.base import Size
 from tapkit.models.strand.clip.film import Film
 from tapkit.models.strand.encoder import STRIDES, Maps
 from tapkit.models.strand.tracker import Strand, StrandState
+from tapkit.nn.transfer import indices
 
 
 class Run(NamedTuple):
@@ -46,9 +47,9 @@ def onwards(strand: Strand, film: Film, size: Size, t: Tensor, xy: Tensor) -> Fi
     likely = torch.zeros_like(run.sure)
     query = tuple(part.new_empty(len(t), *part.shape[1:]) for part in strand.start(size).query)
     state, rows = strand.start(size), t[:0]
-    starts = set(t.tolist())
+    starts = t.tolist()
     for frame in range(min(starts, default=0), len(film)):
-        new = torch.nonzero(t == frame)[:, 0] if frame in starts else t[:0]
+        new = indices((n for n, start in enumerate(starts) if start == frame), t.device)
         features = film.at(frame)
         state, found = strand.follow(state, features, size, xy[new])
         rows = torch.cat([rows, new])
@@ -67,14 +68,18 @@ def back(
     They begin anew: what the first run remembers of how they looked, and of where they were, is not known.
     """
     run = Run.empty(len(start), len(film), strand.device)
-    state, rows = strand.start(size), start[:0]
-    for frame in range(int(start.max()), int(stop.min()) - 1, -1) if len(start) else ():
-        on = torch.nonzero(stop[rows] <= frame)[:, 0]
-        if len(on) < len(rows):
-            state, rows = strand.select(state, on), rows[on]
-        new = torch.nonzero(start == frame)[:, 0]
-        if not len(rows) and not len(new):
+    starts, stops = torch.stack([start, stop]).tolist()
+    state, rows, going = strand.start(size), start[:0], list[int]()  # `going`: the rows, as the host knows them
+    for frame in range(max(starts, default=-1), min(stops, default=0) - 1, -1):
+        on = [n for n, row in enumerate(going) if stops[row] <= frame]
+        if len(on) < len(going):
+            kept = indices(on, start.device)
+            state, rows, going = strand.select(state, kept), rows[kept], [going[n] for n in on]
+        begin = [row for row, first in enumerate(starts) if first == frame]
+        going += begin
+        if not going:
             continue
+        new = indices(begin, start.device)
         state, found = strand.follow(state, film.at(frame), size, xy[new])
         state = _asked_for(state, query, new)
         rows = torch.cat([rows, new])

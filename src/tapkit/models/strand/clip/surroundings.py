@@ -12,10 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tapkit.constants import constant_like
 from tapkit.models.base import Size
 from tapkit.models.strand.clip.film import Film
-from tapkit.models.strand.frame_motion import between, exact, moved, near_frame, unit_of
+from tapkit.models.strand.frame_motion import between, moved, near_frame, unit_of
 from tapkit.nn.alignment import RADIUS, find
+from tapkit.nn.precision import widest
+from tapkit.nn.transfer import indices
 
 KEPT = 12
 """Pixels on each side of a query that are kept, from which the warped ones are taken."""
@@ -28,10 +31,10 @@ NOT_THERE = -0.5
 
 
 def dominant(film: Film) -> Tensor:
-    """The motion of most of the frame from each frame to the next: [T-1,3,3] in `exact`, pixels."""
+    """The motion of most of the frame from each frame to the next: [T-1,3,3] in `widest`, pixels."""
     motions, before = [], film.grey(0)
     if len(film) < 2:
-        return torch.zeros(0, 3, 3, dtype=exact(before[0].device), device=before[0].device)
+        return torch.zeros(0, 3, 3, dtype=widest(before[0].device), device=before[0].device)
     for frame in range(1, len(film)):
         after = film.grey(frame)
         motions.append(between(before, after))
@@ -52,8 +55,9 @@ class Template(NamedTuple):
         patches = xy.new_zeros(len(t), 1, side, side)
         ticks = torch.arange(-KEPT, KEPT + 1, device=xy.device, dtype=torch.float32)
         offsets = torch.stack([ticks.repeat(side), ticks.repeat_interleave(side)], -1)
-        for frame in sorted(set(t.tolist())):
-            rows = torch.nonzero(t == frame)[:, 0]
+        starts = t.tolist()
+        for frame in sorted(set(starts)):
+            rows = indices((n for n, start in enumerate(starts) if start == frame), xy.device)
             image = film.grey(frame)[0]
             patches[rows, 0] = _sample(image, (xy[rows, None] + offsets)[None])[0].view(-1, side, side)
         return cls(patches)
@@ -74,7 +78,7 @@ class Template(NamedTuple):
 
 def _sample(image: Tensor, places: Tensor) -> Tensor:
     """Bilinear samples of [1,1,H,W] at places [1,N,K,2] -> [1,N,K]."""
-    size = torch.tensor([image.shape[3], image.shape[2]], device=image.device, dtype=torch.float32)
+    size = constant_like([image.shape[3], image.shape[2]], places)
     return F.grid_sample(image, places * (2 / size) - 1, padding_mode="border", align_corners=False)[:, 0]
 
 
@@ -97,13 +101,14 @@ def carried(film: Film, size: Size, motions: Tensor, t: Tensor, xy: Tensor, ther
     """
     unit = unit_of(size)
     template, count = Template.cut(film, t, xy), len(t)
-    place, warp = xy.clone(), torch.eye(3, dtype=exact(xy.device), device=xy.device).repeat(count, 1, 1)
+    place, warp = xy.clone(), torch.eye(3, dtype=widest(xy.device), device=xy.device).repeat(count, 1, 1)
     same = torch.eye(2, device=xy.device).expand(count, 2, 2)
     result = Carried(there.clone(), torch.zeros_like(there[..., 0]), torch.zeros_like(there[..., 0]))
+    starts = t.tolist()
     for frame in range(len(film)):
-        on = torch.nonzero(t < frame)[:, 0]
+        on = indices((n for n, start in enumerate(starts) if start < frame), xy.device)
         if len(on):
-            motion, image = motions[frame - 1].to(xy.device, warp.dtype), film.grey(frame)[0]
+            motion, image = motions[frame - 1], film.grey(frame)[0]
             warp[on] = motion @ warp[on]
             expected = near_frame(moved(motion, place[on]), size)
             some = Template(template.patches[on])
@@ -115,7 +120,7 @@ def carried(film: Film, size: Size, motions: Tensor, t: Tensor, xy: Tensor, ther
             result.fits_first[on, frame] = find(some.warped(same[on]), image, there[on, frame][None])[1][0]
             told = torch.where(trusted[on, frame, None], there[on, frame], expected)
             place[on] = torch.where((fits > FITS)[:, None], found[0], told)
-        now = torch.nonzero(t == frame)[:, 0]
+        now = indices((n for n, start in enumerate(starts) if start == frame), xy.device)
         result.xy[now, frame], result.fits[now, frame], result.fits_first[now, frame] = xy[now], 1.0, 1.0
     return result
 
