@@ -224,11 +224,28 @@ def test_a_log_that_cannot_be_written_gets_a_sentence(tmp_path: Path) -> None:
         log.write(1, 0.1, {"total": 1.0})
 
 
+def test_a_loss_that_comes_in_later_gets_a_column_then(tmp_path: Path) -> None:
+    from tapkit.per_video.fit import _Log
+
+    log = _Log(tmp_path / "log.csv", 0)
+    log.write(1, 0.1, {"total": 3.0, "start": 2.0})
+    log.write(2, 0.2, {"total": 1.0, "later": 0.5})
+    _Log(tmp_path / "log.csv", 2).write(3, 0.3, {"total": 0.25, "later": 0.125})
+    rows = [{name: row[name] for name in ("total", "start", "later")} for row in read_log(tmp_path / "log.csv")]
+    assert rows == [
+        {"total": "3", "start": "2", "later": ""},
+        {"total": "1", "start": "", "later": "0.5"},
+        {"total": "0.25", "start": "", "later": "0.125"},
+    ]
+
+
 def test_wrong_names_get_a_sentence(clip, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean 'omnimotion'"):
         tapkit.fit(clip, tmp_path / "a.fit", model="omnimotoin")
     with pytest.raises(UsageError, match="no preset 'slow'"):
         tapkit.fit(clip, tmp_path / "a.fit", preset="slow")
+    with pytest.raises(UsageError, match="layers is a share"):
+        tapkit.fit(clip, tmp_path / "a.fit", model="omnimotion", layers=2)
     with pytest.raises(UsageError, match="no option 'step'"):
         tapkit.fit(clip, tmp_path / "a.fit", step=4)
     with pytest.raises(UsageError, match="tapkit fit CLIP"):

@@ -34,6 +34,26 @@ def test_a_few_steps_bring_the_background_nearer(model, steps, scene) -> None:
     assert error() < 0.6 * before
 
 
+def test_layers_at_a_guessed_depth_are_learned_in_few_steps() -> None:
+    """The square's own motion, which the published losses alone need hundreds of steps for."""
+    from tapkit.per_video.omnimotion.method import OmniMotionFit
+
+    scene, fit, _, options, _ = per_video.MAKERS["omnimotion"][0](100, 0)
+    options = replace(
+        options, layers=0.9, time_detail=32, detail=16, rate_bijection=3e-3, rate_color=3e-3, points=64
+    )  # fmt: skip
+    begun = OmniMotionFit(scene.prepared(), fit.flows, options, 0, torch.device("cpu"))
+    assert begun.layers is not None
+    square = torch.from_numpy(scene.on_square(scene.pixels, 0))
+    depth = torch.nn.functional.interpolate(begun.layers.maps[None, :1], scene.size)[0, 0]
+    assert depth[square].median() < depth[~square].median() - 0.5  # what moves differently is guessed to be in front
+
+    terms = [begun.step(index, 100) for index in range(90)]
+    assert np.mean([each["flow"] for each in terms[-10:]]) < 0.35 * terms[0]["flow"]
+    assert np.mean([each["layer_density"] for each in terms[-10:]]) < 0.5 * terms[0]["layer_density"]
+    assert "rgb" not in terms[-1] and "rgb" in begun.step(90, 100)  # then the published losses take over
+
+
 def test_matches_far_apart_are_learned_from() -> None:
     """Half of all frames have exact matches with one 10 later; their error falls with the rest."""
     from tapkit.per_video.cadexpp.method import CadexFit

@@ -10,11 +10,14 @@ from typing import Any
 
 from model_tables import ROOT, table
 
+from tapkit.engine.fitted import options_of
+
 RESULTS = ROOT / "benchmarks" / "results" / "per_video.json"
 
 
 CLIPS = ROOT / "benchmarks" / "results" / "per_video_clips.json"
 FITTED = ("cadex++", "omnimotion")
+MARK = "\\*"
 OCCLUSION = ROOT / "benchmarks" / "results" / "per_video_occlusion.json"
 
 
@@ -49,6 +52,23 @@ def _clips() -> dict[str, dict[str, Any]]:
     return {name: row for name, row in kept.items() if all(model in row for model in FITTED)}
 
 
+def _before(row: Mapping[str, Any]) -> str:
+    """A mark for a clip with a fit of another schedule than the preset has now."""
+    old = any(row[model]["moments"][-1]["steps"] != options_of(model, "cpu", {}).steps for model in FITTED)
+    return MARK if old else ""
+
+
+def _explained(clips: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the mark means, if there is one."""
+    steps = {
+        f"`{model}` with {row[model]['moments'][-1]['steps']} steps"
+        for row in clips.values()
+        for model in FITTED
+        if row[model]["moments"][-1]["steps"] != options_of(model, "cpu", {}).steps
+    }
+    return f"\n\n{MARK} Not measured again since the preset changed: {', '.join(sorted(steps))}." if steps else ""
+
+
 def _figures(rows: list[Mapping[str, float]]) -> str:
     """AJ / delta_avg / OA, means."""
     return " / ".join(f"{mean(row[name] for row in rows):.1f}" for name in ("AJ", "delta_avg", "OA"))
@@ -61,9 +81,12 @@ def annotated_clips() -> str:
         "the same flow, chained": [row["flow-chain"]["as stored"] for row in clips.values()],
         **{f"`{model}`": [row[model]["moments"][-1] for row in clips.values()] for model in FITTED},
     }
-    rows = [[name, *(_figures([rows[k]]) for rows in columns.values())] for k, name in enumerate(clips)]
+    rows = [
+        [name + _before(clips[name]), *(_figures([rows[k]]) for rows in columns.values())]
+        for k, name in enumerate(clips)
+    ]
     rows.append(["mean", *(_figures(rows) for rows in columns.values())])
-    return table(["clip", *columns], rows, "l" + "r" * len(columns))
+    return table(["clip", *columns], rows, "l" + "r" * len(columns)) + _explained(clips)
 
 
 def mechanics() -> str:
@@ -85,7 +108,7 @@ def time_on_clips() -> str:
         ends = {model: row[model]["moments"][-1] for model in FITTED}
         goal = ends["omnimotion"]
         reached = next((m for m in row["cadex++"]["moments"] if m["delta_avg"] >= goal["delta_avg"]), None)
-        cells = [name]
+        cells = [name + _before(row)]
         for model in FITTED:
             said = re.search(r": (\S+) minutes on this machine", row[model]["estimate"])
             end = ends[model]
@@ -95,4 +118,6 @@ def time_on_clips() -> str:
     head = ["clip"]
     for model in FITTED:
         head += [f"`{model}`: said, minutes", "took", "of a processor"]
-    return table([*head, "as good as `omnimotion` after", "of its time"], rows, "l" + "r" * (len(head) + 1))
+    return table(
+        [*head, "as good as `omnimotion` after", "of its time"], rows, "l" + "r" * (len(head) + 1)
+    ) + _explained(_clips())

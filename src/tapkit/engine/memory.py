@@ -75,6 +75,16 @@ def stepped_down(error: DeviceMemoryError, points: int) -> None:
     warnings.warn(f"{first}; going on with {points} at once", DeviceMemoryWarning, stacklevel=3)
 
 
+def keep_freed() -> None:
+    """Have glibc keep what large temporaries give back, for those of the next frame.
+
+    It maps large blocks apart and unmaps them when they are freed, so that each page of the next one is made anew,
+    until it has seen one that large come and go: from then on it keeps up to twice as much. So one is shown
+    to it, as large as it heeds (32 MiB), which is never touched. Other C libraries take no notice.
+    """
+    torch.empty((32 << 20) - (64 << 10), dtype=torch.uint8)
+
+
 def release(device: torch.device) -> None:
     """Give back what torch keeps of the device's memory for later."""
     if device.type == "cuda" and torch.cuda.is_available():

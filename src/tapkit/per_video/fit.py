@@ -244,24 +244,27 @@ def _peak(device: torch.device) -> int:
 
 
 class _Log:
-    """log.csv; rows beyond the step that a fit continues from are cut off, since they are computed again."""
+    """log.csv; rows beyond the step that a fit continues from are cut off, since they are computed again. A loss that
+    comes in later than others gets a column then, which is empty above."""
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
         kept = [row for row in read_log(path) if int(row["step"]) <= step]
         self.names = [name for name in kept[0] if name not in ("step", "seconds")] if kept else []
         if path.exists():
-            with storage.atomic(path) as part, open(part, "w", newline="") as file:
-                self._write_rows(file, kept, bool(kept))
+            self._rewrite(kept)
 
     def write(self, step: int, seconds: float, means: Mapping[str, float]) -> None:
         """Append a row."""
         new = not self.names
-        self.names = self.names or list(means)
+        later = [name for name in means if name not in self.names]
+        self.names += later
+        if later and not new:
+            self._rewrite(read_log(self.path))
         row = {
             "step": step,
             "seconds": f"{seconds:.1f}",
-            **{name: f"{means.get(name, 0.0):.7g}" for name in self.names},
+            **{name: f"{means[name]:.7g}" if name in means else "" for name in self.names},
         }
         try:
             with open(self.path, "a", newline="") as file:
@@ -269,8 +272,12 @@ class _Log:
         except OSError as error:
             raise StorageError(f"cannot write {self.path}: {storage.reason(error)}") from error
 
+    def _rewrite(self, rows: list[dict[str, Any]]) -> None:
+        with storage.atomic(self.path) as part, open(part, "w", newline="") as file:
+            self._write_rows(file, rows, bool(rows))
+
     def _write_rows(self, file: Any, rows: list[dict[str, Any]], header: bool) -> None:
-        writer = csv.DictWriter(file, ["step", "seconds", *self.names], extrasaction="ignore")
+        writer = csv.DictWriter(file, ["step", "seconds", *self.names], restval="", extrasaction="ignore")
         if header:
             writer.writeheader()
         writer.writerows(rows)

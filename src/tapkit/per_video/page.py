@@ -120,13 +120,13 @@ def _curves(log: Path) -> str:
     rows = read_log(log)
     if len(rows) < 2:
         return ""
-    steps = [int(row["step"]) for row in rows]
     names = [name for name in rows[0] if name not in ("step", "seconds")]
-    curves = (_curve(name, steps, [float(row[name]) for row in rows]) for name in names)
+    known = {name: [(int(row["step"]), float(row[name])) for row in rows if row[name]] for name in names}
+    curves = (_curve(name, *zip(*values, strict=True)) for name, values in known.items() if len(values) > 1)
     return f'<div class="curves">{"".join(curves)}</div>'
 
 
-def _curve(name: str, steps: list[int], values: list[float]) -> str:
+def _curve(name: str, steps: Sequence[int], values: Sequence[float]) -> str:
     width, height, left, low = 320, 180, 52, 24
     logarithmic = min(values) > 0
     heights = [math.log10(value) for value in values] if logarithmic else values

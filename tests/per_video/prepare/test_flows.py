@@ -13,6 +13,7 @@ from tapkit.errors import StorageError, UsageError
 from tapkit.flow.base import Flow
 from tapkit.per_video.prepare.batches import choose, colours, cycled, generator, points_of
 from tapkit.per_video.prepare.flows import BELIEVED, FlowRequest, PairFlows, pair_flows, targets
+from tapkit.per_video.prepare.masks import correlation
 from tapkit.per_video.prepare.store import Prepared
 from tapkit.video import open_video
 
@@ -103,6 +104,36 @@ def test_far_flow_that_contradicts_the_way_over_the_frames_between_is_not_believ
         np.asarray(seeing.mask(0, 4))[:, 34:] & BELIEVED
     ).all()  # the way leads out of the picture: nothing to compare
     np.testing.assert_array_equal(seeing.mask(1, 3), blind.mask(1, 3))
+
+
+def test_texture_agrees_where_it_is_the_same_or_plain() -> None:
+    noise = torch.rand(20, 40, 3, generator=torch.Generator().manual_seed(0))
+    found = correlation(noise, torch.cat([0.5 * noise[:, :20] + 0.3, noise[:, 20:].flip(0)], 1))
+    assert (found[:, :16] > 0.95).all()  # darker and with less contrast, but the same
+    assert found[:, 24:].abs().max() < 0.7 and found[:, 24:].abs().mean() < 0.2
+    plain = torch.full((20, 40, 3), 0.4)
+    assert (correlation(plain, plain + 0.1) > 0.999).all() and (correlation(plain, noise) < 0.5).all()
+
+
+def test_flow_to_where_it_looks_different_is_not_believed(tmp_path: Path, monkeypatch) -> None:
+    """Flow that says that nothing moves returns whatever the pictures show: only what they show tells it is wrong."""
+    dice = np.random.default_rng(0)
+    still, first, second = (dice.integers(90, 150, (24, 20, 3)) for _ in range(3))
+    frames = [np.concatenate([still, first if index < 3 else second], 1) for index in range(5)]
+    monkeypatch.setattr(
+        "tapkit.per_video.prepare.flows._Maker.of", lambda maker, first: np.zeros((4, 24, 40, 2), np.float16)
+    )
+    store = Prepared(tmp_path, np.stack(frames).astype(np.uint8))
+    blind = pair_flows(store, FlowRequest(), CPU, quiet)
+    seeing = pair_flows(store, FlowRequest(texture=0.7), CPU, quiet)
+    assert (np.asarray(blind.mask(0, 3)) & BELIEVED).mean() > 0.95
+    assert (np.asarray(seeing.mask(0, 3))[:, :16] & BELIEVED).all()
+    assert not (np.asarray(seeing.mask(0, 3))[:, 24:] & BELIEVED).any()
+    np.testing.assert_array_equal(seeing.mask(1, 3), blind.mask(1, 3))  # nearer than 3 frames round trips count alone
+
+    chained = [pair_flows(store, FlowRequest(texture=wanted, chained=True), CPU, quiet) for wanted in (None, 0.7)]
+    share = [(np.asarray(flows.mask(0, 4))[:, 24:] & BELIEVED).mean() for flows in chained]
+    assert share[0] > 0.9 and share[1] == 0.0  # nor is it where single steps led there
 
 
 def test_only_what_is_missing_is_computed_again(prepared) -> None:

@@ -125,6 +125,8 @@ class CadexMethod(FlowMethod[CadexOptions]):
             options.reach,
             cycle=options.cycle,
             agree=options.agree,
+            texture=options.texture,
+            chained=options.chained,
             similar=0.0,
             features=options.features,
             features_weights=options.features_weights,

@@ -26,11 +26,16 @@ class CadexOptions(FitOptions):
     """Id of the flow model that is learned from."""
     reach: int = 16
     """Largest distance of two frames whose flow is computed."""
+    chained: bool = False
+    """Whether flow is extended by chaining over neighbouring frames; the authors leave that open."""
     cycle: float = CYCLE
     """Pixels of the working size by which flow there and back may miss to be believed."""
     agree: float | None = None
     """Pixels by which flow between frames 3 and more apart may differ from that over the frames between to be believed;
     None: they are not compared, as published. For flow models that do not follow far."""
+    texture: float | None = None
+    """Correlation (up to 1) that the surroundings of both ends of a flow vector, 7 x 7 pixels, must have between frames
+    3 and more apart for it to be believed; None: they are not compared, as published."""
     features: str = "none"
     """Backbone whose features the ends of a flow vector must share to be believed: "dino-vits16" as published, which is
     downloaded, or "none"."""

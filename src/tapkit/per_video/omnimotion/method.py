@@ -14,6 +14,7 @@ from tapkit.per_video.flow_fit import FlowFit, FlowMethod, flows_of, seeded
 from tapkit.per_video.method import FitOptions, Picture, Place, State
 from tapkit.per_video.omnimotion.answer import of_state
 from tapkit.per_video.omnimotion.card import OMNIMOTION
+from tapkit.per_video.omnimotion.layers import Layers
 from tapkit.per_video.omnimotion.losses import Batch, Schedule, losses
 from tapkit.per_video.omnimotion.network import OmniMotion
 from tapkit.per_video.omnimotion.options import PRESETS, OmniMotionOptions
@@ -44,6 +45,7 @@ class OmniMotionFit(FlowFit[OmniMotion]):
         self.flows, self.options, self.seed = flows, options, seed
         network = seeded(seed, lambda: OmniMotion(len(prepared), options.network)).to(device)
         self.sampler = Sampler(prepared, flows, options, seed)
+        self.layers = Layers(flows, prepared.size, options, device) if options.layers else None
         self.begin(
             network,
             [
@@ -58,13 +60,24 @@ class OmniMotionFit(FlowFit[OmniMotion]):
         published = index * PUBLISHED / steps
         if index and int(published / ERRORS_EVERY) > int((index - 1) * PUBLISHED / steps / ERRORS_EVERY):
             self.sampler.errors = self.map_errors()
-        batch = Batch(*(part.to(self.device) for part in self.sampler.draw(index, steps)))
         dice = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
+        if self.layers is not None and index < self.options.layers * steps:
+            terms = self.layers.losses(self.network, self._batch(index, steps, self.layers.points), dice)
+        else:
+            terms = self._losses(self._batch(index, steps, self.options.points), published, dice)
+        return self.descend(terms, 0.5 ** int(published / RATE_EVERY))
+
+    def _batch(self, index: int, steps: int, points: int) -> Batch:
+        return Batch(*(part.to(self.device) for part in self.sampler.draw(index, steps, points)))
+
+    def _losses(self, batch: Batch, published: float, dice: torch.Generator) -> dict[str, Tensor]:
+        """The published terms at a step of the published schedule."""
         jitter = torch.rand(*batch.weights.shape, self.options.samples, generator=dice).to(self.device)
         near = self.options.mask_near and published < NEAR_STEPS
         transparent = int(NEAR_SHARE * self.options.samples) if near else 0
-        terms = losses(self.network, batch, self.prepared.size, Schedule.at(published), jitter, transparent).terms
-        return self.descend(terms, 0.5 ** int(published / RATE_EVERY))
+        schedule = Schedule.at(published)
+        schedule = schedule._replace(rgb=schedule.rgb * self.options.colors)
+        return losses(self.network, batch, self.prepared.size, schedule, jitter, transparent).terms
 
     def kept(self) -> Mapping[str, Tensor]:
         """See `FlowFit.kept`: the maps of errors, once there are some."""
@@ -143,6 +156,7 @@ class OmniMotionMethod(FlowMethod[OmniMotionOptions]):
             options.reach,
             cycle=options.cycle,
             agree=options.agree,
+            texture=options.texture,
             chained=options.chained,
             features=options.features,
             features_weights=options.features_weights,

@@ -43,6 +43,10 @@ class NetworkConfig:
     affine: bool = True
     affine_hidden: int = 256
     couplings: int = 6
+    time_detail: float = 256.0
+    """Frequencies that the codes' network begins with: how fast codes change from frame to frame."""
+    detail: float = 256.0
+    """And those of the canonical field."""
 
 
 class Codes(NamedTuple):
@@ -75,7 +79,7 @@ class GaborFilter(nn.Module):
 class GaborNet(nn.Module):
     """A multiplicative filter network: Fathony et al., ICLR 2021."""
 
-    def __init__(self, inputs: int, hidden: int, outputs: int, layers: int, alpha: float, scale: float = 256.0) -> None:
+    def __init__(self, inputs: int, hidden: int, outputs: int, layers: int, alpha: float, scale: float) -> None:
         super().__init__()
         count = layers + 1
         filters = (GaborFilter(inputs, hidden, scale / math.sqrt(count), alpha / count) for _ in range(count))
@@ -226,9 +230,9 @@ class OmniMotion(nn.Module):
             rounds = -(-config.couplings // 3)
             axes = tuple(int(a) for _ in range(rounds) for a in torch.randperm(3))[: config.couplings]
         self.frames, self.config = frames, config
-        self.feature_mlp = GaborNet(1, config.time_hidden, config.code, 2, alpha=4.5)
+        self.feature_mlp = GaborNet(1, config.time_hidden, config.code, 2, 4.5, config.time_detail)
         self.deform_mlp = Bijection(config, axes)
-        self.color_mlp = GaborNet(3, config.color_hidden, 4, 3, alpha=3.0)
+        self.color_mlp = GaborNet(3, config.color_hidden, 4, 3, 3.0, config.detail)
 
     def codes(self, index: Tensor) -> Codes:
         """Of frames `index` [P] (int64)."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tapkit.errors import UsageError
 from tapkit.models.options import require_least
 from tapkit.per_video.method import FitOptions
 from tapkit.per_video.omnimotion.network import NetworkConfig
@@ -32,6 +33,9 @@ class OmniMotionOptions(FitOptions):
     agree: float | None = None
     """Pixels by which flow between frames 3 and more apart may differ from that over the frames between to be believed;
     None: they are not compared, as published. For flow models that do not follow far."""
+    texture: float | None = None
+    """Correlation (up to 1) that the surroundings of both ends of a flow vector, 7 x 7 pixels, must have between frames
+    3 and more apart for it to be believed; None: they are not compared, as published."""
     features: str = "none"
     """Backbone whose features the ends of a flow vector must share to be believed: "dino-vits16" as published, which is
     downloaded, or "none"."""
@@ -55,6 +59,15 @@ class OmniMotionOptions(FitOptions):
     """Whether frames are turned and stretched before the couplings."""
     affine_hidden: int = 256
     """Width of the network that says how."""
+    time_detail: float = 256.0
+    """Frequencies that the codes' network begins with: the lower, the more do neighbouring frames share."""
+    detail: float = 256.0
+    """Frequencies that the canonical field begins with: the lower, the smoother."""
+    colors: float = 1.0
+    """What the schedule's weight of the terms of colour is multiplied by. A narrow field never learns fine texture, and
+    what it cannot learn pulls at everything else."""
+    layers: float = 0.0
+    """Share of the steps that the fit begins with at a guessed depth (see `omnimotion.layers`); 0 as published."""
     rate_time: float = 1e-3
     """Learning rate of the codes' network."""
     rate_bijection: float = 1e-4
@@ -74,14 +87,16 @@ class OmniMotionOptions(FitOptions):
         """Raise `UsageError` for values that cannot be."""
         least = dict.fromkeys(("steps", "pairs", "code", "time_hidden", "coupling_hidden", "color_hidden"), 1)
         check_features(self.features)
-        require_least(self, **least, affine_hidden=1, points=4, samples=2)
+        require_least(self, **least, affine_hidden=1, points=4, samples=2, layers=0, colors=0)
+        if self.layers > 1:
+            raise UsageError(f"layers is a share of the steps, 0 to 1, got {self.layers:g}")
 
     @property
     def network(self) -> NetworkConfig:
         """Sizes of the networks."""
         return NetworkConfig(
             self.code, self.time_hidden, self.coupling_hidden, self.coupling_hidden, self.color_hidden, self.affine,
-            self.affine_hidden,
+            self.affine_hidden, time_detail=self.time_detail, detail=self.detail,
         )  # fmt: skip
 
 
@@ -90,9 +105,11 @@ PAPER = OmniMotionOptions(features="dino-vits16")
 FAST = OmniMotionOptions(steps=20_000, max_side=256, flow="raft-small", reach=32, samples=16, color_hidden=256)
 """Smaller in everything, for about 10 minutes on a GPU."""
 CPU = OmniMotionOptions(
-    steps=3000, max_side=160, flow_side=480, flow="dis", reach=24, pairs=8, points=48, samples=8, code=32,
-    time_hidden=64, coupling_hidden=64, color_hidden=64, affine=False,
-    rate_time=1e-3, rate_bijection=1e-3, rate_color=1e-3,
+    steps=800, max_side=160, flow_side=480, flow="dis", reach=24, cycle=1.0, texture=0.7,
+    pairs=8, points=48, samples=8, code=32, time_hidden=64, coupling_hidden=64, color_hidden=64, affine=False,
+    time_detail=32, detail=16, colors=0.1, layers=0.25, rate_time=1e-3, rate_bijection=3e-3, rate_color=3e-3,
 )  # fmt: skip
-"""For a processor: about 6 minutes of one core for 32 frames. More steps bring more."""
+"""For a processor: about 2.5 minutes of one core for 32 frames. `cycle` is the published 3 px of 480p at this size;
+`texture` does what the published features are for; fields that begin smooth, higher rates and `layers` are for a
+schedule of a hundredth of the steps."""
 PRESETS = {"paper": PAPER, "fast": FAST, "cpu": CPU}

@@ -45,17 +45,17 @@ class Sampler:
         self.errors: np.ndarray | None = None
         """[N,h,w] float32: how far predictions of neighbours are off; None: not known yet."""
 
-    def draw(self, index: int, steps: int) -> Batch:
-        """The batch of step `index` of `steps`."""
+    def draw(self, index: int, steps: int, points: int) -> Batch:
+        """The batch of step `index` of `steps`, with so many points of each pair."""
         published = index * PUBLISHED / steps
-        found = [self._pair(index, number, published) for number in range(self.options.pairs)]
+        found = [self._pair(index, number, published, points) for number in range(self.options.pairs)]
         first, second = (torch.tensor([getattr(pair, name) for pair, _ in found]) for name in ("first", "second"))
         stacked = [torch.from_numpy(np.stack([getattr(pair, name) for pair, _ in found]))
                    for name in ("pixels", "targets", "weights")]  # fmt: skip
         rgb = torch.from_numpy(np.stack([rgb for _, rgb in found]))
         return Batch(first, second, stacked[0], stacked[1], rgb, stacked[2])
 
-    def _pair(self, index: int, number: int, published: float) -> tuple[Points, np.ndarray]:
+    def _pair(self, index: int, number: int, published: float, points: int) -> tuple[Points, np.ndarray]:
         """A pair of frames, its points and their colours."""
         dice = generator(self.seed, 2, index, number)
         first = self._first(index * self.options.pairs + number, dice)
@@ -68,7 +68,7 @@ class Sampler:
         def usable(at: np.ndarray) -> np.ndarray:
             return np.ones(len(at), bool) if near else np.asarray(mask[at]) > 0
 
-        chosen = self._pixels(first, usable, dice)
+        chosen = self._pixels(first, usable, points, dice)
         distance = abs(second - first)
         weight = math.cos((distance - 1) / interval * math.pi / 2)
         found = points_of(self.flows, first, second, chosen, np.where(usable(chosen), weight, 0.0))
@@ -93,10 +93,10 @@ class Sampler:
         return int(dice.choice(near, p=share / share.sum()))
 
     def _pixels(
-        self, first: int, usable: Callable[[np.ndarray], np.ndarray], dice: np.random.Generator
+        self, first: int, usable: Callable[[np.ndarray], np.ndarray], count: int, dice: np.random.Generator
     ) -> np.ndarray:  # fmt: skip
         """Flat indices of the points."""
-        count, rare = self.options.points, self.rare[first]
+        rare = self.rare[first]
         if self.errors is None:
             return choose(len(rare), lambda at: usable(at) * rare[at], count, dice)
         errors = self.errors[first].reshape(-1)

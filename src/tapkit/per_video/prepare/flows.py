@@ -26,7 +26,20 @@ from tapkit.errors import StorageError, UsageError
 from tapkit.flow.base import FlowModel, StartsFromFlow
 from tapkit.flow.known import build_flow
 from tapkit.per_video.prepare.flow_features import flow_features, reading_of
-from tapkit.per_video.prepare.masks import COLOUR, CYCLE, NEAR, SIMILAR, Frame, Mask, chain, grid, judge, read, walk
+from tapkit.per_video.prepare.masks import (
+    COLOUR,
+    CYCLE,
+    NEAR,
+    SIMILAR,
+    Frame,
+    Mask,
+    chain,
+    correlation,
+    grid,
+    judge,
+    read,
+    walk,
+)
 from tapkit.per_video.prepare.store import Prepared, Table, save
 
 Report = Callable[[str, int, int], object]
@@ -56,6 +69,9 @@ class FlowRequest:
     agree: float | None = None
     """Pixels by which flow between frames 3 and more apart may differ from that over the frames between, where each
     step of it can be believed; None: they are not compared."""
+    texture: float | None = None
+    """Correlation that the surroundings of both ends must have between frames 3 and more apart (see
+    `masks.correlation`); None: they are not compared."""
     chained: bool = False
     """Whether flow is extended by chaining over neighbouring frames."""
     features: str = "none"
@@ -138,6 +154,8 @@ def pair_flows(
         judged["colour"] = COLOUR
     if request.agree is not None:
         judged["agree"] = request.agree
+    if request.texture is not None:
+        judged["texture"] = request.texture
     mask = prepared.table("mask", judged)
     direct = PairFlows(flow, mask, reach)
 
@@ -153,7 +171,7 @@ def pair_flows(
         return _checked(direct)
     long, long_mask = prepared.table("chain", judged), prepared.table("chainmask", judged)
     if long.missing:
-        links = _Links(prepared, direct, features(), device)
+        links = _Links(prepared, direct, request.texture, features(), device)
 
         def both(first: int) -> np.ndarray:
             moved, seen = links.of(first)
@@ -266,7 +284,7 @@ class _Judge:
                 self.request.cycle,
                 self.request.similar,
             )
-            if self.features is None and abs(first - second) >= NEAR:
+            if abs(first - second) >= NEAR:
                 mask = mask._replace(cycle=mask.cycle & self._alike(first, second))
             if second in stepped and abs(first - second) >= NEAR:
                 moved, sure = stepped[second]
@@ -289,11 +307,16 @@ class _Judge:
         return {k: v for order in orders for k, v in walk(first, order, flow, seen, self.prepared.size).items()}
 
     def _alike(self, first: int, second: int) -> Tensor:
-        """Where colours agree, bool [h,w]: what stands in for features, where there are none."""
+        """Where both ends look alike, bool [h,w]: in colour, which stands in for features where there are none, and in
+        texture, if that is asked for."""
         here, there = (self._tensor(self.prepared.frames[k]) / 255 for k in (first, second))
-        flow = self._tensor(self.flows.flow(first, second))
-        apart: Tensor = (read(there, grid(self.prepared.size, self.device) + flow) - here).norm(dim=-1)
-        return apart < COLOUR
+        arrives = read(there, grid(self.prepared.size, self.device) + self._tensor(self.flows.flow(first, second)))
+        found = torch.ones(self.prepared.size, dtype=torch.bool, device=self.device)
+        if self.features is None:
+            found = (arrives - here).norm(dim=-1) < COLOUR
+        if self.request.texture is not None:
+            found = found & (correlation(here, arrives) > self.request.texture)
+        return found
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.asarray(array, np.float32)).to(self.device)
@@ -302,8 +325,16 @@ class _Judge:
 class _Links:
     """Chains from one first frame, forwards and backwards."""
 
-    def __init__(self, prepared: Prepared, flows: PairFlows, features: Features | None, device: torch.device) -> None:
-        self.prepared, self.flows, self.features, self.device = prepared, flows, features, device
+    def __init__(
+        self,
+        prepared: Prepared,
+        flows: PairFlows,
+        texture: float | None,
+        features: Features | None,
+        device: torch.device,
+    ) -> None:
+        self.prepared, self.flows, self.device = prepared, flows, device
+        self.texture, self.features = texture, features
 
     @torch.inference_mode()
     def of(self, first: int) -> tuple[np.ndarray, np.ndarray]:
@@ -311,10 +342,10 @@ class _Links:
         near = self.flows.targets(first)
         ahead, behind = [j for j in near if j > first], [j for j in near if j < first]
         found: dict[int, tuple[Tensor, Tensor]] = {}
-        if ahead:
-            found |= chain(first, range(first + 1, ahead[-1] + 1), self._flow, self._mask, self._frame)
-        if behind:
-            found |= chain(first, range(first - 1, behind[0] - 1, -1), self._flow, self._mask, self._frame)
+        orders = [range(first + 1, ahead[-1] + 1)] if ahead else []
+        orders += [range(first - 1, behind[0] - 1, -1)] if behind else []
+        for order in orders:
+            found |= chain(first, order, self._flow, self._mask, self._frame, self.texture)
         moved = np.stack([found[j][0].cpu().numpy().astype(np.float16) for j in near])
         seen = [np.where(found[j][1].cpu().numpy(), BELIEVED, 0) | (self.flows.mask(first, j) & HIDDEN) for j in near]
         return moved, np.stack(seen).astype(np.uint8)

@@ -28,6 +28,12 @@ COLOUR = 0.3
 """Distance of colours (0..1) that agree."""
 
 
+PATCH = 7
+"""Pixels of the working size, each way, of the surroundings whose textures are compared."""
+FAINT = 0.02
+"""Contrast (0..1) below which a patch counts as plain; plain patches agree."""
+
+
 class Mask(NamedTuple):
     """Of the pixels of the first frame of a pair."""
 
@@ -98,6 +104,22 @@ def walk(
     return found
 
 
+def correlation(here: Tensor, there: Tensor) -> Tensor:
+    """How much the texture around each pixel of two images [h,w,3] (0..1) agrees, [h,w], -1..1: the correlation of
+    colours over `PATCH` x `PATCH` pixels, without their means. Plain patches agree."""
+    mean, other = _patch_mean(here), _patch_mean(there)
+    power = (_patch_mean(here * here) - mean * mean).sum(-1).clamp(min=0) + FAINT**2
+    its = (_patch_mean(there * there) - other * other).sum(-1).clamp(min=0) + FAINT**2
+    both = (_patch_mean(here * there) - mean * other).sum(-1) + FAINT**2
+    return both / (power * its).sqrt()
+
+
+def _patch_mean(image: Tensor) -> Tensor:
+    """Means [h,w,C] over patches; at the border, of what there is of them."""
+    found = F.avg_pool2d(image.permute(2, 0, 1)[None], PATCH, 1, PATCH // 2, count_include_pad=False)
+    return found[0].permute(1, 2, 0)
+
+
 class Frame(NamedTuple):
     """What chaining looks at of a frame."""
 
@@ -113,9 +135,11 @@ def chain(
     flow: Callable[[int, int], Tensor],
     mask: Callable[[int, int], Mask],
     frame: Callable[[int], Frame],
+    texture: float | None = None,
 ) -> dict[int, tuple[Tensor, Tensor]]:
     """Flow and mask of frame `first` to each frame of `order` (its neighbour first), by the flow from neighbour to
-    neighbour where the direct one is not to be believed."""
+    neighbour where the direct one is not to be believed. With `texture`, that of both ends of a chain must correlate by
+    so much."""
     found: dict[int, tuple[Tensor, Tensor]] = {}
     here = frame(first)
     size = (here.image.shape[0], here.image.shape[1])
@@ -137,7 +161,10 @@ def chain(
         if ours is not None and there.features is not None:
             other = features_at(there.features, start + moved, size)
             kept = kept & (F.cosine_similarity(ours, other, dim=-1) > SIMILAR)
-        kept = kept & ((read(there.image, start + moved) - here.image).norm(dim=-1) < COLOUR)
+        arrives = read(there.image, start + moved)
+        kept = kept & ((arrives - here.image).norm(dim=-1) < COLOUR)
+        if texture is not None:
+            kept = kept & (correlation(here.image, arrives) > texture)
         alive = (kept | direct.cycle) & ~direct.hidden
         found[target] = (moved, alive)
         previous = target
