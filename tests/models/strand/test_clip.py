@@ -14,7 +14,6 @@ from tapkit.models.strand.clip.film import ClipFeatures, Film, kept
 from tapkit.models.strand.clip.runs import Run, back, onwards
 from tapkit.models.strand.whole_clip import build_clip
 from tapkit.nn.alignment import grey_pyramid
-from tapkit.video.samples import sample
 
 SIZE = (64, 96)
 
@@ -94,29 +93,6 @@ def test_a_way_back_that_leads_elsewhere_refutes_what_comes_later() -> None:
     unsure = Run(other.xy, torch.full((1, 7), 0.1))
     unsure.xy[0, 0] = there.xy[0, 0]  # hidden in between, but it comes back to the query
     assert not verified.compared(there, unsure, stop, 1.0)[0].any()
-
-
-def test_the_motion_of_the_frame_is_found_in_spite_of_a_body_that_moves_otherwise() -> None:
-    frames = panning(3, (3, 1))
-    frames[1, :, 20:40, 30:60] = frames[0, :, 20:40, 25:55]
-    motion = surroundings.dominant(only_grey(frames))[0]
-    corners = torch.tensor([[10.0, 10.0], [90.0, 10.0], [50.0, 58.0]])
-    expected = corners - torch.tensor([3.0, 1.0])
-    torch.testing.assert_close(surroundings.moved(motion, corners), expected, atol=0.15, rtol=0)
-
-
-def test_a_frame_without_anything_to_hold_on_to_stands_still() -> None:
-    flat = torch.full((2, 3, *SIZE), 90, dtype=torch.uint8)
-    (motion,) = surroundings.dominant(only_grey(flat))
-    assert motion.isfinite().all()
-    torch.testing.assert_close(surroundings.moved(motion, torch.tensor([[30.0, 20.0]])), torch.tensor([[30.0, 20.0]]))
-
-
-def test_a_homography_is_recovered() -> None:
-    true = torch.tensor([[1.02, 0.05, 0.1], [-0.04, 0.97, -0.2], [0.03, -0.02, 1.0]], dtype=torch.float64)
-    start = torch.rand(40, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64) * 2 - 1
-    found = surroundings._homography(start, surroundings.moved(true, start), torch.ones(40, dtype=torch.float64))
-    torch.testing.assert_close(found, true, atol=1e-3, rtol=0)
 
 
 def test_pixels_are_warped_about_the_query_as_the_frame_was() -> None:
@@ -226,14 +202,3 @@ def test_answers_do_not_depend_on_what_else_is_asked(model) -> None:
     alone = model.track(features, SIZE, queries[1:2])
     for all_points, one in zip(together, alone, strict=True):
         torch.testing.assert_close(all_points[1:2], one, atol=2e-3, rtol=0)
-
-
-def test_the_camera_of_the_sample_clip_stands_still_whatever_the_hands_do() -> None:
-    """On `blocks`, whose camera stands on a tripod."""
-    with tapkit.open_video(sample("blocks")) as source:
-        frames = np.stack([np.asarray(frame.image) for frame in source.frames(size=(176, 320))])[:48:2]
-    with torch.inference_mode():
-        motions = surroundings.dominant(only_grey(torch.from_numpy(frames).permute(0, 3, 1, 2)))
-    corners = torch.tensor([[20.0, 20.0], [300.0, 20.0], [160.0, 160.0]])
-    for motion in motions:
-        torch.testing.assert_close(surroundings.moved(motion, corners), corners, atol=0.3, rtol=0)

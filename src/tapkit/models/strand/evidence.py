@@ -49,6 +49,11 @@ def agreement(templates: tuple[Tensor, ...], seen: tuple[Tensor, ...]) -> Tensor
     return torch.stack(parts, -1)
 
 
+def coarse_agreement(agreed: Tensor) -> Tensor:
+    """Of `agreement` [M,6], the mean of the middle cells of the two coarser maps [M]."""
+    return (agreed[:, 2] + agreed[:, 4]) / 2
+
+
 def rival(matching: Matching, xy: Tensor) -> Tensor:
     """By how much the best cell of the frame beats the best of those around xy [M,2]: [M], 0 where that is the best."""
     return matching.best - matching.near(xy)

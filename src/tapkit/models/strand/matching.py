@@ -79,7 +79,7 @@ class Everywhere:
 
     def near(self, xy: Tensor) -> Tensor:
         """See `Matching`."""
-        x, y = _cells_around(xy, self.width, self.cost.shape[1] // self.width)
+        x, y = cells_around(xy, STRIDES[0], self.width, self.cost.shape[1] // self.width)
         return self.cost.gather(1, y * self.width + x).amax(-1)
 
 
@@ -99,7 +99,7 @@ class CoarseToFine:
     def near(self, xy: Tensor) -> Tensor:
         """See `Matching`."""
         height, width = self.maps.fine.shape[1:3]
-        return _at(self.maps, self.sought, self.coarser, _cells_around(xy, width, height)).amax(-1)
+        return _at(self.maps, self.sought, self.coarser, cells_around(xy, STRIDES[0], width, height)).amax(-1)
 
 
 def everywhere(maps: Maps, sought: Sought) -> Everywhere:
@@ -109,7 +109,7 @@ def everywhere(maps: Maps, sought: Sought) -> Everywhere:
     squares = _squares(sought.expected, sought.scale, height, width, STRIDES[0])
     total = sought.prior(squares).view(batch, count, height, width)
     for number, (level, feature) in enumerate(zip(maps, sought.features, strict=True)):
-        cost = _products(level, feature).float().view(batch, count, *level.shape[1:3])
+        cost = products(level, feature).float().view(batch, count, *level.shape[1:3])
         if number:
             cost = F.interpolate(cost, size=(height, width), mode="bilinear", align_corners=False)
         total = total + cost
@@ -120,7 +120,7 @@ def everywhere(maps: Maps, sought: Sought) -> Everywhere:
 def coarse_to_fine(maps: Maps, sought: Sought, promising: int = PROMISING) -> CoarseToFine:
     """The cells of the fine map that lie under the most promising ones of the map of stride 8."""
     coarser = tuple(
-        _products(level, feature).view(-1, *level.shape[1:3])
+        products(level, feature).view(-1, *level.shape[1:3])
         for level, feature in zip(maps[1:], sought.features[1:], strict=True)
     )
     parts = rows_at_once(len(sought.expected), maps.fine.device)
@@ -190,12 +190,12 @@ def _mean_cell(values: Tensor, cells: Tensor, held: Tensor) -> Tensor:
     return (weights * cells).sum(-1).T + 0.5
 
 
-def _cells_around(xy: Tensor, width: int, height: int) -> Tensor:
-    """The 3x3 cells of the fine map around xy [M,2] pixels, those beyond the border moved onto it: [2,M,9]."""
-    return _held(_window((xy / STRIDES[0]).floor().long().T[..., None]), width, height)
+def cells_around(xy: Tensor, stride: int, width: int, height: int) -> Tensor:
+    """The 3x3 cells of a map around xy [M,2] pixels, those beyond the border moved onto it: [2,M,9]."""
+    return _held(_window((xy / stride).floor().long().T[..., None]), width, height)
 
 
-def _products(level: Tensor, features: Tensor) -> Tensor:
+def products(level: Tensor, features: Tensor) -> Tensor:
     """Of a map [B,h,w,C] with features [M,C]: [B,M/B,h*w] in the dtype of the map."""
     batch, features = len(level), features.to(level.dtype)
     if batch == 1:  # which `matmul` would transpose the map for

@@ -28,7 +28,7 @@ from tapkit.constants import constant_like
 from tapkit.errors import ShapeError
 from tapkit.models.strand.anchor import SIZE, anchored, fit, kept_pixels
 from tapkit.models.strand.encoder import STRIDES, ConvNorm, Maps, StrandConfig, encoder
-from tapkit.models.strand.evidence import Course, Verify, agreement, gathered, rival, unless_jumped
+from tapkit.models.strand.evidence import Course, Verify, agreement, coarse_agreement, gathered, rival, unless_jumped
 from tapkit.models.strand.look import Look, Products, cut
 from tapkit.models.strand.matching import Everywhere, Matching, Sought, coarse_to_fine, everywhere
 from tapkit.models.strand.rows import filled
@@ -81,6 +81,11 @@ class Step(NamedTuple):
     """[M,(2r+1)^2] logits of the last look on the fine map, x being the slow index."""
     looked: Tensor
     """[M,2] the centre of `around`."""
+    like: Tensor
+    """[M] how much what is seen there looks like the query: the products of their features on the two coarser maps,
+    1 where they are the same; 0 without evidence."""
+    fits: Tensor
+    """[M] how well the query's pixels fit there, correlation -1..1; 0 without a picture."""
 
 
 def follow(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> tuple[Tensor, Tensor]:
@@ -246,11 +251,12 @@ class Network(nn.Module):
         here, fits = _held(points, image, xy.detach(), similarity[:, 0, 0], visible.detach())
         xy = xy + (here - xy.detach())
         seen = cut(maps, owner, here, self.config.patches)
-        went = _distance(here, points.xy)
+        went, like = _distance(here, points.xy), torch.zeros_like(visible)
         if self.verify is not None:
             course = Course(went, _distance(here, expected), choice.float(), points.seen)
             better = rival(matching, here)
             fitting = agreement(points.query, seen), agreement(points.memory, seen)
+            like = coarse_agreement(fitting[0])
             more = self.verify(gathered(*fitting, better, similarity[:, 0], fits, course).detach(), hidden)
             visible = unless_jumped(visible + more[:, 0], went, size)
             confidence = confidence + more[:, 1]
@@ -266,7 +272,7 @@ class Network(nn.Module):
             points.pixels,
         )
         cost = matching.cost if isinstance(matching, Everywhere) else xy.new_zeros(count, 0)
-        step = Step(xy, visible, confidence, candidates, refined, scores, cost, around, chosen)
+        step = Step(xy, visible, confidence, candidates, refined, scores, cost, around, chosen, like, fits)
         return after, step
 
     def _compare(

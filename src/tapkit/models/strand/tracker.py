@@ -19,8 +19,10 @@ from tapkit.models.fixed_step import IndependentSteps
 from tapkit.models.options import MEASURED, NetworkOptions, Precision
 from tapkit.models.strand.anchor import SIZE
 from tapkit.models.strand.card import STRAND
-from tapkit.models.strand.encoder import Maps, config_of
+from tapkit.models.strand.encoder import STRIDES, Maps, config_of
+from tapkit.models.strand.frame_motion import between
 from tapkit.models.strand.network import Network, Points, follow
+from tapkit.models.strand.surroundings import Kept, held, led
 from tapkit.models.torch_model import TorchModel
 from tapkit.nn.alignment import grey_pyramid
 from tapkit.weights import match
@@ -38,7 +40,7 @@ class StrandFeatures(NamedTuple):
 
 class StrandState(NamedTuple):
     """State of N points between frames: `network.Points` as plain tensors, maps in the order of its strides,
-    and the `grey_pyramid` of the frame before, from which pixels are followed."""
+    what is known of their surroundings, and the `grey_pyramid` of the frame before, from which pixels are followed."""
 
     query: tuple[Tensor, ...]
     memory: tuple[Tensor, ...]
@@ -47,6 +49,7 @@ class StrandState(NamedTuple):
     motion: Tensor
     seen: Tensor
     pixels: Tensor
+    kept: Kept
     grey: tuple[Tensor, ...]
 
 
@@ -62,6 +65,8 @@ class StrandOptions(NetworkOptions):
     enlarge: float = 2.0
     """Frames with clearly fewer are enlarged to about as many, to at most so many times their side; 1: they are not,
     which is faster and less exact."""
+    surroundings: bool = True
+    """Points that have kept with the frame's motion are not carried off by what covers them (`surroundings`)."""
 
     def check(self) -> None:
         """See `Options.check`."""
@@ -105,7 +110,8 @@ class Strand(TorchModel, IndependentSteps):
 
         patches = tuple(empty((2 * p + 1) ** 2, c) for p, c in zip(config.patches, config.features, strict=True))
         grey = grey_pyramid(torch.zeros(1, 3, *size, device=self.device))
-        return StrandState(patches, patches, empty(config.hidden), empty(2), empty(2), empty(), empty(SIZE), grey)
+        kept = Kept.nothing(size, self.device)
+        return StrandState(patches, patches, empty(config.hidden), empty(2), empty(2), empty(), empty(SIZE), kept, grey)
 
     def step(self, state: StrandState, frame: Tensor, new_xy: Tensor) -> tuple[StrandState, Prediction]:
         """See `CausalModel.step`. On its own frame a new point is answered with its query, visible for certain."""
@@ -129,19 +135,33 @@ class Strand(TorchModel, IndependentSteps):
         """See `EncodesFrames.follow`."""
         maps, grey = features
         image = grey[0] if self.network.config.evidence else None
-        points, xy, visible, confidence = Points(*state[:-1]), state.xy, state.xy[:, 0], state.xy[:, 0]
+        points, kept, xy, visible, confidence = (
+            Points(*state[:-2]),
+            state.kept,
+            state.xy,
+            state.xy[:, 0],
+            state.xy[:, 0],
+        )
         if len(state.xy):
-            points, found = self.network.step(maps, points, *follow(state.grey, grey, state.xy), image)
+            where = follow(state.grey, grey, state.xy)
+            if image is not None and self.chosen.surroundings:
+                kept = kept.moved_on(between(state.grey, grey), size)
+                points = led(points, kept)
+                after, found = self.network.step(maps, points, *where, image)
+                kept, points, found = held(kept, points, after, found, image, size)
+            else:
+                points, found = self.network.step(maps, points, *where, image)
             xy, visible, confidence = found.xy, torch.sigmoid(found.visible), torch.sigmoid(found.confidence)
         if len(new_xy):
             # A copy: what is asked from outside may have been made outside inference mode, or be changed later.
             new_xy = new_xy.to(self.device, torch.float32, copy=True)
             owner = torch.zeros(len(new_xy), dtype=torch.long, device=self.device)
-            points = join(points, self.network.begin(maps, owner, new_xy, image))
+            new = self.network.begin(maps, owner, new_xy, image)
+            points, kept = join(points, new), joined(kept, Kept.begin(maps, new.query, new_xy))
             certain = new_xy.new_ones(len(new_xy))
             xy = torch.cat([xy, new_xy])
             visible, confidence = torch.cat([visible, certain]), torch.cat([confidence, certain])
-        return StrandState(*points, grey), Prediction(xy, visible, confidence)
+        return StrandState(*points, kept, grey), Prediction(xy, visible, confidence)
 
     def select(self, state: StrandState, rows: Tensor) -> StrandState:
         """See `CausalModel.select`."""
@@ -153,17 +173,20 @@ class Strand(TorchModel, IndependentSteps):
             state.motion[rows],
             state.seen[rows],
             state.pixels[rows],
+            Kept(*(part[rows] for part in state.kept)),
             state.grey,
         )
 
     def point_bytes(self, size: Size) -> int:
-        """See `CausalModel.point_bytes`: both states, the cells of a look on the widest map, and its correlations."""
+        """See `CausalModel.point_bytes`: both states, the look-alikes, the cells of a look on the widest map, and its
+        correlations."""
         config = self.network.config
         patches = sum((2 * p + 1) ** 2 * c for p, c in zip(config.patches, config.features, strict=True))
         cells = (2 * config.radius + 2) ** 2 * max(config.features)
         height, width = self.frame_size(size) or size
         matching = 4 * (height // 4) * (width // 4)
-        return 4 * (2 * 2 * patches + 2 * SIZE + cells + 4 * config.volume + matching + 4 * config.mixed)
+        alike = (height // STRIDES[1]) * (width // STRIDES[1])
+        return 2 * alike + 4 * (2 * 2 * patches + 2 * SIZE + cells + 4 * config.volume + matching + 4 * config.mixed)
 
 
 def join(first: Points, second: Points) -> Points:
@@ -177,6 +200,11 @@ def join(first: Points, second: Points) -> Points:
         torch.cat([first.seen, second.seen]),
         torch.cat([first.pixels, second.pixels]),
     )
+
+
+def joined(first: Kept, second: Kept) -> Kept:
+    """The rows of both."""
+    return Kept(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
 
 
 def build(weights: Mapping[str, Tensor] | None = None, called: str = STRAND.id, **options: Any) -> Strand:

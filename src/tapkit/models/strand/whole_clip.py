@@ -21,6 +21,7 @@ from tapkit.models.strand.clip.runs import onwards
 from tapkit.models.strand.clip.surroundings import carried, dominant
 from tapkit.models.strand.clip.verified import INSISTS, verdict
 from tapkit.models.strand.encoder import STRIDES
+from tapkit.models.strand.frame_motion import inverse
 from tapkit.models.strand.network import Network
 from tapkit.models.strand.tracker import Strand, StrandOptions, build
 from tapkit.models.torch_model import TorchModel, check_frames, check_queries
@@ -68,7 +69,7 @@ class StrandClip(TorchModel):
         if len(rows):
             last = len(film) - 1
             reverse = Film(features, backwards=True)
-            before = self._one_way(reverse, size, torch.linalg.inv(motions).flip(0), last - t[rows], xy[rows])
+            before = self._one_way(reverse, size, inverse(motions).flip(0), last - t[rows], xy[rows])
             earlier = torch.arange(len(film), device=self.device) < t[rows, None]
             for whole, part in zip(found, before, strict=True):
                 flipped = part.flip(1)

@@ -109,7 +109,7 @@ CPU = OmniMotionOptions(
     pairs=8, points=48, samples=8, code=32, time_hidden=64, coupling_hidden=64, color_hidden=64, affine=False,
     time_detail=32, detail=16, colors=0.1, layers=0.25, rate_time=1e-3, rate_bijection=3e-3, rate_color=3e-3,
 )  # fmt: skip
-"""For a processor: about 3 minutes of one core for 32 frames. `cycle` is the published 3 px of 480p at this size;
+"""For a processor: about 2.5 minutes of one core for 32 frames. `cycle` is the published 3 px of 480p at this size;
 `texture` does what the published features are for; fields that begin smooth, higher rates and `layers` are for a
 schedule of a hundredth of the steps."""
 PRESETS = {"paper": PAPER, "fast": FAST, "cpu": CPU}

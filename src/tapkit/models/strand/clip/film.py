@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tapkit.models.base import Size
 from tapkit.models.strand.encoder import Maps
 from tapkit.models.strand.tracker import StrandFeatures
 from tapkit.nn.alignment import pyramid
@@ -28,11 +27,6 @@ class ClipFeatures(NamedTuple):
 def kept(maps: Maps, frames: Tensor) -> ClipFeatures:
     """Of frames uint8 [B,3,H,W] and their maps."""
     return ClipFeatures(*maps, frames.sum(1, keepdim=True, dtype=torch.int16))
-
-
-def unit_of(size: Size) -> float:
-    """How many pixels of frames of this size one pixel of 256x256 (of that many pixels, whatever the shape) is."""
-    return float((size[0] * size[1]) ** 0.5 / 256)
 
 
 @dataclass(frozen=True)

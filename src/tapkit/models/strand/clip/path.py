@@ -15,10 +15,7 @@ from torch import Tensor
 
 from tapkit.constants import constant_like
 from tapkit.models.base import Prediction, Size
-from tapkit.models.strand.clip.film import unit_of
-from tapkit.models.strand.clip.surroundings import moved, near_frame
-from tapkit.nn.precision import widest
-from tapkit.nn.transfer import sent
+from tapkit.models.strand.frame_motion import moved, near_frame, unit_of
 
 RUN, CARRIED, HIDDEN = range(3)
 """The states."""
@@ -70,7 +67,6 @@ def evidence(seen: Seen, unit: float) -> Tensor:
 def best_paths(seen: Seen, motions: Tensor, t: Tensor, size: Size) -> Paths:
     """Paths from queries on frames t [N] on; `motions` are those of the surroundings."""
     unit = unit_of(size)
-    motions = sent(motions.to(widest(t.device)), t.device)
     gain = torch.nn.functional.pad(evidence(seen, unit), (0, 1))
     count, frames = t.shape[0], gain.shape[1]
     forwards = gain.new_full((count, frames, 3), -1e6)

@@ -1,9 +1,7 @@
-"""How the frame as a whole moves, the same whatever is asked, and where points would be if they moved with it.
+"""Where points would be if they moved with the frame as a whole (`frame_motion`).
 
-A fixed grid is followed by Lucas-Kanade from frame to frame, and the homography that most of it agrees with is taken
-(M. Fischler and R. Bolles, RANSAC, CACM 1981; then weighted least squares with the weights of S. Geman and D. McClure,
-1987). Points that are hidden are carried on by it, and looked for there by the pixels of their query, warped as the
-frame was since.
+Points that are hidden are carried on by it, and looked for there by the pixels of their query, warped as the frame was
+since.
 """
 
 from __future__ import annotations
@@ -16,19 +14,12 @@ from torch import Tensor
 
 from tapkit.constants import constant_like
 from tapkit.models.base import Size
-from tapkit.models.strand.clip.film import Film, unit_of
-from tapkit.nn.alignment import RADIUS, align, find
+from tapkit.models.strand.clip.film import Film
+from tapkit.models.strand.frame_motion import between, moved, near_frame, unit_of
+from tapkit.nn.alignment import RADIUS, find
 from tapkit.nn.precision import widest
-from tapkit.nn.transfer import indices, sent
+from tapkit.nn.transfer import indices
 
-GRID = 9, 16
-"""Points of the grid (rows, columns)."""
-TRIES = 64
-"""Similarities through two of them that are tried."""
-WITHIN = 1.0
-"""Pixels: a point of the grid agrees with a motion."""
-LEAST = 12
-"""Points of the grid that must have been followed, or the frame is taken to stand still."""
 KEPT = 12
 """Pixels on each side of a query that are kept, from which the warped ones are taken."""
 REACH = 6.0
@@ -40,103 +31,15 @@ NOT_THERE = -0.5
 
 
 def dominant(film: Film) -> Tensor:
-    """The motion of most of the frame from each frame to the next: float64 [T-1,3,3] on the CPU, pixels."""
+    """The motion of most of the frame from each frame to the next: [T-1,3,3] in `widest`, pixels."""
+    motions, before = [], film.grey(0)
     if len(film) < 2:
-        return torch.zeros(0, 3, 3, dtype=torch.float64)
-    before = film.grey(0)
-    size = before[0].shape[2], before[0].shape[3]
-    grid, found = sent(_grid(size), before[0].device), []
+        return torch.zeros(0, 3, 3, dtype=widest(before[0].device), device=before[0].device)
     for frame in range(1, len(film)):
         after = film.grey(frame)
-        found.append(_followed(before, after, grid))
+        motions.append(between(before, after))
         before = after
-    # One copy for the whole clip: the host waits once.
-    there = torch.stack([torch.cat([places, kept[:, None].to(places)], 1) for places, kept in found]).cpu()
-    return torch.stack([_motion(size, each[:, :2], each[:, 2] > 0) for each in there])
-
-
-def _followed(before: tuple[Tensor, ...], after: tuple[Tensor, ...], grid: Tensor) -> tuple[Tensor, Tensor]:
-    """Where places of a grid [K,2] are on the next frame [K,2], and whether they were followed, bool [K]."""
-    there, similarity = align(before, after, grid[None])
-    again, _ = align(after, before, there, grid[None] - there, levels=1)
-    return there[0], ((again[0] - grid).square().sum(-1) < 0.5) & (similarity[0] > 0.7)
-
-
-def _motion(size: tuple[int, int], there: Tensor, followed: Tensor) -> Tensor:
-    """The homography float64 [3,3] by what `_followed` found in frames of (height, width)."""
-    height, width = size
-    middle = torch.tensor([width, height], dtype=torch.float64) / 2
-    scale = max(height, width) / 2
-    start, end = ((points[followed].double() - middle) / scale for points in (_grid(size), there))
-    if len(start) < LEAST:
-        return torch.eye(3, dtype=torch.float64)
-    motion = _fitted(start, end, 1 / scale)
-    norm = torch.tensor([[1 / scale, 0, -middle[0] / scale], [0, 1 / scale, -middle[1] / scale], [0, 0, 1]])
-    norm = norm.double()
-    whole: Tensor = torch.linalg.inv(norm) @ motion @ norm
-    return whole / whole[2, 2]
-
-
-def _grid(size: tuple[int, int]) -> Tensor:
-    """Places all over a frame of (height, width): [K,2] on the CPU."""
-    y, x = ((torch.arange(n) + 0.5) * (side / n) for n, side in zip(GRID, size, strict=True))
-    return torch.stack(torch.meshgrid(x, y, indexing="ij"), -1).flatten(0, 1)
-
-
-def _fitted(start: Tensor, end: Tensor, pixel: float) -> Tensor:
-    """The homography [3,3] that most of the points [K,2] agree with; `pixel` is the size of one."""
-    a, b = torch.view_as_complex(start), torch.view_as_complex(end.contiguous())
-    chosen = torch.randint(len(a), (2, TRIES), generator=torch.Generator().manual_seed(0))
-    spread = a[chosen[0]] - a[chosen[1]]
-    turn = torch.where(spread == 0, torch.ones_like(spread), (b[chosen[0]] - b[chosen[1]]) / spread)
-    shift = b[chosen[0]] - turn * a[chosen[0]]
-    off = (turn[:, None] * a + shift[:, None] - b).abs() / pixel
-    agrees = off[(off < WITHIN).sum(1).argmax()] < 2 * WITHIN
-    weights = agrees.double()
-    motion = torch.eye(3, dtype=torch.float64)
-    for _ in range(5):
-        motion = _homography(start, end, weights)
-        off = (moved(motion, start) - end).square().sum(-1) / pixel**2
-        weights = (1 + off / (WITHIN / 2) ** 2) ** -2
-    # A frame that is turned inside out, or folded up, was not followed.
-    sound = bool(motion.isfinite().all()) and 0.1 < float(torch.linalg.det(motion)) < 10
-    return motion if sound else torch.eye(3, dtype=torch.float64)
-
-
-def _homography(start: Tensor, end: Tensor, weights: Tensor) -> Tensor:
-    """Least squares [3,3], linear in its entries (R. Hartley and A. Zisserman, Multiple View Geometry, section 4.1).
-
-    Pulled to no motion by a little, for points that do not fix all of it.
-    """
-    (x, y), (u, v) = start.T, end.T
-    zero, one = torch.zeros_like(x), torch.ones_like(x)
-    rows = torch.cat(
-        [
-            torch.stack([x, y, one, zero, zero, zero, -u * x, -u * y], 1),
-            torch.stack([zero, zero, zero, x, y, one, -v * x, -v * y], 1),
-        ]
-    )
-    rows = rows * weights.repeat(2)[:, None].sqrt()
-    still = torch.tensor([1, 0, 0, 0, 1, 0, 0, 0], dtype=rows.dtype)
-    left = torch.cat([u, v]) * weights.repeat(2).sqrt() - rows @ still
-    normal = rows.T @ rows + 1e-6 * torch.eye(8, dtype=rows.dtype)
-    entries = still + torch.linalg.solve_ex(normal, rows.T @ left).result
-    return torch.cat([entries, torch.ones_like(entries[:1])]).view(3, 3)
-
-
-def moved(motion: Tensor, xy: Tensor) -> Tensor:
-    """Points [M,2] by homographies [3,3] or [M,3,3]: [M,2], in the dtype of the points."""
-    exact = widest(xy.device)
-    full = (motion.to(xy.device, exact) @ F.pad(xy.to(exact), (0, 1), value=1.0)[..., None])[..., 0]
-    depth = torch.where(full[:, 2:].abs() < 1e-3, 1e-3, full[:, 2:])
-    return (full[:, :2] / depth).to(xy.dtype)
-
-
-def near_frame(xy: Tensor, size: Size) -> Tensor:
-    """Places [...,2] brought to a frame's length from the frame at most: what is carried on for long stays finite."""
-    height, width = size
-    limits = constant_like([width, height], xy)
-    return torch.minimum(torch.maximum(xy, -limits), 2 * limits)
+    return torch.stack(motions)
 
 
 class Template(NamedTuple):
@@ -201,7 +104,7 @@ def carried(film: Film, size: Size, motions: Tensor, t: Tensor, xy: Tensor, ther
     place, warp = xy.clone(), torch.eye(3, dtype=widest(xy.device), device=xy.device).repeat(count, 1, 1)
     same = torch.eye(2, device=xy.device).expand(count, 2, 2)
     result = Carried(there.clone(), torch.zeros_like(there[..., 0]), torch.zeros_like(there[..., 0]))
-    starts, motions = t.tolist(), sent(motions.to(warp.dtype), xy.device)
+    starts = t.tolist()
     for frame in range(len(film)):
         on = indices((n for n, start in enumerate(starts) if start < frame), xy.device)
         if len(on):

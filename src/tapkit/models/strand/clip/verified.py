@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from tapkit.models.base import Size
-from tapkit.models.strand.clip.film import Film, unit_of
+from tapkit.models.strand.clip.film import Film
 from tapkit.models.strand.clip.runs import First, Run, back
+from tapkit.models.strand.frame_motion import unit_of
 from tapkit.models.strand.tracker import Strand
 
 BLOCK = 32
