@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tapkit.engine.memory import keep_freed
 from tapkit.video.base import Frame
 
 
@@ -44,7 +43,6 @@ class Ahead:
         self._frames, self._prepare = iter(frames), prepare
         self._end = ExitStack()
         """Undoes everything, the last first."""
-        keep_freed()
         threads = self._end.enter_context(_halved())
         self._end.callback(self._close_frames)
         self._reader, self._thread = self._start(threads), self._start(threads)

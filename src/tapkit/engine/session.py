@@ -17,7 +17,7 @@ from tapkit import coords
 from tapkit.engine.ahead import Ready
 from tapkit.engine.driver import Driver, DriverResult, PreparesFrames
 from tapkit.engine.frame_clock import FrameClock, Gap
-from tapkit.engine.memory import device_memory
+from tapkit.engine.memory import device_memory, keep_freed
 from tapkit.engine.single_user import SingleUser
 from tapkit.errors import QueryError, ShapeError, StorageError, UsageError
 from tapkit.models.base import Model, Size
@@ -59,6 +59,8 @@ class Session:
     ) -> None:
         if cuts not in get_args(OnCut):
             raise UsageError(f"cuts must be ignore, note or redetect, got {cuts!r}")
+        if model.device.type == "cpu":
+            keep_freed()
         self.model = model
         self.info = info
         self.latency = model.card.latency
