@@ -7,6 +7,7 @@ DIS at the working size, which both share. Besides, the fit is kept at every `EV
 drawn over the time that was spent. It goes on where it was stopped, and fits that are in DIR are only scored.
 Seconds are of the processor, since machines are shared: preparing, fitting, checkpoints and pictures, all of it.
 DINO-Tracker's backbone is replaced by one with random weights (`MECHANICS`): its figures say nothing about it.
+With --flow nothing is fitted: what a preset believes of the flow at annotated points, and how much of that is wrong.
 With --write the figures of DIR go to benchmarks/results/per_video_clips.json, which the documentation shows.
 """
 
@@ -38,6 +39,7 @@ from tapkit.flow.chain.base import FlowTrackerOptions
 from tapkit.flow.chain.chained import THRESHOLDS, FlowChain
 from tapkit.flow.dis.card import DIS
 from tapkit.metrics.tapvid import tapvid_metrics
+from tapkit.parsing import read_options
 from tapkit.per_video import fit as loop
 from tapkit.per_video.cadexpp.method import METHOD
 from tapkit.per_video.flow_fit import flows_of
@@ -52,6 +54,8 @@ CPU = torch.device("cpu")
 EVERY = 20.0
 """Seconds between two moments that are kept."""
 MODELS = ("cadex++", "omnimotion")
+DISTANCES, WRONG = (1, 3, 6, 12), 2.0
+"""Frames between the two of a pair whose flow is judged, and pixels of the working size from which it is wrong."""
 MECHANICS = {"dino-tracker": {"backbone": "untrained", "steps": 100}}
 """Where weights cannot be had: a backbone with random weights and few steps, which show that it runs, and no more."""
 
@@ -134,6 +138,31 @@ def scores(clip: Clip, place: Path, model: str) -> Iterator[dict[str, Any]]:
             kept[name] = scored(load_fit(folder.at(moment["step"]), CPU), clip)
             storage.write_text(kept_at, json.dumps(kept))
         yield {**moment, **kept[name]}
+
+
+def judged_flow(clip: Clip, place: Path, model: str, chosen: Mapping[str, Any]) -> Iterator[dict[str, float]]:
+    """For some distances of two frames, of the annotated points that are seen in both: the share of the flow that is
+    believed there, and the share of that which is wrong."""
+    options: Any = options_of(model, "cpu", chosen)
+    with clip.open() as source:
+        prepared = Prepared.of(place / "prepared", source, options.max_side, options.flow_side)
+    flows = flows_of(prepared, method(model).request(options), CPU)  # type: ignore[attr-defined]
+    height, width = prepared.size
+    xy = clip.xy * np.array([width / clip.size[1], height / clip.size[0]])
+    cells = np.floor(xy).astype(int)
+    within = clip.visible & (cells >= 0).all(-1) & (cells < (width, height)).all(-1)
+    for apart in DISTANCES:
+        believed, wrong = [], []
+        for first in range(len(prepared) - apart):
+            tracks = np.flatnonzero(within[:, first] & within[:, first + apart])
+            x, y = cells[tracks, first].T
+            flow = np.asarray(flows.flow(first, first + apart)[y, x], np.float64)
+            error = np.linalg.norm(flow - (xy[tracks, first + apart] - xy[tracks, first]), axis=-1)
+            believed.append(np.asarray(flows.mask(first, first + apart)[y, x]) > 0)
+            wrong.append(error > WRONG)
+        kept, missed = np.concatenate(believed), np.concatenate(wrong)
+        share = (kept & missed).sum() / max(kept.sum(), 1)
+        yield {"frames apart": apart, "believed": round(float(kept.mean()), 3), "wrong of that": round(float(share), 3)}
 
 
 class Numbers(NamedTuple):
@@ -232,6 +261,8 @@ def main() -> None:
     parser.add_argument("--clips", nargs="*", help="all, unless some are named")
     parser.add_argument("--models", nargs="*", default=list(MODELS))
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--flow", action="store_true", help="fit nothing, and look at the flow")
+    parser.add_argument("--set", action="append", default=[], help="with --flow: an option of the method")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     found: dict[str, Any] = {}
@@ -239,6 +270,11 @@ def main() -> None:
         if arguments.clips and clip.name not in arguments.clips:
             continue
         place = arguments.out / clip.name
+        if arguments.flow:
+            for model in arguments.models:
+                for row in judged_flow(clip, place, model, read_options(arguments.set)):
+                    print(clip.name, model, json.dumps(row), flush=True)
+            continue
         found[clip.name] = {"frames": clip.frames, "flow-chain": chained(clip, place)}
         print(clip.name, json.dumps(found[clip.name]), flush=True)
         for model in arguments.models:
@@ -247,7 +283,7 @@ def main() -> None:
             said = place / f"{model}.fit" / "estimate.txt"
             found[clip.name][model] = {"estimate": said.read_text() if said.is_file() else "", "moments": rows}
             print(clip.name, model, json.dumps(rows[-1]), flush=True)
-    if arguments.write:
+    if arguments.write and found:
         kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"clips": {}}
         for name, row in found.items():
             kept["clips"][name] = {**kept["clips"].get(name, {}), **row}

@@ -82,7 +82,8 @@ FAST = CadexOptions(
 )
 """Smaller in everything, for about 10 minutes on a GPU."""
 CPU = CadexOptions(
-    steps=1500, max_side=160, flow_side=480, flow="dis", pairs=16, points=256, matches=False, as_published=False
-)
+    steps=1500, max_side=160, flow_side=480, flow="dis", agree=2.0, pairs=16, points=256, matches=False,
+    as_published=False
+)  # fmt: skip
 """For a processor: about 2.5 minutes of one core for 32 frames."""
 PRESETS = {"paper": PAPER, "fast": FAST, "cpu": CPU}
