@@ -78,9 +78,9 @@ def test_others_go_where_the_network_says(state) -> None:
 
 def test_a_point_that_looks_more_like_the_query_than_what_stood_there_has_moved() -> None:
     image = torch.full((1, 1, *SIZE), 90.0)
-    kept, before = known(picture(), alike=0.6)
-    assert (step_to(ELSEWHERE, image, kept, before, like=0.62)[2].xy == ASKED).all()
-    assert (step_to(ELSEWHERE, image, kept, before, like=0.75)[2].xy == ELSEWHERE).all()
+    kept, before = known(picture(), alike=0.7)
+    assert (step_to(ELSEWHERE, image, kept, before, like=0.72)[2].xy == ASKED).all()
+    assert (step_to(ELSEWHERE, image, kept, before, like=0.8)[2].xy == ELSEWHERE).all()
 
 
 def test_a_point_whose_pixels_are_where_its_surroundings_lead_is_there() -> None:

@@ -20,7 +20,8 @@ def step(xy: torch.Tensor, sure: float = 0.0, cells: int = 256) -> Step:
     logits = torch.full((count,), sure, requires_grad=True)
     both = torch.stack([xy, xy], 1)
     zeros = torch.zeros(count, cells, requires_grad=True), torch.zeros(count, 49, requires_grad=True)
-    return Step(xy, logits, logits * 1, both.detach(), both, both.sum(-1) * 0, zeros[0], zeros[1], xy.detach())
+    rest = xy.detach(), torch.ones(count), torch.ones(count)
+    return Step(xy, logits, logits * 1, both.detach(), both, both.sum(-1) * 0, *zeros, *rest)
 
 
 def truth(xy: torch.Tensor, visible: bool, active: bool = True) -> Truth:

@@ -43,9 +43,9 @@ SURE = 0.5
 """P(visible) P(right) from which a frame counts."""
 OWN = 14.0
 """Pixels of the frame on each side of a query whose cells are its own look, and no look-alike."""
-ALIKE, BETTER = 0.5, 0.4
-"""A place of the query's frame with a product of features `there` (1: the same) is taken for a look-alike, unless what
-is seen now looks more like the query by BETTER * (there - ALIKE)."""
+ALIKE, BETTER = 0.6, 0.6
+"""A place of the query's frame with a product of features `there` (1: the same) of more than ALIKE is a look-alike, and
+what is seen now must look more like the query by BETTER * (there - ALIKE)."""
 UNFIT = 0.4
 """What fits the query's pixels worse than this, and is less like its features, at the place where a point is if it is
 visible, lies over it."""
@@ -140,7 +140,7 @@ def held(kept: Kept, before: Points, after: Points, step: Step, image: Tensor, s
     place, fits = _found(kept, before.pixels, image, doubtful, unit)
     back = doubtful & (fits > FITS)
     there = kept.look_alike(step.xy)
-    off = keeps & apart & ~back & (step.like < there + BETTER * (there - ALIKE))
+    off = keeps & apart & ~back & (there > ALIKE) & (step.like < there + BETTER * (there - ALIKE))
     here = torch.where(back[:, None], place, torch.where(off[:, None], kept.place, step.xy))
     visible = torch.where(
         back, step.visible.clamp(min=FOUND), torch.where(off, step.visible.clamp(max=HIDDEN), step.visible)
