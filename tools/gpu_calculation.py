@@ -32,6 +32,7 @@ from marks import between  # noqa: E402
 from tapkit import registry  # noqa: E402
 from tapkit.engine.recording import apart  # noqa: E402
 from tapkit.engine.slots import rung, step_work  # noqa: E402
+from tapkit.weights import find, read  # noqa: E402
 
 PAGE, RESULTS = ROOT / "docs" / "how-to" / "gpu.md", ROOT / "benchmarks" / "results" / "gpu_calculation.json"
 BEGIN, END = "<!-- calculated: written by tools/gpu_calculation.py -->", "<!-- /calculated -->"
@@ -100,8 +101,11 @@ class Row:
 
 
 def model_on_meta(name: str, precision: str) -> Any:
-    """A tracker of the published size with weights that are nowhere."""
-    return registry.build(name, None, precision=precision).to("meta")
+    """A tracker of the published size, nowhere."""
+    # What a tracker does follows from its weights: with those of the package where there are some.
+    found = find(registry.card(name)) if registry.card(name).weights_built_in else None
+    weights = None if found is None else read(found)
+    return registry.build(name, weights, precision=precision).to("meta")
 
 
 def step_of(name: str, precision: str, points: int = POINTS, size: tuple[int, int] = SIZE) -> Work:

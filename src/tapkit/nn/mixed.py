@@ -32,7 +32,8 @@ def in_weights_type(layer: nn.Module, x: Tensor) -> Tensor:
 
 def plain_matmul(first: Tensor, second: Tensor) -> Tensor:
     """`torch.matmul` in the type of its arguments, also within autocast."""
-    if not torch.is_autocast_enabled(first.device.type):
+    kind = first.device.type  # on devices that have no autocast (meta, for instance) to ask for it is an error
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
         return torch.matmul(first, second)
-    with torch.autocast(first.device.type, enabled=False):
+    with torch.autocast(kind, enabled=False):
         return torch.matmul(first, second)

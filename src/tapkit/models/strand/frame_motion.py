@@ -148,9 +148,8 @@ def _solved(matrix: Tensor, right: Tensor) -> Tensor:
     """x of matrix x = right, for a symmetric positive definite one: eliminated without pivots (which such a one does
     not need) in plain steps, since a library's solver may wait for the device or not be recordable."""
     table = torch.cat([matrix, right[:, None]], 1)
+    units = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
     for pivot in range(len(matrix)):
         row = table[pivot] / table[pivot, pivot]
-        column = table[:, pivot].clone()
-        column[pivot] = column[pivot] - 1
-        table = table - column[:, None] * row
+        table = torch.addr(table, table[:, pivot] - units[pivot], row, alpha=-1)
     return table[:, -1]

@@ -80,8 +80,11 @@ def correlate_again(
 ) -> Products:
     """The same, of places xy [R,1,2] most of which lie within the cells of those of `before`, which is used up.
 
-    Only where they do not are products made anew. The host must wait for which these are.
+    Only where they do not are products made anew. The host must wait for which these are, and where parts are compiled,
+    each number of them would be compiled anew: there all are made.
     """
+    if torch.compiler.is_compiling():
+        return correlate(maps, templates, owner, xy, radius)
     base, fraction = _split(maps, xy[:, 0])
     rows = (base != before.base).flatten(2).any(-1).any(0).nonzero()[:, 0]
     if len(rows):
