@@ -251,9 +251,9 @@ class Network(nn.Module):
         here, fits = _held(points, image, xy.detach(), similarity[:, 0, 0], visible.detach())
         xy = xy + (here - xy.detach())
         seen = cut(maps, owner, here, self.config.patches)
-        went, like = _distance(here, points.xy), torch.zeros_like(visible)
+        went, like = distance(here, points.xy), torch.zeros_like(visible)
         if self.verify is not None:
-            course = Course(went, _distance(here, expected), choice.float(), points.seen)
+            course = Course(went, distance(here, expected), choice.float(), points.seen)
             better = rival(matching, here)
             fitting = agreement(points.query, seen), agreement(points.memory, seen)
             like = coarse_agreement(fitting[0])
@@ -346,7 +346,7 @@ def _held(
     return anchored(xy, found, similarity, torch.sigmoid(visible)), found.similarity
 
 
-def _distance(first: Tensor, second: Tensor) -> Tensor:
+def distance(first: Tensor, second: Tensor) -> Tensor:
     """Between places [M,2]: [M]."""
     return (first - second).square().sum(-1).sqrt()
 

@@ -26,7 +26,7 @@ from tapkit.models.strand.encoder import STRIDES, Maps
 from tapkit.models.strand.evidence import unless_jumped
 from tapkit.models.strand.frame_motion import inverse, moved, near_frame, unit_of
 from tapkit.models.strand.matching import cells_around, products
-from tapkit.models.strand.network import Points, Step
+from tapkit.models.strand.network import Points, Step, distance
 
 LEAST = 4
 """Frames on which a point must have been seen before it is known to keep with its surroundings."""
@@ -96,6 +96,14 @@ class Kept(NamedTuple):
         zero = torch.zeros_like(xy[:, 0])
         return cls(xy.float(), xy.float(), still, alike, zero, zero)
 
+    def select(self, rows: Tensor) -> Kept:
+        """Only those rows."""
+        return Kept(*(part[rows] for part in self))
+
+    def joined(self, more: Kept) -> Kept:
+        """And those of others behind them."""
+        return Kept(*(torch.cat(pair) for pair in zip(self, more, strict=True)))
+
     def keeps(self) -> Tensor:
         """Which points have kept with their surroundings [M] bool."""
         return (self.seen >= LEAST) & (self.together >= MOSTLY * self.seen)
@@ -135,7 +143,7 @@ def held(kept: Kept, before: Points, after: Points, step: Step, image: Tensor, s
     """
     unit = unit_of(size)
     keeps = kept.keeps()
-    apart = _distance(step.xy, kept.place) > APART * unit
+    apart = distance(step.xy, kept.place) > APART * unit
     doubtful = keeps & (apart | (before.seen <= 0.5))
     place, fits = _found(kept, before.pixels, image, doubtful, unit)
     back = doubtful & (fits > FITS)
@@ -147,7 +155,7 @@ def held(kept: Kept, before: Points, after: Points, step: Step, image: Tensor, s
     )
     over = keeps & ~apart & ~back & (step.fits < UNFIT) & (step.like < UNFIT)
     visible = torch.where(over, visible.clamp(max=HIDDEN), visible)
-    visible = unless_jumped(visible, _distance(here, before.xy), constant_like([float(size[1]), float(size[0])], here))
+    visible = unless_jumped(visible, distance(here, before.xy), constant_like([float(size[1]), float(size[0])], here))
     confidence = torch.where(back, step.confidence.clamp(min=FOUND), step.confidence)
     moved_to = back | off
     after = after._replace(
@@ -160,7 +168,7 @@ def held(kept: Kept, before: Points, after: Points, step: Step, image: Tensor, s
         seen=torch.sigmoid(visible),
     )
     sure = torch.sigmoid(visible) * torch.sigmoid(confidence) > SURE
-    together = sure & (_distance(here, kept.place) < APART * unit)
+    together = sure & (distance(here, kept.place) < APART * unit)
     kept = kept._replace(
         # The pixels say where it is; what frames' motions add up to is off by a little more each time.
         place=torch.where(back[:, None], here, kept.place),
@@ -182,9 +190,4 @@ def _found(kept: Kept, pixels: Tensor, image: Tensor, doubtful: Tensor, unit: fl
             place[rows], fits[rows] = fit(pixels[rows], image, kept.place[rows])
     else:
         place, fits = fit(pixels, image, kept.place)
-    return place, torch.where(_distance(place, kept.place) < REACH * unit, fits, -1.0)
-
-
-def _distance(first: Tensor, second: Tensor) -> Tensor:
-    """Between places [M,2]: [M]."""
-    return (first - second).square().sum(-1).sqrt()
+    return place, torch.where(distance(place, kept.place) < REACH * unit, fits, -1.0)

@@ -135,13 +135,8 @@ class Strand(TorchModel, IndependentSteps):
         """See `EncodesFrames.follow`."""
         maps, grey = features
         image = grey[0] if self.network.config.evidence else None
-        points, kept, xy, visible, confidence = (
-            Points(*state[:-2]),
-            state.kept,
-            state.xy,
-            state.xy[:, 0],
-            state.xy[:, 0],
-        )
+        points, kept = Points(*state[:-2]), state.kept
+        xy, visible, confidence = state.xy, state.xy[:, 0], state.xy[:, 0]
         if len(state.xy):
             where = follow(state.grey, grey, state.xy)
             if image is not None and self.chosen.surroundings:
@@ -157,7 +152,7 @@ class Strand(TorchModel, IndependentSteps):
             new_xy = new_xy.to(self.device, torch.float32, copy=True)
             owner = torch.zeros(len(new_xy), dtype=torch.long, device=self.device)
             new = self.network.begin(maps, owner, new_xy, image)
-            points, kept = join(points, new), joined(kept, Kept.begin(maps, new.query, new_xy))
+            points, kept = join(points, new), kept.joined(Kept.begin(maps, new.query, new_xy))
             certain = new_xy.new_ones(len(new_xy))
             xy = torch.cat([xy, new_xy])
             visible, confidence = torch.cat([visible, certain]), torch.cat([confidence, certain])
@@ -173,7 +168,7 @@ class Strand(TorchModel, IndependentSteps):
             state.motion[rows],
             state.seen[rows],
             state.pixels[rows],
-            Kept(*(part[rows] for part in state.kept)),
+            state.kept.select(rows),
             state.grey,
         )
 
@@ -200,11 +195,6 @@ def join(first: Points, second: Points) -> Points:
         torch.cat([first.seen, second.seen]),
         torch.cat([first.pixels, second.pixels]),
     )
-
-
-def joined(first: Kept, second: Kept) -> Kept:
-    """The rows of both."""
-    return Kept(*(torch.cat(pair) for pair in zip(first, second, strict=True)))
 
 
 def build(weights: Mapping[str, Tensor] | None = None, called: str = STRAND.id, **options: Any) -> Strand:
