@@ -46,6 +46,27 @@ class ApartMover(PixelMover):
         raise AssertionError("the driver has what it needs for `follow`")
 
 
+class Comparer(ApartMover):
+    """And compares each frame with the one before it: features are those of both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alone = 0
+
+    def encode(self, frames: Tensor) -> Tensor:
+        return super().encode(frames)[None]
+
+    def compare(self, before: Tensor, features: Tensor) -> Tensor:
+        assert len(before) == len(features) == 1, "of single frames"
+        return torch.cat([before, features])
+
+    def follow(self, state: State, features: Tensor, size: Any, new_xy: Tensor) -> tuple[State, Prediction]:
+        self.alone += len(features) == 1
+        if len(features) == 2:
+            np.testing.assert_array_equal(features[0].permute(1, 2, 0), FRAMES[self.seen - 1])
+        return super().follow(state, features[-1], size, new_xy)
+
+
 class Frames:
     """FRAMES, of which the one at `broken` cannot be read; notes whether it was closed."""
 
@@ -83,6 +104,13 @@ def test_frames_are_encoded_once_each_in_another_thread_and_answers_are_the_same
     for t in range(len(FRAMES)):
         for ours, theirs in zip(apart.at(t)[:5], plain.at(t)[:5], strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+def test_each_frame_is_compared_with_the_one_before_it_ahead() -> None:
+    model, table = Comparer(), MemoryTable()
+    run(Tracker(model).start(INFO, POINTS), Frames(), [table], ahead=True)
+    assert model.alone == 1, "the first one"
+    assert len(table.at(len(FRAMES) - 1).rows) == len(POINTS)
 
 
 def test_only_models_that_encode_apart_are_worth_it_and_only_with_two_threads() -> None:

@@ -13,7 +13,7 @@ from tapkit.engine.driver import DriverResult
 from tapkit.engine.fetch import to_host
 from tapkit.engine.slots import FixedSteps
 from tapkit.engine.state import flatten, unflatten
-from tapkit.models.base import CausalModel, EncodesFrames, ExpectsPoints, Prediction, Size
+from tapkit.models.base import CausalModel, ComparesFrames, EncodesFrames, ExpectsPoints, Prediction, Size
 from tapkit.nn.transfer import sent
 
 
@@ -41,6 +41,8 @@ class CausalDriver:
         self._frame: Tensor | None = None
         self._features: Any = None
         """Of that frame, if the model `EncodesFrames` and has done so."""
+        self._prepared: Any = None
+        """Features of the frame prepared last. Its own thread's, as all of `prepare`."""
         self._new_xy = torch.zeros(0, 2)
         self._waiting_keys = torch.zeros(0, dtype=torch.long)
         self._waiting = torch.zeros(0, 3)
@@ -95,7 +97,10 @@ class CausalDriver:
     def prepare(self, frame: Tensor) -> Any:
         """See `PreparesFrames`."""
         assert isinstance(self.model, EncodesFrames)
-        return self.model.encode(frame[None])
+        before, self._prepared = self._prepared, self.model.encode(frame[None])
+        if before is None or not isinstance(self.model, ComparesFrames):
+            return self._prepared
+        return self.model.compare(before, self._prepared)
 
     def _plain(self, state: Any) -> Any:
         return state if self._fixed is None else self._fixed.plain(state)

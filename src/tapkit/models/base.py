@@ -176,6 +176,18 @@ class EncodesFrames(Protocol):
         ...
 
 
+@runtime_checkable
+class ComparesFrames(Protocol):
+    """A causal model that `EncodesFrames` and also finds out how one frame became the next, the same for all points:
+    that can be computed ahead as well."""
+
+    def compare(self, before: Any, features: Any) -> Any:
+        """The features of a frame with what the step from the frame before, whose features are `before`, takes from
+        both; `follow` makes it itself where it is given features without, or of another frame before. As `encode`,
+        changes nothing."""
+        ...
+
+
 class Carried(NamedTuple):
     """What a step of a model with a `FixedStep` goes on from."""
 

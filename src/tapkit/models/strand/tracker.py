@@ -38,6 +38,17 @@ class StrandFeatures(NamedTuple):
     grey: tuple[Tensor, ...]
 
 
+class Compared(NamedTuple):
+    """The same, and how the frame as a whole moved there (`frame_motion.between`)."""
+
+    maps: Maps
+    grey: tuple[Tensor, ...]
+    since: tuple[Tensor, ...]
+    """The `grey_pyramid` of the frame before."""
+    motion: Tensor
+    """[3,3]."""
+
+
 class StrandState(NamedTuple):
     """State of N points between frames: `network.Points` as plain tensors, maps in the order of its strides,
     what is known of their surroundings, and the `grey_pyramid` of the frame before, from which pixels are followed."""
@@ -129,18 +140,30 @@ class Strand(TorchModel, IndependentSteps):
         return StrandFeatures(self.network.encode(frames), grey_pyramid(frames))
 
     @torch.inference_mode()
+    def compare(self, before: StrandFeatures, features: StrandFeatures) -> StrandFeatures | Compared:
+        """See `ComparesFrames.compare`."""
+        if not self._surrounded:
+            return features
+        return Compared(*features, before.grey, between(before.grey, features.grey))
+
+    @property
+    def _surrounded(self) -> bool:
+        """Whether points are held to their surroundings, by the pixels of their queries."""
+        return self.network.config.evidence and self.chosen.surroundings
+
+    @torch.inference_mode()
     def follow(
-        self, state: StrandState, features: StrandFeatures, size: Size, new_xy: Tensor
+        self, state: StrandState, features: StrandFeatures | Compared, size: Size, new_xy: Tensor
     ) -> tuple[StrandState, Prediction]:
         """See `EncodesFrames.follow`."""
-        maps, grey = features
+        maps, grey = features[:2]
         image = grey[0] if self.network.config.evidence else None
         points, kept = Points(*state[:-2]), state.kept
         xy, visible, confidence = state.xy, state.xy[:, 0], state.xy[:, 0]
         if len(state.xy):
             where = follow(state.grey, grey, state.xy)
-            if image is not None and self.chosen.surroundings:
-                kept = kept.moved_on(between(state.grey, grey), size)
+            if image is not None and self._surrounded:
+                kept = kept.moved_on(_motion(state, features), size)
                 points = led(points, kept)
                 after, found = self.network.step(maps, points, *where, image)
                 kept, points, found = held(kept, points, after, found, image, size)
@@ -182,6 +205,13 @@ class Strand(TorchModel, IndependentSteps):
         matching = 4 * (height // 4) * (width // 4)
         alike = (height // STRIDES[1]) * (width // STRIDES[1])
         return 2 * alike + 4 * (2 * 2 * patches + 2 * SIZE + cells + 4 * config.volume + matching + 4 * config.mixed)
+
+
+def _motion(state: StrandState, features: StrandFeatures | Compared) -> Tensor:
+    """How the frame as a whole moved since that of the state, if that was not found already."""
+    if isinstance(features, Compared) and features.since[0] is state.grey[0]:
+        return features.motion
+    return between(state.grey, features.grey)
 
 
 def join(first: Points, second: Points) -> Points:
