@@ -6,7 +6,7 @@ of them in a step cost more than its mathematics. Here the same values, type and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,24 @@ def constant(values: Iterable[Any], dtype: torch.dtype, device: torch.device) ->
 def constant_like(values: Iterable[Any], like: Tensor) -> Tensor:
     """The same, in the type and place of `like`."""
     return constant(values, like.dtype, like.device)
+
+
+def table(
+    make: Callable[..., Any], arguments: tuple[Hashable, ...], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """`make(*arguments)`, nested lists of numbers, as a tensor, for what is too long to be compared at each use."""
+    import torch
+
+    if torch.compiler.is_compiling():
+        return torch.tensor(make(*arguments), dtype=dtype, device=device)
+    return _table(make, arguments, dtype, device)
+
+
+@lru_cache(maxsize=256)
+def _table(
+    make: Callable[..., Any], arguments: tuple[Hashable, ...], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    return _made.__wrapped__(make(*arguments), dtype, device)
 
 
 @lru_cache(maxsize=1024)

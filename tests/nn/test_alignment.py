@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tapkit.nn.alignment import align, grey_pyramid
+from tapkit.nn.alignment import align, around, find, grey_pyramid
 
 SIZE = 128
 
@@ -28,44 +28,53 @@ def queries() -> torch.Tensor:
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (0.4, -0.3), (3.2, 1.7), (-6.5, 5.25)])
 def test_points_are_followed_to_a_tenth_of_a_pixel(shift):
-    moved, similarity = align(grey_pyramid(picture()), grey_pyramid(picture(shift)), queries())
+    moved, similarity, _ = align(grey_pyramid(picture()), grey_pyramid(picture(shift)), queries())
     torch.testing.assert_close(moved - queries(), torch.tensor(shift).expand(1, 40, 2), atol=0.1, rtol=0)
     assert (similarity > 0.95).all()
 
 
 def test_darker_and_flatter_pictures_change_little():
     darker = 0.7 * picture((1.5, -0.5)) - 20
-    moved, similarity = align(grey_pyramid(picture()), grey_pyramid(darker), queries())
+    moved, similarity, _ = align(grey_pyramid(picture()), grey_pyramid(darker), queries())
     torch.testing.assert_close(moved - queries(), torch.tensor([1.5, -0.5]).expand(1, 40, 2), atol=0.08, rtol=0)
     assert (similarity > 0.9).all()
 
 
 def test_where_all_is_flat_a_point_stays_and_is_like_nothing():
     flat = torch.full((1, 3, SIZE, SIZE), 90.0)
-    moved, similarity = align(grey_pyramid(flat), grey_pyramid(flat), queries())
+    moved, similarity, _ = align(grey_pyramid(flat), grey_pyramid(flat), queries())
     torch.testing.assert_close(moved, queries(), atol=1e-3, rtol=0)
     assert (similarity.abs() < 0.1).all()
 
 
 def test_another_picture_is_not_alike():
     noise = F.interpolate(torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(4)), (SIZE, SIZE)) * 255
-    _, similarity = align(grey_pyramid(picture()), grey_pyramid(noise), queries())
+    _, similarity, _ = align(grey_pyramid(picture()), grey_pyramid(noise), queries())
     assert similarity.median() < 0.6
 
 
 def test_each_frame_of_a_batch_has_its_own_points():
     before = torch.cat([picture(), picture()])
     after = torch.cat([picture((1.0, 0.0)), picture((0.0, 2.0))])
-    moved, _ = align(grey_pyramid(before), grey_pyramid(after), queries().repeat(2, 1, 1))
+    moved, _, _ = align(grey_pyramid(before), grey_pyramid(after), queries().repeat(2, 1, 1))
     motion = (moved - queries()).median(1).values
     torch.testing.assert_close(motion, torch.tensor([[1.0, 0.0], [0.0, 2.0]]), atol=0.05, rtol=0)
 
 
-def test_one_size_is_enough_for_points_whose_motion_is_nearly_known():
-    before, after, shift = grey_pyramid(picture()), grey_pyramid(picture((9.0, -7.0))), torch.tensor([9.0, -7.0])
-    begin = (shift + 0.6).expand(1, 40, 2)
-    moved, _ = align(before, after, queries(), begin, levels=1)
-    torch.testing.assert_close(moved - queries(), shift.expand(1, 40, 2), atol=0.25, rtol=0)
-    assert torch.equal(begin, (shift + 0.6).expand(1, 40, 2)), "what was handed over is as it was"
-    lost, _ = align(before, after, queries(), levels=1)
-    assert ((lost - queries() - shift).norm(dim=-1) > 1).float().mean() > 0.5
+def test_the_way_back_tells_who_went_further_than_can_be_followed():
+    before, near, far = (grey_pyramid(picture(shift)) for shift in ((0.0, 0.0), (-6.5, 5.25), (9.0, -7.0)))
+    assert (align(before, near, queries()).missed < 0.1).all()
+    lost, _, missed = align(before[:1], far[:1], queries())  # without smaller sizes
+    assert ((lost - queries() - torch.tensor([9.0, -7.0])).norm(dim=-1) > 1).all()
+    assert missed.median() > 3
+
+
+def test_what_was_taken_of_a_picture_is_found_again_nearby_at_any_shape_of_it():
+    image, other = picture()[:, :1, :96], picture((0.7, -0.4))[:, :1, :96]
+    xy = queries() * torch.tensor([1.0, 0.75])
+    wide = around(image, xy)
+    assert wide.shape == (1, 40, 121)
+    found, similarity = find(wide, other, xy + torch.tensor([1.2, 0.2]))
+    off = (found - xy - torch.tensor([0.7, -0.4])).norm(dim=-1)
+    assert off.median() < 0.05 and off.max() < 0.3
+    assert similarity.median() > 0.99

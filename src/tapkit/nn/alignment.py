@@ -3,6 +3,9 @@
 B. Lucas and T. Kanade, An Iterative Image Registration Technique (IJCAI 1981), coarse to fine (J.-Y. Bouguet, 2000),
 with the patches' means and contrasts made equal (J. Shi and C. Tomasi, CVPR 1994, section 4, without the affine part).
 Positions are pixels, corner origin. No gradients.
+
+Patches are small and few, so time goes with the number of operations, not with their size. Within, places are counted
+as `grid_sample` does, from -1 to 1 over a side: the same at all sizes of a frame.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tapkit.constants import constant_like
+from tapkit.constants import constant, table
 
 LEVELS = 3
 """Sizes of the frame that are gone through: a quarter, a half, whole."""
@@ -23,6 +26,19 @@ STEPS = 4
 """Gauss-Newton steps at each size."""
 LONGEST = 2.0
 """A step is cut off at so many pixels of its size."""
+FLAT = 10.0
+"""Added to the squares of the slopes of a patch: where there is nothing to hold on to, a patch stays."""
+
+
+class Aligned(NamedTuple):
+    """Where N points of B frames are in the next ones."""
+
+    xy: Tensor
+    """[B,N,2] pixels."""
+    similarity: Tensor
+    """[B,N] of the patches there, correlation -1..1."""
+    missed: Tensor
+    """[B,N] pixels by which the way back from there misses where the point was."""
 
 
 class _Template(NamedTuple):
@@ -33,8 +49,8 @@ class _Template(NamedTuple):
     """[B,1,N,K] without their mean."""
     contrast: Tensor
     """[B,1,N,1]."""
-    slopes: Tensor
-    """[B,2,N,K] in x and in y, without their mean."""
+    steps: Tensor
+    """[B,2,N,K]: by how much a grey level that a pixel is too low moves the patch on; without their mean."""
 
 
 def grey_pyramid(frames: Tensor) -> tuple[Tensor, ...]:
@@ -51,43 +67,32 @@ def pyramid(grey: Tensor) -> tuple[Tensor, ...]:
 
 
 @torch.no_grad()
-def align(
-    before: tuple[Tensor, ...],
-    after: tuple[Tensor, ...],
-    xy: Tensor,
-    begin: Tensor | None = None,
-    levels: int = LEVELS,
-) -> tuple[Tensor, Tensor]:
-    """Follow points from one frame to the next.
+def align(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> Aligned:
+    """Follow points from one frame to the next, and back.
+
+    The way back begins where it should end, at the whole size only.
 
     Args:
-        before: pyramid of B frames (`grey_pyramid`).
+        before: pyramid of B frames (`grey_pyramid`), or some sizes of it.
         after: pyramid of the frames that follow.
-        xy: float32 [B,N,2], where the points are in `before`.
-        begin: [B,N,2], by how much they are thought to have moved; None: not at all.
-        levels: how many sizes are gone through, up to the whole one: fewer do where `begin` is good.
-
-    Returns:
-        Where they are in `after` [B,N,2], and the similarity of the patches there, correlation -1..1 [B,N].
+        xy: float32 [B,N,2], where the points are in `before`, pixels of its first size.
     """
-    start = _planes(xy)
-    moved = torch.zeros_like(start) if begin is None else _planes(begin)
-    similarity = torch.zeros_like(xy[..., 0])
-    for level in range(levels - 1, -1, -1):
-        first, second, scale = before[level], after[level], 2.0**level
-        places = start / scale
-        template = _template(_sample(first, places + _square(RADIUS + 1, xy)))
-        grid = _grid(second, places + _square(RADIUS, xy))
-        offset = _descend(template, second, grid, moved / scale)
-        moved = offset * scale
-        if level == 0:
-            similarity = _likeness(template, _at(second, grid, offset))
-    return xy + _points(moved), similarity
+    start = _placed(before[0], _planes(xy))
+    offset = torch.zeros_like(start)
+    for first, second in zip(reversed(before), reversed(after), strict=True):
+        template = _template(_read(first, start + _square(RADIUS + 1, first)), first)
+        offset = _descend(template, second, start + _square(RADIUS, second), offset)
+    end = start + offset
+    there = _template(_read(after[0], end + _square(RADIUS + 1, after[0])), after[0])
+    back = _descend(there, before[0], end + _square(RADIUS, before[0]), -offset)
+    half = _half(before[0])
+    missed = ((offset + back) * half).square().sum(1).sqrt()[..., 0]
+    return Aligned(xy + _points(offset * half), _likeness(template, there), missed)
 
 
 def around(image: Tensor, xy: Tensor) -> Tensor:
     """Pixels of [B,1,H,W] around xy [B,N,2] for `find`: [B,N,(2r+3)^2], one more on each side for slopes."""
-    return _sample(image, _planes(xy) + _square(RADIUS + 1, xy))[:, 0]
+    return _read(image, _placed(image, _planes(xy)) + _square(RADIUS + 1, image))[:, 0]
 
 
 @torch.no_grad()
@@ -97,64 +102,68 @@ def find(wide: Tensor, image: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
     Returns their place [B,N,2], two or three pixels away at most if it is to be trusted, and the similarity there,
     correlation -1..1 [B,N].
     """
-    grid = _grid(image, _planes(xy) + _square(RADIUS, xy))
-    template = _template(wide[:, None])
+    grid = _placed(image, _planes(xy)) + _square(RADIUS, image)
+    template = _template(wide[:, None], image)
     offset = _descend(template, image, grid, torch.zeros_like(grid[..., :1]))
-    return xy + _points(offset), _likeness(template, _at(image, grid, offset))
+    patch = _centred(_read(image, grid + offset))
+    there = template._replace(patch=patch, contrast=_contrast(_length(patch)))
+    return xy + _points(offset * _half(image)), _likeness(template, there)
 
 
 def _descend(template: _Template, image: Tensor, grid: Tensor, offset: Tensor) -> Tensor:
     """`STEPS` steps of the offset [B,2,N,1] of a template from the places of `grid` [B,2,N,K] in image [B,1,H,W]."""
-    patch, contrast, slopes = template
-    # The step for what is left of the differences is the inverse of a matrix times their products with the slopes.
-    # These have no mean, so that of the pixels found need not be taken off.
-    own, other = _inverse(slopes)
-    unit = _unit(image)
-    wanted = (slopes * patch).sum(-1, keepdim=True)
+    patch, contrast, steps = template
+    wanted = (steps * patch).sum(-1, keepdim=True)
+    least, most = _pixels(image, -LONGEST), _pixels(image, LONGEST)
     for _ in range(STEPS):
-        found = _read(image, grid + offset * unit)
-        mean = found.mean(-1, keepdim=True)
-        spread = (torch.addcmul(found.square().mean(-1, keepdim=True), mean, mean, value=-1) + 1.0).sqrt()
-        got = (slopes * found).sum(-1, keepdim=True)
-        left = wanted - got * (contrast / spread).clamp(0.5, 2.0)
-        step = own * left + other * left.flip(1)
-        offset = offset + step.clamp(-LONGEST, LONGEST)
+        found = _centred(_read(image, grid + offset))
+        got = (steps * found).sum(-1, keepdim=True)
+        more = _contrast(_length(found)) / contrast
+        step = torch.addcdiv(wanted, got, more.clamp(0.5, 2.0), value=-1)
+        offset = offset + step.clamp(least, most)
     return offset
 
 
-def _template(wide: Tensor) -> _Template:
-    """What is looked for, of pixels [B,1,N,(2r+3)^2]."""
+def _template(wide: Tensor, image: Tensor) -> _Template:
+    """What is looked for in an image [B,1,H,W], of pixels [B,1,N,(2r+3)^2].
+
+    The step for what is left of the differences is the inverse of the slopes' structure matrix times their products
+    with the slopes. Here it is the slopes that are multiplied by it, once for all steps.
+    """
     side = 2 * RADIUS + 3
     wide = wide.view(*wide.shape[:3], side, side)
-    patch, contrast = _centred(wide[..., 1:-1, 1:-1].flatten(3))
     across, down = wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2], wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]
-    slopes = torch.cat([across, down], 1).flatten(3) * 0.5
-    return _Template(patch, contrast, slopes - slopes.mean(-1, keepdim=True))
+    # Slopes of x and y, and of y and x: planes 1 and 2, and 2 and 3. They are twice what they should be.
+    planes = _centred(torch.cat([wide[..., 1:-1, 1:-1], across, down, across], 1).flatten(3))
+    slopes, turned = planes[:, 1:3], planes[:, 2:]
+    lengths = _length(planes)
+    squares = lengths[:, 1:].square() + 4 * FLAT
+    cross = (planes[:, 1:2] * planes[:, 2:3]).sum(-1, keepdim=True)
+    share = _pixels(image, 2) / torch.addcmul(squares[:, :1] * squares[:, 1:2], cross, cross, value=-1)
+    steps = (squares[:, 1:] * share) * slopes
+    steps -= (cross * share) * turned
+    return _Template(planes[:, :1], _contrast(lengths[:, :1]), steps)
 
 
-def _likeness(template: _Template, found: Tensor) -> Tensor:
-    """The correlation -1..1 [B,N] of a template with the pixels found [B,1,N,K]."""
-    centred, spread = _centred(found)
-    return ((template.patch * centred).mean(-1) / (template.contrast * spread)[..., 0])[:, 0]
+def _likeness(template: _Template, there: _Template) -> Tensor:
+    """The correlation -1..1 of patches and contrasts [B,N]."""
+    return ((template.patch * there.patch).sum(-1) / (template.contrast * there.contrast)[..., 0])[:, 0]
 
 
-def _inverse(slopes: Tensor) -> tuple[Tensor, Tensor]:
-    """The inverse of the structure matrix of slopes [B,2,N,K]: by what the sum of a plane counts for its own plane
-    [B,2,N,1] and for the other one [B,1,N,1].
-
-    A little on the diagonal: where there is nothing to hold on to, a patch stays.
-    """
-    squares = slopes.square().sum(-1, keepdim=True) + 10.0
-    cross = (slopes[:, :1] * slopes[:, 1:]).sum(-1, keepdim=True)
-    determinant = squares[:, :1] * squares[:, 1:] - cross.square()
-    return squares.flip(1) / determinant, -cross / determinant
+def _centred(pixels: Tensor) -> Tensor:
+    """Pixels [...,K] without their mean."""
+    return pixels - pixels.mean(-1, keepdim=True)
 
 
-def _square(radius: int, like: Tensor) -> Tensor:
-    """Offsets (x, y) of the pixels of a square, row by row [2,1,(2r+1)^2]."""
-    ticks = [float(tick) for tick in range(-radius, radius + 1)]
-    x, y = ticks * len(ticks), [tick for tick in ticks for _ in ticks]
-    return constant_like([x, y], like)[:, None]
+def _length(patch: Tensor) -> Tensor:
+    """Of patches [...,K]: [...,1]."""
+    length: Tensor = torch.linalg.vector_norm(patch, dim=-1, keepdim=True)
+    return length
+
+
+def _contrast(length: Tensor) -> Tensor:
+    """Of patches without mean that are so long: their standard deviation and a grey level more, times the root of K."""
+    return torch.hypot(length, constant([2.0 * RADIUS + 1], length.dtype, length.device))
 
 
 def _planes(xy: Tensor) -> Tensor:
@@ -167,31 +176,33 @@ def _points(planes: Tensor) -> Tensor:
     return planes[..., 0].transpose(1, 2)
 
 
-def _unit(image: Tensor) -> Tensor:
-    """A pixel of [B,1,H,W] as `grid_sample` counts, [2,1,1]."""
-    return (2 / constant_like([image.shape[3], image.shape[2]], image))[:, None, None]
+def _placed(image: Tensor, planes: Tensor) -> Tensor:
+    """Pixels of [B,1,H,W] in planes [B,2,N,1] as `grid_sample` counts them."""
+    return planes * _pixels(image, 1) - 1
 
 
-def _grid(image: Tensor, places: Tensor) -> Tensor:
-    """Places [B,2,N,K] pixels as `grid_sample` counts in an image [B,1,H,W]."""
-    return places * _unit(image) - 1
+def _pixels(image: Tensor, count: float) -> Tensor:
+    """So many pixels of [B,1,H,W] as `grid_sample` counts, [2,1,1]."""
+    height, width = image.shape[2:]
+    return constant([[2 * count / width], [2 * count / height]], torch.float32, image.device)[:, None]
 
 
-def _at(image: Tensor, grid: Tensor, offset: Tensor) -> Tensor:
-    """Bilinear samples of [B,1,H,W] at a `_grid` [B,2,N,K] moved by [B,2,N,1] pixels; the border goes on: [B,1,N,K]."""
-    return _read(image, grid + offset * _unit(image))
+def _half(image: Tensor) -> Tensor:
+    """Half of the sides of [B,1,H,W], pixels [2,1,1]."""
+    height, width = image.shape[2:]
+    return constant([[width / 2], [height / 2]], torch.float32, image.device)[:, None]
 
 
-def _sample(image: Tensor, places: Tensor) -> Tensor:
-    """The same at places [B,2,N,K] pixels."""
-    return _read(image, _grid(image, places))
+def _square(radius: int, image: Tensor) -> Tensor:
+    """Offsets (x, y) of the pixels of a square, row by row, as `grid_sample` counts [2,1,(2r+1)^2]."""
+    return table(_offsets, (radius, *image.shape[2:]), torch.float32, image.device)
+
+
+def _offsets(radius: int, height: int, width: int) -> list[list[list[float]]]:
+    ticks = range(-radius, radius + 1)
+    return [[[x * 2 / width for _ in ticks for x in ticks]], [[y * 2 / height for y in ticks for _ in ticks]]]
 
 
 def _read(image: Tensor, grid: Tensor) -> Tensor:
+    """Bilinear samples of [B,1,H,W] at a grid [B,2,N,K]; the border goes on: [B,1,N,K]."""
     return F.grid_sample(image, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
-
-
-def _centred(patch: Tensor) -> tuple[Tensor, Tensor]:
-    """Patches [...,K] without their means, and their contrast [...,1]: the standard deviation and a little."""
-    centred = patch - patch.mean(-1, keepdim=True)
-    return centred, (centred.square().mean(-1, keepdim=True) + 1.0).sqrt()

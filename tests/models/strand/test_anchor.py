@@ -89,10 +89,9 @@ def test_there_are_as_many_numbers_as_are_said():
 
 
 def test_after_a_jump_a_point_is_not_called_visible():
-    size = torch.tensor([256.0, 256.0])
-    logits = unless_jumped(torch.tensor([5.0, 5.0, -7.0]), torch.tensor([JUMP - 1, JUMP + 1, JUMP + 1]), size)
+    logits = unless_jumped(torch.tensor([5.0, 5.0, -7.0]), torch.tensor([JUMP - 1, JUMP + 1, JUMP + 1]), (256, 256))
     assert logits[0] == 5 and torch.sigmoid(logits[1]) < 0.2 and logits[2] == -7
-    half = unless_jumped(torch.tensor([5.0]), torch.tensor([JUMP * 0.6]), size / 2)
+    half = unless_jumped(torch.tensor([5.0]), torch.tensor([JUMP * 0.6]), (128, 128))
     assert torch.sigmoid(half) < 0.2, "in a frame of half the size, half as far"
 
 

@@ -9,7 +9,7 @@ import torch
 
 import tapkit
 from tapkit.models.strand import frame_motion
-from tapkit.models.strand.frame_motion import between, inverse, moved
+from tapkit.models.strand.frame_motion import Grid, between, inverse, moved
 from tapkit.nn.alignment import grey_pyramid
 from tapkit.video.samples import sample
 
@@ -50,25 +50,73 @@ def test_of_two_frames_that_have_nothing_in_common_none_is_turned_inside_out() -
     assert 0.1 < float(torch.linalg.det(motion)) < 10
 
 
+GRID = Grid((64, 64), torch.device("cpu"))
+STARTS = GRID.table(frame_motion._starts)
+
+
+def weighted(end: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """What `_homography` takes of points that went to `end` [K,2]."""
+    return torch.cat([torch.ones(len(end), 1), end, end.square().sum(1, keepdim=True)], 1).double() * weights[:, None]
+
+
+def test_the_grid_is_counted_from_the_middle_of_the_frame_and_motions_back_in_pixels() -> None:
+    wide = Grid((40, 80), torch.device("cpu"))
+    halves = wide.table(frame_motion._halves, torch.float32)
+    torch.testing.assert_close(wide.ends(halves), wide.table(frame_motion._starts)[:, :2])
+    assert wide.table(frame_motion._starts)[:, 0].abs().max() < 1
+    turned = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    found = moved(wide.in_pixels(turned), torch.tensor([[40.0, 20.0], [50.0, 20.0]]))
+    torch.testing.assert_close(found, torch.tensor([[40.0, 20.0], [40.0, 30.0]]))
+
+
 def test_a_homography_is_recovered_whatever_the_outliers_weigh_nothing_for() -> None:
-    start = torch.rand(40, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64) * 2 - 1
-    end, weights = moved(TRUE, start), torch.ones(40, dtype=torch.float64)
+    end, weights = moved(TRUE, STARTS[:, :2]), torch.ones(len(STARTS), dtype=torch.float64)
     end[:10], weights[:10] = 0.5, 0.0
-    torch.testing.assert_close(frame_motion._homography(start, end, weights), TRUE, atol=1e-3, rtol=0)
+    torch.testing.assert_close(frame_motion._homography(GRID, weighted(end, weights)), TRUE, atol=1e-4, rtol=0)
+
+
+def test_a_homography_is_the_least_squares_of_its_entries() -> None:
+    random = torch.Generator().manual_seed(3)
+    end = moved(TRUE, STARTS[:, :2]) + 0.1 * torch.randn(len(STARTS), 2, generator=random, dtype=torch.float64)
+    weights, zero = torch.rand(len(STARTS), generator=random, dtype=torch.float64), torch.zeros_like(STARTS)
+    rows = torch.cat([torch.cat([STARTS, zero], 0), torch.cat([zero, STARTS], 0)], 1)
+    rows = torch.cat([rows, -end.T.reshape(-1, 1) * STARTS[:, :2].repeat(2, 1)], 1) * weights.sqrt().repeat(2)[:, None]
+    entries = torch.linalg.lstsq(rows, (end.T * weights.sqrt()).reshape(-1, 1)).solution[:, 0]
+    wanted = torch.cat([entries, torch.ones(1)]).view(3, 3)
+    found = frame_motion._homography(GRID, weighted(end, weights))
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+
+
+def test_points_that_do_not_fix_a_homography_leave_the_rest_of_it_still() -> None:
+    weights = torch.zeros(len(STARTS), dtype=torch.float64)
+    weights[7] = 1.0  # it alone went on
+    motion = frame_motion._homography(GRID, weighted(STARTS[:, :2] + 0.1, weights))
+    assert motion.isfinite().all()
+    torch.testing.assert_close(moved(motion, STARTS[7:8, :2]), STARTS[7:8, :2] + 0.1, atol=1e-3, rtol=0)
 
 
 def test_most_of_the_grid_decides_also_where_two_fifths_go_elsewhere() -> None:
-    start = frame_motion._grid(2, 2, torch.device("cpu")).double() - 1
-    end = moved(TRUE, start)
-    end[:38] += torch.rand(38, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    found = frame_motion._fitted(start, end, torch.ones(len(start), dtype=torch.bool), 0.01)
-    torch.testing.assert_close(found, TRUE, atol=5e-3, rtol=0)
+    start = GRID.table(frame_motion._halves, torch.float32)
+    true = GRID.in_pixels(TRUE)
+    there = moved(true, 2 * start) / 2
+    there[:38] += 16 * torch.rand(38, 2, generator=torch.Generator().manual_seed(4))
+    found = frame_motion._fitted(GRID, there, torch.ones(len(start), dtype=torch.bool))
+    torch.testing.assert_close(moved(found, 2 * start), moved(true, 2 * start), atol=0.05, rtol=0)
 
 
-def test_a_system_is_solved_without_pivots() -> None:
-    half = torch.randn(8, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    matrix, right = half @ half.T + torch.eye(8), torch.arange(8.0, dtype=torch.float64)
-    torch.testing.assert_close(frame_motion._solved(matrix, right), torch.linalg.solve(matrix, right))
+def test_a_motion_that_few_were_followed_by_is_none() -> None:
+    there = GRID.table(frame_motion._halves, torch.float32) + 2.0
+    followed = torch.arange(len(there)) % 8 == 0
+    assert int(followed.sum()) == frame_motion.LEAST
+    found = moved(frame_motion._fitted(GRID, there, followed), there)
+    torch.testing.assert_close(found, there + 4.0, atol=1e-3, rtol=0)
+    followed[0] = False
+    assert torch.equal(frame_motion._fitted(GRID, there, followed), torch.eye(3, dtype=torch.float64))
+
+
+def test_what_lies_behind_a_motion_is_moved_far_away() -> None:
+    beyond = torch.tensor([[1.0, 0, 0], [0, 1, 0], [-0.02, 0, 1]])
+    assert float(moved(beyond, torch.tensor([[60.0, 1.0]]))[0, 0]) > 1e4
 
 
 def test_the_way_back_leads_back() -> None:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 import tapkit
-from tapkit.models.strand import surroundings
+from tapkit.models.strand import network, surroundings
 from tapkit.models.strand.encoder import Maps
 from tapkit.models.strand.network import Points, Step
 from tapkit.models.strand.surroundings import ALIKE, APART, HIDDEN, LEAST, Kept, held, led
@@ -182,6 +182,21 @@ def test_what_is_said_of_a_point_does_not_depend_on_what_else_is_asked(clip) -> 
     together, alone = tracked(clip[:12], places), tracked(clip[:12], places[1:2])
     torch.testing.assert_close(together[0][1:2], alone[0], atol=2e-2, rtol=0)
     assert torch.equal(together[1][1:2], alone[1])
+
+
+def test_what_is_looked_for_at_two_places_at_once_is_found_as_at_each_alone() -> None:
+    """As on a GPU, where all points are looked for around both places in one piece."""
+    image = picture()
+    kept, points = known(image)
+    kept = kept._replace(place=ASKED + torch.tensor([[1.0, -1.0], [40.0, 0.0]]))
+    answers, ones = ASKED + 1.5, torch.ones(2)
+    here, fits, also = network._held(points, image, answers, ones, ones, kept.place)
+    alone = network._held(points, image, answers, ones, ones, None)
+    torch.testing.assert_close((here, fits), alone[:2])
+    every = torch.tensor([True, True])
+    at_once = surroundings._found(kept, points.pixels, image, every, UNIT, also)
+    torch.testing.assert_close(at_once, surroundings._found(kept, points.pixels, image, every, UNIT))
+    assert at_once[1][0] > 0.99 and at_once[1][1] < 0.8
 
 
 def test_nobody_is_found_where_pixels_fit_beyond_reach() -> None:

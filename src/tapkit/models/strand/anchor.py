@@ -56,6 +56,6 @@ def anchored(xy: Tensor, found: Fit, similarity: Tensor, visible: Tensor) -> Ten
     """
     wanted = torch.where(similarity == 0, 1.0, similarity).clamp(LEAST + BELOW, FITS) - BELOW
     share = ((found.similarity - wanted) / BELOW + 1).clamp(0, 1)
-    away = (found.xy - xy).square().sum(-1).sqrt()
+    away = torch.linalg.vector_norm(found.xy - xy, dim=-1)
     share = share * ((FARTHEST - away) / (FARTHEST / 2)).clamp(0, 1) * (visible > 0.5)
     return torch.lerp(xy, found.xy, share[:, None])

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tapkit.models.base import Size
+from tapkit.models.strand.frame_motion import unit_of
 from tapkit.models.strand.matching import Matching
 from tapkit.nn.packed import Linear
 
@@ -89,10 +91,10 @@ class Verify(nn.Module):
         return more.float()
 
 
-def unless_jumped(visible: Tensor, step: Tensor, size: Tensor) -> Tensor:
+def unless_jumped(visible: Tensor, step: Tensor, size: Size) -> Tensor:
     """The logit of P(visible) [M], lowered where a point went further than `JUMP` from the frame before.
 
-    step [M] pixels, size (width, height) of the frame. If it is still there on the next frame, it may be visible.
+    step [M] pixels, size (h, w) of the frame. If it is still there on the next frame, it may be visible.
     """
-    far = step > JUMP * size.prod().sqrt() / 256
+    far = step > JUMP * unit_of(size)
     return torch.where(far, visible.clamp(max=UNVERIFIED), visible)

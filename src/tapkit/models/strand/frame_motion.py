@@ -7,13 +7,14 @@ A fixed grid is followed by Lucas-Kanade from frame to frame, and the homography
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from tapkit.constants import constant_like
+from tapkit.constants import constant, constant_like, table
 from tapkit.models.base import Size
 from tapkit.nn.alignment import align
 from tapkit.nn.precision import widest
@@ -32,6 +33,8 @@ MISSED = 0.5
 """Pixels by which the way back may miss it."""
 SWEEPS = 4
 """Weighted least squares."""
+LITTLE = 1e-6
+"""By how much each point of the grid pulls to no motion, for points that do not fix all of it."""
 
 
 def unit_of(size: Size) -> float:
@@ -45,36 +48,26 @@ def between(before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> Tensor:
     Followed at half the size: that is enough for what hundreds of points have in common, and a third of the work.
     """
     height, width = before[0].shape[2:]
-    before, after = before[1:], after[1:]
-    grid = _grid(height, width, before[0].device)
-    there, similarity = align(before, after, grid[None] / 2, levels=len(before))
-    again, _ = align(after, before, there, grid[None] / 2 - there, levels=1)
-    missed = 2 * (again[0] - grid / 2).square().sum(-1).sqrt()
-    followed = (missed < MISSED) & (similarity[0] > FOLLOWED)
-    middle = constant_like([width / 2, height / 2], grid)
-    scale = max(height, width) / 2
-    dtype = widest(grid.device)
-    start, end = (((points - middle) / scale).to(dtype) for points in (grid, 2 * there[0]))
-    motion = _fitted(start, end, followed, 1 / scale)
-    norm = constant_like([1 / scale, 0, -width / 2 / scale, 0, 1 / scale, -height / 2 / scale, 0, 0, 1], start)
-    back = constant_like([scale, 0, width / 2, 0, scale, height / 2, 0, 0, 1], start)
-    whole = back.view(3, 3) @ motion @ norm.view(3, 3)
-    return whole / whole[2, 2]
+    before, after, grid = before[1:], after[1:], Grid((height, width), before[0].device)
+    there, similarity, missed = align(before, after, grid.table(_halves, torch.float32)[None])
+    followed = (2 * missed[0] < MISSED) & (similarity[0] > FOLLOWED)
+    return _fitted(grid, there[0], followed)
 
 
 def moved(motion: Tensor, xy: Tensor) -> Tensor:
-    """Points [M,2] by homographies [3,3] or [M,3,3]: [M,2], in the dtype of the points."""
+    """Points [M,2] by homographies [3,3] or [M,3,3]: [M,2], in the dtype of the points; far away from behind them."""
     dtype = widest(xy.device)
-    motion, ends = motion.to(xy.device, dtype), F.pad(xy.to(dtype), (0, 1), value=1.0)
-    full = ends @ motion.T if motion.ndim == 2 else (motion * ends[:, None]).sum(-1)
-    depth = torch.where(full[:, 2:].abs() < 1e-3, 1e-3, full[:, 2:])
-    return (full[:, :2] / depth).to(xy.dtype)
+    motion, places = motion.to(xy.device, dtype), xy.to(dtype)
+    if motion.ndim == 2:
+        full = torch.addmm(motion[:, 2], places, motion[:, :2].T)
+    else:
+        full = (motion[..., :2] * places[:, None]).sum(-1) + motion[..., 2]
+    return (full[:, :2] / full[:, 2:].clamp(min=1e-3)).to(xy.dtype)
 
 
 def inverse(motion: Tensor) -> Tensor:
     """Of homographies [...,3,3], with 1 as the last entry: by their adjugates; what is singular stays finite."""
-    a, b, c = motion.unbind(-2)
-    back = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], -1)
+    back = _cofactors(motion).mT
     last = back[..., 2:, 2:]
     return back / torch.where(last.abs() < 1e-6, 1.0, last)
 
@@ -85,10 +78,68 @@ def near_frame(xy: Tensor, size: Size) -> Tensor:
     return torch.minimum(torch.maximum(xy, -limits), 2 * limits)
 
 
-def _grid(height: int, width: int, device: torch.device) -> Tensor:
-    """Places all over a frame [K,2]."""
-    y, x = ((torch.arange(n, device=device) + 0.5) * (side / n) for n, side in zip(GRID, (height, width), strict=True))
-    return torch.stack(torch.meshgrid(x, y, indexing="ij"), -1).flatten(0, 1)
+class Grid:
+    """The grid on frames of size (h, w), and what follows from it alone: made once.
+
+    Places that motions are fitted to are counted from the middle of the frame, half its longer side being 1.
+    """
+
+    def __init__(self, size: Size, device: torch.device) -> None:
+        self.size, self.device = size, device
+        self.half = max(size) / 2
+
+    def table(self, make: Callable[[Size], Any], dtype: torch.dtype | None = None) -> Tensor:
+        """What a function makes of the size, in `widest` where not said otherwise."""
+        return table(make, (self.size,), dtype or widest(self.device), self.device)
+
+    def ends(self, there: Tensor) -> Tensor:
+        """Places [K,2] in pixels of frames half the size, as motions are fitted to them."""
+        return torch.add(self.table(_corner), there, alpha=2 / self.half)
+
+    def in_pixels(self, motion: Tensor) -> Tensor:
+        """A motion [3,3] of such places as one of pixels, 1 being its last entry."""
+        whole = (motion.view(1, 9) @ self.table(_to_pixels)).view(3, 3)
+        return whole / whole[2, 2]
+
+
+def _halves(size: Size) -> list[list[float]]:
+    """The grid in pixels of frames half the size, [K,2]."""
+    y, x = ([(n + 0.5) * side / 2 / count for n in range(count)] for count, side in zip(GRID, size, strict=True))
+    return [[across, down] for down in y for across in x]
+
+
+def _corner(size: Size) -> list[list[float]]:
+    """The upper left corner, as motions are fitted to it, [1,2]."""
+    return [[-side / max(size) for side in reversed(size)]]
+
+
+def _starts(size: Size) -> list[list[float]]:
+    """The grid, as motions are fitted to it, and 1: [K,3]."""
+    (left, top), half = _corner(size)[0], max(size) / 2
+    return [[2 * x / half + left, 2 * y / half + top, 1.0] for x, y in _halves(size)]
+
+
+def _products(size: Size) -> list[list[float]]:
+    """Products of these three numbers with each other [K,9]."""
+    return [[a * b for a in start for b in start] for start in _starts(size)]
+
+
+def _still(size: Size) -> list[list[float]]:
+    """`_moments` [4,9] where nothing moves, by so much as all motions are pulled to that."""
+    starts = _starts(size)
+    of = [[1.0, x, y, x * x + y * y] for x, y, _ in starts]
+    return [
+        [LITTLE * sum(n[row] * p[k] for n, p in zip(of, _products(size), strict=True)) for k in range(9)]
+        for row in range(4)
+    ]
+
+
+def _to_pixels(size: Size) -> list[list[float]]:
+    """What makes of the nine entries of a motion those of the same in pixels [9,9]."""
+    (left, top), scale = _corner(size)[0], 2 / max(size)
+    there = [[scale, 0.0, left], [0.0, scale, top], [0.0, 0.0, 1.0]]
+    back = [[1 / scale, 0.0, -left / scale], [0.0, 1 / scale, -top / scale], [0.0, 0.0, 1.0]]
+    return [[back[i][j] * there[k][n] for i in range(3) for n in range(3)] for j in range(3) for k in range(3)]
 
 
 @lru_cache(maxsize=1)
@@ -101,55 +152,90 @@ def _pairs() -> list[list[int]]:
     return pairs
 
 
-def _fitted(start: Tensor, end: Tensor, followed: Tensor, pixel: float) -> Tensor:
-    """The homography [3,3] that most of the `followed` points [K,2] agree with; `pixel` is the size of one."""
-    first, other = constant_like(_pairs(), followed.long())
-    # A similarity is a complex number and a shift: b = turn a + shift. Planes of x and y, [TRIES,K].
-    a, b = torch.view_as_complex(start.float()), torch.view_as_complex(end.float())
-    turn = (b[first] - b[other]) / (a[first] - a[other])
-    shift = b[first] - turn * a[first]
-    off = torch.view_as_real(turn[:, None] * a + (shift[:, None] - b)) / pixel
-    off = (off[..., 0].square() + off[..., 1].square()).sqrt()
-    best = ((off < WITHIN) & followed).sum(1).argmax()
-    weights = ((off.index_select(0, best[None])[0] < 2 * WITHIN) & followed).to(start.dtype)
-    known = followed.to(start.dtype)
-    motion = torch.eye(3, dtype=start.dtype, device=start.device)
-    for _ in range(SWEEPS):
-        motion = _homography(start, end, weights)
-        x, y = ((moved(motion, start) - end) / pixel).unbind(-1)
-        weights = known * (1 + (x * x + y * y) / (WITHIN / 2) ** 2) ** -2
-    # A frame that is turned inside out, or folded up, was not followed.
-    determinant = (motion[0] * torch.linalg.cross(motion[1], motion[2])).sum()
-    sound = motion.isfinite().all() & (determinant > 0.1) & (determinant < 10) & (followed.sum() >= LEAST)
-    return torch.where(sound, motion, torch.eye(3, dtype=motion.dtype, device=motion.device))
+def _similarities(size: Size) -> list[list[float]]:
+    """What makes of the places of all points in the next frame [2K], first x and then y, the similarities through two
+    of them, four numbers for each: [2K,4*TRIES].
 
-
-def _homography(start: Tensor, end: Tensor, weights: Tensor) -> Tensor:
-    """Least squares [3,3], linear in its entries (R. Hartley and A. Zisserman, Multiple View Geometry, section 4.1).
-
-    Pulled to no motion by a little, for points that do not fix all of it.
+    A similarity is a complex number and a shift: b = turn a + shift. Numbers: turn, shift.
     """
-    (x, y), (u, v) = start.T, end.T
-    zero, one = torch.zeros_like(x), torch.ones_like(x)
-    rows = torch.cat(
-        [
-            torch.stack([x, y, one, zero, zero, zero, -u * x, -u * y], 1),
-            torch.stack([zero, zero, zero, x, y, one, -v * x, -v * y], 1),
-        ]
-    )
-    left = torch.cat([u - x, v - y])
-    weighted = rows * weights.repeat(2)[:, None]
-    entries = _solved(weighted.T @ rows + 1e-6 * torch.eye(8, dtype=rows.dtype, device=rows.device), weighted.T @ left)
-    still = constant_like([1.0, 0, 0, 0, 1, 0, 0, 0], rows)
-    return torch.cat([still + entries, one[:1]]).view(3, 3)
+    grid = [complex(x, y) for x, y in _halves(size)]
+    count = len(grid)
+    made = [[0.0] * (4 * TRIES) for _ in range(2 * count)]
+    for number, (first, other) in enumerate(zip(*_pairs(), strict=True)):
+        turned = 1 / (grid[first] - grid[other])
+        # turn = (b[first] - b[other]) turned, shift = b[first] - turn a[first]
+        for point, turn in ((first, turned), (other, -turned)):
+            shift = float(point == first) - turn * grid[first]
+            for row, unit in ((point, 1), (count + point, 1j)):
+                parts = turn * unit, shift * unit
+                made[row][4 * number : 4 * number + 4] = [n for part in parts for n in (part.real, part.imag)]
+    return made
 
 
-def _solved(matrix: Tensor, right: Tensor) -> Tensor:
-    """x of matrix x = right, for a symmetric positive definite one: eliminated without pivots (which such a one does
-    not need) in plain steps, since a library's solver may wait for the device or not be recordable."""
-    table = torch.cat([matrix, right[:, None]], 1)
-    units = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-    for pivot in range(len(matrix)):
-        row = table[pivot] / table[pivot, pivot]
-        table = torch.addr(table, table[:, pivot] - units[pivot], row, alpha=-1)
-    return table[:, -1]
+def _under_similarities(size: Size) -> list[list[float]]:
+    """What makes of the four numbers of a similarity where it takes all points, first x and then y: [4,2K]."""
+    x, y = zip(*_halves(size), strict=True)
+    one, zero = [1.0] * len(x), [0.0] * len(x)
+    return [[*x, *y], [*(-n for n in y), *x], [*one, *zero], [*zero, *one]]
+
+
+def _near_best(grid: Grid, there: Tensor, followed: Tensor) -> Tensor:
+    """Which points [K] bool are near where the similarity takes them that most of the `followed` [K] agree with."""
+    ends = there.T.reshape(1, -1)
+    single = there.dtype
+    tries = (ends @ grid.table(_similarities, single)).view(TRIES, 4)
+    off = torch.addmm(ends, tries, grid.table(_under_similarities, single), beta=-1)
+    squares = off.view(TRIES, 2, -1).square().sum(1)
+    best = ((squares < (WITHIN / 2) ** 2) & followed).sum(1).argmax()
+    return squares.index_select(0, best[None])[0] < WITHIN**2
+
+
+def _fitted(grid: Grid, there: Tensor, followed: Tensor) -> Tensor:
+    """The homography [3,3] of pixels that most of the `followed` points [K] agree with; there [K,2] is where they are
+    in the next frame, pixels of half the size."""
+    starts, ends, near = grid.table(_starts), grid.ends(there), _near_best(grid, there, followed)
+    counted = torch.cat([starts[:, 2:], ends, ends.square().sum(1, keepdim=True)], 1) * followed[:, None]
+    weighted = counted * near[:, None]
+    one, pixel = starts[:, 2], 1 / grid.half
+    motion = _homography(grid, weighted)
+    for _ in range(SWEEPS - 1):
+        full = starts @ motion.T
+        off = full[:, :2] / full[:, 2:].clamp(min=1e-3) - ends
+        spread = torch.add(one, off.square().sum(1), alpha=1 / (pixel * WITHIN / 2) ** 2)
+        motion = _homography(grid, counted / spread.square()[:, None])
+    # A frame that is turned inside out, or folded up, was not followed; nor was one that is not a number.
+    determinant = (motion[0] * torch.linalg.cross(motion[1], motion[2])).sum()
+    sound = (determinant > 0.1) & (determinant < 10) & (followed.sum() >= LEAST)
+    return torch.where(sound, grid.in_pixels(motion), torch.eye(3, dtype=motion.dtype, device=motion.device))
+
+
+def _homography(grid: Grid, weighted: Tensor) -> Tensor:
+    """Least squares [3,3], linear in its entries, 1 being the last one (R. Hartley and A. Zisserman, Multiple View
+    Geometry, section 4.1), of the weights of all points times 1, u, v and u^2 + v^2, [K,4], (u, v) being their ends.
+
+    With p = (x, y, 1) the starts, h and k the first two rows and g the last one, the sum of w (h p - u g p)^2 +
+    w (k p - v g p)^2 has its least where S h = U g, S k = V g and the first two entries of (R - U S^-1 U - V S^-1 V) g
+    are 0: S, U, V, R are the sums of w p p' times 1, u, v and u^2 + v^2. So nothing larger than 3x3 is inverted, and a
+    library's solver, which may wait for the device or not be recordable, is not asked.
+    """
+    sums = torch.addmm(grid.table(_still), weighted.T, grid.table(_products))
+    sides, rest = sums[1:3].view(6, 3), sums[3].view(3, 3)
+    inverse = _inverse(sums[0].view(3, 3))
+    across = (sides @ inverse).view(2, 3, 3).transpose(0, 1).reshape(3, 6)  # U S^-1 beside V S^-1
+    rest = torch.addmm(rest, across, sides, alpha=-1)
+    last = torch.linalg.cross(rest[0], rest[1])
+    last = (last / last[2])[None]
+    return torch.cat([last @ across, last], 1).view(3, 3)
+
+
+def _inverse(matrix: Tensor) -> Tensor:
+    """Of a symmetric matrix [3,3]."""
+    cofactors = _cofactors(matrix)
+    return cofactors / (matrix[0] * cofactors[0]).sum()
+
+
+def _cofactors(matrices: Tensor) -> Tensor:
+    """Of matrices [...,3,3]: the transposed of their inverses times their determinants."""
+    turned = matrices.index_select(-2, constant([1, 2, 0, 2, 0, 1], torch.long, matrices.device))
+    found: Tensor = torch.linalg.cross(turned[..., :3, :], turned[..., 3:, :])
+    return found

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from tapkit.constants import constant_like
 from tapkit.errors import ShapeError
-from tapkit.models.strand.anchor import SIZE, anchored, fit, kept_pixels
+from tapkit.models.base import Size
+from tapkit.models.strand.anchor import SIZE, Fit, anchored, fit, kept_pixels
 from tapkit.models.strand.encoder import STRIDES, ConvNorm, Maps, StrandConfig, encoder
 from tapkit.models.strand.evidence import Course, Verify, agreement, coarse_agreement, gathered, rival, unless_jumped
 from tapkit.models.strand.look import Look, Products, cut
@@ -86,24 +87,28 @@ class Step(NamedTuple):
     1 where they are the same; 0 without evidence."""
     fits: Tensor
     """[M] how well the query's pixels fit there, correlation -1..1; 0 without a picture."""
+    also: Fit | None = None
+    """Where they fit around the other place that was asked for."""
 
 
 def follow(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> tuple[Tensor, Tensor]:
     """Where the pixels around points went, from the `grey_pyramid`s of two frames: `step`'s last arguments.
 
     xy [M,2] -> positions [M,2], and [M,2] how sure that is: the patches' correlation, and exp(-d) where the way back
-    misses by d pixels (Kalal et al., Forward-Backward Error, ICPR 2010). The way back begins where it should end.
+    misses by d pixels (Kalal et al., Forward-Backward Error, ICPR 2010).
     """
-    start = xy.view(len(before[0]), -1, 2)
-    moved, similarity = align(before, after, start)
-    back, _ = align(after, before, moved, start - moved, levels=1)
-    missed = torch.exp(-(back - start).square().sum(-1).sqrt())
-    return moved.flatten(0, 1), torch.stack([similarity, missed], -1).flatten(0, 1)
+    moved, similarity, missed = align(before, after, xy.view(len(before[0]), -1, 2))
+    return moved.flatten(0, 1), torch.stack([similarity, torch.exp(-missed)], -1).flatten(0, 1)
+
+
+def _sides(maps: Maps) -> Size:
+    """(height, width) in pixels of the frames that the maps are of."""
+    return maps.fine.shape[1] * STRIDES[0], maps.fine.shape[2] * STRIDES[0]
 
 
 def _size(maps: Maps, points: Points) -> Tensor:
-    """(width, height) in pixels of the frames that the maps are of, [2]."""
-    return constant_like([maps.fine.shape[2] * STRIDES[0], maps.fine.shape[1] * STRIDES[0]], points.xy)
+    """The same as (width, height) [2]."""
+    return constant_like(reversed(_sides(maps)), points.xy)
 
 
 class Recurrent(nn.Module):
@@ -192,16 +197,23 @@ class Network(nn.Module):
         return everywhere(maps, self.seek(points, expected))
 
     def step(
-        self, maps: Maps, points: Points, moved: Tensor, similarity: Tensor, image: Tensor | None = None
+        self,
+        maps: Maps,
+        points: Points,
+        moved: Tensor,
+        similarity: Tensor,
+        image: Tensor | None = None,
+        also: Tensor | None = None,
     ) -> tuple[Points, Step]:
         """One frame for points that began before it: `expect`, `coarse_to_fine`, `update`.
 
         moved [M,2] and similarity [M,2] are what `follow` found: where the pixels around each point went. `image`
-        [B,1,H,W] is the frame in grey, to hold points to the query's pixels (`anchor`); None: they are not held.
+        [B,1,H,W] is the frame in grey, to hold points to the query's pixels (`anchor`); None: they are not held. `also`
+        [M,2] are other places around which these are looked for at the same time, B being 1.
         """
         expected, similarity = self.expect(maps, points, moved, similarity)
         matching = coarse_to_fine(maps, self.seek(points, expected))
-        return self.update(maps, points, expected, similarity, matching, image)
+        return self.update(maps, points, expected, similarity, matching, image, also)
 
     def expect(self, maps: Maps, points: Points, moved: Tensor, similarity: Tensor) -> tuple[Tensor, Tensor]:
         """Where points are expected [M,2]: with the pixels if they were seen, else by their own motion.
@@ -223,6 +235,7 @@ class Network(nn.Module):
         similarity: Tensor,
         matching: Matching,
         image: Tensor | None = None,
+        also: Tensor | None = None,
     ) -> tuple[Points, Step]:
         """Look where points are `expected` [M,2] and where `matching` found them, and take in what was seen.
 
@@ -248,7 +261,7 @@ class Network(nn.Module):
         hidden = self.recurrent(torch.cat([token, moved, torch.tanh(best / 4)], -1), points.hidden)
         answer = self.answer(self.read(torch.cat([hidden, token], -1).to(self.read.weight.dtype), "gelu")).float()
         visible, confidence, rate, momentum = answer.unbind(-1)
-        here, fits = _held(points, image, xy.detach(), similarity[:, 0, 0], visible.detach())
+        here, fits, other = _held(points, image, xy.detach(), similarity[:, 0, 0], visible.detach(), also)
         xy = xy + (here - xy.detach())
         seen = cut(maps, owner, here, self.config.patches)
         went, like = distance(here, points.xy), torch.zeros_like(visible)
@@ -258,7 +271,7 @@ class Network(nn.Module):
             fitting = agreement(points.query, seen), agreement(points.memory, seen)
             like = coarse_agreement(fitting[0])
             more = self.verify(gathered(*fitting, better, similarity[:, 0], fits, course).detach(), hidden)
-            visible = unless_jumped(visible + more[:, 0], went, size)
+            visible = unless_jumped(visible + more[:, 0], went, _sides(maps))
             confidence = confidence + more[:, 1]
         after = Points(
             points.query,
@@ -272,7 +285,7 @@ class Network(nn.Module):
             points.pixels,
         )
         cost = matching.cost if isinstance(matching, Everywhere) else xy.new_zeros(count, 0)
-        step = Step(xy, visible, confidence, candidates, refined, scores, cost, around, chosen, like, fits)
+        step = Step(xy, visible, confidence, candidates, refined, scores, cost, around, chosen, like, fits, other)
         return after, step
 
     def _compare(
@@ -334,21 +347,26 @@ class Network(nn.Module):
 
 
 def _held(
-    points: Points, image: Tensor | None, xy: Tensor, similarity: Tensor, visible: Tensor
-) -> tuple[Tensor, Tensor]:
+    points: Points, image: Tensor | None, xy: Tensor, similarity: Tensor, visible: Tensor, also: Tensor | None
+) -> tuple[Tensor, Tensor, Fit | None]:
     """Answers [M,2] held to the query's pixels, and how well these fit [M]: `anchor`; xy and 0 without an image.
 
-    `similarity` [M] as in `anchored`, `visible` [M] logits.
+    `similarity` [M] as in `anchored`, `visible` [M] logits. The third is how they fit around `also`.
     """
     if image is None:
-        return xy, torch.zeros_like(visible)
-    found = fit(points.pixels, image, xy)
-    return anchored(xy, found, similarity, torch.sigmoid(visible)), found.similarity
+        return xy, torch.zeros_like(visible), None
+    if also is None:
+        found, other = fit(points.pixels, image, xy), None
+    else:
+        both = fit(points.pixels.repeat(2, 1), image, torch.cat([xy, also]))
+        found, other = (Fit(*parts) for parts in zip(*(part.chunk(2) for part in both), strict=True))
+    return anchored(xy, found, similarity, torch.sigmoid(visible)), found.similarity, other
 
 
 def distance(first: Tensor, second: Tensor) -> Tensor:
     """Between places [M,2]: [M]."""
-    return (first - second).square().sum(-1).sqrt()
+    length: Tensor = torch.linalg.vector_norm(first - second, dim=-1)
+    return length
 
 
 def _remember(

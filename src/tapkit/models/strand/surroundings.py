@@ -19,9 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tapkit.constants import constant_like
 from tapkit.models.base import Size
-from tapkit.models.strand.anchor import fit
+from tapkit.models.strand.anchor import Fit, fit
 from tapkit.models.strand.encoder import STRIDES, Maps
 from tapkit.models.strand.evidence import unless_jumped
 from tapkit.models.strand.frame_motion import inverse, moved, near_frame, unit_of
@@ -145,7 +144,7 @@ def held(kept: Kept, before: Points, after: Points, step: Step, image: Tensor, s
     keeps = kept.keeps()
     apart = distance(step.xy, kept.place) > APART * unit
     doubtful = keeps & (apart | (before.seen <= 0.5))
-    place, fits = _found(kept, before.pixels, image, doubtful, unit)
+    place, fits = _found(kept, before.pixels, image, doubtful, unit, step.also)
     back = doubtful & (fits > FITS)
     there = kept.look_alike(step.xy)
     off = keeps & apart & ~back & (there > ALIKE) & (step.like < there + BETTER * (there - ALIKE))
@@ -155,7 +154,7 @@ def held(kept: Kept, before: Points, after: Points, step: Step, image: Tensor, s
     )
     over = keeps & ~apart & ~back & (step.fits < UNFIT) & (step.like < UNFIT)
     visible = torch.where(over, visible.clamp(max=HIDDEN), visible)
-    visible = unless_jumped(visible, distance(here, before.xy), constant_like([float(size[1]), float(size[0])], here))
+    visible = unless_jumped(visible, distance(here, before.xy), size)
     confidence = torch.where(back, step.confidence.clamp(min=FOUND), step.confidence)
     moved_to = back | off
     after = after._replace(
@@ -178,16 +177,26 @@ def held(kept: Kept, before: Points, after: Points, step: Step, image: Tensor, s
     return kept, after, step._replace(xy=here, visible=visible, confidence=confidence)
 
 
-def _found(kept: Kept, pixels: Tensor, image: Tensor, doubtful: Tensor, unit: float) -> tuple[Tensor, Tensor]:
+def around_place(kept: Kept) -> Tensor | None:
+    """Where a step is to look for the query's pixels, too (`also`): around `place`, for all points.
+
+    None on a processor, where time goes with the rows: those that are doubtful are looked for afterwards.
+    """
+    return None if kept.place.device.type == "cpu" else kept.place
+
+
+def _found(
+    kept: Kept, pixels: Tensor, image: Tensor, doubtful: Tensor, unit: float, known: Fit | None = None
+) -> tuple[Tensor, Tensor]:
     """Where the query's pixels fit best around `kept.place` [M,2], and how well [M]; -1 where that is out of `REACH`.
 
-    On a processor, where time goes with the rows, only those that are `doubtful` [M] are looked for.
+    Where it is not `known` of all, only those that are `doubtful` [M] are looked for.
     """
-    if image.device.type == "cpu":
+    if known is not None:
+        place, fits = known
+    else:
         rows = doubtful.nonzero()[:, 0]
         place, fits = kept.place.clone(), torch.full_like(kept.seen, -1.0)
         if len(rows):
             place[rows], fits[rows] = fit(pixels[rows], image, kept.place[rows])
-    else:
-        place, fits = fit(pixels, image, kept.place)
     return place, torch.where(distance(place, kept.place) < REACH * unit, fits, -1.0)

@@ -22,7 +22,7 @@ from tapkit.models.strand.card import STRAND
 from tapkit.models.strand.encoder import STRIDES, Maps, config_of
 from tapkit.models.strand.frame_motion import between
 from tapkit.models.strand.network import Network, Points, follow
-from tapkit.models.strand.surroundings import Kept, held, led
+from tapkit.models.strand.surroundings import Kept, around_place, held, led
 from tapkit.models.torch_model import TorchModel
 from tapkit.nn.alignment import grey_pyramid
 from tapkit.weights import match
@@ -165,7 +165,7 @@ class Strand(TorchModel, IndependentSteps):
             if image is not None and self._surrounded:
                 kept = kept.moved_on(_motion(state, features), size)
                 points = led(points, kept)
-                after, found = self.network.step(maps, points, *where, image)
+                after, found = self.network.step(maps, points, *where, image, around_place(kept))
                 kept, points, found = held(kept, points, after, found, image, size)
             else:
                 points, found = self.network.step(maps, points, *where, image)
