@@ -71,7 +71,7 @@ def test_many_points_are_seen_as_few_are():
         whole = look(maps, *own, 0)
         some = [tuple(x[450:460] for x in part) if isinstance(part, tuple) else part[450:460] for part in own]
         few = look(maps, *some, 0)
-    assert len(whole.products) == 2
+    assert len(whole.readings) == 2
     for all_of_them, expected in zip(whole[:3], few[:3], strict=True):
         torch.testing.assert_close(all_of_them[450:460], expected, atol=1e-4, rtol=0)
 
