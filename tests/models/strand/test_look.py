@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from tapkit.models.strand.encoder import Maps, StrandConfig
-from tapkit.models.strand.look import Enter, Look, correlate, correlate_again, cut
+from tapkit.models.strand.look import SEEN, Enter, Look, correlate, correlate_again, cut
 from tapkit.models.strand.rows import filled, rows_at_once
 from tapkit.nn.packed import pack
 
@@ -74,6 +74,33 @@ def test_many_points_are_seen_as_few_are():
     assert len(whole.readings) == 2
     for all_of_them, expected in zip(whole[:3], few[:3], strict=True):
         torch.testing.assert_close(all_of_them[450:460], expected, atol=1e-4, rtol=0)
+
+
+def test_a_second_look_reads_anew_where_it_is_elsewhere_and_only_there():
+    maps, templates, owner, xy = sought(40)
+    look = Look(CONFIG).eval().requires_grad_(False)
+    hidden, near = torch.randn(40, CONFIG.hidden), torch.zeros(40, 1, 2)
+    own = (hidden, owner, near, near, torch.zeros(40, 1, dtype=torch.long))
+
+    def seen(places: torch.Tensor, stage: int, before=None):
+        state, frame, *rest = own
+        return look(maps, templates, state, frame, places, *rest, stage, before)
+
+    moved = xy.clone()
+    moved[:10] += 0.9 * SEEN
+    moved[10:20] += 1.1 * SEEN
+    moved[20:30] += 20.0
+    moved[39] = float("nan")
+    with torch.inference_mode():
+        first = seen(xy, 0).readings
+        again, anew, there = seen(moved, 1, first), seen(moved, 1), seen(xy, 1)
+    elsewhere = [*range(10, 30)]
+    for ours, fresh, old in zip(again[:3], anew[:3], there[:3], strict=True):
+        torch.testing.assert_close(ours[elsewhere], fresh[elsewhere], atol=1e-4, rtol=0)
+        torch.testing.assert_close(ours[30:39], old[30:39], atol=1e-4, rtol=0)
+    torch.testing.assert_close(again.token[:10], there.token[:10], atol=1e-4, rtol=0)
+    torch.testing.assert_close(again.xy[:10], anew.xy[:10], atol=2 * SEEN, rtol=0)
+    assert again.around[39].isfinite().all() and not again.xy[39].isfinite().any()
 
 
 def test_parts_cover_all_rows_in_turn_and_gradients_want_one_part():
