@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from tapkit.models.strand.encoder import Maps, StrandConfig
 from tapkit.models.strand.look import SEEN, Enter, Look, correlate, correlate_again, cut
+from tapkit.models.strand.network import Network
 from tapkit.models.strand.rows import filled, rows_at_once
 from tapkit.nn.packed import pack
 
@@ -101,6 +102,29 @@ def test_a_second_look_reads_anew_where_it_is_elsewhere_and_only_there():
     torch.testing.assert_close(again.token[:10], there.token[:10], atol=1e-4, rtol=0)
     torch.testing.assert_close(again.xy[:10], anew.xy[:10], atol=2 * SEEN, rtol=0)
     assert again.around[39].isfinite().all() and not again.xy[39].isfinite().any()
+
+
+@pytest.mark.parametrize(("count", "apart"), [(40, 9), (40, 0), (600, 9), (600, 0), (500, 30)])
+def test_second_candidates_are_judged_as_all_of_them_would_be(count, apart):
+    """Together with the first ones if they are few, and apart if they are many."""
+    torch.manual_seed(0)
+    network = Network().eval().requires_grad_(False)
+    maps, templates, owner, first = sought(count)
+    second = first + 1.0  # as good as the same
+    second[:apart] = first[:apart].flip(1) + 9.0
+    hidden, sure = torch.randn(count, CONFIG.hidden), torch.rand(count, 2, 2)
+    own = (maps, templates, hidden, owner, torch.cat([first, second], 1), sure)
+    with torch.inference_mode():
+        refined, scores, readings = network._compare(*own)
+    with torch.enable_grad():  # all are looked at
+        wanted, judged, _ = network._compare(*own)
+    torch.testing.assert_close(refined[:, 0], wanted[:, 0], atol=1e-3, rtol=0)
+    torch.testing.assert_close(scores[:, 0], judged[:, 0], atol=1e-3, rtol=0)
+    torch.testing.assert_close(refined[:apart], wanted[:apart], atol=1e-3, rtol=0)
+    torch.testing.assert_close(scores[:apart], judged[:apart], atol=1e-3, rtol=0)
+    assert (scores[apart:, 1] == float("-inf")).all()
+    assert readings is not None and sum(len(reading.xy) for reading in readings) == count
+    assert torch.equal(torch.cat([reading.xy for reading in readings]), first[:, 0])
 
 
 def test_parts_cover_all_rows_in_turn_and_gradients_want_one_part():

@@ -160,6 +160,12 @@ class Reading(NamedTuple):
     centre: Tensor
     """float32 [R,3,(2r+1)^2] products with the middle of both patches, their mean, on each map."""
 
+    def first(self, count: int) -> Reading:
+        """Of the first rows."""
+        base, fraction, values = self.products
+        products = Products(base[:, :count], fraction[:, :count], tuple(part[:count] for part in values))
+        return Reading(self.xy[:count], products, self.inputs[:count], self.centre[:count])
+
 
 class Seen(NamedTuple):
     """What a look yields, R = M*K places."""

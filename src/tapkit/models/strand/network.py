@@ -18,6 +18,7 @@ to the network, corner origin; cell (i, j) of a map of stride s is centred at (s
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -32,7 +33,7 @@ from tapkit.models.strand.encoder import STRIDES, ConvNorm, Maps, StrandConfig, 
 from tapkit.models.strand.evidence import Course, Verify, agreement, coarse_agreement, gathered, rival, unless_jumped
 from tapkit.models.strand.look import Look, Reading, cut
 from tapkit.models.strand.matching import Everywhere, Matching, Sought, coarse_to_fine, everywhere
-from tapkit.models.strand.rows import filled
+from tapkit.models.strand.rows import LOOKS, filled
 from tapkit.nn.alignment import align
 from tapkit.nn.packed import Linear
 
@@ -306,21 +307,29 @@ class Network(nn.Module):
         count = len(candidates)
         away = candidates - candidates[:, :1]
         elsewhere = torch.arange(2, device=hidden.device).expand(count, -1)
+        both = (candidates, away, similarity, elsewhere)
         if torch.is_grad_enabled() or candidates.device.type != "cpu":
-            own = (candidates, away, similarity, elsewhere)
-            refined, scores, _ = self._judge(maps, templates, hidden, owner, *own)
+            refined, scores, _ = self._judge(maps, templates, hidden, owner, *both)
             return refined, scores, None
-        first = slice(0, 1)
-        refined, scores, readings = self._judge(
-            maps, templates, hidden, owner, *(x[:, first] for x in (candidates, away, similarity, elsewhere))
-        )
-        refined, scores = refined.repeat(1, 2, 1), F.pad(scores, (0, 1), value=float("-inf"))
         rows = (away[:, 1].square().sum(-1) > SAME**2).nonzero()[:, 0]
-        if len(rows):
-            rows = filled(rows)
-            some = tuple(template[rows] for template in templates)
-            further = (x[rows, 1:] for x in (candidates, away, similarity, elsewhere))
-            refined[rows, 1:], scores[rows, 1:], _ = self._judge(maps, some, hidden[rows], owner[rows], *further)
+        rows = filled(rows) if len(rows) else rows
+        own: list[Tensor] = [*templates, hidden, owner, *(part[:, :1] for part in both)]
+        further = [*(part[rows] for part in own[: -len(both)]), *(part[rows, 1:] for part in both)]
+
+        def judge(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor, list[Reading]]:
+            fine, coarse, wide, *others = parts
+            return self._judge(maps, (fine, coarse, wide), *others)
+
+        if len(rows) and count + len(rows) <= LOOKS:  # both at once: few rows take as many operations as many do
+            found, judged, readings = judge(torch.cat(pair) for pair in zip(own, further, strict=True))
+            readings = [readings[0].first(count)]
+        else:
+            found, judged, readings = judge(own)
+            if len(rows):
+                more = judge(further)
+                found, judged = torch.cat([found, more[0]]), torch.cat([judged, more[1]])
+        refined, scores = found[:count].repeat(1, 2, 1), F.pad(judged[:count], (0, 1), value=float("-inf"))
+        refined[rows, 1], scores[rows, 1] = found[count:, 0], judged[count:, 0]
         return refined, scores, readings
 
     def _judge(
