@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from tapkit.models.strand.encoder import Maps, StrandConfig
-from tapkit.models.strand.look import Enter, Look, correlate, correlate_again, cut
+from tapkit.models.strand.look import SEEN, Enter, Look, correlate, correlate_again, cut
+from tapkit.models.strand.network import Network
 from tapkit.models.strand.rows import filled, rows_at_once
 from tapkit.nn.packed import pack
 
@@ -71,9 +72,59 @@ def test_many_points_are_seen_as_few_are():
         whole = look(maps, *own, 0)
         some = [tuple(x[450:460] for x in part) if isinstance(part, tuple) else part[450:460] for part in own]
         few = look(maps, *some, 0)
-    assert len(whole.products) == 2
+    assert len(whole.readings) == 2
     for all_of_them, expected in zip(whole[:3], few[:3], strict=True):
         torch.testing.assert_close(all_of_them[450:460], expected, atol=1e-4, rtol=0)
+
+
+def test_a_second_look_reads_anew_where_it_is_elsewhere_and_only_there():
+    maps, templates, owner, xy = sought(40)
+    look = Look(CONFIG).eval().requires_grad_(False)
+    hidden, near = torch.randn(40, CONFIG.hidden), torch.zeros(40, 1, 2)
+    own = (hidden, owner, near, near, torch.zeros(40, 1, dtype=torch.long))
+
+    def seen(places: torch.Tensor, stage: int, before=None):
+        state, frame, *rest = own
+        return look(maps, templates, state, frame, places, *rest, stage, before)
+
+    moved = xy.clone()
+    moved[:10] += 0.9 * SEEN
+    moved[10:20] += 1.1 * SEEN
+    moved[20:30] += 20.0
+    moved[39] = float("nan")
+    with torch.inference_mode():
+        first = seen(xy, 0).readings
+        again, anew, there = seen(moved, 1, first), seen(moved, 1), seen(xy, 1)
+    elsewhere = [*range(10, 30)]
+    for ours, fresh, old in zip(again[:3], anew[:3], there[:3], strict=True):
+        torch.testing.assert_close(ours[elsewhere], fresh[elsewhere], atol=1e-4, rtol=0)
+        torch.testing.assert_close(ours[30:39], old[30:39], atol=1e-4, rtol=0)
+    torch.testing.assert_close(again.token[:10], there.token[:10], atol=1e-4, rtol=0)
+    torch.testing.assert_close(again.xy[:10], anew.xy[:10], atol=2 * SEEN, rtol=0)
+    assert again.around[39].isfinite().all() and not again.xy[39].isfinite().any()
+
+
+@pytest.mark.parametrize(("count", "apart"), [(40, 9), (40, 0), (600, 9), (600, 0), (500, 30)])
+def test_second_candidates_are_judged_as_all_of_them_would_be(count, apart):
+    """Together with the first ones if they are few, and apart if they are many."""
+    torch.manual_seed(0)
+    network = Network().eval().requires_grad_(False)
+    maps, templates, owner, first = sought(count)
+    second = first + 1.0  # as good as the same
+    second[:apart] = first[:apart].flip(1) + 9.0
+    hidden, sure = torch.randn(count, CONFIG.hidden), torch.rand(count, 2, 2)
+    own = (maps, templates, hidden, owner, torch.cat([first, second], 1), sure)
+    with torch.inference_mode():
+        refined, scores, readings = network._compare(*own)
+    with torch.enable_grad():  # all are looked at
+        wanted, judged, _ = network._compare(*own)
+    torch.testing.assert_close(refined[:, 0], wanted[:, 0], atol=1e-3, rtol=0)
+    torch.testing.assert_close(scores[:, 0], judged[:, 0], atol=1e-3, rtol=0)
+    torch.testing.assert_close(refined[:apart], wanted[:apart], atol=1e-3, rtol=0)
+    torch.testing.assert_close(scores[:apart], judged[:apart], atol=1e-3, rtol=0)
+    assert (scores[apart:, 1] == float("-inf")).all()
+    assert readings is not None and sum(len(reading.xy) for reading in readings) == count
+    assert torch.equal(torch.cat([reading.xy for reading in readings]), first[:, 0])
 
 
 def test_parts_cover_all_rows_in_turn_and_gradients_want_one_part():

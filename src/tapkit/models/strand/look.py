@@ -20,6 +20,9 @@ from tapkit.nn.mixed import plain_matmul
 from tapkit.nn.packed import Linear, onednn
 from tapkit.nn.sampling import blend, integer_patch
 
+SEEN = 1 / 16
+"""Pixels: from a place that is no further away, nothing else is seen: a 64th of a cell of the finest map."""
+
 
 def to_cells(xy: Tensor, stride: int) -> Tensor:
     """Pixels, corner origin -> cells of a map, whose centres are whole numbers."""
@@ -146,6 +149,24 @@ def _turned(weight: Tensor, shapes: tuple[tuple[int, int], ...]) -> Tensor:
     return torch.cat([*turned, parts[-1]], 1)
 
 
+class Reading(NamedTuple):
+    """What a look at R places reads, for a further look of the same points (`Look.forward`)."""
+
+    xy: Tensor
+    """[R,2] the places."""
+    products: Products
+    inputs: Tensor
+    """[R,n] for the first layer; the numbers behind the products are those of the look that was taken last."""
+    centre: Tensor
+    """float32 [R,3,(2r+1)^2] products with the middle of both patches, their mean, on each map."""
+
+    def first(self, count: int) -> Reading:
+        """Of the first rows."""
+        base, fraction, values = self.products
+        products = Products(base[:, :count], fraction[:, :count], tuple(part[:count] for part in values))
+        return Reading(self.xy[:count], products, self.inputs[:count], self.centre[:count])
+
+
 class Seen(NamedTuple):
     """What a look yields, R = M*K places."""
 
@@ -155,8 +176,8 @@ class Seen(NamedTuple):
     """[R,2] the places, corrected."""
     around: Tensor
     """[R,(2r+1)^2] logits on the fine map."""
-    products: list[Products]
-    """What it was read from, in parts."""
+    readings: list[Reading]
+    """What it was taken from, in parts."""
 
 
 class Look(nn.Module):
@@ -196,32 +217,74 @@ class Look(nn.Module):
         similarity: Tensor,
         elsewhere: Tensor,
         stage: int,
-        before: list[Products] | None = None,
+        before: list[Reading] | None = None,
     ) -> Seen:
         """Look around xy [M,K,2], which is `away` [M,K,2] pixels from where the point was expected.
 
         `similarity` [M,K,2]: how sure it is that the pixels there are those of the frame before (0: not known),
         `elsewhere` int64 [M,K]: 0 where the look begins where the pixels went, 1 where it does not.
         `templates` [M,P,C] for each map are the patches of the query and of the memory, `hidden` [M,hidden] the state,
-        `owner` [M] the frame of each row, `stage` 0 for candidates and 1 for the last look. `before` are the products
-        of an earlier look of the same points at one place each, mostly nearby (`correlate_again`).
+        `owner` [M] the frame of each row, `stage` 0 for candidates and 1 for the last look. `before` are the readings
+        of an earlier look of the same points at one place each, mostly nearby; they are used up.
         """
         own = (hidden, xy, away, similarity, elsewhere)
         found = []
         for part, rows in enumerate(rows_at_once(len(xy), xy.device, LOOKS)):
             some = tuple(template[rows] for template in templates)
-            where = (maps, some, owner[rows], xy[rows], self.config.radius)
-            products = correlate(*where) if before is None else correlate_again(before[part], *where)
-            found.append(self._read(stage, products, *(x[rows] for x in own)))
+            where = (maps, some, owner[rows], xy[rows])
+            reading = self._read(*where) if before is None else self._read_again(before[part], *where)
+            found.append(self._judge(stage, reading, *(x[rows] for x in own)))
         if len(found) == 1:
             return found[0]
         token, xy, around = (torch.cat(parts) for parts in zip(*(seen[:3] for seen in found), strict=True))
-        return Seen(token, xy, around, [products for seen in found for products in seen.products])
+        return Seen(token, xy, around, [reading for seen in found for reading in seen.readings])
 
-    def _read(
+    def _read(self, maps: Maps, templates: tuple[Tensor, ...], owner: Tensor, xy: Tensor) -> Reading:
+        """What is seen around places xy [M,K,2]."""
+        products = correlate(maps, templates, owner, xy, self.config.radius)
+        return Reading(xy.flatten(0, 1), products, *self._blended(products))
+
+    def _read_again(
+        self, before: Reading, maps: Maps, templates: tuple[Tensor, ...], owner: Tensor, xy: Tensor
+    ) -> Reading:
+        """The same around xy [R,1,2] where `before`, which is used up, was not taken from there (`SEEN`)."""
+        if torch.compiler.is_compiling():  # each number of rows would be compiled anew
+            return self._read(maps, templates, owner, xy)
+        rows = (~((xy[:, 0] - before.xy).abs() <= SEEN)).any(-1).nonzero()[:, 0]
+        if not len(rows):
+            return before
+        rows = filled(rows)
+        base, fraction, values = before.products
+        products = correlate_again(
+            Products(base[:, rows], fraction[:, rows], tuple(part[rows] for part in values)),
+            maps,
+            tuple(template[rows] for template in templates),
+            owner[rows],
+            xy[rows],
+            self.config.radius,
+        )
+        before.inputs[rows], before.centre[rows] = self._blended(products)
+        return before
+
+    def _blended(self, products: Products) -> tuple[Tensor, Tensor]:
+        """`Reading.inputs`, whose last numbers are not there yet, and `Reading.centre`."""
+        count = len(products.values[0])
+        inputs = products.base.new_empty(count, self.enter.in_features, dtype=self.enter.weight.dtype)
+        centre = products.base.new_empty(count, len(STRIDES), len(self.offsets))
+        for rows in rows_at_once(count, inputs.device):
+            begin = 0
+            for number, volume in enumerate(products.blended(rows)):
+                patch = volume.shape[2] // 2
+                centre[rows, number] = (volume[..., patch // 2] + volume[..., patch + patch // 2]) / 2
+                end = begin + volume.shape[1] * volume.shape[2]
+                inputs[rows, begin:end] = self.enter.in_order(volume)
+                begin = end
+        return inputs, centre
+
+    def _judge(
         self,
         stage: int,
-        products: Products,
+        reading: Reading,
         hidden: Tensor,
         xy: Tensor,
         away: Tensor,
@@ -230,28 +293,18 @@ class Look(nn.Module):
     ) -> Seen:
         """See `forward`."""
         count = xy.shape[1]
-        places = xy.flatten(0, 1)
-        seen = places.new_empty(len(places), self.enter.in_features, dtype=self.enter.weight.dtype)
-        centre = places.new_empty(len(places), len(STRIDES), len(self.offsets))
-        for rows in rows_at_once(len(places), places.device):
-            begin = 0
-            for number, volume in enumerate(products.blended(rows)):
-                patch = volume.shape[2] // 2
-                centre[rows, number] = (volume[..., patch // 2] + volume[..., patch + patch // 2]) / 2
-                end = begin + volume.shape[1] * volume.shape[2]
-                seen[rows, begin:end] = self.enter.in_order(volume)
-                begin = end
+        places, inputs, centre = xy.flatten(0, 1), reading.inputs, reading.centre
         logits = centre * self.sharpness.float().exp()[:, None]
         strides = constant_like([[float(stride)] for stride in STRIDES], logits)
         shifts = (logits.softmax(-1)[:, :, None] * self.offsets.T.contiguous()).sum(-1) * strides
         stage_mark = places.new_full((len(places), 1), float(stage))
         state = hidden[:, None].expand(-1, count, -1).flatten(0, 1)
         known = [state, stage_mark, torch.tanh(away.flatten(0, 1) / 16), centre.amax(-1), similarity.flatten(0, 1)]
-        seen[:, -self.enter.more :] = torch.cat(known, 1)
-        token = self.mix(self.enter(seen, "gelu"), "gelu")
+        inputs[:, -self.enter.more :] = torch.cat(known, 1)
+        token = self.mix(self.enter(inputs, "gelu"), "gelu")
         shares = self.shares(token).float().softmax(-1)
         correction = (shifts * shares[..., None]).sum(1) + STRIDES[0] * self.shift(token).float()
         # As in a Kalman filter, a measurement moves an expectation by a share of their difference.
         trust = self.trust[stage][elsewhere.flatten()]
         correction = correction * torch.sigmoid(self.gain(token).float() + trust[:, None])
-        return Seen(token.float(), places + correction, logits[:, 0], [products])
+        return Seen(token.float(), places + correction, logits[:, 0], [reading])

@@ -18,6 +18,7 @@ to the network, corner origin; cell (i, j) of a map of stride s is centred at (s
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -30,9 +31,9 @@ from tapkit.models.base import Size
 from tapkit.models.strand.anchor import SIZE, Fit, anchored, fit, kept_pixels
 from tapkit.models.strand.encoder import STRIDES, ConvNorm, Maps, StrandConfig, encoder
 from tapkit.models.strand.evidence import Course, Verify, agreement, coarse_agreement, gathered, rival, unless_jumped
-from tapkit.models.strand.look import Look, Products, cut
+from tapkit.models.strand.look import Look, Reading, cut
 from tapkit.models.strand.matching import Everywhere, Matching, Sought, coarse_to_fine, everywhere
-from tapkit.models.strand.rows import filled
+from tapkit.models.strand.rows import LOOKS, filled
 from tapkit.nn.alignment import align
 from tapkit.nn.packed import Linear
 
@@ -248,13 +249,13 @@ class Network(nn.Module):
         both = zip(points.query, points.memory, maps, strict=True)
         templates = tuple(torch.cat([query, memory], 1).to(level.dtype) for query, memory, level in both)
         candidates = torch.stack([expected, matching.xy.detach()], 1)
-        refined, scores, products = self._compare(maps, templates, points.hidden, owner, candidates, similarity)
+        refined, scores, readings = self._compare(maps, templates, points.hidden, owner, candidates, similarity)
         choice = scores.argmax(-1)
         chosen = refined[torch.arange(count, device=choice.device), choice].detach()
         away = (chosen - expected)[:, None]
         similarity = similarity[torch.arange(count, device=choice.device), choice][:, None]
         token, xy, around, _ = self.look(
-            maps, templates, points.hidden, owner, chosen[:, None], away, similarity, choice[:, None], 1, products
+            maps, templates, points.hidden, owner, chosen[:, None], away, similarity, choice[:, None], 1, readings
         )
         moved = torch.tanh((xy.detach() - expected) / 8)
         best = scores.detach().amax(-1, keepdim=True)
@@ -296,32 +297,40 @@ class Network(nn.Module):
         owner: Tensor,
         candidates: Tensor,
         similarity: Tensor,
-    ) -> tuple[Tensor, Tensor, list[Products] | None]:
+    ) -> tuple[Tensor, Tensor, list[Reading] | None]:
         """A look from each of candidates [M,2,2] (the first is the expected one): refined [M,2,2], scores [M,2].
 
         On a processor, where time goes with the rows, a match that is where the point was expected anyway (most are)
-        is not looked at again, unless there is something to be learned from it; and what the first candidate was seen
-        by is handed on to the last look, which is mostly of the same cells.
+        is not looked at again, unless there is something to be learned from it; and what was read around the first
+        candidate is handed on to the last look, which is mostly of the same place.
         """
         count = len(candidates)
         away = candidates - candidates[:, :1]
         elsewhere = torch.arange(2, device=hidden.device).expand(count, -1)
+        both = (candidates, away, similarity, elsewhere)
         if torch.is_grad_enabled() or candidates.device.type != "cpu":
-            own = (candidates, away, similarity, elsewhere)
-            refined, scores, _ = self._judge(maps, templates, hidden, owner, *own)
+            refined, scores, _ = self._judge(maps, templates, hidden, owner, *both)
             return refined, scores, None
-        first = slice(0, 1)
-        refined, scores, products = self._judge(
-            maps, templates, hidden, owner, *(x[:, first] for x in (candidates, away, similarity, elsewhere))
-        )
-        refined, scores = refined.repeat(1, 2, 1), F.pad(scores, (0, 1), value=float("-inf"))
         rows = (away[:, 1].square().sum(-1) > SAME**2).nonzero()[:, 0]
-        if len(rows):
-            rows = filled(rows)
-            some = tuple(template[rows] for template in templates)
-            further = (x[rows, 1:] for x in (candidates, away, similarity, elsewhere))
-            refined[rows, 1:], scores[rows, 1:], _ = self._judge(maps, some, hidden[rows], owner[rows], *further)
-        return refined, scores, products
+        rows = filled(rows) if len(rows) else rows
+        own: list[Tensor] = [*templates, hidden, owner, *(part[:, :1] for part in both)]
+        further = [*(part[rows] for part in own[: -len(both)]), *(part[rows, 1:] for part in both)]
+
+        def judge(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor, list[Reading]]:
+            fine, coarse, wide, *others = parts
+            return self._judge(maps, (fine, coarse, wide), *others)
+
+        if len(rows) and count + len(rows) <= LOOKS:  # both at once: few rows take as many operations as many do
+            found, judged, readings = judge(torch.cat(pair) for pair in zip(own, further, strict=True))
+            readings = [readings[0].first(count)]
+        else:
+            found, judged, readings = judge(own)
+            if len(rows):
+                more = judge(further)
+                found, judged = torch.cat([found, more[0]]), torch.cat([judged, more[1]])
+        refined, scores = found[:count].repeat(1, 2, 1), F.pad(judged[:count], (0, 1), value=float("-inf"))
+        refined[rows, 1], scores[rows, 1] = found[count:, 0], judged[count:, 0]
+        return refined, scores, readings
 
     def _judge(
         self,
@@ -333,7 +342,7 @@ class Network(nn.Module):
         away: Tensor,
         similarity: Tensor,
         elsewhere: Tensor,
-    ) -> tuple[Tensor, Tensor, list[Products]]:
+    ) -> tuple[Tensor, Tensor, list[Reading]]:
         """A first look around places [M,K,2], the other arguments as `Look.forward` has them: refined [M,K,2], the
         scores [M,K], and what they were read from."""
         count = places.shape[1]
@@ -343,7 +352,7 @@ class Network(nn.Module):
         seen = torch.cat([look.token, state, first.float(), similarity.flatten(0, 1)], -1)
         scores: Tensor = self.score(seen.to(self.look.mix.weight.dtype)).float()
         scores = scores.view(-1, count) + self.prefer * (1 - elsewhere)
-        return look.xy.unflatten(0, (-1, count)), scores, look.products
+        return look.xy.unflatten(0, (-1, count)), scores, look.readings
 
 
 def _held(
