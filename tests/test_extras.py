@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -39,11 +40,22 @@ def distributions(extra: str) -> set[str]:
     return found
 
 
+def is_require(called: ast.expr) -> bool:
+    """Whether what is called is `require` or `errors.require`."""
+    if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name) and called.value.id == "errors":
+        return called.attr == "require"
+    return isinstance(called, ast.Name) and called.id == "require"
+
+
+@cache
 def requirements() -> list[tuple[str, str | None, str | None]]:
     """(place, module, extra) of every call of `require` in the package; None: a variable."""
     calls = []
     for path in sorted(SOURCE.rglob("*.py")):
-        tree = ast.parse(path.read_text())
+        source = path.read_text()
+        if "require" not in source:
+            continue
+        tree = ast.parse(source)
         constants = {
             target.id: node.value.value
             for node in tree.body
@@ -52,7 +64,7 @@ def requirements() -> list[tuple[str, str | None, str | None]]:
             if isinstance(target, ast.Name)
         }
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).removeprefix("errors.") == "require":
+            if isinstance(node, ast.Call) and is_require(node.func):
                 values = [constants.get(a.id) if isinstance(a, ast.Name) else ast.literal_eval(a) for a in node.args]
                 calls.append((f"{path.relative_to(SOURCE)}:{node.lineno}", *values))
     return calls
