@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import os
+
+# Tests run side by side, one a core: more threads each, of their subprocesses too, only wait for one another. NumPy and
+# PyTorch read this when they are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 import torch
 
 torch.set_num_threads(1)
+# Until all tests are collected, what is imported and made stays: looking through it for garbage again and again is in
+# vain.
+gc.disable()
 
 
 def textured(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -31,6 +41,12 @@ def moving_clip() -> tuple[np.ndarray, np.ndarray]:
     canvas = textured(64 + 2 * margin, 96 + 2 * margin)
     frames = [canvas[margin - dy : margin - dy + 64, margin - dx : margin - dx + 96] for dx, dy in shift]
     return np.stack(frames), shift.astype(np.float32)
+
+
+def pytest_collection_finish() -> None:
+    """What is there now is never looked through again: thousands of tests, and modules such as PyTorch's."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
