@@ -98,16 +98,14 @@ print(json.dumps(loaded))
 
 @pytest.fixture(scope="module")
 def loaded_by() -> dict[str, list[str]]:
-    """Modules of the package by the module of a factory. One process for all: PyTorch is imported once, not 30 times."""
+    """Modules of the package by the module of a factory. One process for all: PyTorch is imported once."""
     names = sorted({card.factory.partition(":")[0] for card in registry.cards().values()})
     run = subprocess.run([sys.executable, "-c", LOADED, *names], capture_output=True, text=True, check=True)
     return json.loads(run.stdout)
 
 
 @pytest.mark.parametrize("model", list(registry.cards()))
-def test_every_tracker_is_covered_with_its_network_and_the_engine(
-    model: str, loaded_by: dict[str, list[str]]
-) -> None:
+def test_every_tracker_is_covered_with_its_network_and_the_engine(model: str, loaded_by: dict[str, list[str]]) -> None:
     """All modules of the package that Python really loads for the model, where they are of the rooms that count."""
     factory = registry.card(model).factory
     found = sources(factory.partition(":")[0])

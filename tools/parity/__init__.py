@@ -79,5 +79,5 @@ class Parity:
 
 @lru_cache(maxsize=2)
 def _filled(root: Path, manifest: str) -> dict[str, torch.Tensor]:
-    """The weights of a manifest (JSON). Drawing them takes longer than many a case, and a model's cases come in a row."""
+    """The weights of a manifest (JSON). Drawing them takes longer than many a case; a model's cases come in a row."""
     return Parity(root).seeded.state_dict(json.loads(manifest))
