@@ -49,6 +49,21 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+LONG = (
+    "tests/test_parity",
+    "tests/engine/test_onnx.py",
+    "/test_graphs.py",
+    "tests/train/test_run.py",
+    "tests/train/test_launch.py",
+    "tests/train/gmrw/test_training.py",
+    "tests/per_video/",
+    "tests/docs/test_nuke_shot.py",
+    "tests/devices/",
+)
+"""Where tests of more than about ten seconds are; those that export to ONNX in a row, since the first one in a process
+also waits for the exporter to be imported."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest tests first: what one process of two is still at when the other has nothing left is waited for."""
-    items.sort(key=lambda item: "test_parity.py" not in item.nodeid)
+    items.sort(key=lambda item: next((row for row, part in enumerate(LONG) if part in item.nodeid), len(LONG)))
