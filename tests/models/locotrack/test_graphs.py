@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +11,20 @@ import pytest
 import torch
 
 from tapkit.models.locotrack.graphs import MAPS, POINTS, STATE
-from tapkit.models.locotrack import card
-from tapkit.models.locotrack.network import SMALL, STEPS
-from tapkit.models.locotrack.tracker import LocoTrack, _build
+from tapkit.models.locotrack.network import STEPS
+from tapkit.models.locotrack.tracker import build_locotrack_small
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 runtime = pytest.importorskip("onnxruntime")
 
 Arrays = dict[str, np.ndarray]
-CONFIG = replace(SMALL, layers=1)
-"""One of everything: the export takes as long as the graph has nodes."""
-
-
-def built(weights: dict[str, torch.Tensor] | None = None, **options: Any) -> LocoTrack:
-    """LocoTrack-S with fewer layers."""
-    return _build(CONFIG, card.SMALL, weights, options)
 
 
 @pytest.fixture(scope="module")
 def weights() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    return _released(built().network.state_dict())
+    return _released(build_locotrack_small().network.state_dict())
 
 
 def _released(ours: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -50,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, weights: dict[str, torch.Te
     from tapkit.engine.onnx_export import export
 
     target = tmp_path_factory.mktemp("locotrack")
-    export(built(weights), target)
+    export(build_locotrack_small(weights), target)
     return target
 
 
@@ -76,7 +67,7 @@ def test_graphs_give_what_torch_gives(
     frames = torch.randint(0, 256, (length, 3, *size), dtype=torch.uint8, generator=generator)
     xy = torch.rand(count, 2, generator=generator) * torch.tensor([size[1], size[0]])
     queries = torch.cat([torch.randint(0, length, (count, 1), generator=generator).float(), xy], 1)
-    model = built(weights, resolution=None, refinement_resolutions=[size])
+    model = build_locotrack_small(weights, resolution=None, refinement_resolutions=[size])
     expected = model.track(model.encode(frames), size, queries)
 
     maps = [run(sessions["encode"], {"frames": frame[None].numpy()}) for frame in frames]  # frame by frame
