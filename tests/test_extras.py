@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -84,9 +85,15 @@ def test_the_extra_exists_and_brings_the_library(place: str, module: str, extra:
     assert plain(BROUGHT_BY.get(top, top)) in distributions(extra), f"{place}: {extra} does not bring {module}"
 
 
+@cache
+def distributions_of_modules() -> Mapping[str, list[str]]:
+    """What is installed, by module: looked up once, since it reads the list of files of every distribution."""
+    return metadata.packages_distributions()
+
+
 @pytest.mark.parametrize("module", sorted({module.split(".")[0] for _, module, _ in requirements() if module}))
 def test_the_library_is_in_the_distribution_of_that_name(module: str) -> None:
-    installed = {plain(name) for name in metadata.packages_distributions().get(module, [])}
+    installed = {plain(name) for name in distributions_of_modules().get(module, [])}
     if not installed:
         pytest.skip(f"{module} is not installed")
     assert plain(BROUGHT_BY.get(module, module)) in installed
