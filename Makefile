@@ -35,7 +35,10 @@ $(VENV)/.test: $(VENV)/.base
 demo: $(VENV)/.base
 	$(BIN)/python examples/demo.py demo-out
 
-test: lint types contract unit
+# What runs on one core each goes side by side; the tests then have both cores. (Blender comes from the network meanwhile.)
+test:
+	$(MAKE) -j 2 .venv-blender/.made lint types contract
+	$(MAKE) unit
 
 # The documentation is part of it: a dead link or a page that cannot be generated fails.
 lint: $(VENV)/.test

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import os
+
+# Tests run side by side, one a core: more threads each, of their subprocesses too, only wait for one another. NumPy and
+# PyTorch read this when they are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 import torch
 
 torch.set_num_threads(1)
+# Until all tests are collected, what is imported and made stays: looking through it for garbage again and again is in
+# vain.
+gc.disable()
 
 
 def textured(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -33,6 +43,27 @@ def moving_clip() -> tuple[np.ndarray, np.ndarray]:
     return np.stack(frames), shift.astype(np.float32)
 
 
+def pytest_collection_finish() -> None:
+    """What is there now is never looked through again: thousands of tests, and modules such as PyTorch's."""
+    gc.freeze()
+    gc.enable()
+
+
+LONG = (
+    "tests/test_parity",
+    "tests/engine/test_onnx.py",
+    "/test_graphs.py",
+    "tests/train/test_run.py",
+    "tests/train/test_launch.py",
+    "tests/train/gmrw/test_training.py",
+    "tests/per_video/",
+    "tests/docs/test_nuke_shot.py",
+    "tests/devices/",
+)
+"""Where tests of more than about ten seconds are; those that export to ONNX in a row, since the first one in a process
+also waits for the exporter to be imported."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest tests first: what one process of two is still at when the other has nothing left is waited for."""
-    items.sort(key=lambda item: "test_parity.py" not in item.nodeid)
+    items.sort(key=lambda item: next((row for row, part in enumerate(LONG) if part in item.nodeid), len(LONG)))

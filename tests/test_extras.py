@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -39,11 +41,22 @@ def distributions(extra: str) -> set[str]:
     return found
 
 
+def is_require(called: ast.expr) -> bool:
+    """Whether what is called is `require` or `errors.require`."""
+    if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name) and called.value.id == "errors":
+        return called.attr == "require"
+    return isinstance(called, ast.Name) and called.id == "require"
+
+
+@cache
 def requirements() -> list[tuple[str, str | None, str | None]]:
     """(place, module, extra) of every call of `require` in the package; None: a variable."""
     calls = []
     for path in sorted(SOURCE.rglob("*.py")):
-        tree = ast.parse(path.read_text())
+        source = path.read_text()
+        if "require" not in source:
+            continue
+        tree = ast.parse(source)
         constants = {
             target.id: node.value.value
             for node in tree.body
@@ -52,7 +65,7 @@ def requirements() -> list[tuple[str, str | None, str | None]]:
             if isinstance(target, ast.Name)
         }
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).removeprefix("errors.") == "require":
+            if isinstance(node, ast.Call) and is_require(node.func):
                 values = [constants.get(a.id) if isinstance(a, ast.Name) else ast.literal_eval(a) for a in node.args]
                 calls.append((f"{path.relative_to(SOURCE)}:{node.lineno}", *values))
     return calls
@@ -72,9 +85,15 @@ def test_the_extra_exists_and_brings_the_library(place: str, module: str, extra:
     assert plain(BROUGHT_BY.get(top, top)) in distributions(extra), f"{place}: {extra} does not bring {module}"
 
 
+@cache
+def distributions_of_modules() -> Mapping[str, list[str]]:
+    """What is installed, by module: looked up once, since it reads the list of files of every distribution."""
+    return metadata.packages_distributions()
+
+
 @pytest.mark.parametrize("module", sorted({module.split(".")[0] for _, module, _ in requirements() if module}))
 def test_the_library_is_in_the_distribution_of_that_name(module: str) -> None:
-    installed = {plain(name) for name in metadata.packages_distributions().get(module, [])}
+    installed = {plain(name) for name in distributions_of_modules().get(module, [])}
     if not installed:
         pytest.skip(f"{module} is not installed")
     assert plain(BROUGHT_BY.get(module, module)) in installed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -82,14 +83,33 @@ def test_a_change_of_the_built_in_weights_is_another_model(tmp_path: Path, monke
     assert Contestant(card).identity()["weights"] != before["weights"]
 
 
+LOADED = """
+import importlib, json, sys
+loaded = {}
+for name in sys.argv[1:]:
+    for known in [known for known in sys.modules if known.partition(".")[0] == "tapkit"]:
+        del sys.modules[known]
+    importlib.import_module(name)
+    loaded[name] = [known for known in sys.modules if known.startswith("tapkit.")]
+print(json.dumps(loaded))
+"""
+"""Which modules of the package each import loads that is the first one; only what is not ours is kept in between."""
+
+
+@pytest.fixture(scope="module")
+def loaded_by() -> dict[str, list[str]]:
+    """Modules of the package by the module of a factory. One process for all: PyTorch is imported once."""
+    names = sorted({card.factory.partition(":")[0] for card in registry.cards().values()})
+    run = subprocess.run([sys.executable, "-c", LOADED, *names], capture_output=True, text=True, check=True)
+    return json.loads(run.stdout)
+
+
 @pytest.mark.parametrize("model", list(registry.cards()))
-def test_every_tracker_is_covered_with_its_network_and_the_engine(model: str) -> None:
+def test_every_tracker_is_covered_with_its_network_and_the_engine(model: str, loaded_by: dict[str, list[str]]) -> None:
     """All modules of the package that Python really loads for the model, where they are of the rooms that count."""
     factory = registry.card(model).factory
     found = sources(factory.partition(":")[0])
-    text = f"import sys, {factory.partition(':')[0]}; print(*(n for n in sys.modules if n.startswith('tapkit.')))"
-    run = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
-    loaded = set(run.stdout.split())
+    loaded = set(loaded_by[factory.partition(":")[0]])
     counted = {name for name in loaded if name.startswith(("tapkit.models.", "tapkit.nn."))}
     assert counted
     # A package may import its siblings; what counts is that nothing a model loads is left out.
@@ -105,11 +125,10 @@ def test_a_tracker_does_not_count_the_networks_of_other_families() -> None:
     assert not [name for name in found if "tapir" in name or "cotracker" in name]
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_imports_are_read_as_python_reads_them(path: Path) -> None:
-    package = ".".join(["tapkit", *path.relative_to(PACKAGE).parts[:-1]])
+def imports_of(text: str, package: str) -> set[str]:
+    """What Python's own parser finds in a module of `package`."""
     expected = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             expected |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -117,7 +136,16 @@ def test_imports_are_read_as_python_reads_them(path: Path) -> None:
             base = parts[: len(parts) - node.level + 1] if node.level else []
             source = ".".join([*base, *([node.module] if node.module else [])])
             expected |= {source, *(f"{source}.{alias.name}" for alias in node.names)}
-    assert expected <= set(module._imports(path.read_text(), package))
+    return expected
+
+
+@pytest.mark.parametrize("room", sorted({path.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*.py")}))
+def test_imports_are_read_as_python_reads_them(room: str) -> None:
+    files = sorted((PACKAGE / room).rglob("*.py")) or [PACKAGE / room]
+    for path in files:
+        package = ".".join(["tapkit", *path.relative_to(PACKAGE).parts[:-1]])
+        missed = imports_of(path.read_text(), package) - set(module._imports(path.read_text(), package))
+        assert not missed, path
 
 
 def test_a_factory_that_is_not_there_has_no_digest() -> None:

@@ -168,7 +168,7 @@ def test_two_minutes_on_a_processor_are_enough_to_see_it_learn(tmp_path):
     """A few synthetic clips, over and over, at 64x64: matching, then tracking. Untrained it follows pixels already."""
     from tapkit.train.sources import SyntheticSource
 
-    stage = Stage(45, 64, 4, 4, 24, speed=0.7)
+    stage = Stage(30, 64, 4, 4, 24, speed=0.7)
     synthetic = SyntheticSource(None, CPU)
     fixed = [synthetic.batch(stage, seed) for seed in range(2)]
 

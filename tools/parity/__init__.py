@@ -11,7 +11,7 @@ import gzip
 import importlib.util
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -72,5 +72,12 @@ class Parity:
         return json.loads(plain.read_bytes() if plain.is_file() else gzip.decompress(packed.read_bytes()))
 
     def weights(self, model: str) -> dict[str, torch.Tensor]:
-        """Seeded weights under the published checkpoint's key names."""
-        return self.seeded.state_dict(self.manifest(model))
+        """Seeded weights under the published checkpoint's key names; the caller's own, to be changed at will."""
+        made = _filled(self.root, json.dumps(self.manifest(model)))
+        return {name: tensor.clone() for name, tensor in made.items()}
+
+
+@lru_cache(maxsize=2)
+def _filled(root: Path, manifest: str) -> dict[str, torch.Tensor]:
+    """The weights of a manifest (JSON). Drawing them takes longer than many a case; a model's cases come in a row."""
+    return Parity(root).seeded.state_dict(json.loads(manifest))

@@ -31,7 +31,7 @@ from tapkit.video import open_video
 CPU = torch.device("cpu")
 SAMPLE = Path(tapkit.__file__).parent / "video" / "samples" / "rabbit.mp4"
 TINY = TrainConfig(
-    stages=(Stage(60, 80, 2, 1, 32, speed=0.5),),
+    stages=(Stage(40, 80, 2, 1, 32, speed=0.5),),
     learning_rate=3e-4,
     warmup=10,
     clip_norm=20.0,
