@@ -106,8 +106,8 @@ def test_most_of_the_grid_decides_also_where_two_fifths_go_elsewhere() -> None:
 
 def test_a_motion_that_few_were_followed_by_is_none() -> None:
     there = GRID.table(frame_motion._halves, torch.float32) + 2.0
-    followed = torch.arange(len(there)) % 8 == 0
-    assert int(followed.sum()) == frame_motion.LEAST
+    followed = torch.zeros(len(there), dtype=torch.bool)
+    followed[7 * torch.arange(frame_motion.LEAST)] = True
     found = moved(frame_motion._fitted(GRID, there, followed), there)
     torch.testing.assert_close(found, there + 4.0, atol=1e-3, rtol=0)
     followed[0] = False

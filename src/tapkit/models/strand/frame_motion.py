@@ -33,7 +33,7 @@ MISSED = 0.5
 """Pixels by which the way back may miss it."""
 SWEEPS = 4
 """Weighted least squares."""
-LITTLE = 1e-6
+LITTLE = 1e-8
 """By how much each point of the grid pulls to no motion, for points that do not fix all of it."""
 
 
@@ -103,9 +103,9 @@ class Grid:
 
 
 def _halves(size: Size) -> list[list[float]]:
-    """The grid in pixels of frames half the size, [K,2]."""
+    """The grid in pixels of frames half the size, column by column, [K,2]."""
     y, x = ([(n + 0.5) * side / 2 / count for n in range(count)] for count, side in zip(GRID, size, strict=True))
-    return [[across, down] for down in y for across in x]
+    return [[across, down] for across in x for down in y]
 
 
 def _corner(size: Size) -> list[list[float]]:

@@ -158,9 +158,7 @@ def held(kept: Kept, before: Points, after: Points, step: Step, image: Tensor, s
     confidence = torch.where(back, step.confidence.clamp(min=FOUND), step.confidence)
     moved_to = back | off
     after = after._replace(
-        memory=tuple(
-            torch.where(off[:, None, None], old, new) for old, new in zip(before.memory, after.memory, strict=True)
-        ),
+        memory=_unlearned(before.memory, after.memory, off),
         hidden=torch.where(off[:, None], before.hidden, after.hidden),
         xy=torch.where(moved_to[:, None], here, after.xy),
         motion=torch.where(moved_to[:, None], torch.zeros_like(after.motion), after.motion),
@@ -175,6 +173,19 @@ def held(kept: Kept, before: Points, after: Points, step: Step, image: Tensor, s
         together=kept.together + together,
     )
     return kept, after, step._replace(xy=here, visible=visible, confidence=confidence)
+
+
+def _unlearned(before: tuple[Tensor, ...], after: tuple[Tensor, ...], off: Tensor) -> tuple[Tensor, ...]:
+    """The memory `after` a step, but for points that are `off` [M], which keep the one from `before`.
+
+    On a processor only their rows are copied: the whole is megabytes.
+    """
+    if off.device.type != "cpu":
+        return tuple(torch.where(off[:, None, None], old, new) for old, new in zip(before, after, strict=True))
+    rows = off.nonzero()[:, 0]
+    if len(rows):
+        after = tuple(new.index_copy(0, rows, old[rows]) for old, new in zip(before, after, strict=True))
+    return after
 
 
 def around_place(kept: Kept) -> Tensor | None:
