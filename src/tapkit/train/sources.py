@@ -63,6 +63,7 @@ class SyntheticSource:
                 speed=stage.speed,
                 solids=stage.solids,
             )
+            config = config.crowded() if stage.crowded else config
             # The buffers of the maker before are released.
             self._makers = {kind: ClipMaker(config, self.bank, self.device, self.bodies)}
         clips = self._makers[kind].batch(stage.batch, torch.Generator().manual_seed(seed))
