@@ -63,7 +63,7 @@ def lighting_drift(video: Tensor, random: np.random.Generator) -> Tensor:
 def moving_light(video: Tensor, random: np.random.Generator) -> Tensor:
     """Light and shade that wander over the scene, and a tone that changes: what is still visible looks otherwise."""
     frames, size = len(video), video.shape[-1]
-    strength = np.float32(random.uniform(0.05, 0.45))
+    strength = float(random.uniform(0.05, 0.45))
     knots = torch.from_numpy(random.standard_normal((1, 1, 3, 4, 4)).astype(np.float32)) * strength
     field = F.interpolate(knots, size=(frames, 16, 16), mode="trilinear", align_corners=True)[0].transpose(0, 1)
     light = F.interpolate(field, size=(size, size), mode="bicubic").exp()
