@@ -94,7 +94,7 @@ class CachedSource:
     def _write(self, number: int, video: Path, tracks: Path) -> None:
         cache = self.cache
         speed = cache.speeds[number % len(cache.speeds)]
-        crowded = cache.is_crowded(number)
+        crowded = float(cache.is_crowded(number))
         stage = Stage(1, cache.size, cache.frames, 1, cache.points, speed, cache.solids, crowded)
         new = self.source.batch(stage, FIRST_SEED + number)
         # Another process of the run may be at the same clip: each writes its own file, and tracks come last.

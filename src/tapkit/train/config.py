@@ -29,7 +29,7 @@ class ClipCache:
     solids: float = 0.25
     """`Stage.solids` of the clips."""
     crowded: float = 0.0
-    """Share of them that are `Stage.crowded`, spread evenly."""
+    """Share of them that have several large bodies (`Stage.crowded`), spread evenly."""
 
     def __post_init__(self) -> None:
         if min(self.clips, self.points, len(self.speeds)) < 1 or self.frames < 4 or self.size < 64:
@@ -38,7 +38,7 @@ class ClipCache:
             raise UsageError(f"crowded is a share from 0 to 1, got {self.crowded}")
 
     def is_crowded(self, number: int) -> bool:
-        """Whether that clip is."""
+        """Whether that clip has."""
         return int((number + 1) * self.crowded) > int(number * self.crowded)
 
 
@@ -60,8 +60,8 @@ class Stage:
     """How fast things move, as a factor of the generator's own motion."""
     solids: float = 0.25
     """Share of synthetic clips with a textured body in perspective."""
-    crowded: bool = False
-    """Synthetic clips of several large bodies instead (`SynthConfig.crowded`)."""
+    crowded: float = 0.0
+    """Share of synthetic batches with several large bodies in every clip instead (`SynthConfig.crowded`)."""
     truncate: int = 0
     """Truncated backpropagation through time: gradients pass at most so many frames; 0: all of them."""
     task: Task = "tracking"
