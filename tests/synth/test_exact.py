@@ -7,12 +7,12 @@ from tapkit.synth.bodies import built_in_bodies
 from tapkit.synth.config import SynthConfig
 from tapkit.synth.dice import Dice
 from tapkit.synth.photos import PhotoBank
-from tapkit.synth.points import Points, inside, positions, tracks, visibility
+from tapkit.synth.points import Points, inside, positions, seen_points, tracks, visibility
 from tapkit.synth.raster import barycentric
 from tapkit.synth.render import background_scale, composite
 from tapkit.synth.scene import Scene, exposed, make_scene, moments_of
 from tapkit.synth.shapes import ShapeBank
-from tapkit.synth.solids import SurfacePoints, _deformed, draw_solid, follow, project, view
+from tapkit.synth.solids import SurfacePoints, _deformed, covers, draw_solid, follow, project, view
 from tapkit.synth.warp import Mesh
 
 CLOSE = 0.05
@@ -124,8 +124,8 @@ def test_a_dot_on_the_skin_of_a_body_is_drawn_where_the_track_says(banks):
     worst, counted = 0.0, 0
     for seed in range(6):
         scene = solid_scene(banks, seed)
-        for solid in scene.solids.values():
-            errors = dot_errors(solid, torch.arange(scene.config.frames, dtype=torch.float32))
+        for placed in scene.solids:
+            errors = dot_errors(placed.solid, torch.arange(scene.config.frames, dtype=torch.float32))
             worst, counted = max([worst, *errors]), counted + len(errors)
     assert counted >= 10
     assert worst < CLOSE
@@ -166,8 +166,8 @@ def test_points_of_a_body_are_hidden_where_another_triangle_lies_in_front(banks)
     for seed in range(4):
         scene = solid_scene(banks, 20 + seed)
         times = torch.arange(scene.config.frames, dtype=torch.float32)
-        for clip, solid in scene.solids.items():
-            seen, dice = scene.views[clip], Dice(seed)
+        for _, solid, seen in scene.solids:
+            dice = Dice(seed)
             weights = dice.uniform(0.2, 1.0, 60, 3)
             points = SurfacePoints(
                 dice.integers(0, len(solid.body.corners), 60), weights / weights.sum(1, keepdim=True)
@@ -182,6 +182,31 @@ def test_points_of_a_body_are_hidden_where_another_triangle_lies_in_front(banks)
     assert torch.cat(agree).float().mean() > 0.98
     assert 0.2 < torch.cat(hidden).float().mean() < 0.8
     assert len(torch.cat(agree)) > 500
+
+
+def test_of_several_bodies_the_points_of_each_are_followed_and_hidden_by_those_above(banks):
+    counted = 0
+    for seed in range(3):
+        scene = solid_scene(banks, 60 + seed, bodies=(3, 3), body_size=(0.5, 1.0), layers=(3, 3))
+        assert [placed.clip for placed in scene.solids] == [0, 0, 0, 1, 1, 1]
+        points = seen_points(Dice(seed), scene, 200)
+        xy, _ = positions(scene, points)
+        visible = visibility(scene, points, xy)
+        times = torch.arange(scene.config.frames, dtype=torch.float32)
+        for clip in range(2):
+            own = sorted((placed for placed in scene.solids if placed.clip == clip), key=lambda placed: placed.rank)
+            assert len({placed.rank for placed in own}) == 3
+            for lower, placed in enumerate(own):
+                rows = (points.rank[clip] == placed.rank).nonzero()[:, 0]
+                surface = SurfacePoints(points.face[clip, rows], points.weights[clip, rows])
+                there, free = follow(placed.solid, placed.view, surface, times)
+                assert torch.equal(xy[clip, rows], there)
+                above = torch.zeros_like(free)
+                for other in own[lower + 1 :]:
+                    above |= covers(other.view, there)
+                assert not bool((visible[clip, rows] & (above | ~free)).any())
+                counted += len(rows)
+    assert counted > 300
 
 
 def _hidden_by_any(seen, xy, depth):

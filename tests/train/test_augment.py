@@ -12,7 +12,9 @@ from tapkit.train.augment import (
     affine_views,
     camera_motion,
     cut_away,
+    moving_light,
     photometric_jitter,
+    shaken,
 )
 from tapkit.train.batch import Batch
 
@@ -122,3 +124,24 @@ def test_nothing_is_visible_while_another_clip_is_shown():
     assert torch.equal(clip.video[~away], plain.video[~away]) and torch.equal(clip.xy, plain.xy)
     short = ramps(frames=5)
     assert cut_away(short, other[:5], np.random.default_rng(1)) is short
+
+
+def test_light_that_wanders_differs_from_place_to_place_and_from_frame_to_frame_smoothly():
+    grey = torch.full((9, 3, SIDE, SIDE), 100.0)
+    lit = torch.stack([moving_light(grey, np.random.default_rng(seed)) for seed in range(8)])
+    assert torch.isfinite(lit).all() and lit.shape[1:] == grey.shape
+    assert torch.allclose(lit[:, :, 0], lit[:, :, 1], atol=1e-3), "all colours alike"
+    assert (lit[:, 4].std((-2, -1)) > 2).float().mean() > 0.7
+    assert ((lit[:, 8] - lit[:, 0]).abs().mean((-3, -2, -1)) > 2).float().mean() > 0.7
+    assert (lit[:, 1:] - lit[:, :-1]).abs().amax() < (lit[:, 8] - lit[:, 0]).abs().amax()
+
+
+def test_shaken_frames_are_blurred_along_a_line_and_the_others_are_as_they_were():
+    noise = 255 * torch.rand(8, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
+    for seed in range(6):
+        video = shaken(noise, np.random.default_rng(seed))
+        touched = (video - noise).abs().amax((1, 2, 3)) > 0
+        first, count = int(touched.float().argmax()), int(touched.sum())
+        assert 1 <= count <= 5 and bool(touched[first : first + count].all())
+        assert (video[touched].std((1, 2, 3)) < 0.9 * noise[touched].std((1, 2, 3))).all()
+        assert torch.allclose(video[touched].mean(), noise[touched].mean(), rtol=0.02)

@@ -138,3 +138,15 @@ def test_points_at_the_border_of_what_moves_are_told_from_the_others():
     assert not beside_others(clip, 0, 0).any()
     visible[1, 3] = False
     assert not beside_others(clip, 0, 3).any(), "what is not seen on both frames is not compared"
+
+
+def test_the_share_of_crowded_clips_is_spread_over_the_cache(tmp_path):
+    cache = ClipCache(clips=20, size=64, frames=4, points=4, speeds=(1.0,), crowded=0.4)
+    ramps = Ramps()
+    source = CachedSource(ramps, cache, tmp_path, CPU)
+    for number in range(20):
+        source.clip(number)
+    crowded = [stage.crowded for stage in ramps.stages]
+    assert sum(crowded) == 8 and sum(crowded[:10]) == 4
+    with pytest.raises(UsageError, match="crowded"):
+        ClipCache(clips=2, crowded=1.2)

@@ -135,6 +135,18 @@ def test_models_of_a_folder_take_the_place_of_built_in_bodies(tmp_path):
     assert not torch.equal(synthetic.batch(stage, 3).video, plain.batch(stage, 3).video)
 
 
+def test_a_share_of_the_batches_has_several_large_bodies():
+    stage = Stage(1, 64, 3, 1, 8, solids=0.0)
+    some, none, all_ = (SyntheticSource(None, CPU) for _ in range(3))
+    kinds = []
+    for seed in range(8):
+        video = some.batch(replace(stage, crowded=0.5), seed).video
+        plain, crowded = none.batch(stage, seed).video, all_.batch(replace(stage, crowded=1.0), seed).video
+        kinds.append(torch.equal(video, crowded))
+        assert kinds[-1] != torch.equal(video, plain)
+    assert 0 < sum(kinds) < 8
+
+
 def test_points_are_queried_where_they_are_visible_or_never():
     generator = torch.Generator().manual_seed(0)
     visible = torch.rand(3, 40, 9, generator=generator) < 0.4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tapkit.errors import UsageError
 
@@ -31,7 +31,11 @@ class SynthConfig:
     """Share with motion blur; these cost `blur_samples` times as much."""
     blur_samples: int = 5
     solids: float = 0.25
-    """Share with a textured body in perspective."""
+    """Share with textured bodies in perspective."""
+    bodies: tuple[int, int] = (1, 1)
+    """Fewest and most of them in such a clip."""
+    body_size: tuple[float, float] = (0.25, 0.75)
+    """Smallest and largest radius of one, in halves of the frame's longer side."""
     effects: float = 1.0
     """Strength of light, noise, defocus and compression; 0 leaves what was composited as it is."""
     procedural: float = 0.15
@@ -55,6 +59,8 @@ class SynthConfig:
             raise UsageError(f"synthetic clips are at least 16 pixels high and wide, got {self.size[1]}x{self.size[0]}")
         if not 0 <= self.layers[0] <= self.layers[1]:
             raise UsageError(f"layers are (fewest, most), got {self.layers}")
+        if not 1 <= self.bodies[0] <= self.bodies[1] or not 0 < self.body_size[0] <= self.body_size[1]:
+            raise UsageError(f"bodies and their size are (fewest, most), got {self.bodies} and {self.body_size}")
         if not 0 < self.spacing[0] <= self.spacing[1]:
             raise UsageError(f"spacing is (shortest, longest) in frames, got {self.spacing}")
         if not 0 <= self.bending < 0.6:
@@ -63,3 +69,7 @@ class SynthConfig:
             raise UsageError(f"blur_samples must be odd, so that one lies at mid-exposure, got {self.blur_samples}")
         if self.speed < 0 or self.effects < 0 or self.pitch < 2 or self.shapes < 1:
             raise UsageError("speed and effects cannot be negative; pitch is 2 at least, shapes 1")
+
+    def crowded(self) -> SynthConfig:
+        """The same, of several large bodies before few layers: most points lie on what turns and deforms in depth."""
+        return replace(self, layers=(1, 4), solids=1.0, bodies=(2, 4), body_size=(0.35, 1.0))

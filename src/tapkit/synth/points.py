@@ -97,12 +97,14 @@ def _touched(scene: Scene, xy: Tensor, frame: Tensor) -> tuple[Points, Tensor]:
     rank = layer.float()
     face = torch.zeros_like(layer)
     weights = xy.new_zeros(*layer.shape, 3)
-    for clip, solid in scene.solids.items():
-        hit, surface = touched(solid, scene.views[clip], xy[clip], frame[clip])
-        hit &= rank[clip] < solid.above + 0.5
-        rank[clip] = torch.where(hit, solid.above + 0.5, rank[clip])
+    for placed in scene.solids:
+        clip = placed.clip
+        hit, surface = touched(placed.solid, placed.view, xy[clip], frame[clip])
+        hit &= rank[clip] < placed.rank
+        rank[clip] = torch.where(hit, placed.rank, rank[clip])
         clear[clip] |= hit
-        face[clip], weights[clip] = surface
+        face[clip] = torch.where(hit, surface.face, face[clip])
+        weights[clip] = torch.where(hit[:, None], surface.weights, weights[clip])
     return Points(rank, texture, face, weights), clear
 
 
@@ -122,10 +124,11 @@ def positions(scene: Scene, points: Points) -> tuple[Tensor, Tensor]:
     wrong = (torch.cat(errors, 2) > UNSOLVED) & inside(xy, scene.config.size)
     solved = ~wrong.any(-1)
     times = torch.arange(frames, device=xy.device, dtype=torch.float32)
-    for clip, solid in scene.solids.items():
-        own = (points.rank[clip] == solid.above + 0.5).nonzero()[:, 0]
+    for placed in scene.solids:
+        clip = placed.clip
+        own = (points.rank[clip] == placed.rank).nonzero()[:, 0]
         surface = SurfacePoints(points.face[clip, own], points.weights[clip, own])
-        xy[clip, own] = follow(solid, scene.views[clip], surface, times)[0]
+        xy[clip, own] = follow(placed.solid, placed.view, surface, times)[0]
         solved[clip, own] = True
     return xy, solved
 
@@ -139,12 +142,12 @@ def visibility(scene: Scene, points: Points, xy: Tensor) -> Tensor:
     order = torch.arange(1, above.shape[1] + 1, device=xy.device)[:, None, None]
     hidden = ((above > HIDDEN) & (order > points.rank[:, None, :, None])).any(1)
     times = torch.arange(frames, device=xy.device, dtype=torch.float32)
-    for clip, solid in scene.solids.items():
-        seen, rank = scene.views[clip], solid.above + 0.5
-        hidden[clip] |= covers(seen, xy[clip]) & (points.rank[clip, :, None] < rank)
-        own = (points.rank[clip] == rank).nonzero()[:, 0]
+    for placed in scene.solids:
+        clip, seen = placed.clip, placed.view
+        hidden[clip] |= covers(seen, xy[clip]) & (points.rank[clip, :, None] < placed.rank)
+        own = (points.rank[clip] == placed.rank).nonzero()[:, 0]
         surface = SurfacePoints(points.face[clip, own], points.weights[clip, own])
-        hidden[clip, own] |= ~follow(solid, seen, surface, times)[1]
+        hidden[clip, own] |= ~follow(placed.solid, seen, surface, times)[1]
     return inside(xy, scene.config.size) & ~hidden
 
 

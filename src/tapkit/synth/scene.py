@@ -23,6 +23,20 @@ AT_ONCE, AT_ONCE_CPU = 1 << 24, 1 << 18
 """Pixels rendered together; on a CPU few, so that they stay in its cache and layers are clipped to where they are."""
 
 
+class Placed(NamedTuple):
+    """A body in one of the clips."""
+
+    clip: int
+    solid: Solid
+    view: View
+    """At mid-exposure of every frame."""
+
+    @property
+    def rank(self) -> float:
+        """Its place among the layers."""
+        return self.solid.above + 0.5
+
+
 class Scene(NamedTuple):
     """B clips before they are filmed."""
 
@@ -39,10 +53,8 @@ class Scene(NamedTuple):
     look: Look
     mesh: Mesh
     """Warps at mid-exposure."""
-    solids: dict[int, Solid]
-    """By clip."""
-    views: dict[int, View]
-    """The solids at mid-exposure of every frame."""
+    solids: list[Placed]
+    """Bodies in perspective; no two of a clip have the same rank."""
 
 
 def make_scene(
@@ -57,13 +69,12 @@ def make_scene(
     lag = (dice.chance(config.rolling, count) & flat) * dice.uniform(-0.9, 0.9, count)
     exposure = dice.chance(config.blurred, count) * dice.uniform(0.2, 1.0, count)
     times = torch.arange(config.frames, device=dice.device, dtype=torch.float32)
-    solids = {
-        clip: random_solid(
-            dice, config, photos, bodies, motion.clips(torch.tensor([clip], device=dice.device)), layers.size.shape[1]
-        )
+    solids = [
+        Placed(clip, solid, view(solid, times))
         for clip in range(count)
         if has_solid[clip]
-    }
+        for solid in _solids(dice, config, photos, bodies, motion, clip, layers.size.shape[1])
+    ]
     return Scene(
         config=config,
         back=background(dice, config, photos, count),
@@ -74,8 +85,24 @@ def make_scene(
         look=random_look(dice, config, count),
         mesh=make_mesh(motion, config.size, times, config.pitch, lag),
         solids=solids,
-        views={clip: view(solid, times) for clip, solid in solids.items()},
     )
+
+
+def _solids(
+    dice: Dice, config: SynthConfig, photos: PhotoBank, bodies: list[Body], motion: Motion, clip: int, layers: int
+) -> list[Solid]:
+    """The bodies of a clip of `layers` layers, each above another one of them."""
+    fewest, most = config.bodies
+    count = fewest if fewest == most else fewest + dice.below(most - fewest + 1)
+    own = motion.clips(torch.tensor([clip], device=dice.device))
+    found: list[Solid] = []
+    for _ in range(min(count, layers)):
+        solid = random_solid(dice, config, photos, bodies, own, layers)
+        taken = {each.above for each in found}
+        while solid.above in taken:
+            solid = solid._replace(above=(solid.above + 1) % layers)
+        found.append(solid)
+    return found
 
 
 def film(scene: Scene, noise: torch.Generator) -> Tensor:
@@ -129,13 +156,14 @@ def _overlays(scene: Scene, index: Tensor, frames: slice, moments: Tensor) -> li
     if not scene.solids:
         return []
     found = []
-    for place, clip in enumerate(index.tolist()):
-        if clip not in scene.solids:
+    places = {clip: place for place, clip in enumerate(index.tolist())}
+    for clip, solid, whole in scene.solids:
+        if clip not in places:
             continue
-        solid = scene.solids[clip]
+        place = places[clip]
         times = torch.arange(frames.start, frames.stop, device=index.device, dtype=torch.float32)
         if moments.shape[1] == 1:
-            seen = scene.views[clip].moments(frames)
+            seen = whole.moments(frames)
         else:
             times = (times[:, None] + moments[place]).flatten()
             # The moments are averaged: that smooths edges already.

@@ -86,7 +86,7 @@ def random_solid(
         path=Spline(drawn.control.clamp(-3, 3) * reach, spacing),
         rest=rest,
         spin=dice.normal(3) * 0.05 * pace * dice.happens(0.5),
-        size=dice.log_number(0.25, 0.75),
+        size=dice.log_number(*config.body_size),
         waves=waves,
         light=aim / aim.norm(),
         gloss=(dice.happens(0.5) * dice.number(0.1, 0.7), dice.number(4, 30)),

@@ -40,10 +40,14 @@ def augment_clip(clip: Batch, other: Callable[[], Tensor], random: np.random.Gen
     video = clip.video.float()
     if random.random() < 0.5:
         video = lighting_drift(video, random)
+    if random.random() < 0.5:
+        video = moving_light(video, random)
     if random.random() < 0.4:
         video = transparent_overlay(video, other().float(), random)
     if random.random() < 0.25:
         video = temporary_defocus(video, random)
+    if random.random() < 0.25:
+        video = shaken(video, random)
     return clip._replace(video=video.clamp(0, 255).byte())
 
 
@@ -54,6 +58,29 @@ def lighting_drift(video: Tensor, random: np.random.Generator) -> Tensor:
     for (gain, level), share in ((first, 1 - course), (last, course)):
         video = video * (1 + share * (torch.from_numpy(gain)[:, None, None] - 1)) + share * level
     return video
+
+
+def moving_light(video: Tensor, random: np.random.Generator) -> Tensor:
+    """Light and shade that wander over the scene, and a tone that changes: what is still visible looks otherwise."""
+    frames, size = len(video), video.shape[-1]
+    strength = float(random.uniform(0.05, 0.45))
+    knots = torch.from_numpy(random.standard_normal((1, 1, 3, 4, 4)).astype(np.float32)) * strength
+    field = F.interpolate(knots, size=(frames, 16, 16), mode="trilinear", align_corners=True)[0].transpose(0, 1)
+    light = F.interpolate(field, size=(size, size), mode="bicubic").exp()
+    video = video * light
+    if random.random() < 0.5:
+        course = torch.linspace(0, 1, frames)[:, None, None, None]
+        first, last = (float(x) for x in 0.25 * random.standard_normal(2))
+        video = 255 * (video / 255).clamp(1e-3, 1).pow((first + (last - first) * course).exp())
+    return video
+
+
+def shaken(video: Tensor, random: np.random.Generator) -> Tensor:
+    """Some successive frames are blurred by motion."""
+    start = int(random.integers(0, len(video)))
+    stop = min(start + int(random.integers(1, 6)), len(video))
+    blurred = [_motion_blur(frame, random) for frame in video[start:stop]]
+    return torch.cat([video[:start], torch.stack(blurred), video[stop:]])
 
 
 def transparent_overlay(video: Tensor, other: Tensor, random: np.random.Generator) -> Tensor:
@@ -223,7 +250,7 @@ def camera_motion(clip: Batch, random: np.random.Generator) -> Batch:
         course: np.ndarray = np.sin(2 * math.pi * (rate * time + phase)) - np.sin(2 * math.pi * phase)
         return random.uniform(0, largest) * course
 
-    return _warp(clip, course_of(0.2), course_of(0.2), course_of(0.05, 2), course_of(0.25, 2))
+    return _warp(clip, course_of(0.2), course_of(0.35), course_of(0.05, 2), course_of(0.25, 2))
 
 
 def _warp(clip: Batch, turn: np.ndarray, scale: np.ndarray, shear: np.ndarray, shift: np.ndarray) -> Batch:

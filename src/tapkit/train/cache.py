@@ -94,7 +94,8 @@ class CachedSource:
     def _write(self, number: int, video: Path, tracks: Path) -> None:
         cache = self.cache
         speed = cache.speeds[number % len(cache.speeds)]
-        stage = Stage(1, cache.size, cache.frames, 1, cache.points, speed, cache.solids)
+        crowded = float(cache.is_crowded(number))
+        stage = Stage(1, cache.size, cache.frames, 1, cache.points, speed, cache.solids, crowded)
         new = self.source.batch(stage, FIRST_SEED + number)
         # Another process of the run may be at the same clip: each writes its own file, and tracks come last.
         with storage.atomic(video) as part, open(part, "wb") as file:

@@ -28,10 +28,18 @@ class ClipCache:
     """`Stage.speed` of the clips, in turn."""
     solids: float = 0.25
     """`Stage.solids` of the clips."""
+    crowded: float = 0.0
+    """Share of them that have several large bodies (`Stage.crowded`), spread evenly."""
 
     def __post_init__(self) -> None:
         if min(self.clips, self.points, len(self.speeds)) < 1 or self.frames < 4 or self.size < 64:
             raise UsageError("a clip cache needs at least 1 clip of 4 frames of 64x64 with 1 point, and one speed")
+        if not 0 <= self.crowded <= 1:
+            raise UsageError(f"crowded is a share from 0 to 1, got {self.crowded}")
+
+    def is_crowded(self, number: int) -> bool:
+        """Whether that clip has."""
+        return int((number + 1) * self.crowded) > int(number * self.crowded)
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,8 @@ class Stage:
     """How fast things move, as a factor of the generator's own motion."""
     solids: float = 0.25
     """Share of synthetic clips with a textured body in perspective."""
+    crowded: float = 0.0
+    """Share of synthetic batches with several large bodies in every clip instead (`SynthConfig.crowded`)."""
     truncate: int = 0
     """Truncated backpropagation through time: gradients pass at most so many frames; 0: all of them."""
     task: Task = "tracking"

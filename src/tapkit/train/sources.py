@@ -51,7 +51,8 @@ class SyntheticSource:
 
     def batch(self, stage: Stage, seed: int) -> Batch:
         """See `BatchSource.batch`."""
-        kind = replace(stage, batch=1)  # whatever the number of clips
+        crowded = bool(np.random.default_rng([seed, 3]).random() < stage.crowded)
+        kind = replace(stage, batch=1, crowded=float(crowded))  # whatever the number of clips
         if kind not in self._makers:
             from tapkit.synth.batch import ClipMaker
             from tapkit.synth.config import SynthConfig
@@ -63,8 +64,14 @@ class SyntheticSource:
                 speed=stage.speed,
                 solids=stage.solids,
             )
-            # The buffers of the maker before are released.
-            self._makers = {kind: ClipMaker(config, self.bank, self.device, self.bodies)}
+            config = config.crowded() if crowded else config
+            # The buffers of makers for other stages are released.
+            self._makers = {
+                key: maker
+                for key, maker in self._makers.items()
+                if replace(key, crowded=0.0) == replace(kind, crowded=0.0)
+            }
+            self._makers[kind] = ClipMaker(config, self.bank, self.device, self.bodies)
         clips = self._makers[kind].batch(stage.batch, torch.Generator().manual_seed(seed))
         return Batch(clips.video, clips.xy, clips.visible, torch.ones_like(clips.visible))
 

@@ -73,6 +73,8 @@ PSEUDO = TrainConfig(
 )
 """The student of pseudo-labels. Learning rate, decay, cosine without warm-up, and that visibility and confidence are
 frozen, are those of CoTracker3's training on real videos (paper, section 4.2 and appendix)."""
+LITE0_CLIPS = ClipCache(640, solids=0.55, crowded=0.45)
+"""Of the three presets that follow: nearly half of it are clips of several large bodies."""
 LITE0_FEATURES = TrainConfig(
     stages=(
         Stage(
@@ -88,7 +90,7 @@ LITE0_FEATURES = TrainConfig(
     ),
     warmup=100,
     ema_decay=0.995,
-    cache=ClipCache(320, solids=0.55),
+    cache=LITE0_CLIPS,
     settings=StrandSettings(encoder="lite0", evidence=True),
 )
 """Heads over a backbone from ImageNet, which `tools/lite0_backbone.py` makes initial weights of (`--init`)."""
@@ -98,7 +100,7 @@ LITE0_TRACKING = TrainConfig(
     ),
     warmup=30,
     ema_decay=0.99,
-    cache=ClipCache(320, solids=0.55),
+    cache=LITE0_CLIPS,
     settings=StrandSettings(
         encoder="lite0", evidence=True, feature_noise=0.1, loss_weights=LossWeights(visibility=1.0)
     ),
@@ -119,7 +121,7 @@ LITE0_TOGETHER = TrainConfig(
     ),
     warmup=30,
     ema_decay=0.99,
-    cache=ClipCache(320, solids=0.55),
+    cache=LITE0_CLIPS,
     settings=LITE0_TRACKING.settings,
 )
 """Heads and tracking part together, after `LITE0_TRACKING`."""
