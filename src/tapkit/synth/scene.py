@@ -93,6 +93,7 @@ def _solids(
 ) -> list[Solid]:
     """The bodies of a clip of `layers` layers, each above another one of them."""
     fewest, most = config.bodies
+    # Nothing is drawn where there is no choice: the clips of a seed stay what they were.
     count = fewest if fewest == most else fewest + dice.below(most - fewest + 1)
     own = motion.clips(torch.tensor([clip], device=dice.device))
     found: list[Solid] = []

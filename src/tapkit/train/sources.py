@@ -47,31 +47,27 @@ class SyntheticSource:
             f"synthetic clips of {bank.photographs} photographs, {procedural} procedural textures and "
             f"{len(self.bodies)} {'built-in bodies' if models is None else 'models'} (tapkit.synth)"
         )
-        self._makers: dict[Stage, Any] = {}
+        self._makers: dict[Any, Any] = {}
+        """Clip makers by their configuration."""
 
     def batch(self, stage: Stage, seed: int) -> Batch:
         """See `BatchSource.batch`."""
-        crowded = bool(np.random.default_rng([seed, 3]).random() < stage.crowded)
-        kind = replace(stage, batch=1, crowded=float(crowded))  # whatever the number of clips
-        if kind not in self._makers:
-            from tapkit.synth.batch import ClipMaker
-            from tapkit.synth.config import SynthConfig
+        from tapkit.synth.batch import ClipMaker
+        from tapkit.synth.config import SynthConfig
 
-            config = SynthConfig(
-                frames=stage.frames,
-                size=stage.shape,
-                points=stage.points,
-                speed=stage.speed,
-                solids=stage.solids,
-            )
-            config = config.crowded() if crowded else config
+        plain = SynthConfig(
+            frames=stage.frames,
+            size=stage.shape,
+            points=stage.points,
+            speed=stage.speed,
+            solids=stage.solids,
+        )
+        kinds = (plain, plain.crowded())
+        kind = kinds[int(np.random.default_rng([seed, 3]).random() < stage.crowded)]
+        if kind not in self._makers:
             # The buffers of makers for other stages are released.
-            self._makers = {
-                key: maker
-                for key, maker in self._makers.items()
-                if replace(key, crowded=0.0) == replace(kind, crowded=0.0)
-            }
-            self._makers[kind] = ClipMaker(config, self.bank, self.device, self.bodies)
+            self._makers = {key: maker for key, maker in self._makers.items() if key in kinds}
+            self._makers[kind] = ClipMaker(kind, self.bank, self.device, self.bodies)
         clips = self._makers[kind].batch(stage.batch, torch.Generator().manual_seed(seed))
         return Batch(clips.video, clips.xy, clips.visible, torch.ones_like(clips.visible))
 

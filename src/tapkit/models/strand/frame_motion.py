@@ -62,7 +62,12 @@ def moved(motion: Tensor, xy: Tensor) -> Tensor:
         full = torch.addmm(motion[:, 2], places, motion[:, :2].T)
     else:
         full = (motion[..., :2] * places[:, None]).sum(-1) + motion[..., 2]
-    return (full[:, :2] / full[:, 2:].clamp(min=1e-3)).to(xy.dtype)
+    return _projected(full).to(xy.dtype)
+
+
+def _projected(full: Tensor) -> Tensor:
+    """Homogeneous places [M,3] in the plane [M,2]; far away from behind it."""
+    return full[:, :2] / full[:, 2:].clamp(min=1e-3)
 
 
 def inverse(motion: Tensor) -> Tensor:
@@ -126,12 +131,9 @@ def _products(size: Size) -> list[list[float]]:
 
 def _still(size: Size) -> list[list[float]]:
     """`_moments` [4,9] where nothing moves, by so much as all motions are pulled to that."""
-    starts = _starts(size)
-    of = [[1.0, x, y, x * x + y * y] for x, y, _ in starts]
-    return [
-        [LITTLE * sum(n[row] * p[k] for n, p in zip(of, _products(size), strict=True)) for k in range(9)]
-        for row in range(4)
-    ]
+    of = [[1.0, x, y, x * x + y * y] for x, y, _ in _starts(size)]
+    pairs = list(zip(of, _products(size), strict=True))
+    return [[LITTLE * sum(n[row] * p[k] for n, p in pairs) for k in range(9)] for row in range(4)]
 
 
 def _to_pixels(size: Size) -> list[list[float]]:
@@ -199,8 +201,7 @@ def _fitted(grid: Grid, there: Tensor, followed: Tensor) -> Tensor:
     one, pixel = starts[:, 2], 1 / grid.half
     motion = _homography(grid, weighted)
     for _ in range(SWEEPS - 1):
-        full = starts @ motion.T
-        off = full[:, :2] / full[:, 2:].clamp(min=1e-3) - ends
+        off = _projected(starts @ motion.T) - ends
         spread = torch.add(one, off.square().sum(1), alpha=1 / (pixel * WITHIN / 2) ** 2)
         motion = _homography(grid, counted / spread.square()[:, None])
     # A frame that is turned inside out, or folded up, was not followed; nor was one that is not a number.

@@ -48,6 +48,10 @@ class Products(NamedTuple):
     values: tuple[Tensor, ...]
     """[R,(2r+2)^2,P] for each map, in the dtype of the map, x slow."""
 
+    def select(self, rows: slice | Tensor) -> Products:
+        """Only those rows."""
+        return Products(self.base[:, rows], self.fraction[:, rows], tuple(part[rows] for part in self.values))
+
     def blended(self, rows: slice = slice(None)) -> Iterator[Tensor]:
         """Products with the bilinear samples around some of the places: for each map float32 [R,(2r+1)^2,P], x slow."""
         for values, fraction in zip(self.values, self.fraction, strict=True):
@@ -162,9 +166,8 @@ class Reading(NamedTuple):
 
     def first(self, count: int) -> Reading:
         """Of the first rows."""
-        base, fraction, values = self.products
-        products = Products(base[:, :count], fraction[:, :count], tuple(part[:count] for part in values))
-        return Reading(self.xy[:count], products, self.inputs[:count], self.centre[:count])
+        rows = slice(count)
+        return Reading(self.xy[rows], self.products.select(rows), self.inputs[rows], self.centre[rows])
 
 
 class Seen(NamedTuple):
@@ -254,9 +257,8 @@ class Look(nn.Module):
         if not len(rows):
             return before
         rows = filled(rows)
-        base, fraction, values = before.products
         products = correlate_again(
-            Products(base[:, rows], fraction[:, rows], tuple(part[rows] for part in values)),
+            before.products.select(rows),
             maps,
             tuple(template[rows] for template in templates),
             owner[rows],
