@@ -76,7 +76,7 @@ PSEUDO = TrainConfig(
 """The student of pseudo-labels. Learning rate, decay, cosine without warm-up, and that visibility and confidence are
 frozen, are those of CoTracker3's training on real videos (paper, section 4.2 and appendix)."""
 MATCH = Stage(
-    steps=1500,
+    steps=1200,
     size=192,
     frames=4,
     batch=6,
@@ -85,21 +85,21 @@ MATCH = Stage(
     learning_rate=2e-3,
     train_backbone=False,
 )
-"""Heads over the backbone: a third of the time of the whole."""
-TRACK = Stage(steps=700, size=256, frames=24, batch=2, points=64, truncate=8, train_encoder=False, learning_rate=8e-4)
+"""Heads over the backbone."""
+TRACK = Stage(steps=720, size=256, frames=24, batch=2, points=64, truncate=8, train_encoder=False, learning_rate=8e-4)
 """The tracking part on top of them."""
 LITE0_CLIPS = ClipCache(400, solids=0.55, crowded=0.45, long=32)
 """Nearly half of them are of several large bodies."""
 LITE0 = TrainConfig(
     stages=(
         MATCH,
-        replace(TRACK, steps=400, frames=12, batch=4, truncate=6, learning_rate=1e-3),
+        replace(TRACK, steps=300, frames=12, batch=4, truncate=6, learning_rate=1e-3),
         TRACK,
-        replace(TRACK, steps=70, frames=120, least_frames=96, batch=1, points=96, learning_rate=1.5e-4),
+        replace(TRACK, steps=50, frames=120, least_frames=96, batch=1, points=96, learning_rate=1.5e-4),
     ),
     final_rate=0.01,
     warmup=100,
-    ema_decay=0.98,
+    ema_decay=0.9,
     cache=LITE0_CLIPS,
     settings=StrandSettings(
         encoder="lite0", evidence=True, feature_noise=0.1, loss_weights=LossWeights(visibility=1.0)
