@@ -38,7 +38,9 @@ class ClipCache:
     def __post_init__(self) -> None:
         if min(self.clips, self.points, len(self.speeds)) < 1 or self.frames < 4 or self.size < 64:
             raise UsageError("a clip cache needs at least 1 clip of 4 frames of 64x64 with 1 point, and one speed")
-        if self.long < 0 or (self.long and self.long_frames < self.frames):
+        if self.long < 0:
+            raise UsageError(f"long clips are 0 or more, got {self.long}")
+        if self.long and self.long_frames < self.frames:
             raise UsageError(f"long clips have at least the {self.frames} frames of others, got {self.long_frames}")
         if not 0 <= self.crowded <= 1:
             raise UsageError(f"crowded is a share from 0 to 1, got {self.crowded}")
