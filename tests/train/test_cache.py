@@ -117,6 +117,30 @@ def test_more_frames_than_a_clip_has_are_played_forwards_and_backwards(tmp_path)
     assert batch.video.shape[1] == 14 and batch.xy.shape == (1, 5, 14, 2)
 
 
+def test_stages_longer_than_its_clips_have_the_long_ones_if_there_are_any(tmp_path):
+    ramps, cache = Ramps(), ClipCache(3, 96, 9, 20, (1.0, 2.0), crowded=0.5, long=2, long_frames=12)
+    source = CachedSource(ramps, cache, tmp_path, CPU)
+    for seed in range(8):
+        source.batch(TRACKING, seed)
+    assert {stage.frames for stage in ramps.stages} == {9} and len(ramps.stages) == 3
+    for seed in range(8):
+        batch = source.batch(Stage(1, 64, 11, 1, 5), seed)
+        assert batch.video.shape[1] == 11
+    long = ramps.stages[3:]
+    assert {stage.frames for stage in long} == {12}
+    assert sorted(path.stem for path in tmp_path.glob("*.npy")) == [f"{number:05d}" for number in range(5)]
+    assert len(source.clip(4).video) == 12 and source.clip(4).xy.shape == (20, 12, 2)
+    assert len(ramps.stages) == 5, "each once"
+
+
+@pytest.mark.usefixtures("constant_exposure")
+def test_pieces_of_long_clips_are_successive_frames(tmp_path):
+    source = CachedSource(Ramps(), ClipCache(3, 96, 9, 20, long=1, long_frames=12), tmp_path, CPU)
+    for seed in range(4):
+        blue = source.batch(Stage(1, 64, 11, 1, 5), seed).video[0, :, 2, 0, 0].int()
+        assert (blue.diff() == 20).all() or (blue.diff() == -20).all(), "not forwards and backwards"
+
+
 def test_a_broken_file_and_impossible_settings_are_said(tmp_path):
     cache = CachedSource(Ramps(), CACHE, tmp_path, CPU)
     cache.clip(0)
@@ -125,6 +149,9 @@ def test_a_broken_file_and_impossible_settings_are_said(tmp_path):
         cache.clip(0)
     with pytest.raises(UsageError, match="cache"):
         ClipCache(clips=0)
+    for impossible in ({"long": -1}, {"long": 1, "long_frames": 20}):
+        with pytest.raises(UsageError, match="long clips"):
+            ClipCache(clips=1, **impossible)
 
 
 def test_points_at_the_border_of_what_moves_are_told_from_the_others():

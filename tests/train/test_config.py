@@ -94,6 +94,9 @@ def test_impossible_settings_are_refused():
         Stage(1, 100, 4, 1, 1)
     with pytest.raises(UsageError, match="tracking or matching"):
         Stage(1, 64, 4, 1, 1, task="pairs")  # type: ignore[arg-type]
+    for share in (-0.1, 1.1):
+        with pytest.raises(UsageError, match="crowded"):
+            Stage(1, 64, 4, 1, 1, crowded=share)
     with pytest.raises(UsageError, match="hard_negatives"):
         StrandSettings(hard_negatives=1.5)
     with pytest.raises(UsageError, match="cannot be trained"):

@@ -51,7 +51,8 @@ class CachedSource:
 
     def __init__(self, source: BatchSource, cache: ClipCache, folder: Path, device: torch.device) -> None:
         self.source, self.cache, self.folder, self.device = source, cache, folder, device
-        self.description = f"crops of {cache.clips} {source.description}"
+        count = f"{cache.clips} and {cache.long} long" if cache.long else f"{cache.clips}"
+        self.description = f"crops of {count} {source.description}"
 
     def batch(self, stage: Stage, seed: int) -> Batch:
         """See `BatchSource.batch`. Each clip's exposure, direction, orientation and crop are drawn from the seed."""
@@ -61,7 +62,7 @@ class CachedSource:
             raise UsageError(f"crops of cached clips are squares, not {stage.size}x{stage.height}")
         random = np.random.default_rng(seed)
         crop: Callable[..., Batch] = _frames if stage.task == "matching" else _piece
-        numbers = random.integers(self.cache.clips, size=stage.batch)
+        numbers = random.choice(self.cache.numbers(stage.frames), size=stage.batch)
         parts = [_flipped(crop(self.clip(int(number)), stage, random), random) for number in numbers]
         augment = _augment_frames if stage.task == "matching" else self._augment_clip
         parts = [augment(part, random) for part in parts]
@@ -95,7 +96,7 @@ class CachedSource:
         cache = self.cache
         speed = cache.speeds[number % len(cache.speeds)]
         crowded = float(cache.is_crowded(number))
-        stage = Stage(1, cache.size, cache.frames, 1, cache.points, speed, cache.solids, crowded)
+        stage = Stage(1, cache.size, cache.length(number), 1, cache.points, speed, cache.solids, crowded)
         new = self.source.batch(stage, FIRST_SEED + number)
         # Another process of the run may be at the same clip: each writes its own file, and tracks come last.
         with storage.atomic(video) as part, open(part, "wb") as file:

@@ -30,16 +30,32 @@ class ClipCache:
     """`Stage.solids` of the clips."""
     crowded: float = 0.0
     """Share of them that have several large bodies (`Stage.crowded`), spread evenly."""
+    long: int = 0
+    """How many more there are with `long_frames`, for stages whose clips are longer than `frames`; 0: these play the
+    others forwards and backwards."""
+    long_frames: int = 120
 
     def __post_init__(self) -> None:
         if min(self.clips, self.points, len(self.speeds)) < 1 or self.frames < 4 or self.size < 64:
             raise UsageError("a clip cache needs at least 1 clip of 4 frames of 64x64 with 1 point, and one speed")
+        if self.long < 0:
+            raise UsageError(f"long clips are 0 or more, got {self.long}")
+        if self.long and self.long_frames < self.frames:
+            raise UsageError(f"long clips have at least the {self.frames} frames of others, got {self.long_frames}")
         if not 0 <= self.crowded <= 1:
             raise UsageError(f"crowded is a share from 0 to 1, got {self.crowded}")
 
     def is_crowded(self, number: int) -> bool:
         """Whether that clip has."""
         return int((number + 1) * self.crowded) > int(number * self.crowded)
+
+    def length(self, number: int) -> int:
+        """Frames of that clip; the long ones are the last numbers."""
+        return self.frames if number < self.clips else self.long_frames
+
+    def numbers(self, frames: int) -> range:
+        """Of the clips that pieces of so many frames are taken from."""
+        return range(self.clips, self.clips + self.long) if self.long and frames > self.frames else range(self.clips)
 
 
 @dataclass(frozen=True)
@@ -100,6 +116,8 @@ class Stage:
             raise UsageError(f"a stage's least_frames must be from 2 to {self.frames}, got {self.least_frames}")
         if min(self.paces, default=0) < 1:
             raise UsageError(f"a stage's paces are numbers from 1 on, got {self.paces}")
+        if not 0 <= self.crowded <= 1:
+            raise UsageError(f"a stage's crowded is a share from 0 to 1, got {self.crowded}")
 
 
 @dataclass(frozen=True)

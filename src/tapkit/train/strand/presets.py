@@ -8,6 +8,8 @@ docs/training.md says how long each takes where.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tapkit.train.config import ClipCache, Stage, TrainConfig
 from tapkit.train.strand.settings import LossWeights, StrandSettings
 
@@ -73,56 +75,50 @@ PSEUDO = TrainConfig(
 )
 """The student of pseudo-labels. Learning rate, decay, cosine without warm-up, and that visibility and confidence are
 frozen, are those of CoTracker3's training on real videos (paper, section 4.2 and appendix)."""
-LITE0_CLIPS = ClipCache(640, solids=0.55, crowded=0.45)
-"""Of the three presets that follow: nearly half of it are clips of several large bodies."""
-LITE0_FEATURES = TrainConfig(
-    stages=(
-        Stage(
-            steps=700,
-            size=192,
-            frames=4,
-            batch=6,
-            points=128,
-            task="matching",
-            learning_rate=2e-3,
-            train_backbone=False,
-        ),
-    ),
-    warmup=100,
-    ema_decay=0.995,
-    cache=LITE0_CLIPS,
-    settings=StrandSettings(encoder="lite0", evidence=True),
+MATCH = Stage(
+    steps=1200,
+    size=192,
+    frames=4,
+    batch=6,
+    points=128,
+    task="matching",
+    learning_rate=2e-3,
+    train_backbone=False,
 )
-"""Heads over a backbone from ImageNet, which `tools/lite0_backbone.py` makes initial weights of (`--init`)."""
-LITE0_TRACKING = TrainConfig(
+"""Heads over the backbone."""
+TRACK = Stage(steps=720, size=256, frames=24, batch=2, points=64, truncate=8, train_encoder=False, learning_rate=8e-4)
+"""The tracking part on top of them."""
+LITE0_CLIPS = ClipCache(400, solids=0.55, crowded=0.45, long=32)
+"""Nearly half of them are of several large bodies."""
+LITE0 = TrainConfig(
     stages=(
-        Stage(steps=900, size=256, frames=24, batch=2, points=64, truncate=8, train_encoder=False, learning_rate=3e-4),
+        MATCH,
+        replace(TRACK, steps=300, frames=12, batch=4, truncate=6, learning_rate=1e-3),
+        TRACK,
+        replace(TRACK, steps=50, frames=120, least_frames=96, batch=1, points=96, learning_rate=1.5e-4),
     ),
-    warmup=30,
-    ema_decay=0.99,
+    final_rate=0.01,
+    warmup=100,
+    ema_decay=0.9,
     cache=LITE0_CLIPS,
     settings=StrandSettings(
         encoder="lite0", evidence=True, feature_noise=0.1, loss_weights=LossWeights(visibility=1.0)
     ),
 )
-"""The tracking part on top of `LITE0_FEATURES`, features frozen."""
-LITE0_TOGETHER = TrainConfig(
-    stages=(
-        Stage(
-            steps=300,
-            size=256,
-            frames=24,
-            batch=2,
-            points=80,
-            truncate=8,
-            train_backbone=False,
-            learning_rate=1.5e-4,
-        ),
-    ),
-    warmup=30,
-    ema_decay=0.99,
-    cache=LITE0_CLIPS,
-    settings=LITE0_TRACKING.settings,
+"""From a backbone from ImageNet (`tools/lite0_backbone.py --fresh` makes the weights for `--init`) to a tracker, in one
+command of about an hour of one core. Each stage's rate falls to almost nothing, so that the weights at the end count;
+what needs more than 24 frames (drift, points that come back late) comes last, from clips that are really that long."""
+LITE0_FEATURES = replace(
+    LITE0, stages=(replace(MATCH, steps=700),), final_rate=0.03, ema_decay=0.995, cache=replace(LITE0_CLIPS, clips=640)
+)
+"""Its heads alone, shorter, as those of the weights in the package began."""
+LITE0_TRACKING = replace(
+    LITE0_FEATURES, stages=(replace(TRACK, steps=900, learning_rate=3e-4),), warmup=30, ema_decay=0.99
+)
+"""A tracking part that knows other features already, on top of `LITE0_FEATURES`, features frozen."""
+LITE0_TOGETHER = replace(
+    LITE0_TRACKING,
+    stages=(replace(TRACK, steps=300, points=80, train_encoder=True, train_backbone=False, learning_rate=1.5e-4),),
 )
 """Heads and tracking part together, after `LITE0_TRACKING`."""
 PRESETS = {
@@ -131,6 +127,7 @@ PRESETS = {
     "datacenter": DATACENTER,
     "finetune": FINETUNE,
     "pseudo-labels": PSEUDO,
+    "lite0": LITE0,
     "lite0-features": LITE0_FEATURES,
     "lite0-tracking": LITE0_TRACKING,
     "lite0-together": LITE0_TOGETHER,
