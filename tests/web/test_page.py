@@ -21,6 +21,7 @@ CLIPS = (
     "hidden",
     "names",
     "away",
+    "lost",
     "export",
     "look",
     "boxes",
@@ -311,6 +312,29 @@ def test_what_is_done_while_the_server_is_away_is_sent_when_it_is_back(window: C
     own.page.unroute("**/api/clips/*/edits")
     own.wait("studio.annotation.points.size === 1 && studio.annotation.waiting === 0")
     assert own.js("document.getElementById('banner').hidden")
+
+
+def test_what_was_done_and_only_its_answer_lost_is_not_done_again(window: Callable[..., Window]) -> None:
+    own = window("lost")
+    own.place((30, 20), (50, 30))
+    lost: list[int] = []
+
+    def lose(route: Any) -> None:
+        """The first answer to each address."""
+        answer = route.fetch()
+        lost.append(answer.status)
+        own.page.unroute(route.request.url)
+        route.abort()
+
+    for what in ("edits", "undo"):
+        own.page.route(own.js(f"`${{location.origin}}/api/clips/${{studio.clip.id}}/{what}`"), lose)
+    own.press("Escape", "n")
+    own.click(70, 40)
+    own.wait("studio.annotation.points.size === 3 && studio.annotation.waiting === 0")
+    own.press("Escape", "Control+z")
+    own.wait("studio.annotation.points.size === 2 && studio.annotation.waiting === 0")
+    assert lost == [200, 200]
+    assert own.js("studio.api.points(studio.clip.id).then(seen => seen.points.length)") == 2
 
 
 def test_boxes_of_objects_and_a_point_put_where_it_is(window: Callable[..., Window]) -> None:

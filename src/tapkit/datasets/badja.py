@@ -17,7 +17,7 @@ it measures, whose proportions are not those of DAVIS: the figure is given so (P
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from PIL import Image
 
 from tapkit import coords
 from tapkit.coords import Size
-from tapkit.datasets.base import Clip, Dataset, Finding
+from tapkit.datasets.base import Clip, Finding, Listed
 from tapkit.datasets.frames import image_files, image_size, open_images
 from tapkit.errors import StorageError, VideoError
 
@@ -38,7 +38,7 @@ BENCHMARK = "DAVIS"
 """Folder of the videos that figures are reported on; `extra_videos` are not among them."""
 
 
-class Badja(Dataset):
+class Badja(Listed[Path]):
     """Animals of which annotation and images are there.
 
     `names` are those of the benchmark: videos of DAVIS. Others (`extra`) can be read, and count if there are no others.
@@ -55,10 +55,9 @@ class Badja(Dataset):
         files = sorted((self.root / "joint_annotations").glob("*.json"))
         if not files:
             raise StorageError(f"{self.root} has no joint_annotations/*.json")
-        self._files = {path.stem: path for path in files}
-        self._missing: dict[str, str] = {}
+        super().__init__({path.stem: path for path in files}, {})
         davis: set[str] = set()
-        for name, path in self._files.items():
+        for name, path in self._places.items():
             try:
                 entries = _entries(path)
                 if BENCHMARK in Path(entries[0]["image_path"]).parts:
@@ -68,16 +67,12 @@ class Badja(Dataset):
                     self._missing[name] = f"lacks {len(gone)} annotated images, first {gone[0]['image_path']}"
             except StorageError as error:
                 self._missing[name] = str(error)
-        self.extra = [name for name in self._files if davis and name not in davis and name not in self._missing]
+        self.extra = [name for name in self._places if davis and name not in davis and name not in self._missing]
         """Animals that no figure is reported on."""
 
     def names(self) -> Sequence[str]:
         """See `Dataset.names`."""
-        return [name for name in self._files if name not in self._missing and name not in self.extra]
-
-    def missing(self) -> Mapping[str, str]:
-        """See `Dataset.missing`."""
-        return dict(self._missing)
+        return [name for name in super().names() if name not in self.extra]
 
     def check(self) -> Iterator[Finding]:
         """See `Dataset.check`; also which animals are no part of the benchmark."""
@@ -87,11 +82,8 @@ class Badja(Dataset):
 
     def clip(self, name: str) -> Clip:
         """See `Dataset.clip`: from the first annotated frame on."""
-        if name not in self._files:
-            raise self.unknown(name)
-        if name in self._missing:
-            raise StorageError(f"BADJA {name!r}: {self._missing[name]}")
-        entries = _entries(self._files[name])
+        path = self.place(name)
+        entries = _entries(path)
         first = self.root / entries[0]["image_path"]
         images = image_files(first.parent)
         images = images[images.index(first) :]
@@ -109,7 +101,7 @@ class Badja(Dataset):
             row_column = np.asarray(entry["joints"], np.float32)
             seen = np.asarray(entry["visibility"]).astype(bool)
             if row_column.shape != (len(entries[0]["joints"]), 2) or seen.shape != row_column.shape[:1]:
-                raise StorageError(f"{self._files[name]}: frame {entry['image_path']} has another number of joints")
+                raise StorageError(f"{path}: frame {entry['image_path']} has another number of joints")
             xy[:, frame] = coords.from_centers(row_column[chosen][:, ::-1])
             visible[:, frame], counted[:, frame] = seen[chosen], True
             area[frame] = _mask_area(self.root / entry["segmentation_path"], size)

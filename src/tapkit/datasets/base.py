@@ -7,14 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
 from tapkit import storage
 from tapkit.coords import Size
-from tapkit.errors import ShapeError, UsageError
+from tapkit.errors import ShapeError, StorageError, UsageError
 from tapkit.video.base import Source
+
+Place = TypeVar("Place")
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,3 +168,31 @@ class Dataset(ABC):
         return UsageError(
             f"{self.name} has no clip {name!r}; it has {len(self)}: {', '.join(list(self.names())[:4])}, ..."
         )
+
+
+class Listed(Dataset, Generic[Place]):
+    """A benchmark that knows from the start which clips it has, and which of them cannot be read here.
+
+    Args:
+        places: where each clip is, by its name; in the order in which they are named.
+        missing: those that cannot be read: name -> why.
+    """
+
+    def __init__(self, places: Mapping[str, Place], missing: Mapping[str, str]) -> None:
+        self._places, self._missing = dict(places), dict(missing)
+
+    def names(self) -> Sequence[str]:
+        """See `Dataset.names`."""
+        return [name for name in self._places if name not in self._missing]
+
+    def missing(self) -> Mapping[str, str]:
+        """See `Dataset.missing`."""
+        return dict(self._missing)
+
+    def place(self, name: str) -> Place:
+        """Where a clip is. Raises `UsageError` for an unknown name, `StorageError` for one that cannot be read."""
+        if name in self._missing:
+            raise StorageError(f"clip {name!r} of {self.name}: {self._missing[name]}")
+        if name not in self._places:
+            raise self.unknown(name)
+        return self._places[name]

@@ -10,13 +10,12 @@ piece's first frame, asked for there. Licence: CC BY-NC-SA 3.0, as all of MOTCha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from tapkit.datasets.base import Clip, Dataset
+from tapkit.datasets.base import Clip, Listed
 from tapkit.datasets.frames import image_files, image_size, open_images
 from tapkit.errors import StorageError
 
@@ -35,7 +34,7 @@ class _Piece(NamedTuple):
     frames: int
 
 
-class CroHD(Dataset):
+class CroHD(Listed[_Piece]):
     """Pieces of the sequences below `root`; a piece is called SEQUENCE, or SEQUENCE@FRAME where there are several."""
 
     name = "CroHD"
@@ -50,31 +49,22 @@ class CroHD(Dataset):
         sequences = sorted(path.parent.parent for path in self.root.glob(f"*/{TRUTH}"))
         if not sequences:
             raise StorageError(f"{self.root} has no sequences with {TRUTH}")
-        self._pieces: dict[str, _Piece] = {}
-        self._missing: dict[str, str] = {}
+        pieces: dict[str, _Piece] = {}
+        missing: dict[str, str] = {}
         for sequence in sequences:
             count = len(image_files(sequence / IMAGES))
             if not count:
-                self._missing[sequence.name] = f"has no images in {IMAGES}/"
+                missing[sequence.name] = f"has no images in {IMAGES}/"
             for first in range(0, count, piece):
                 frames = min(piece, count - first)
                 if first == 0 or frames >= shortest:
                     name = sequence.name if count <= piece else f"{sequence.name}@{first + 1}"
-                    self._pieces[name] = _Piece(sequence, first, frames)
-
-    def names(self) -> Sequence[str]:
-        """See `Dataset.names`."""
-        return list(self._pieces)
-
-    def missing(self) -> Mapping[str, str]:
-        """See `Dataset.missing`."""
-        return dict(self._missing)
+                    pieces[name] = _Piece(sequence, first, frames)
+        super().__init__(pieces, missing)
 
     def clip(self, name: str) -> Clip:
         """See `Dataset.clip`."""
-        piece = self._pieces.get(name)
-        if piece is None:
-            raise self.unknown(name) if name not in self._missing else StorageError(f"{name} {self._missing[name]}")
+        piece = self.place(name)
         path = piece.sequence / TRUTH
         files = image_files(piece.sequence / IMAGES)
         xy, visible = heads(path, len(files))

@@ -16,14 +16,14 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from tapkit import weights
-from tapkit.datasets.base import Clip, Dataset
+from tapkit.datasets.base import Clip, Listed
 from tapkit.datasets.frames import image_size, open_images
 from tapkit.errors import StorageError, WeightsError
 
@@ -37,7 +37,7 @@ class _FrameFiles(NamedTuple):
     tracks: Path
 
 
-class DynamicReplica(Dataset):
+class DynamicReplica(Listed[list[_FrameFiles]]):
     """Sequences of one split: `root` is the split's folder, or the set's with `split`."""
 
     name = "Dynamic Replica"
@@ -56,30 +56,16 @@ class DynamicReplica(Dataset):
         seed: int = 0,
     ) -> None:
         self.root = Path(root) / split if split else Path(root)
-        self.max_points, self.frames, self.seed = max_points, frames, seed
+        self.max_points, self.seed = max_points, seed
         found = sorted(self.root.glob("frame_annotations_*.jgz"))
         if not found:
             raise StorageError(f"{self.root} has no frame_annotations_*.jgz")
-        self._sequences = _read_index(found[0], self.root)
-        self._missing = {
-            name: why for name, files in self._sequences.items() if (why := _lacking(files[: self.frames]))
-        }
-
-    def names(self) -> Sequence[str]:
-        """See `Dataset.names`."""
-        return [name for name in self._sequences if name not in self._missing]
-
-    def missing(self) -> Mapping[str, str]:
-        """See `Dataset.missing`."""
-        return dict(self._missing)
+        sequences = {name: files[:frames] for name, files in _read_index(found[0], self.root).items()}
+        super().__init__(sequences, {name: why for name, files in sequences.items() if (why := _lacking(files))})
 
     def clip(self, name: str) -> Clip:
         """See `Dataset.clip`: random points of those visible on frame 0, asked there, at most `frames` frames."""
-        if name not in self._sequences:
-            raise self.unknown(name)
-        if name in self._missing:
-            raise StorageError(f"sequence {name!r} {self._missing[name]}")
-        files = self._sequences[name][: self.frames]
+        files = self.place(name)
         size = image_size(files[0].image)
         xy, seen = _frame_tracks(files[0].tracks)
         visible = np.flatnonzero(seen & _inside(xy, size))

@@ -13,12 +13,11 @@ EPIC-KITCHENS (CC BY-NC 4.0).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tapkit.datasets.base import Clip, Dataset
+from tapkit.datasets.base import Clip, Listed
 from tapkit.datasets.folder import read_arrays
 from tapkit.datasets.frames import image_files, image_size, open_images
 from tapkit.errors import StorageError
@@ -27,7 +26,7 @@ ANNOTATION = "annot.npz"
 MASKS = ("valids", "visibs", "vis_valids", "out_of_view", "occluded")
 
 
-class EgoPoints(Dataset):
+class EgoPoints(Listed[Path]):
     """Sequences below `root`."""
 
     name = "EgoPoints"
@@ -39,28 +38,15 @@ class EgoPoints(Dataset):
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
-        self._folders = {path.parent.name: path.parent for path in sorted(self.root.glob(f"*/{ANNOTATION}"))}
-        if not self._folders:
+        folders = {path.parent.name: path.parent for path in sorted(self.root.glob(f"*/{ANNOTATION}"))}
+        if not folders:
             raise StorageError(f"{self.root} has no EgoPoints sequences (folders with rgbs/ and {ANNOTATION})")
-        self._missing = {
-            name: "has no images in rgbs/" for name, folder in self._folders.items() if not image_files(folder / "rgbs")
-        }
-
-    def names(self) -> Sequence[str]:
-        """See `Dataset.names`."""
-        return [name for name in self._folders if name not in self._missing]
-
-    def missing(self) -> Mapping[str, str]:
-        """See `Dataset.missing`."""
-        return dict(self._missing)
+        bare = [name for name, folder in folders.items() if not image_files(folder / "rgbs")]
+        super().__init__(folders, dict.fromkeys(bare, "has no images in rgbs/"))
 
     def clip(self, name: str) -> Clip:
         """See `Dataset.clip`: all points with a position on frame 0, asked for there."""
-        if name not in self._folders:
-            raise self.unknown(name)
-        if name in self._missing:
-            raise StorageError(f"sequence {name!r} {self._missing[name]}")
-        folder = self._folders[name]
+        folder = self.place(name)
         path, files = folder / ANNOTATION, image_files(folder / "rgbs")
         xy, masks = _annotation(path)
         frames = xy.shape[1]

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from tapkit import storage
-from tapkit.datasets.base import Clip, Dataset
+from tapkit.datasets.base import Clip, Listed
 from tapkit.datasets.frames import image_files, image_size, open_images
 from tapkit.errors import StorageError, VideoError
 from tapkit.video.base import Source
@@ -32,7 +32,7 @@ TRACKS = "tracks.npz"
 KEYS = ("xy", "visible", "annotated", "counted", "size", "fps")
 
 
-class FolderDataset(Dataset):
+class FolderDataset(Listed[Path]):
     """Clips in tapkit's folder format under `root`."""
 
     resolution = "native"
@@ -45,27 +45,15 @@ class FolderDataset(Dataset):
         self.name = name or self.root.resolve().name
         single = (self.root / TRACKS).is_file()
         found = [self.root] if single else sorted(p.parent for p in self.root.glob(f"*/{TRACKS}"))
-        self._folders = {folder.resolve().name: folder for folder in found}
-        self._missing: dict[str, str] = {}
-        for name_, folder in self._folders.items():
-            if not image_files(folder / "frames") and video_file(folder) is None:
-                self._missing[name_] = "has tracks.npz but neither frames/ nor a video file"
-
-    def names(self) -> Sequence[str]:
-        """See `Dataset.names`."""
-        return [name for name in self._folders if name not in self._missing]
-
-    def missing(self) -> Mapping[str, str]:
-        """See `Dataset.missing`."""
-        return dict(self._missing)
+        folders = {folder.resolve().name: folder for folder in found}
+        blind = [
+            n for n, folder in folders.items() if not image_files(folder / "frames") and video_file(folder) is None
+        ]
+        super().__init__(folders, dict.fromkeys(blind, "has tracks.npz but neither frames/ nor a video file"))
 
     def clip(self, name: str) -> Clip:
         """See `Dataset.clip`."""
-        if name not in self._folders:
-            raise self.unknown(name)
-        if name in self._missing:
-            raise VideoError(f"clip {name!r} {self._missing[name]}")
-        return read_clip(self._folders[name], name)
+        return read_clip(self.place(name), name)
 
 
 def video_file(folder: Path) -> Path | None:

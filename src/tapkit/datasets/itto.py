@@ -11,19 +11,18 @@ CC BY 4.0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tapkit.datasets.base import Clip, Dataset
+from tapkit.datasets.base import Clip, Listed
 from tapkit.datasets.frames import image_files, image_size, open_images
 from tapkit.errors import StorageError
 
 KINDS = ("gradient", "random", "background")
 
 
-class Itto(Dataset):
+class Itto(Listed[list[Path]]):
     """Videos of the parts below `root`, called PART/VIDEO (VIDEO if `root` is one part)."""
 
     name = "ITTO"
@@ -33,35 +32,22 @@ class Itto(Dataset):
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         folders = sorted([*self.root.glob("annotations/*"), *self.root.glob("*/annotations/*")])
-        self._files = {self._name(folder): files for folder in folders if (files := _annotations(folder))}
-        if not self._files:
+        found = {self._name(folder): files for folder in folders if (files := _annotations(folder))}
+        if not found:
             raise StorageError(f"{self.root} has no ITTO annotations (annotations/VIDEO/VIDEO_random.npy)")
-        self._missing = {
-            name: f"has no images in {_frames(files[0])}"
-            for name, files in self._files.items()
-            if not image_files(_frames(files[0]))
-        }
+        pictures = {name: _frames(files[0]) for name, files in found.items()}
+        super().__init__(
+            found, {name: f"has no images in {where}" for name, where in pictures.items() if not image_files(where)}
+        )
 
     def _name(self, folder: Path) -> str:
         """mose/annotations/VIDEO -> mose/VIDEO."""
         part = folder.parent.parent
         return folder.name if part == self.root else f"{part.name}/{folder.name}"
 
-    def names(self) -> Sequence[str]:
-        """See `Dataset.names`."""
-        return [name for name in self._files if name not in self._missing]
-
-    def missing(self) -> Mapping[str, str]:
-        """See `Dataset.missing`."""
-        return dict(self._missing)
-
     def clip(self, name: str) -> Clip:
         """See `Dataset.clip`."""
-        if name not in self._files:
-            raise self.unknown(name)
-        if name in self._missing:
-            raise StorageError(f"video {name!r} {self._missing[name]}")
-        paths = self._files[name]
+        paths = self.place(name)
         images = image_files(_frames(paths[0]))
         tables = [_table(path, len(images)) for path in paths]
         table = np.concatenate(tables)

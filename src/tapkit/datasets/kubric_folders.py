@@ -9,20 +9,19 @@ they are taken as corner-origin, as Kubric projects them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
 
-from tapkit.datasets.base import Clip, Dataset
+from tapkit.datasets.base import Clip, Listed
 from tapkit.datasets.frames import image_files, image_size, open_images
 from tapkit.datasets.pickles import LazyArray, read_pickle
 from tapkit.errors import StorageError
 
 
-class KubricFolders(Dataset):
+class KubricFolders(Listed[Path]):
     """Sequences below `root`."""
 
     name = "CoTracker3 Kubric"
@@ -31,27 +30,15 @@ class KubricFolders(Dataset):
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
-        folders = sorted(p for p in self.root.iterdir() if p.is_dir()) if self.root.is_dir() else []
-        self._folders = {p.name: p for p in folders if (p / "frames").is_dir() or (p / f"{p.name}.npy").is_file()}
-        if not self._folders:
+        every = sorted(p for p in self.root.iterdir() if p.is_dir()) if self.root.is_dir() else []
+        folders = {p.name: p for p in every if (p / "frames").is_dir() or (p / f"{p.name}.npy").is_file()}
+        if not folders:
             raise StorageError(f"{self.root} has no Kubric sequences (folders with frames/ and NAME.npy)")
-        self._missing = {name: why for name, folder in self._folders.items() if (why := _lacking(folder))}
-
-    def names(self) -> Sequence[str]:
-        """See `Dataset.names`."""
-        return [name for name in self._folders if name not in self._missing]
-
-    def missing(self) -> Mapping[str, str]:
-        """See `Dataset.missing`."""
-        return dict(self._missing)
+        super().__init__(folders, {name: why for name, folder in folders.items() if (why := _lacking(folder))})
 
     def clip(self, name: str) -> Clip:
         """See `Dataset.clip`."""
-        if name not in self._folders:
-            raise self.unknown(name)
-        if name in self._missing:
-            raise StorageError(f"sequence {name!r} {self._missing[name]}")
-        folder = self._folders[name]
+        folder = self.place(name)
         path, files = folder / f"{name}.npy", image_files(folder / "frames")
         tracks = read_object_npy(path)
         coordinates, hidden = (_array(tracks, key, path) for key in ("coords", "visibility"))

@@ -9,7 +9,7 @@ Positions are taken as the published loaders take them (no shift of half a pixel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ import numpy as np
 
 from tapkit.coords import Size
 from tapkit.datasets.archives import array_headers, row_blocks
-from tapkit.datasets.base import Clip, Dataset, Finding
+from tapkit.datasets.base import Clip, Finding, Listed
 from tapkit.datasets.frames import image_files, image_size, open_images
 from tapkit.errors import StorageError
 
@@ -104,7 +104,7 @@ def _chosen_rows(blocks: Iterator[Block], size: Size, max_points: int) -> np.nda
     return kept[np.linspace(0, len(kept) - 1, count).astype(np.int64)] if count else kept
 
 
-class PointOdyssey(Dataset):
+class PointOdyssey(Listed[Path]):
     """Sequences under `root` (a split's folder, or the folder of all splits with `split`)."""
 
     name = "PointOdyssey"
@@ -118,32 +118,26 @@ class PointOdyssey(Dataset):
         self.root = Path(root) / split if split else Path(root)
         self.max_points = max_points
         self.split = split or self.root.name
-        folders = sorted(p for p in self.root.iterdir() if p.is_dir()) if self.root.is_dir() else []
-        self._folders = {p.name: p for p in folders if (p / "rgbs").is_dir() or _annotation(p) is not None}
-        if not self._folders:
+        every = sorted(p for p in self.root.iterdir() if p.is_dir()) if self.root.is_dir() else []
+        folders = {p.name: p for p in every if (p / "rgbs").is_dir() or _annotation(p) is not None}
+        if not folders:
             raise StorageError(f"{self.root} has no PointOdyssey sequences (folders with rgbs/ and anno.npz)")
-        self._missing = {name: why for name, folder in self._folders.items() if (why := _lacking(folder))}
-
-    def names(self) -> Sequence[str]:
-        """See `Dataset.names`."""
-        return [name for name in self._folders if name not in self._missing]
+        super().__init__(folders, {name: why for name, folder in folders.items() if (why := _lacking(folder))})
 
     def missing(self) -> Mapping[str, str]:
         """See `Dataset.missing`."""
-        lacking = EXPECTED.get(self.split, 0) - len(self._folders)
+        lacking = EXPECTED.get(self.split, 0) - len(self._places)
         named = (
-            {f"{lacking} sequences": f"{len(self._folders)} of {EXPECTED[self.split]} are there"} if lacking > 0 else {}
+            {f"{lacking} sequences": f"{len(self._places)} of {EXPECTED[self.split]} are there"} if lacking > 0 else {}
         )
-        return self._missing | named
+        return {**super().missing(), **named}
 
     def clip(self, name: str) -> Clip:
         """See `Dataset.clip`: the points of the official full-sequence evaluation, all asked for on frame 0."""
-        if name not in self._folders:
-            raise self.unknown(name)
-        folder = self._folders[name]
+        folder = self.place(name)
         path, files = _annotation(folder), image_files(folder / "rgbs")
         if path is None or not files:
-            raise StorageError(f"sequence {name!r} {self._missing.get(name, 'is incomplete')}")
+            raise StorageError(f"clip {name!r} of {self.name} is incomplete")
         size = image_size(files[0])
         chosen = choose_tracks(lambda: annotation_blocks(path, len(files)), size, self.max_points)
         frames = chosen.xy.shape[1]
@@ -162,7 +156,7 @@ class PointOdyssey(Dataset):
     def check(self) -> Iterator[Finding]:
         """See `Dataset.check`; also the sequences known to be defective."""
         yield from super().check()
-        for name in self._folders:
+        for name in self._places:
             for pattern, what in KNOWN_BAD.items():
                 if fnmatch(name, pattern):
                     yield Finding("bad", name, what)

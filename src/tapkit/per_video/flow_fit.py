@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -13,13 +13,15 @@ from torch import Tensor, nn
 
 from tapkit.per_video.adam import adam_tensors, set_adam
 from tapkit.per_video.answer import Thumbs
+from tapkit.per_video.flow_options import FlowOptions
 from tapkit.per_video.folder import thumbs_of
-from tapkit.per_video.method import FitOptions, Picture, Report, State
+from tapkit.per_video.method import Picture, Report, State
 from tapkit.per_video.prepare.flows import FlowRequest, PairFlows, pair_flows
+from tapkit.per_video.prepare.masks import SIMILAR
 from tapkit.per_video.prepare.store import Prepared
 
 Network = TypeVar("Network", bound=nn.Module)
-Chosen = TypeVar("Chosen", bound=FitOptions)
+Chosen = TypeVar("Chosen", bound=FlowOptions)
 Rated = tuple[Iterable[nn.Parameter], float]
 """Parameters and the learning rate that they begin with."""
 
@@ -100,11 +102,25 @@ def flows_of(
 
 
 class FlowMethod(Generic[Chosen]):
-    """Base of such `Method`s. Each says what flow it asks for."""
+    """Base of such `Method`s."""
+
+    similar: ClassVar[float] = SIMILAR
+    """Cosine that features at both ends of a flow vector must have for it to be believed, where there are some."""
 
     def request(self, options: Chosen) -> FlowRequest:
         """Flow, and what of it is believed."""
-        raise NotImplementedError
+        return FlowRequest(
+            options.flow,
+            options.flow_weights,
+            options.reach,
+            cycle=options.cycle,
+            similar=self.similar,
+            agree=options.agree,
+            texture=options.texture,
+            chained=options.chained,
+            features=options.features,
+            features_weights=options.features_weights,
+        )
 
     def prepare(self, prepared: Prepared, options: Chosen, device: torch.device, report: Report) -> None:
         """See `Method.prepare`: flow of all pairs within reach, and what of it can be believed."""

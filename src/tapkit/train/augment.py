@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -102,32 +103,15 @@ def temporary_defocus(video: Tensor, random: np.random.Generator) -> Tensor:
 
 def add_occluder(clip: Batch, other: Tensor, random: np.random.Generator) -> Batch:
     """A blob or a bar, textured by another clip [T,3,S,S], crosses the clip: points under it are occluded."""
-    video, xy = clip.video, clip.xy
-    frames, size = len(video), video.shape[-1]
+    frames, size = len(clip.video), clip.video.shape[-1]
     time = torch.linspace(-1, 1, frames)
     first, last = (torch.from_numpy(random.uniform(-0.2, 1.2, 2)).float() * size for _ in range(2))
     centre = (first + last) / 2 + (last - first) / 2 * time[:, None]
     angle = float(random.uniform(0, math.pi)) + float(random.normal(0, 0.4)) * time
     across, along = size * random.uniform(0.03, 0.2), size * np.exp(random.uniform(math.log(0.08), 0))
     bumps = torch.from_numpy(random.normal(0, 0.15, 3)).float()
-
-    def covers(places: Tensor) -> Tensor:
-        """Whether places [T,K,2] lie under it [T,K]."""
-        away = places - centre[:, None]
-        cos, sin = angle.cos()[:, None], angle.sin()[:, None]
-        u, v = (away[..., 0] * cos + away[..., 1] * sin) / along, (away[..., 1] * cos - away[..., 0] * sin) / across
-        direction, reach = torch.atan2(v, u), torch.ones_like(u)
-        for order, bump in enumerate(bumps.tolist()):
-            reach = reach + bump * torch.sin((order + 1) * direction + order)
-        return torch.hypot(u, v) < reach
-
-    ticks = torch.arange(size) + 0.5
-    grid = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).view(1, -1, 2).expand(frames, -1, -1)
-    mask = covers(grid).view(frames, 1, size, size)
-    known = torch.isfinite(xy).all(-1)
-    under = covers(torch.nan_to_num(xy).transpose(0, 1)).transpose(0, 1) & known
-    visible = clip.visible & ~under
-    return clip._replace(video=torch.where(mask, other, video), visible=visible)
+    blob = _blob(clip, centre, angle, (along, across), bumps)
+    return clip._replace(video=torch.where(blob.mask, other, clip.video), visible=clip.visible & ~blob.under)
 
 
 def add_carrier(clip: Batch, picture: Tensor, random: np.random.Generator) -> Batch:
@@ -136,33 +120,50 @@ def add_carrier(clip: Batch, picture: Tensor, random: np.random.Generator) -> Ba
     Points that it covers look, to whoever follows pixels, as if they went with it. Where the picture is the clip's own
     first frame, it shows what is looked for in the wrong place.
     """
-    video, xy = clip.video, clip.xy
-    frames, size = len(video), video.shape[-1]
+    frames, size = len(clip.video), clip.video.shape[-1]
     course = torch.from_numpy(_visit(frames, random)).float() * size
     turn = torch.from_numpy(np.cumsum(random.normal(0, 0.02, frames))).float()
-    reach = size * torch.from_numpy(random.uniform(0.08, 0.3, 2)).float()
+    along, across = (size * random.uniform(0.08, 0.3, 2)).tolist()
     bumps = torch.from_numpy(random.normal(0, 0.12, 3)).float()
     shift = torch.from_numpy(random.uniform(-0.5, 0.5, 2)).float() * size
+    blob = _blob(clip, course, turn, (along, across), bumps)
+    places = (blob.own + size / 2 + shift) * (2 / size) - 1
+    pictures = picture.float()[None].expand(frames, -1, -1, -1)
+    body = F.grid_sample(pictures, places, padding_mode="reflection", align_corners=False)
+    video = torch.where(blob.mask, body.round().clamp(0, 255).byte(), clip.video)
+    return clip._replace(video=video, visible=clip.visible & ~blob.under)
+
+
+class _Blob(NamedTuple):
+    """What a body covers, whose outline is a bumpy ellipse."""
+
+    own: Tensor
+    """The pixels in its own coordinates [T,S,S,2]: from its middle on, and turned with it."""
+    mask: Tensor
+    """Which of them it covers [T,1,S,S]."""
+    under: Tensor
+    """Which of the points it covers [N,T]."""
+
+
+def _blob(clip: Batch, centre: Tensor, angle: Tensor, reach: tuple[float, float], bumps: Tensor) -> _Blob:
+    """A body at `centre` [T,2] turned by `angle` [T], `reach` pixels long and wide, with bumps [K] in its outline."""
 
     def within(places: Tensor) -> tuple[Tensor, Tensor]:
         """Places [T,K,2] in the body's own coordinates, and whether they lie on it [T,K]."""
-        away = places - course[:, None]
-        cos, sin = turn.cos()[:, None], turn.sin()[:, None]
+        away = places - centre[:, None]
+        cos, sin = angle.cos()[:, None], angle.sin()[:, None]
         u, v = away[..., 0] * cos + away[..., 1] * sin, away[..., 1] * cos - away[..., 0] * sin
         direction, edge = torch.atan2(v / reach[1], u / reach[0]), torch.ones_like(u)
         for order, bump in enumerate(bumps.tolist()):
             edge = edge + bump * torch.sin((order + 1) * direction + order)
         return torch.stack([u, v], -1), torch.hypot(u / reach[0], v / reach[1]) < edge
 
+    frames, size = len(clip.video), clip.video.shape[-1]
     ticks = torch.arange(size) + 0.5
     grid = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1).view(1, -1, 2).expand(frames, -1, -1)
     own, on = within(grid)
-    places = (own + size / 2 + shift) * (2 / size) - 1
-    pictures = picture.float()[None].expand(frames, -1, -1, -1)
-    body = F.grid_sample(pictures, places.view(frames, size, size, 2), padding_mode="reflection", align_corners=False)
-    covered = within(torch.nan_to_num(xy).transpose(0, 1))[1].transpose(0, 1) & torch.isfinite(xy).all(-1)
-    video = torch.where(on.view(frames, 1, size, size), body.round().clamp(0, 255).byte(), video)
-    return clip._replace(video=video, visible=clip.visible & ~covered)
+    under = within(torch.nan_to_num(clip.xy).transpose(0, 1))[1].transpose(0, 1) & torch.isfinite(clip.xy).all(-1)
+    return _Blob(own.view(frames, size, size, 2), on.view(frames, 1, size, size), under)
 
 
 def _visit(frames: int, random: np.random.Generator) -> np.ndarray:

@@ -21,6 +21,9 @@ OPEN = frozenset({"/api/session", "/api/login"})
 """Addresses that answer without a session: they say who one is, or let one in."""
 TOKEN = "x-tapkit-token"
 WINDOW = "x-tapkit-window"
+CHANGE = "idempotency-key"
+"""What a change is called, so that it is made once (an Internet draft of the IETF: The Idempotency-Key HTTP Header
+Field)."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Who:
     """Their account; None in a project without accounts."""
     window: str
     """Which of their windows."""
+    change: str | None = None
+    """What this change is called, of all changes of this server; None: it has no name."""
 
 
 class Gate:
@@ -126,7 +131,10 @@ def asker(request: Request) -> Who:
     """From whom a request is; the window is what the page calls itself, else the session."""
     session = the_session(request)
     window = request.headers.get(WINDOW, "")[:64]
-    return Who(session.user, f"{session.id[:16]}{window}")
+    change = request.headers.get(CHANGE)
+    # Names are a session's own, and tell the address: one that is used again elsewhere means something else.
+    name = None if change is None else f"{session.id} {request.url.path} {change}"
+    return Who(session.user, f"{session.id[:16]}{window}", name)
 
 
 OfStudio = Annotated[Studio, Depends(the_studio)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -152,26 +153,30 @@ def edit(
     of: Annotated[int | None, Body()] = None,
 ) -> Response:
     """Do all of the edits, or none of them."""
-    change = studio.project.edit(clip, edits, base, who.user, force, who.window, of)
-    return _changed(studio, who, clip, change)
+    return _changed(studio, who, clip, lambda: studio.project.edit(clip, edits, base, who.user, force, who.window, of))
 
 
 @router.post("/undo")
 def undo(studio: OfStudio, who: From, clip: int, force: Annotated[bool, Body(embed=True)] = False) -> Response:
     """Take back the last thing that this user did."""
-    return _changed(studio, who, clip, studio.project.undo(clip, who.user, who.window, force))
+    return _changed(studio, who, clip, lambda: studio.project.undo(clip, who.user, who.window, force))
 
 
 @router.post("/redo")
 def redo(studio: OfStudio, who: From, clip: int, force: Annotated[bool, Body(embed=True)] = False) -> Response:
     """Do it again."""
-    return _changed(studio, who, clip, studio.project.redo(clip, who.user, who.window, force))
+    return _changed(studio, who, clip, lambda: studio.project.redo(clip, who.user, who.window, force))
 
 
-def _changed(studio: Studio, who: Who, clip: int, change: v.Change) -> Response:
-    """Answer with a change, and tell the others."""
-    tell_change(studio, who, clip, change)
-    return answers.answer(answers.change(change))
+def _changed(studio: Studio, who: Who, clip: int, make: Callable[[], v.Change]) -> Response:
+    """Make a change and tell the others, unless that was done already; answer with it."""
+
+    def made() -> v.Change:
+        change = make()
+        tell_change(studio, who, clip, change)
+        return change
+
+    return answers.answer(answers.change(studio.repeats.once(who.change, made)))
 
 
 def tell_change(studio: Studio, who: Who, clip: int, change: v.Change) -> None:

@@ -18,6 +18,7 @@ from tapkit.web.jobs import Jobs
 from tapkit.web.passwords import Attempts
 from tapkit.web.places import Places
 from tapkit.web.refusals import NotSignedIn
+from tapkit.web.repeats import Repeats
 from tapkit.web.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Studio:
     """Its name: two studios on one machine share their cookies, which know no ports."""
     hub: Hub = field(default_factory=Hub)
     sessions: Sessions = field(default_factory=Sessions)
+    repeats: Repeats = field(default_factory=Repeats)
     attempts: Attempts = field(default_factory=Attempts)
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ from tapkit.per_video.cadexpp.options import PRESETS, CadexOptions
 from tapkit.per_video.cadexpp.sampler import PUBLISHED, MatchSampler, Sampler
 from tapkit.per_video.flow_fit import FlowFit, FlowMethod, flows_of, seeded
 from tapkit.per_video.method import FitOptions, Picture, Place, Report, State
-from tapkit.per_video.prepare.flows import FlowRequest, PairFlows
+from tapkit.per_video.prepare.flows import PairFlows
 from tapkit.per_video.prepare.long_matches import long_matches
 from tapkit.per_video.prepare.store import Prepared
 
@@ -110,27 +110,13 @@ class CadexMethod(FlowMethod[CadexOptions]):
 
     card = CADEXPP
     presets: Mapping[str, FitOptions] = PRESETS
+    similar = 0.0
 
     def prepare(self, prepared: Prepared, options: CadexOptions, device: torch.device, report: Report) -> None:
         """See `Method.prepare`: flow within reach, and what of it can be believed."""
         if options.matches:
             _matches(prepared, options, device, report)  # first: what lacks a file says so at once
         super().prepare(prepared, options, device, report)
-
-    def request(self, options: CadexOptions) -> FlowRequest:
-        """See `FlowMethod.request`."""
-        return FlowRequest(
-            options.flow,
-            options.flow_weights,
-            options.reach,
-            cycle=options.cycle,
-            agree=options.agree,
-            texture=options.texture,
-            chained=options.chained,
-            similar=0.0,
-            features=options.features,
-            features_weights=options.features_weights,
-        )
 
     def build(self, prepared: Prepared, options: CadexOptions, seed: int, device: torch.device) -> CadexFit:
         """See `Method.build`."""

@@ -6,41 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tapkit.models.options import require_least
-from tapkit.per_video.method import FitOptions
-from tapkit.per_video.prepare.flow_features import check_features
-from tapkit.per_video.prepare.masks import CYCLE
+from tapkit.per_video.flow_options import FlowOptions
 
 GUESSED = ("motion", "plane")
 """Initial depths that need no file."""
 
 
 @dataclass(frozen=True)
-class CadexOptions(FitOptions):
+class CadexOptions(FlowOptions):
     """The defaults are the published ones, as far as they need nothing that is not here."""
 
     steps: int = 22_000
-    """Steps of the whole schedule, which is stretched or shortened to them."""
-    max_side: int | None = None
-    """Length in pixels of the longer side at which the video is worked on; None: its own."""
-    flow: str = "raft-large"
-    """Id of the flow model that is learned from."""
     reach: int = 16
     """Largest distance of two frames whose flow is computed."""
     chained: bool = False
     """Whether flow is extended by chaining over neighbouring frames; the authors leave that open."""
-    cycle: float = CYCLE
-    """Pixels of the working size by which flow there and back may miss to be believed."""
-    agree: float | None = None
-    """Pixels by which flow between frames 3 and more apart may differ from that over the frames between to be believed;
-    None: they are not compared, as published. For flow models that do not follow far."""
-    texture: float | None = None
-    """Correlation (up to 1) that the surroundings of both ends of a flow vector, 7 x 7 pixels, must have between frames
-    3 and more apart for it to be believed; None: they are not compared, as published."""
-    features: str = "none"
-    """Backbone whose features the ends of a flow vector must share to be believed: "dino-vits16" as published, which is
-    downloaded, or "none"."""
-    features_weights: str | None = None
-    """Its file; None: the published one."""
     interval: int = 12
     """Largest distance of two frames that are learned from together."""
     pairs: int = 96
@@ -66,12 +46,11 @@ class CadexOptions(FitOptions):
 
     def files(self) -> Sequence[str]:
         """See `FitOptions.files`."""
-        own = ("features_weights", "backbone_weights", *(() if self.depth in GUESSED else ("depth",)))
-        return (*super().files(), *own)
+        return (*super().files(), "backbone_weights", *(() if self.depth in GUESSED else ("depth",)))
 
     def check(self) -> None:
         """Raise `UsageError` for values that cannot be."""
-        check_features(self.features)
+        super().check()
         require_least(self, steps=1, reach=1, interval=1, pairs=1, points=4)
 
 

@@ -21,7 +21,7 @@ from tapkit.per_video.omnimotion.options import PRESETS, OmniMotionOptions
 from tapkit.per_video.omnimotion.render import cast, depths, heaviest, to_frame, to_pixels
 from tapkit.per_video.omnimotion.sampler import ERRORS_EVERY, PUBLISHED, Sampler, blurred
 from tapkit.per_video.omnimotion.weights import load_network
-from tapkit.per_video.prepare.flows import FlowRequest, PairFlows
+from tapkit.per_video.prepare.flows import PairFlows
 from tapkit.per_video.prepare.masks import grid
 from tapkit.per_video.prepare.store import Prepared
 
@@ -147,20 +147,6 @@ class OmniMotionMethod(FlowMethod[OmniMotionOptions]):
 
     card = OMNIMOTION
     presets: Mapping[str, FitOptions] = PRESETS
-
-    def request(self, options: OmniMotionOptions) -> FlowRequest:
-        """See `FlowMethod.request`."""
-        return FlowRequest(
-            options.flow,
-            options.flow_weights,
-            options.reach,
-            cycle=options.cycle,
-            agree=options.agree,
-            texture=options.texture,
-            chained=options.chained,
-            features=options.features,
-            features_weights=options.features_weights,
-        )
 
     def build(self, prepared: Prepared, options: OmniMotionOptions, seed: int, device: torch.device) -> OmniMotionFit:
         """See `Method.build`."""

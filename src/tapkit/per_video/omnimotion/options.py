@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from tapkit.errors import UsageError
 from tapkit.models.options import require_least
-from tapkit.per_video.method import FitOptions
+from tapkit.per_video.flow_options import FlowOptions
 from tapkit.per_video.omnimotion.network import NetworkConfig
-from tapkit.per_video.prepare.flow_features import check_features
-from tapkit.per_video.prepare.masks import CYCLE
 
 
 @dataclass(frozen=True)
-class OmniMotionOptions(FitOptions):
+class OmniMotionOptions(FlowOptions):
     """The defaults are the published ones."""
 
     steps: int = 100_000
-    """Steps of the whole schedule, which is stretched or shortened to them."""
-    max_side: int | None = None
-    """Length in pixels of the longer side at which the video is worked on; None: its own."""
-    flow: str = "raft-large"
-    """Id of the flow model that is learned from."""
-    reach: int | None = None
-    """Largest distance of two frames whose flow is computed; None: all pairs."""
-    chained: bool = True
-    """Whether flow is extended by chaining over neighbouring frames."""
-    cycle: float = CYCLE
-    """Pixels of the working size by which flow there and back may miss to be believed."""
-    agree: float | None = None
-    """Pixels by which flow between frames 3 and more apart may differ from that over the frames between to be believed;
-    None: they are not compared, as published. For flow models that do not follow far."""
-    texture: float | None = None
-    """Correlation (up to 1) that the surroundings of both ends of a flow vector, 7 x 7 pixels, must have between frames
-    3 and more apart for it to be believed; None: they are not compared, as published."""
-    features: str = "none"
-    """Backbone whose features the ends of a flow vector must share to be believed: "dino-vits16" as published, which is
-    downloaded, or "none"."""
-    features_weights: str | None = None
-    """Its file; None: the published one."""
     pairs: int = 8
     """Pairs of frames in a batch."""
     points: int = 256
@@ -79,14 +54,10 @@ class OmniMotionOptions(FitOptions):
     mask_near: bool = False
     """Whether the nearest fifth of the samples is transparent during the first 4 % of the schedule."""
 
-    def files(self) -> Sequence[str]:
-        """See `FitOptions.files`."""
-        return (*super().files(), "features_weights")
-
     def check(self) -> None:
         """Raise `UsageError` for values that cannot be."""
         least = dict.fromkeys(("steps", "pairs", "code", "time_hidden", "coupling_hidden", "color_hidden"), 1)
-        check_features(self.features)
+        super().check()
         require_least(self, **least, affine_hidden=1, points=4, samples=2, layers=0, colors=0)
         if self.layers > 1:
             raise UsageError(f"layers is a share of the steps, 0 to 1, got {self.layers:g}")

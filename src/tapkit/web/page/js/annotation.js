@@ -1,6 +1,6 @@
 // The document of one clip as this page knows it: points, selection, and the edits on their way to the server.
 
-import { ApiError } from "./api.js";
+import { ApiError, freshName } from "./api.js";
 import { Emitter } from "./emitter.js";
 
 const AGAIN = 1500;            // ms between tries while the server is away
@@ -65,7 +65,7 @@ export class Annotation extends Emitter {
   /** Sends edits in the order in which they were made; resolves to the change, null where they were given up. */
   edit(edits, { force = false } = {}) {
     const base = this.seen(edits);
-    return this.queue(() => this.send(() => this.api.edits(this.clip.id, base, edits, force)), this.asks(() => this.edit(edits, { force: true }))).then((change) => {
+    return this.queue(() => this.send((name) => this.api.edits(name, this.clip.id, base, edits, force)), this.asks(() => this.edit(edits, { force: true }))).then((change) => {
       if (change) {
         this.canUndo = true;
         this.canRedo = false;
@@ -105,7 +105,7 @@ export class Annotation extends Emitter {
 
   async travel(which, there, back, force = false) {
     try {
-      const change = await this.queue(() => this.send(() => this.api[which](this.clip.id, force)), this.asks(() => this.travel(which, there, back, true), which === "undo" ? "Undo all the same" : "Do it all the same"));
+      const change = await this.queue(() => this.send((name) => this.api[which](name, this.clip.id, force)), this.asks(() => this.travel(which, there, back, true), which === "undo" ? "Undo all the same" : "Do it all the same"));
       if (change) this[back] = true;
       this.flags();
       return change;
@@ -149,10 +149,12 @@ export class Annotation extends Emitter {
     });
   }
 
+  /** Calls until the server answers, under one name: what was done and only its answer lost is not done again. */
   async send(call) {
+    const name = freshName();
     for (;;) {
       try {
-        const answer = await call();
+        const answer = await call(name);
         this.emit("away", false);
         return answer;
       } catch (error) {

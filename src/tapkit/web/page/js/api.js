@@ -25,14 +25,18 @@ async function failure(response) {
   return new ApiError(sentence, response.status, body);
 }
 
+/** A name that nothing else has. (crypto.randomUUID is not there on a team's page without https.) */
+export const freshName = () => [Math.random(), Math.random()].map((part) => part.toString(36).slice(2)).join("");
+
 /** What this window calls itself: an edit of another window of the same person is someone else's edit. */
 function windowName() {
+  const fresh = freshName().slice(0, 12);
   try {
-    const name = sessionStorage.getItem("tapkit.window") ?? crypto.randomUUID().slice(0, 12);
+    const name = sessionStorage.getItem("tapkit.window") ?? fresh;
     sessionStorage.setItem("tapkit.window", name);
     return name;
   } catch {
-    return Math.random().toString(36).slice(2, 14);
+    return fresh;
   }
 }
 
@@ -61,10 +65,19 @@ export class Api {
     return response;
   }
 
-  async json(method, path, body, signal) {
-    const response = await this.fetch(method, path, { body, signal });
-    return response.status === 204 ? {} : response.json();
+  async json(method, path, body, signal, headers) {
+    const response = await this.fetch(method, path, { body, signal, headers });
+    if (response.status === 204) return {};
+    try {
+      return await response.json();
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new ApiError(SILENT, 0);   // cut off on its way
+    }
   }
+
+  /** Something to be done once, however often it is sent under this name. */
+  once(name, path, body) { return this.json("POST", path, body, undefined, { "Idempotency-Key": name }); }
 
   async session() {
     const session = await this.json("GET", "/session");
@@ -114,9 +127,9 @@ export class Api {
   events(clip) { return this.json("GET", `/clips/${clip}/events`); }
   compare(clip, event) { return this.json("GET", `/clips/${clip}/compare/${event}`); }
 
-  edits(clip, base, edits, force = false) { return this.json("POST", `/clips/${clip}/edits`, { base, force, edits, of: this.of }); }
-  undo(clip, force = false) { return this.json("POST", `/clips/${clip}/undo`, { force }); }
-  redo(clip, force = false) { return this.json("POST", `/clips/${clip}/redo`, { force }); }
+  edits(name, clip, base, edits, force = false) { return this.once(name, `/clips/${clip}/edits`, { base, force, edits, of: this.of }); }
+  undo(name, clip, force = false) { return this.once(name, `/clips/${clip}/undo`, { force }); }
+  redo(name, clip, force = false) { return this.once(name, `/clips/${clip}/redo`, { force }); }
 
   startJob(clip, job) { return this.json("POST", `/clips/${clip}/jobs`, job); }
   jobs() { return this.json("GET", "/jobs"); }
