@@ -10,6 +10,7 @@ as `grid_sample` does, from -1 to 1 over a side: the same at all sizes of a fram
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -67,7 +68,7 @@ def pyramid(grey: Tensor) -> tuple[Tensor, ...]:
 
 
 @torch.no_grad()
-def align(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> Aligned:
+def align(before: Sequence[Tensor], after: Sequence[Tensor], xy: Tensor) -> Aligned:
     """Follow points from one frame to the next, and back.
 
     The way back begins where it should end, at the whole size only.

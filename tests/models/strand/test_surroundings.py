@@ -211,7 +211,7 @@ def test_nobody_is_found_where_pixels_fit_beyond_reach() -> None:
 def test_the_motion_that_was_found_ahead_is_used_after_that_frame_only(clip) -> None:
     model = tapkit.load("strand", precision="float32", enlarge=1).model
     first, second, third = (model.encode(frame[None]) for frame in clip[[0, 10, 20]])
-    ahead = model.compare(second, third)
+    (ahead,) = model.compare([second, third])
     wrong = torch.eye(3, dtype=ahead.motion.dtype)
     wrong[0, 2] = 30.0
     points, nobody = torch.tensor([[88.0, 60.0], [200.0, 76.0]]), torch.zeros(0, 2)
@@ -223,3 +223,6 @@ def test_the_motion_that_was_found_ahead_is_used_after_that_frame_only(clip) -> 
     torch.testing.assert_close(led_to(second, ahead), led_to(second, third))
     torch.testing.assert_close(led_to(second, ahead._replace(motion=wrong)), points + torch.tensor([30.0, 0.0]))
     torch.testing.assert_close(led_to(first, ahead._replace(motion=wrong)), led_to(first, third))
+    together = model.compare([first, second, third])
+    torch.testing.assert_close(together[1].motion, ahead.motion)
+    torch.testing.assert_close(led_to(first, together[0]), led_to(first, second))

@@ -6,7 +6,7 @@ parts come from: `network`. How it was trained and what each choice brought: doc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -140,11 +140,15 @@ class Strand(TorchModel, IndependentSteps):
         return StrandFeatures(self.network.encode(frames), grey_pyramid(frames))
 
     @torch.inference_mode()
-    def compare(self, before: StrandFeatures, features: StrandFeatures) -> StrandFeatures | Compared:
+    def compare(self, features: Sequence[StrandFeatures]) -> list[StrandFeatures | Compared]:
         """See `ComparesFrames.compare`."""
-        if not self._surrounded:
-            return features
-        return Compared(*features, before.grey, between(before.grey, features.grey))
+        if not self._surrounded or len(features) < 2:
+            return list(features[1:])
+        # Levels of one size side by side; the whole size is not compared.
+        levels = [torch.cat(level) for level in zip(*(one.grey[1:] for one in features), strict=True)]
+        motions = between([level[:-1] for level in levels], [level[1:] for level in levels])
+        found = zip(features[1:], features, motions, strict=False)
+        return [Compared(*after, before.grey, motion) for after, before, motion in found]
 
     @property
     def _surrounded(self) -> bool:
@@ -211,7 +215,7 @@ def _motion(state: StrandState, features: StrandFeatures | Compared) -> Tensor:
     """How the frame as a whole moved since that of the state, if that was not found already."""
     if isinstance(features, Compared) and features.since[0] is state.grey[0]:
         return features.motion
-    return between(state.grey, features.grey)
+    return between(state.grey[1:], features.grey[1:])[0]
 
 
 def join(first: Points, second: Points) -> Points:

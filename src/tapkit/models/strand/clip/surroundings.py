@@ -32,14 +32,14 @@ NOT_THERE = -0.5
 
 def dominant(film: Film) -> Tensor:
     """The motion of most of the frame from each frame to the next: [T-1,3,3] in `widest`, pixels."""
-    motions, before = [], film.grey(0)
+    motions, before = [], film.grey(0)[1:]
     if len(film) < 2:
         return torch.zeros(0, 3, 3, dtype=widest(before[0].device), device=before[0].device)
     for frame in range(1, len(film)):
-        after = film.grey(frame)
+        after = film.grey(frame)[1:]
         motions.append(between(before, after))
         before = after
-    return torch.stack(motions)
+    return torch.cat(motions)
 
 
 class Template(NamedTuple):
