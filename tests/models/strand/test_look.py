@@ -55,8 +55,8 @@ def test_a_packed_first_layer_answers_as_the_plain_one_and_gives_its_weights_bac
     for ready in (False, True):
         if ready:
             pack(layer)
-        x = torch.cat([*(layer.in_order(part) for part in products), more], 1)
-        torch.testing.assert_close(layer(x, "gelu"), expected, atol=1e-5, rtol=0)
+        ordered = torch.cat([layer.in_order(part) for part in products], 1)
+        torch.testing.assert_close(layer(ordered, more), expected, atol=1e-5, rtol=0)
     assert torch.equal(layer.state_dict()["weight"], weight)
     layer.unpack()
     assert torch.equal(layer.weight, weight)
