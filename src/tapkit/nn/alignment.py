@@ -42,6 +42,10 @@ class Aligned(NamedTuple):
     """[B,N] pixels by which the way back from there misses where the point was."""
 
 
+KEPT = 3 * (2 * RADIUS + 1) ** 2 + 3
+"""Numbers of a `template`."""
+
+
 class _Template(NamedTuple):
     """The pixels around a point, K = (2r+1)^2. What there is of x and of y lies in planes, [B,2,N,...], so that whole
     rows of pixels are worked on at once."""
@@ -52,6 +56,8 @@ class _Template(NamedTuple):
     """[B,1,N,1]."""
     steps: Tensor
     """[B,2,N,K]: by how much a grey level that a pixel is too low moves the patch on; without their mean."""
+    wanted: Tensor
+    """[B,2,N,1]: the products of these with the patch."""
 
 
 def grey_pyramid(frames: Tensor) -> tuple[Tensor, ...]:
@@ -78,13 +84,18 @@ def align(before: Sequence[Tensor], after: Sequence[Tensor], xy: Tensor) -> Alig
         after: pyramid of the frames that follow.
         xy: float32 [B,N,2], where the points are in `before`, pixels of its first size.
     """
-    start = _placed(before[0], _planes(xy))
+    start, batch = _placed(before[0], _planes(xy)), len(xy)
     offset = torch.zeros_like(start)
-    for first, second in zip(reversed(before), reversed(after), strict=True):
-        template = _template(_read(first, start + _square(RADIUS + 1, first)), first)
+    # Templates of all sizes in one piece, the whole size first.
+    wide = torch.cat([_read(level, start + _square(RADIUS + 1, level)) for level in before])
+    pixels = [_pixels(level, 2) for level in before for _ in range(batch)]
+    templates = _template(wide, torch.stack(pixels))
+    for number, second in reversed(list(enumerate(after))):
+        rows = slice(number * batch, (number + 1) * batch)
+        template = _Template(*(part[rows] for part in templates))
         offset = _descend(template, second, start + _square(RADIUS, second), offset)
     end = start + offset
-    there = _template(_read(after[0], end + _square(RADIUS + 1, after[0])), after[0])
+    there = _template(_read(after[0], end + _square(RADIUS + 1, after[0])), pixels[0])
     back = _descend(there, before[0], end + _square(RADIUS, before[0]), -offset)
     half = _half(before[0])
     missed = ((offset + back) * half).square().sum(1).sqrt()[..., 0]
@@ -92,29 +103,37 @@ def align(before: Sequence[Tensor], after: Sequence[Tensor], xy: Tensor) -> Alig
 
 
 def around(image: Tensor, xy: Tensor) -> Tensor:
-    """Pixels of [B,1,H,W] around xy [B,N,2] for `find`: [B,N,(2r+3)^2], one more on each side for slopes."""
+    """Pixels of [B,1,H,W] around xy [B,N,2] for `template`: [B,N,(2r+3)^2], one more on each side for slopes."""
     return _read(image, _placed(image, _planes(xy)) + _square(RADIUS + 1, image))[:, 0]
 
 
+def template(wide: Tensor, image: Tensor) -> Tensor:
+    """What `find` needs of pixels that were taken by `around` [B,N,(2r+3)^2], in images as large as [B,1,H,W]:
+    [B,N,KEPT]. It is made once for all images in which they are looked for."""
+    made = _template(wide[:, None], _pixels(image, 2))
+    planes = torch.cat([made.patch, made.steps], 1).transpose(1, 2).flatten(2)
+    return torch.cat([planes, _points(made.wanted), made.contrast[:, 0]], 2)
+
+
 @torch.no_grad()
-def find(wide: Tensor, image: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
-    """Where pixels that were taken by `around` [B,N,(2r+3)^2] are in [B,1,H,W], looked for from xy [B,N,2] on.
+def find(kept: Tensor, image: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
+    """Where pixels, of which a `template` was kept [B,N,KEPT], are in [B,1,H,W], looked for from xy [B,N,2] on.
 
     Returns their place [B,N,2], two or three pixels away at most if it is to be trusted, and the similarity there,
     correlation -1..1 [B,N].
     """
     grid = _placed(image, _planes(xy)) + _square(RADIUS, image)
-    template = _template(wide[:, None], image)
-    offset = _descend(template, image, grid, torch.zeros_like(grid[..., :1]))
+    planes = kept[..., :-3].view(*kept.shape[:2], 3, (2 * RADIUS + 1) ** 2).transpose(1, 2)
+    made = _Template(planes[:, :1], kept[:, None, :, -1:], planes[:, 1:], _planes(kept[..., -3:-1]))
+    offset = _descend(made, image, grid, torch.zeros_like(grid[..., :1]))
     patch = _centred(_read(image, grid + offset))
-    there = template._replace(patch=patch, contrast=_contrast(_length(patch)))
-    return xy + _points(offset * _half(image)), _likeness(template, there)
+    there = made._replace(patch=patch, contrast=_contrast(_length(patch)))
+    return xy + _points(offset * _half(image)), _likeness(made, there)
 
 
-def _descend(template: _Template, image: Tensor, grid: Tensor, offset: Tensor) -> Tensor:
+def _descend(made: _Template, image: Tensor, grid: Tensor, offset: Tensor) -> Tensor:
     """`STEPS` steps of the offset [B,2,N,1] of a template from the places of `grid` [B,2,N,K] in image [B,1,H,W]."""
-    patch, contrast, steps = template
-    wanted = (steps * patch).sum(-1, keepdim=True)
+    _, contrast, steps, wanted = made
     least, most = _pixels(image, -LONGEST), _pixels(image, LONGEST)
     for _ in range(STEPS):
         found = _centred(_read(image, grid + offset))
@@ -125,8 +144,9 @@ def _descend(template: _Template, image: Tensor, grid: Tensor, offset: Tensor) -
     return offset
 
 
-def _template(wide: Tensor, image: Tensor) -> _Template:
-    """What is looked for in an image [B,1,H,W], of pixels [B,1,N,(2r+3)^2].
+def _template(wide: Tensor, pixels: Tensor) -> _Template:
+    """What is looked for, of pixels [B,1,N,(2r+3)^2]; `pixels` [2,1,1] or [B,2,1,1] is how `grid_sample` counts two of
+    the image in which it is.
 
     The step for what is left of the differences is the inverse of the slopes' structure matrix times their products
     with the slopes. Here it is the slopes that are multiplied by it, once for all steps.
@@ -140,15 +160,16 @@ def _template(wide: Tensor, image: Tensor) -> _Template:
     lengths = _length(planes)
     squares = lengths[:, 1:].square() + 4 * FLAT
     cross = (planes[:, 1:2] * planes[:, 2:3]).sum(-1, keepdim=True)
-    share = _pixels(image, 2) / torch.addcmul(squares[:, :1] * squares[:, 1:2], cross, cross, value=-1)
+    share = pixels / torch.addcmul(squares[:, :1] * squares[:, 1:2], cross, cross, value=-1)
     steps = (squares[:, 1:] * share) * slopes
     steps -= (cross * share) * turned
-    return _Template(planes[:, :1], _contrast(lengths[:, :1]), steps)
+    wanted = (steps * planes[:, :1]).sum(-1, keepdim=True)
+    return _Template(planes[:, :1], _contrast(lengths[:, :1]), steps, wanted)
 
 
-def _likeness(template: _Template, there: _Template) -> Tensor:
+def _likeness(here: _Template, there: _Template) -> Tensor:
     """The correlation -1..1 of patches and contrasts [B,N]."""
-    return ((template.patch * there.patch).sum(-1) / (template.contrast * there.contrast)[..., 0])[:, 0]
+    return ((here.patch * there.patch).sum(-1) / (here.contrast * there.contrast)[..., 0])[:, 0]
 
 
 def _centred(pixels: Tensor) -> Tensor:

@@ -185,7 +185,7 @@ class Enter(Linear):
 def _turned(weight: Tensor, shapes: tuple[tuple[int, int], ...]) -> Tensor:
     """Weights [out,in] whose inputs are n x m of each of `shapes` in turn, with these as m x n."""
     parts = torch.split(weight, [n * m for n, m in shapes], 1)
-    turned = [part.unflatten(1, shape).transpose(1, 2).flatten(1) for part, shape in zip(parts, shapes, strict=True)]
+    turned = [part.reshape(-1, *shape).transpose(1, 2).flatten(1) for part, shape in zip(parts, shapes, strict=True)]
     return torch.cat(turned, 1)
 
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from tapkit.constants import constant_like
 from tapkit.errors import ShapeError
 from tapkit.models.base import Size
-from tapkit.models.strand.anchor import SIZE, Fit, anchored, fit, kept_pixels
+from tapkit.models.strand.anchor import SIZE, Asked, Fit, anchored, fit, fit_at_both, kept_pixels
 from tapkit.models.strand.encoder import STRIDES, ConvNorm, Maps, StrandConfig, encoder
 from tapkit.models.strand.evidence import Course, Verify, agreement, coarse_agreement, gathered, rival, unless_jumped
 from tapkit.models.strand.look import Look, Reading, cut
@@ -58,8 +58,8 @@ class Points(NamedTuple):
     """[M,2] by how much it is expected to move on, unseen, pixels."""
     seen: Tensor
     """[M] P(visible) on the frame before."""
-    pixels: Tensor
-    """[M,SIZE] grey levels around the query (`anchor`)."""
+    template: Tensor
+    """[M,SIZE] of the pixels around the query (`anchor`)."""
 
 
 class Step(NamedTuple):
@@ -89,7 +89,7 @@ class Step(NamedTuple):
     fits: Tensor
     """[M] how well the query's pixels fit there, correlation -1..1; 0 without a picture."""
     also: Fit | None = None
-    """Where they fit around the other place that was asked for."""
+    """Where they fit around the other places that were asked for, [K]."""
 
 
 def follow(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,13 +204,13 @@ class Network(nn.Module):
         moved: Tensor,
         similarity: Tensor,
         image: Tensor | None = None,
-        also: Tensor | None = None,
+        also: Asked | None = None,
     ) -> tuple[Points, Step]:
         """One frame for points that began before it: `expect`, `coarse_to_fine`, `update`.
 
         moved [M,2] and similarity [M,2] are what `follow` found: where the pixels around each point went. `image`
         [B,1,H,W] is the frame in grey, to hold points to the query's pixels (`anchor`); None: they are not held. `also`
-        [M,2] are other places around which these are looked for at the same time, B being 1.
+        are other places around which these are looked for at the same time, B being 1.
         """
         expected, similarity = self.expect(maps, points, moved, similarity)
         matching = coarse_to_fine(maps, self.seek(points, expected))
@@ -236,7 +236,7 @@ class Network(nn.Module):
         similarity: Tensor,
         matching: Matching,
         image: Tensor | None = None,
-        also: Tensor | None = None,
+        also: Asked | None = None,
     ) -> tuple[Points, Step]:
         """Look where points are `expected` [M,2] and where `matching` found them, and take in what was seen.
 
@@ -283,7 +283,7 @@ class Network(nn.Module):
             # Nor is a jump to where a lost point was found again a motion that would go on.
             (here - points.xy).clamp(-24, 24) * (torch.sigmoid(momentum) * torch.sigmoid(visible.detach()))[:, None],
             torch.sigmoid(visible.detach()),
-            points.pixels,
+            points.template,
         )
         cost = matching.cost if isinstance(matching, Everywhere) else xy.new_zeros(count, 0)
         step = Step(xy, visible, confidence, candidates, refined, scores, cost, around, chosen, like, fits, other)
@@ -356,7 +356,7 @@ class Network(nn.Module):
 
 
 def _held(
-    points: Points, image: Tensor | None, xy: Tensor, similarity: Tensor, visible: Tensor, also: Tensor | None
+    points: Points, image: Tensor | None, xy: Tensor, similarity: Tensor, visible: Tensor, also: Asked | None
 ) -> tuple[Tensor, Tensor, Fit | None]:
     """Answers [M,2] held to the query's pixels, and how well these fit [M]: `anchor`; xy and 0 without an image.
 
@@ -365,10 +365,9 @@ def _held(
     if image is None:
         return xy, torch.zeros_like(visible), None
     if also is None:
-        found, other = fit(points.pixels, image, xy), None
+        found, other = fit(points.template, image, xy), None
     else:
-        both = fit(points.pixels.repeat(2, 1), image, torch.cat([xy, also]))
-        found, other = (Fit(*parts) for parts in zip(*(part.chunk(2) for part in both), strict=True))
+        found, other = fit_at_both(points.template, image, xy, also)
     return anchored(xy, found, similarity, torch.sigmoid(visible)), found.similarity, other
 
 

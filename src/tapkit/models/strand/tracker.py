@@ -22,7 +22,7 @@ from tapkit.models.strand.card import STRAND
 from tapkit.models.strand.encoder import STRIDES, Maps, config_of
 from tapkit.models.strand.frame_motion import between
 from tapkit.models.strand.network import Network, Points, follow
-from tapkit.models.strand.surroundings import Kept, around_place, held, led
+from tapkit.models.strand.surroundings import Kept, asked, held, led
 from tapkit.models.torch_model import TorchModel
 from tapkit.nn.alignment import grey_pyramid
 from tapkit.weights import match
@@ -59,7 +59,7 @@ class StrandState(NamedTuple):
     xy: Tensor
     motion: Tensor
     seen: Tensor
-    pixels: Tensor
+    template: Tensor
     kept: Kept
     grey: tuple[Tensor, ...]
 
@@ -169,8 +169,9 @@ class Strand(TorchModel, IndependentSteps):
             if image is not None and self._surrounded:
                 kept = kept.moved_on(_motion(state, features), size)
                 points = led(points, kept)
-                after, found = self.network.step(maps, points, *where, image, around_place(kept))
-                kept, points, found = held(kept, points, after, found, image, size)
+                also = asked(kept, points, where[0], size)
+                after, found = self.network.step(maps, points, *where, image, also)
+                kept, points, found = held(kept, points, after, found, image, size, also)
             else:
                 points, found = self.network.step(maps, points, *where, image)
             xy, visible, confidence = found.xy, torch.sigmoid(found.visible), torch.sigmoid(found.confidence)
@@ -194,7 +195,7 @@ class Strand(TorchModel, IndependentSteps):
             state.xy[rows],
             state.motion[rows],
             state.seen[rows],
-            state.pixels[rows],
+            state.template[rows],
             state.kept.select(rows),
             state.grey,
         )
@@ -227,7 +228,7 @@ def join(first: Points, second: Points) -> Points:
         torch.cat([first.xy, second.xy]),
         torch.cat([first.motion, second.motion]),
         torch.cat([first.seen, second.seen]),
-        torch.cat([first.pixels, second.pixels]),
+        torch.cat([first.template, second.template]),
     )
 
 
