@@ -42,6 +42,8 @@ class Aligned(NamedTuple):
     """[B,N] pixels by which the way back from there misses where the point was."""
 
 
+BILINEAR, BORDER = 0, 1
+"""What `grid_sampler` calls these; `F.grid_sample`, which asks for words, takes a good part of a small one's time."""
 KEPT = 3 * (2 * RADIUS + 1) ** 2 + 3
 """Numbers of a `template`."""
 
@@ -134,11 +136,11 @@ def find(kept: Tensor, image: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
 def _descend(made: _Template, image: Tensor, grid: Tensor, offset: Tensor) -> Tensor:
     """`STEPS` steps of the offset [B,2,N,1] of a template from the places of `grid` [B,2,N,K] in image [B,1,H,W]."""
     _, contrast, steps, wanted = made
-    least, most = _pixels(image, -LONGEST), _pixels(image, LONGEST)
+    least, most, level = _pixels(image, -LONGEST), _pixels(image, LONGEST), _grey_level(contrast)
     for _ in range(STEPS):
         found = _centred(_read(image, grid + offset))
         got = (steps * found).sum(-1, keepdim=True)
-        more = _contrast(_length(found)) / contrast
+        more = torch.hypot(_length(found), level) / contrast
         step = torch.addcdiv(wanted, got, more.clamp(0.5, 2.0), value=-1)
         offset = offset + step.clamp(least, most)
     return offset
@@ -185,7 +187,12 @@ def _length(patch: Tensor) -> Tensor:
 
 def _contrast(length: Tensor) -> Tensor:
     """Of patches without mean that are so long: their standard deviation and a grey level more, times the root of K."""
-    return torch.hypot(length, constant([2.0 * RADIUS + 1], length.dtype, length.device))
+    return torch.hypot(length, _grey_level(length))
+
+
+def _grey_level(like: Tensor) -> Tensor:
+    """The length of a patch that is a grey level everywhere."""
+    return constant((2.0 * RADIUS + 1,), like.dtype, like.device)
 
 
 def _planes(xy: Tensor) -> Tensor:
@@ -227,4 +234,4 @@ def _offsets(radius: int, height: int, width: int) -> list[list[list[float]]]:
 
 def _read(image: Tensor, grid: Tensor) -> Tensor:
     """Bilinear samples of [B,1,H,W] at a grid [B,2,N,K]; the border goes on: [B,1,N,K]."""
-    return F.grid_sample(image, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
+    return torch.grid_sampler(image, grid.permute(0, 2, 3, 1), BILINEAR, BORDER, False)

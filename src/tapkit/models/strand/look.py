@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tapkit.constants import constant, constant_like
 from tapkit.models.strand.encoder import STRIDES, Maps, StrandConfig
+from tapkit.models.strand.narrow import Narrow
 from tapkit.models.strand.rows import LOOKS, filled, rows_at_once
 from tapkit.nn.mixed import plain_matmul
 from tapkit.nn.packed import Linear, can_pack, onednn, packed_linear
@@ -234,12 +235,12 @@ class Look(nn.Module):
         patches = tuple(2 * (2 * patch + 1) ** 2 for patch in config.patches)
         self.enter = Enter(patches, (2 * config.radius + 1) ** 2, more, config.mixed)
         self.mix = Linear(config.mixed, config.hidden)
-        self.shares = Linear(config.hidden, 3)
-        self.gain = Linear(config.hidden, 1)
+        self.shares = Narrow(config.hidden, 3)
+        self.gain = Narrow(config.hidden, 1)
         # What pixels say is better than what features say at first; the other way round where features led here.
         # Rows: first and last look; columns: from where the pixels went, from elsewhere.
         self.trust = nn.Parameter(torch.tensor([[-4.0, 1.0], [-4.0, -1.0]]))
-        self.shift = Linear(config.hidden, 2)
+        self.shift = Narrow(config.hidden, 2)
         nn.init.zeros_(self.shift.weight)
         nn.init.zeros_(self.shift.bias)
         steps = torch.arange(-config.radius, config.radius + 1, dtype=torch.float32)
@@ -339,10 +340,10 @@ class Look(nn.Module):
         state = hidden[:, None].expand(-1, count, -1).flatten(0, 1)
         known = [state, stage_mark, torch.tanh(away.flatten(0, 1) / 16), centre.amax(-1), similarity.flatten(0, 1)]
         more = torch.cat(known, 1).to(reading.taken.dtype)
-        token = self.mix(self.enter.with_more(reading.taken, more), "gelu")
-        shares = self.shares(token).float().softmax(-1)
-        correction = (shifts * shares[..., None]).sum(1) + STRIDES[0] * self.shift(token).float()
+        token = self.mix(self.enter.with_more(reading.taken, more), "gelu").float()
+        shares = self.shares(token).softmax(-1)
+        correction = (shifts * shares[..., None]).sum(1) + STRIDES[0] * self.shift(token)
         # As in a Kalman filter, a measurement moves an expectation by a share of their difference.
         trust = self.trust[stage][elsewhere.flatten()]
-        correction = correction * torch.sigmoid(self.gain(token).float() + trust[:, None])
-        return Seen(token.float(), places + correction, logits[:, 0], [reading])
+        correction = correction * torch.sigmoid(self.gain(token) + trust[:, None])
+        return Seen(token, places + correction, logits[:, 0], [reading])

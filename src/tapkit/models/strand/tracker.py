@@ -21,6 +21,7 @@ from tapkit.models.strand.anchor import SIZE
 from tapkit.models.strand.card import STRAND
 from tapkit.models.strand.encoder import STRIDES, Maps, config_of
 from tapkit.models.strand.frame_motion import between
+from tapkit.models.strand.narrow import Narrow
 from tapkit.models.strand.network import Network, Points, follow
 from tapkit.models.strand.surroundings import Kept, asked, held, led
 from tapkit.models.torch_model import TorchModel
@@ -101,6 +102,9 @@ class Strand(TorchModel, IndependentSteps):
     def _cast(self, dtype: torch.dtype) -> None:
         self.network.to(dtype)
         self.network.look.offsets = self.network.look.offsets.float()
+        for module in self.network.modules():
+            if isinstance(module, Narrow):
+                module.float()
 
     def frame_size(self, size: Size) -> Size | None:
         """See `Model.frame_size`: as many pixels as a square of side `resolution` in the shape of the video (squeezed
