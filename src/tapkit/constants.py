@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_ROW = list, tuple
+
+
 def constant(values: Iterable[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
     """The values (numbers, or rows of numbers) as a tensor. It is shared: nobody may write to it."""
     import torch  # listing trackers or drawing does without
 
-    fixed = tuple(tuple(row) if isinstance(row, list | tuple) else row for row in values)
+    fixed = tuple([tuple(row) if isinstance(row, _ROW) else row for row in values])
     if torch.compiler.is_compiling():  # in a graph that is traced, sizes are symbols, and constants belong to the graph
         return torch.tensor(fixed, dtype=dtype, device=device)
     return _made(fixed, dtype, device)

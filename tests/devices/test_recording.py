@@ -292,11 +292,12 @@ def test_the_page_has_the_mistakes_of_now() -> None:
 def ahead(model: Moving) -> contract.Answers:
     """Each frame is made ready before the one before it is stepped, as `Ahead` does in a thread."""
     session = Tracker(model).start(VideoInfo(48, 32), POINTS)
-    ready = [session.prepare(Frame(index, index / 25, image)) for index, image in enumerate(FRAMES[:1])]
+    frames = [Frame(index, index / 25, image) for index, image in enumerate(FRAMES)]
+    ready = session.prepare(frames[:1])
     results = []
     for index in range(len(FRAMES)):
         if index + 1 < len(FRAMES):
-            ready.append(session.prepare(Frame(index + 1, (index + 1) / 25, FRAMES[index + 1])))
+            ready += session.prepare(frames[index + 1 : index + 2])
         results += session.step(ready[index])
     return answers(results + session.finish())
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,34 +14,39 @@ from pixel_mover import PixelMover, State, clip
 from torch import Tensor
 
 from tapkit import registry
+from tapkit.engine.causal import AT_ONCE, CausalDriver
 from tapkit.engine.control import Cancelled, Control
 from tapkit.engine.run import run
 from tapkit.engine.tracker import Tracker
+from tapkit.errors import ShapeError
 from tapkit.models.base import EncodesFrames, Prediction
 from tapkit.sinks import MemoryTable
 from tapkit.types import VideoInfo
 from tapkit.video.base import Frame
 
-MOVES = [(0, 0), (1, 0), (0, 2), (3, -1), (-2, 1), (1, 1)] * 2
+MOVES = [(0, 0), (1, 0), (0, 2), (3, -1), (-2, 1), (1, 1)] * 4
 FRAMES = clip(MOVES)
 INFO = VideoInfo(48, 32)
 POINTS = [(0, 10, 10), (2, 20, 12)]
 
 
 class ApartMover(PixelMover):
-    """The same model in its two halves; notes which thread encodes."""
+    """The same model in its two halves; notes which thread encodes how many frames at once."""
 
     def __init__(self) -> None:
         super().__init__()
         self.encoded: list[int] = []
+        """By frame: the thread."""
+        self.at_once: list[int] = []
 
     def encode(self, frames: Tensor) -> Tensor:
-        self.encoded.append(threading.get_ident())
-        return frames[0]
+        self.at_once.append(len(frames))
+        self.encoded += [threading.get_ident()] * len(frames)
+        return frames
 
     def follow(self, state: State, features: Tensor, size: Any, new_xy: Tensor) -> tuple[State, Prediction]:
-        assert size == (32, 48)
-        return super().step(state, features, new_xy)
+        assert size == (32, 48) and len(features) == 1
+        return super().step(state, features[0], new_xy)
 
     def step(self, state: State, frame: Tensor, new_xy: Tensor) -> tuple[State, Prediction]:
         raise AssertionError("the driver has what it needs for `follow`")
@@ -53,18 +59,15 @@ class Comparer(ApartMover):
         super().__init__()
         self.alone = 0
 
-    def encode(self, frames: Tensor) -> Tensor:
-        return super().encode(frames)[None]
-
-    def compare(self, before: Tensor, features: Tensor) -> Tensor:
-        assert len(before) == len(features) == 1, "of single frames"
-        return torch.cat([before, features])
+    def compare(self, features: Sequence[Tensor]) -> list[Tensor]:
+        assert all(len(one) == 1 for one in features), "of single frames"
+        return [torch.cat(pair) for pair in pairwise(features)]
 
     def follow(self, state: State, features: Tensor, size: Any, new_xy: Tensor) -> tuple[State, Prediction]:
         self.alone += len(features) == 1
         if len(features) == 2:
             np.testing.assert_array_equal(features[0].permute(1, 2, 0), FRAMES[self.seen - 1])
-        return super().follow(state, features[-1], size, new_xy)
+        return super().follow(state, features[-1:], size, new_xy)
 
 
 class Frames:
@@ -100,7 +103,7 @@ def test_frames_are_encoded_once_each_in_another_thread_and_answers_are_the_same
     model = ApartMover()
     run(Tracker(model).start(INFO, POINTS), Frames(), [apart], ahead=True)
     assert len(model.encoded) == len(FRAMES) and len(set(model.encoded)) == 1
-    assert model.encoded[0] != threading.get_ident()
+    assert model.encoded[0] != threading.get_ident() and set(model.at_once) == {AT_ONCE}
     for t in range(len(FRAMES)):
         for ours, theirs in zip(apart.at(t)[:5], plain.at(t)[:5], strict=True):
             np.testing.assert_array_equal(ours, theirs)
@@ -121,11 +124,26 @@ def test_only_models_that_encode_apart_are_worth_it_and_only_with_two_threads() 
     torch.set_num_threads(2)
 
 
-def test_an_error_comes_where_its_frame_would_have_come_and_closes_the_video() -> None:
-    source, table = Frames(broken=4), MemoryTable()
+def test_large_frames_are_encoded_one_by_one() -> None:
+    model = ApartMover()
+    assert CausalDriver(model, (720, 1280)).frames_at_once == 1
+    assert CausalDriver(model, (352, 640)).frames_at_once == 2
+
+
+@pytest.mark.parametrize("broken", [4, 5, 7])  # the first of those that are read at once, one of them, the last
+def test_an_error_comes_where_its_frame_would_have_come_and_closes_the_video(broken: int) -> None:
+    source, table = Frames(broken), MemoryTable()
     with pytest.raises(OSError, match="the disk is gone"):
         run(Tracker(ApartMover()).start(INFO, POINTS), source, [table], ahead=True)
-    assert source.closed and [t for t in range(6) if len(table.at(t).rows)] == [0, 1, 2, 3]
+    assert source.closed and [t for t in range(9) if len(table.at(t).rows)] == list(range(broken))
+
+
+def test_frames_before_one_that_cannot_be_made_ready_come_out_first() -> None:
+    source, table = Frames(), MemoryTable()
+    frames = (frame if frame.index != 6 else frame._replace(image=frame.image[:-1]) for frame in source)
+    with pytest.raises(ShapeError, match="the session's frames are 48x32, got one of 48x31"):
+        run(Tracker(Comparer()).start(INFO, POINTS), frames, [table], ahead=True)
+    assert source.closed and [t for t in range(9) if len(table.at(t).rows)] == list(range(6))
 
 
 def test_a_run_that_is_cancelled_leaves_no_thread_and_no_open_video() -> None:
@@ -133,7 +151,7 @@ def test_a_run_that_is_cancelled_leaves_no_thread_and_no_open_video() -> None:
     control.progress = lambda progress: control.cancel() if progress.done == 3 else None
     with pytest.raises(Cancelled):
         run(Tracker(ApartMover()).start(INFO, POINTS), source, [MemoryTable()], control, ahead=True)
-    assert source.closed and source.given <= 5, "one is being encoded, one is being read"
+    assert source.closed and source.given <= 3 * AT_ONCE, "some are stepped, some encoded, some read"
 
 
 def test_a_model_that_fails_while_the_next_frame_is_read_leaves_nothing_behind() -> None:
@@ -141,7 +159,7 @@ def test_a_model_that_fails_while_the_next_frame_is_read_leaves_nothing_behind()
     model.fail_at = 2
     with pytest.raises(RuntimeError, match="the model failed"):
         run(Tracker(model).start(INFO, POINTS), source, [MemoryTable()], ahead=True)
-    assert source.closed and source.given <= 5, "one is being encoded, one is being read"
+    assert source.closed and source.given <= 3 * AT_ONCE, "some are stepped, some encoded, some read"
 
 
 def test_a_click_on_the_frame_stepped_last_does_not_encode_it_again() -> None:

@@ -74,7 +74,7 @@ class Watched(FixedSteps):
             return part
 
         if model.card.id == "strand":
-            others = {name: getattr(padded.state, name) for name in ("hidden", "xy", "motion", "seen", "pixels")}
+            others = {name: getattr(padded.state, name) for name in ("hidden", "xy", "motion", "seen", "template")}
             return padded._replace(state=padded.state._replace(**{k: changed(v) for k, v in others.items()}))
         name = "memory" if model.card.id == "tapnext" else "points"
         inner = unflatten(

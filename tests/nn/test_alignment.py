@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tapkit.nn.alignment import align, around, find, grey_pyramid
+from tapkit.nn.alignment import KEPT, align, around, find, grey_pyramid, template
 
 SIZE = 128
 
@@ -74,7 +74,9 @@ def test_what_was_taken_of_a_picture_is_found_again_nearby_at_any_shape_of_it():
     xy = queries() * torch.tensor([1.0, 0.75])
     wide = around(image, xy)
     assert wide.shape == (1, 40, 121)
-    found, similarity = find(wide, other, xy + torch.tensor([1.2, 0.2]))
+    kept = template(wide, image)
+    assert kept.shape == (1, 40, KEPT)
+    found, similarity = find(kept, other, xy + torch.tensor([1.2, 0.2]))
     off = (found - xy - torch.tensor([0.7, -0.4])).norm(dim=-1)
     assert off.median() < 0.05 and off.max() < 0.3
     assert similarity.median() > 0.99

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,9 +13,13 @@ from tapkit.engine.costs import points_within
 from tapkit.engine.driver import DriverResult
 from tapkit.engine.fetch import to_host
 from tapkit.engine.slots import FixedSteps
-from tapkit.engine.state import flatten, unflatten
+from tapkit.engine.state import flatten, part, unflatten
 from tapkit.models.base import CausalModel, ComparesFrames, EncodesFrames, ExpectsPoints, Prediction, Size
 from tapkit.nn.transfer import sent
+
+AT_ONCE, PIXELS = 4, 600_000
+"""Frames that are prepared at once: so many, or so many pixels. More of small ones take hardly less time for each, and
+large ones, which fill a core's cache by themselves, no less at all."""
 
 
 class CausalDriver:
@@ -94,13 +99,22 @@ class CausalDriver:
         """See `PreparesFrames`. A fixed step begins with the frame itself."""
         return self._fixed is None and isinstance(self.model, EncodesFrames)
 
-    def prepare(self, frame: Tensor) -> Any:
+    @property
+    def frames_at_once(self) -> int:
+        """See `PreparesFrames`."""
+        return max(min(PIXELS // (self.size[0] * self.size[1]), AT_ONCE), 1)
+
+    def prepare(self, frames: Sequence[Tensor]) -> list[Any]:
         """See `PreparesFrames`."""
         assert isinstance(self.model, EncodesFrames)
-        before, self._prepared = self._prepared, self.model.encode(frame[None])
-        if before is None or not isinstance(self.model, ComparesFrames):
-            return self._prepared
-        return self.model.compare(before, self._prepared)
+        together = self.model.encode(torch.stack(list(frames)))
+        features = [part(together, slice(number, number + 1)) for number in range(len(frames))]
+        before, self._prepared = self._prepared, features[-1]
+        if not isinstance(self.model, ComparesFrames):
+            return features
+        if before is None:
+            return features[:1] + self.model.compare(features)
+        return self.model.compare([before, *features])
 
     def _plain(self, state: Any) -> Any:
         return state if self._fixed is None else self._fixed.plain(state)

@@ -6,6 +6,7 @@ live in pixels of the frames the model is handed. Frames are counted from 0 in t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -38,8 +39,14 @@ class PreparesFrames(Protocol):
         """Whether it can, with its model."""
         ...
 
-    def prepare(self, frame: Tensor) -> Any:
-        """For `step`. Another thread may be within `step`, with an earlier frame."""
+    @property
+    def frames_at_once(self) -> int:
+        """How many frames it does that to in the least time for each."""
+        ...
+
+    def prepare(self, frames: Sequence[Tensor]) -> list[Any]:
+        """Of frames that follow each other, one by one, for `step`. Another thread may be within `step`, with an
+        earlier frame. If it fails it is as if the call had not been made."""
         ...
 
 

@@ -64,7 +64,7 @@ def run(
         sinks: see `Sink`; each is finished exactly once, whatever happens.
         control: progress, pause, cancel, stop, corrections.
         part, keep: for runs that are parts of a larger one, and that can be resumed.
-        ahead: make each frame ready in a second thread while the one before is tracked, if `session.prepares`. Not for
+        ahead: make frames ready in a second thread while those before are tracked, if `session.prepares`. Not for
             live sources, whose next frame should be as new as can be.
 
     Raises `Cancelled`, KeyboardInterrupt, whatever a frame, the tracker, a sink or the progress callback raises; with
@@ -72,7 +72,8 @@ def run(
     """
     loop = _Loop(session, tuple(sinks), control or Control(), part or Part(), keep)
     with finishing(loop.sinks):
-        loop.step_all(Ahead(frames, session.prepare) if ahead and session.prepares else frames)
+        ready = Ahead(frames, session.prepare, session.frames_at_once) if ahead and session.prepares else frames
+        loop.step_all(ready)
 
 
 class _Loop:

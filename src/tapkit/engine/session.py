@@ -288,18 +288,30 @@ class Session:
         driver = self._driver
         return self.model.device.type == "cpu" and isinstance(driver, PreparesFrames) and driver.prepares
 
-    def prepare(self, frame: Frame) -> Ready:
-        """All of a frame that can be done before the one before it is done with. Frames come in order, each once, and
-        are then stepped. Another thread may be within `step`."""
+    @property
+    def frames_at_once(self) -> int:
+        """How many frames `prepare` is best given."""
+        driver = self._driver
+        return driver.frames_at_once if self._encodes_ahead and isinstance(driver, PreparesFrames) else 1
+
+    def prepare(self, frames: Sequence[Frame]) -> list[Ready]:
+        """All of some frames that can be done before the ones before them are done with. Frames come in order, each
+        once, and are then stepped one by one. Another thread may be within `step`. If it fails it is as if the call
+        had not been made."""
         if self.model.device.type == "cuda":
-            self._upload = self._upload or Upload(self.model.device)
-            tensor, mark = self._upload(self._on_host(frame.image), self.model.device)
-            return Ready(frame, tensor, None, mark)
-        tensor = self._tensor(frame.image)
+            return [self._sent(frame) for frame in frames]
+        tensors = [self._tensor(frame.image) for frame in frames]
         if not self._encodes_ahead:
-            return Ready(frame, tensor, None)
+            return [Ready(frame, tensor, None) for frame, tensor in zip(frames, tensors, strict=True)]
         assert isinstance(self._driver, PreparesFrames)
-        return Ready(frame, tensor, self._driver.prepare(tensor))
+        prepared = self._driver.prepare(tensors)
+        return [Ready(*one) for one in zip(frames, tensors, prepared, strict=True)]
+
+    def _sent(self, frame: Frame) -> Ready:
+        """A frame on its way to the GPU."""
+        self._upload = self._upload or Upload(self.model.device)
+        tensor, mark = self._upload(self._on_host(frame.image), self.model.device)
+        return Ready(frame, tensor, None, mark)
 
     def _cut(self, tensor: Tensor) -> None:
         """A new scene begins with this frame, which is about to be stepped."""

@@ -46,6 +46,15 @@ def unflatten(template: State, flat: dict[str, Tensor], prefix: str = "") -> Sta
     return type(template)(*parts) if hasattr(template, "_fields") else tuple(parts)  # type: ignore[return-value]
 
 
+def part(state: State, rows: slice) -> State:
+    """These rows of all tensors of a state."""
+    if isinstance(state, Tensor):
+        return state[rows]  # type: ignore[return-value]
+    assert isinstance(state, tuple)
+    parts = [part(one, rows) for one in state]
+    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)  # type: ignore[return-value]
+
+
 def to_device(state: State, device: torch.device | str) -> State:
     """The state with all its tensors on `device`."""
     return unflatten(state, {name: tensor.to(device) for name, tensor in flatten(state).items()})

@@ -181,10 +181,10 @@ class ComparesFrames(Protocol):
     """A causal model that `EncodesFrames` and also finds out how one frame became the next, the same for all points:
     that can be computed ahead as well."""
 
-    def compare(self, before: Any, features: Any) -> Any:
-        """The features of a frame with what the step from the frame before, whose features are `before`, takes from
-        both; `follow` makes it itself where it is given features without, or of another frame before. As `encode`,
-        changes nothing."""
+    def compare(self, features: Sequence[Any]) -> list[Any]:
+        """Of the features of frames that follow each other, one by one, all but the first with what the step from the
+        frame before takes from both; `follow` makes it itself where it is given features without, or of another frame
+        before. As `encode`, changes nothing."""
         ...
 
 

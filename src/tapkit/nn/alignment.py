@@ -10,6 +10,7 @@ as `grid_sample` does, from -1 to 1 over a side: the same at all sizes of a fram
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -41,6 +42,12 @@ class Aligned(NamedTuple):
     """[B,N] pixels by which the way back from there misses where the point was."""
 
 
+BILINEAR, BORDER = 0, 1
+"""What `grid_sampler` calls these; `F.grid_sample`, which asks for words, takes a good part of a small one's time."""
+KEPT = 3 * (2 * RADIUS + 1) ** 2 + 3
+"""Numbers of a `template`."""
+
+
 class _Template(NamedTuple):
     """The pixels around a point, K = (2r+1)^2. What there is of x and of y lies in planes, [B,2,N,...], so that whole
     rows of pixels are worked on at once."""
@@ -51,6 +58,8 @@ class _Template(NamedTuple):
     """[B,1,N,1]."""
     steps: Tensor
     """[B,2,N,K]: by how much a grey level that a pixel is too low moves the patch on; without their mean."""
+    wanted: Tensor
+    """[B,2,N,1]: the products of these with the patch."""
 
 
 def grey_pyramid(frames: Tensor) -> tuple[Tensor, ...]:
@@ -67,7 +76,7 @@ def pyramid(grey: Tensor) -> tuple[Tensor, ...]:
 
 
 @torch.no_grad()
-def align(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> Aligned:
+def align(before: Sequence[Tensor], after: Sequence[Tensor], xy: Tensor) -> Aligned:
     """Follow points from one frame to the next, and back.
 
     The way back begins where it should end, at the whole size only.
@@ -77,13 +86,18 @@ def align(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> 
         after: pyramid of the frames that follow.
         xy: float32 [B,N,2], where the points are in `before`, pixels of its first size.
     """
-    start = _placed(before[0], _planes(xy))
+    start, batch = _placed(before[0], _planes(xy)), len(xy)
     offset = torch.zeros_like(start)
-    for first, second in zip(reversed(before), reversed(after), strict=True):
-        template = _template(_read(first, start + _square(RADIUS + 1, first)), first)
+    # Templates of all sizes in one piece, the whole size first.
+    wide = torch.cat([_read(level, start + _square(RADIUS + 1, level)) for level in before])
+    pixels = [_pixels(level, 2) for level in before for _ in range(batch)]
+    templates = _template(wide, torch.stack(pixels))
+    for number, second in reversed(list(enumerate(after))):
+        rows = slice(number * batch, (number + 1) * batch)
+        template = _Template(*(part[rows] for part in templates))
         offset = _descend(template, second, start + _square(RADIUS, second), offset)
     end = start + offset
-    there = _template(_read(after[0], end + _square(RADIUS + 1, after[0])), after[0])
+    there = _template(_read(after[0], end + _square(RADIUS + 1, after[0])), pixels[0])
     back = _descend(there, before[0], end + _square(RADIUS, before[0]), -offset)
     half = _half(before[0])
     missed = ((offset + back) * half).square().sum(1).sqrt()[..., 0]
@@ -91,41 +105,50 @@ def align(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> 
 
 
 def around(image: Tensor, xy: Tensor) -> Tensor:
-    """Pixels of [B,1,H,W] around xy [B,N,2] for `find`: [B,N,(2r+3)^2], one more on each side for slopes."""
+    """Pixels of [B,1,H,W] around xy [B,N,2] for `template`: [B,N,(2r+3)^2], one more on each side for slopes."""
     return _read(image, _placed(image, _planes(xy)) + _square(RADIUS + 1, image))[:, 0]
 
 
+def template(wide: Tensor, image: Tensor) -> Tensor:
+    """What `find` needs of pixels that were taken by `around` [B,N,(2r+3)^2], in images as large as [B,1,H,W]:
+    [B,N,KEPT]. It is made once for all images in which they are looked for."""
+    made = _template(wide[:, None], _pixels(image, 2))
+    planes = torch.cat([made.patch, made.steps], 1).transpose(1, 2).flatten(2)
+    return torch.cat([planes, _points(made.wanted), made.contrast[:, 0]], 2)
+
+
 @torch.no_grad()
-def find(wide: Tensor, image: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
-    """Where pixels that were taken by `around` [B,N,(2r+3)^2] are in [B,1,H,W], looked for from xy [B,N,2] on.
+def find(kept: Tensor, image: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
+    """Where pixels, of which a `template` was kept [B,N,KEPT], are in [B,1,H,W], looked for from xy [B,N,2] on.
 
     Returns their place [B,N,2], two or three pixels away at most if it is to be trusted, and the similarity there,
     correlation -1..1 [B,N].
     """
     grid = _placed(image, _planes(xy)) + _square(RADIUS, image)
-    template = _template(wide[:, None], image)
-    offset = _descend(template, image, grid, torch.zeros_like(grid[..., :1]))
+    planes = kept[..., :-3].view(*kept.shape[:2], 3, (2 * RADIUS + 1) ** 2).transpose(1, 2)
+    made = _Template(planes[:, :1], kept[:, None, :, -1:], planes[:, 1:], _planes(kept[..., -3:-1]))
+    offset = _descend(made, image, grid, torch.zeros_like(grid[..., :1]))
     patch = _centred(_read(image, grid + offset))
-    there = template._replace(patch=patch, contrast=_contrast(_length(patch)))
-    return xy + _points(offset * _half(image)), _likeness(template, there)
+    there = made._replace(patch=patch, contrast=_contrast(_length(patch)))
+    return xy + _points(offset * _half(image)), _likeness(made, there)
 
 
-def _descend(template: _Template, image: Tensor, grid: Tensor, offset: Tensor) -> Tensor:
+def _descend(made: _Template, image: Tensor, grid: Tensor, offset: Tensor) -> Tensor:
     """`STEPS` steps of the offset [B,2,N,1] of a template from the places of `grid` [B,2,N,K] in image [B,1,H,W]."""
-    patch, contrast, steps = template
-    wanted = (steps * patch).sum(-1, keepdim=True)
-    least, most = _pixels(image, -LONGEST), _pixels(image, LONGEST)
+    _, contrast, steps, wanted = made
+    least, most, level = _pixels(image, -LONGEST), _pixels(image, LONGEST), _grey_level(contrast)
     for _ in range(STEPS):
         found = _centred(_read(image, grid + offset))
         got = (steps * found).sum(-1, keepdim=True)
-        more = _contrast(_length(found)) / contrast
+        more = torch.hypot(_length(found), level) / contrast
         step = torch.addcdiv(wanted, got, more.clamp(0.5, 2.0), value=-1)
         offset = offset + step.clamp(least, most)
     return offset
 
 
-def _template(wide: Tensor, image: Tensor) -> _Template:
-    """What is looked for in an image [B,1,H,W], of pixels [B,1,N,(2r+3)^2].
+def _template(wide: Tensor, pixels: Tensor) -> _Template:
+    """What is looked for, of pixels [B,1,N,(2r+3)^2]; `pixels` [2,1,1] or [B,2,1,1] is how `grid_sample` counts two of
+    the image in which it is.
 
     The step for what is left of the differences is the inverse of the slopes' structure matrix times their products
     with the slopes. Here it is the slopes that are multiplied by it, once for all steps.
@@ -139,15 +162,16 @@ def _template(wide: Tensor, image: Tensor) -> _Template:
     lengths = _length(planes)
     squares = lengths[:, 1:].square() + 4 * FLAT
     cross = (planes[:, 1:2] * planes[:, 2:3]).sum(-1, keepdim=True)
-    share = _pixels(image, 2) / torch.addcmul(squares[:, :1] * squares[:, 1:2], cross, cross, value=-1)
+    share = pixels / torch.addcmul(squares[:, :1] * squares[:, 1:2], cross, cross, value=-1)
     steps = (squares[:, 1:] * share) * slopes
     steps -= (cross * share) * turned
-    return _Template(planes[:, :1], _contrast(lengths[:, :1]), steps)
+    wanted = (steps * planes[:, :1]).sum(-1, keepdim=True)
+    return _Template(planes[:, :1], _contrast(lengths[:, :1]), steps, wanted)
 
 
-def _likeness(template: _Template, there: _Template) -> Tensor:
+def _likeness(here: _Template, there: _Template) -> Tensor:
     """The correlation -1..1 of patches and contrasts [B,N]."""
-    return ((template.patch * there.patch).sum(-1) / (template.contrast * there.contrast)[..., 0])[:, 0]
+    return ((here.patch * there.patch).sum(-1) / (here.contrast * there.contrast)[..., 0])[:, 0]
 
 
 def _centred(pixels: Tensor) -> Tensor:
@@ -163,7 +187,12 @@ def _length(patch: Tensor) -> Tensor:
 
 def _contrast(length: Tensor) -> Tensor:
     """Of patches without mean that are so long: their standard deviation and a grey level more, times the root of K."""
-    return torch.hypot(length, constant([2.0 * RADIUS + 1], length.dtype, length.device))
+    return torch.hypot(length, _grey_level(length))
+
+
+def _grey_level(like: Tensor) -> Tensor:
+    """The length of a patch that is a grey level everywhere."""
+    return constant((2.0 * RADIUS + 1,), like.dtype, like.device)
 
 
 def _planes(xy: Tensor) -> Tensor:
@@ -205,4 +234,4 @@ def _offsets(radius: int, height: int, width: int) -> list[list[list[float]]]:
 
 def _read(image: Tensor, grid: Tensor) -> Tensor:
     """Bilinear samples of [B,1,H,W] at a grid [B,2,N,K]; the border goes on: [B,1,N,K]."""
-    return F.grid_sample(image, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
+    return torch.grid_sampler(image, grid.permute(0, 2, 3, 1), BILINEAR, BORDER, False)

@@ -132,10 +132,12 @@ class Linear(_PackedWeight, nn.Linear):
         if self.packed is None:
             y = activate(F.linear(x, self.weight, self.bias), activation)
             return y if residual is None else y + residual
-        return _linear(x, self.packed, self.bias, activation, residual)
+        return packed_linear(x, self.packed, self.bias, activation, residual)
 
 
-def _linear(x: Tensor, packed: Tensor, bias: Tensor | None, activation: Activation, residual: Tensor | None) -> Tensor:
+def packed_linear(
+    x: Tensor, packed: Tensor, bias: Tensor | None, activation: Activation = "none", residual: Tensor | None = None
+) -> Tensor:
     """activation(x W' + b) + residual of packed weights; x [...,in]."""
     if residual is not None and activation == "none":
         return onednn("_linear_pointwise.binary", x, residual, packed, bias, "add")
@@ -182,7 +184,7 @@ class Conv2d(_PackedWeight, nn.Conv2d):
             return y if residual is None else y + residual
         if self._pointwise:
             cells = None if residual is None else _cells(residual)
-            return _linear(_cells(x), self.packed, self.bias, activation, cells).permute(0, 3, 1, 2)
+            return packed_linear(_cells(x), self.packed, self.bias, activation, cells).permute(0, 3, 1, 2)
         if residual is not None and activation == "none":
             return onednn(
                 "_convolution_pointwise.binary",

@@ -10,6 +10,7 @@ from tapkit.models.strand.encoder import Maps, StrandConfig
 from tapkit.models.strand.look import SEEN, Enter, Look, correlate, correlate_again, cut
 from tapkit.models.strand.network import Network
 from tapkit.models.strand.rows import filled, rows_at_once
+from tapkit.models.strand.tracker import build
 from tapkit.nn.packed import pack
 
 CONFIG = StrandConfig()
@@ -55,8 +56,8 @@ def test_a_packed_first_layer_answers_as_the_plain_one_and_gives_its_weights_bac
     for ready in (False, True):
         if ready:
             pack(layer)
-        x = torch.cat([*(layer.in_order(part) for part in products), more], 1)
-        torch.testing.assert_close(layer(x, "gelu"), expected, atol=1e-5, rtol=0)
+        ordered = torch.cat([layer.in_order(part) for part in products], 1)
+        torch.testing.assert_close(layer(ordered, more), expected, atol=1e-5, rtol=0)
     assert torch.equal(layer.state_dict()["weight"], weight)
     layer.unpack()
     assert torch.equal(layer.weight, weight)
@@ -140,3 +141,13 @@ def test_parts_cover_all_rows_in_turn_and_gradients_want_one_part():
 def test_rows_are_filled_up_with_the_last_of_them(count, rows):
     full = filled(torch.arange(count) + 5)
     assert full.tolist() == [*range(5, count + 5), *[count + 4] * (rows - count)]
+
+
+def test_layers_of_a_few_outputs_stay_float32_in_a_network_that_does_not():
+    model = build(None, precision="bfloat16", resolution=64)
+    network = model.network
+    assert network.look.mix.weight.dtype == torch.bfloat16
+    assert {layer.weight.dtype for layer in (network.answer, network.belief, network.look.gain)} == {torch.float32}
+    x = torch.randn(3, 128).bfloat16()
+    expected = F.linear(x.float(), network.answer.weight, network.answer.bias)
+    torch.testing.assert_close(network.answer(x), expected)

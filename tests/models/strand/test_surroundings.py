@@ -8,10 +8,10 @@ import torch.nn.functional as F
 
 import tapkit
 from tapkit.models.strand import network, surroundings
+from tapkit.models.strand.anchor import Asked, kept_pixels
 from tapkit.models.strand.encoder import Maps
 from tapkit.models.strand.network import Points, Step
 from tapkit.models.strand.surroundings import ALIKE, APART, HIDDEN, LEAST, Kept, held, led
-from tapkit.nn.alignment import around
 
 SIZE = (128, 256)
 UNIT = (SIZE[0] * SIZE[1]) ** 0.5 / 256
@@ -32,7 +32,7 @@ def known(image: torch.Tensor, seen: int = 10, together: int = 10, alike: float 
     zeros, count = torch.zeros(2), torch.full((2,), float(seen))
     kept = Kept(ASKED, ASKED, torch.eye(3).repeat(2, 1, 1), cells, count, torch.full((2,), float(together)))
     patch = (torch.zeros(2, 1, 4),) * 3
-    pixels = around(image, ASKED[None])[0]
+    pixels = kept_pixels(image, ASKED)
     points = Points(patch, patch, torch.zeros(2, 8), ASKED, torch.zeros(2, 2), zeros + 0.9, pixels)
     return kept, points
 
@@ -47,7 +47,7 @@ def said(xy: torch.Tensor, visible: float = 3.0, like: float = 0.8, fits: float 
 def step_to(xy: torch.Tensor, image: torch.Tensor, kept: Kept, before: Points, **more: float):
     step = said(xy, **more)
     after = before._replace(xy=xy, hidden=before.hidden + 1, motion=xy - before.xy)
-    return held(kept, before, after, step, image, SIZE)
+    return held(kept, before, after, step, image, SIZE, None)
 
 
 def test_what_goes_to_a_look_alike_is_held_where_its_surroundings_lead_and_hidden() -> None:
@@ -184,26 +184,38 @@ def test_what_is_said_of_a_point_does_not_depend_on_what_else_is_asked(clip) -> 
     assert torch.equal(together[1][1:2], alone[1])
 
 
-def test_what_is_looked_for_at_two_places_at_once_is_found_as_at_each_alone() -> None:
-    """As on a GPU, where all points are looked for around both places in one piece."""
+@pytest.mark.parametrize("rows", [None, [1], [0, 1]])  # all as on a GPU; some, as on a processor
+def test_what_is_looked_for_at_two_places_at_once_is_found_as_at_each_alone(rows) -> None:
     image = picture()
     kept, points = known(image)
     kept = kept._replace(place=ASKED + torch.tensor([[1.0, -1.0], [40.0, 0.0]]))
     answers, ones = ASKED + 1.5, torch.ones(2)
-    here, fits, also = network._held(points, image, answers, ones, ones, kept.place)
+    asked = Asked(None, kept.place) if rows is None else Asked(torch.tensor(rows), kept.place[rows])
+    here, fits, also = network._held(points, image, answers, ones, ones, asked)
     alone = network._held(points, image, answers, ones, ones, None)
     torch.testing.assert_close((here, fits), alone[:2])
     every = torch.tensor([True, True])
-    at_once = surroundings._found(kept, points.pixels, image, every, UNIT, also)
-    torch.testing.assert_close(at_once, surroundings._found(kept, points.pixels, image, every, UNIT))
+    at_once = surroundings._found(kept, points.template, image, every, UNIT, asked, also)
+    torch.testing.assert_close(at_once, surroundings._found(kept, points.template, image, every, UNIT))
     assert at_once[1][0] > 0.99 and at_once[1][1] < 0.8
+
+
+def test_who_is_hidden_or_apart_is_looked_for_where_the_surroundings_lead_beforehand() -> None:
+    kept, points = known(picture())
+    assert surroundings.asked(kept, points, ASKED + 1.0, SIZE) is None
+    assert surroundings.asked(known(picture(), together=5)[0], points, ELSEWHERE, SIZE) is None
+    apart = surroundings.asked(kept, points, torch.stack([ASKED[0], ELSEWHERE[1]]), SIZE)
+    hidden = surroundings.asked(kept, points._replace(seen=torch.tensor([0.9, 0.1])), ASKED, SIZE)
+    for found in (apart, hidden):
+        assert found is not None and found.rows.tolist() == [1]
+        assert torch.equal(found.xy, ASKED[1:])
 
 
 def test_nobody_is_found_where_pixels_fit_beyond_reach() -> None:
     image = picture()
     kept, before = known(image)
     far = kept._replace(place=ASKED + 40.0)
-    place, fits = surroundings._found(far, before.pixels, image, torch.tensor([True, False]), UNIT)
+    place, fits = surroundings._found(far, before.template, image, torch.tensor([True, False]), UNIT)
     assert fits[1] == -1.0
     assert float((place[0] - far.place[0]).norm()) < 5 * UNIT or fits[0] == -1.0
 
@@ -211,7 +223,7 @@ def test_nobody_is_found_where_pixels_fit_beyond_reach() -> None:
 def test_the_motion_that_was_found_ahead_is_used_after_that_frame_only(clip) -> None:
     model = tapkit.load("strand", precision="float32", enlarge=1).model
     first, second, third = (model.encode(frame[None]) for frame in clip[[0, 10, 20]])
-    ahead = model.compare(second, third)
+    (ahead,) = model.compare([second, third])
     wrong = torch.eye(3, dtype=ahead.motion.dtype)
     wrong[0, 2] = 30.0
     points, nobody = torch.tensor([[88.0, 60.0], [200.0, 76.0]]), torch.zeros(0, 2)
@@ -223,3 +235,6 @@ def test_the_motion_that_was_found_ahead_is_used_after_that_frame_only(clip) -> 
     torch.testing.assert_close(led_to(second, ahead), led_to(second, third))
     torch.testing.assert_close(led_to(second, ahead._replace(motion=wrong)), points + torch.tensor([30.0, 0.0]))
     torch.testing.assert_close(led_to(first, ahead._replace(motion=wrong)), led_to(first, third))
+    together = model.compare([first, second, third])
+    torch.testing.assert_close(together[1].motion, ahead.motion)
+    torch.testing.assert_close(led_to(first, together[0]), led_to(first, second))

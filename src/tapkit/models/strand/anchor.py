@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tapkit.nn.alignment import RADIUS, around, find
+from tapkit.nn.alignment import KEPT, around, find, template
 
-SIZE = (2 * RADIUS + 3) ** 2
-"""Grey levels that are kept of a point."""
+SIZE = KEPT
+"""Numbers that are kept of a point's pixels."""
 FITS = 0.95
 """Correlation that is asked of the query's pixels at most."""
 LEAST = 0.5
@@ -36,16 +36,35 @@ class Fit(NamedTuple):
     """[M] correlation there, -1..1."""
 
 
+class Asked(NamedTuple):
+    """Other places at which the query's pixels are looked for in the same piece of work, one frame."""
+
+    rows: Tensor | None
+    """int64 [K] the points; None: all."""
+    xy: Tensor
+    """[K,2]."""
+
+
 def kept_pixels(image: Tensor, xy: Tensor) -> Tensor:
-    """What is kept of points that are asked for at xy [M,2] on B frames [B,1,H,W], frame after frame: [M,SIZE]."""
-    return around(image, xy.view(len(image), -1, 2)).flatten(0, 1)
+    """What is kept of points that are asked for at xy [M,2] on B frames [B,1,H,W], frame after frame, to be looked for
+    in frames of that size: [M,SIZE]."""
+    return template(around(image, xy.view(len(image), -1, 2)), image).flatten(0, 1)
 
 
-def fit(pixels: Tensor, image: Tensor, xy: Tensor) -> Fit:
-    """Look for pixels [M,SIZE] from xy [M,2] on; M rows are those of B frames [B,1,H,W] in turn."""
+def fit(kept: Tensor, image: Tensor, xy: Tensor) -> Fit:
+    """Look for `kept_pixels` [M,SIZE] from xy [M,2] on; M rows are those of B frames [B,1,H,W] in turn."""
     batch = len(image)
-    place, similarity = find(pixels.view(batch, -1, SIZE), image, xy.view(batch, -1, 2))
+    place, similarity = find(kept.view(batch, -1, SIZE), image, xy.view(batch, -1, 2))
     return Fit(place.flatten(0, 1), similarity.flatten())
+
+
+def fit_at_both(kept: Tensor, image: Tensor, xy: Tensor, also: Asked) -> tuple[Fit, Fit]:
+    """The same on one frame, and of those that are `also` asked for, around the other place."""
+    others = kept if also.rows is None else kept[also.rows]
+    parts = [len(xy), len(also.xy)]
+    found = fit(torch.cat([kept, others]), image, torch.cat([xy, also.xy]))
+    here, there = zip(*(torch.split(part, parts) for part in found), strict=True)
+    return Fit(*here), Fit(*there)
 
 
 def anchored(xy: Tensor, found: Fit, similarity: Tensor, visible: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tapkit.models.base import Size
 from tapkit.models.strand.frame_motion import unit_of
 from tapkit.models.strand.matching import Matching
+from tapkit.models.strand.narrow import Narrow
 from tapkit.nn.packed import Linear
 
 COUNT = 19
@@ -80,7 +81,7 @@ class Verify(nn.Module):
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.enter = Linear(COUNT + hidden, WIDTH)
-        self.leave = Linear(WIDTH, 2)
+        self.leave = Narrow(WIDTH, 2)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
@@ -88,7 +89,7 @@ class Verify(nn.Module):
         """See the class."""
         seen = torch.cat([numbers, hidden], -1).to(self.enter.weight.dtype)
         more: Tensor = self.leave(self.enter(seen, "gelu"))
-        return more.float()
+        return more
 
 
 def unless_jumped(visible: Tensor, step: Tensor, size: Size) -> Tensor:

@@ -7,7 +7,7 @@ A fixed grid is followed by Lucas-Kanade from frame to frame, and the homography
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -42,16 +42,18 @@ def unit_of(size: Size) -> float:
     return float((size[0] * size[1]) ** 0.5 / 256)
 
 
-def between(before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> Tensor:
-    """The homography from one frame's `grey_pyramid` (B = 1) to another's: [3,3] in `widest`, on their device.
+def between(before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
+    """The homographies from B frames to B others: [B,3,3] in `widest`, on their device, pixels of the whole size.
 
-    Followed at half the size: that is enough for what hundreds of points have in common, and a third of the work.
+    Args:
+        before: the `grey_pyramid` of the frames without the whole size: half of it is enough for what hundreds of
+            points have in common, and a third of the work.
+        after: those of the others.
     """
-    height, width = before[0].shape[2:]
-    before, after, grid = before[1:], after[1:], Grid((height, width), before[0].device)
-    there, similarity, missed = align(before, after, grid.table(_halves, torch.float32)[None])
-    followed = (2 * missed[0] < MISSED) & (similarity[0] > FOLLOWED)
-    return _fitted(grid, there[0], followed)
+    batch, _, height, width = before[0].shape
+    grid = Grid((2 * height, 2 * width), before[0].device)
+    there, similarity, missed = align(before, after, grid.table(_halves, torch.float32).expand(batch, -1, -1))
+    return _fitted(grid, there, (2 * missed < MISSED) & (similarity > FOLLOWED))
 
 
 def moved(motion: Tensor, xy: Tensor) -> Tensor:
@@ -66,8 +68,8 @@ def moved(motion: Tensor, xy: Tensor) -> Tensor:
 
 
 def _projected(full: Tensor) -> Tensor:
-    """Homogeneous places [M,3] in the plane [M,2]; far away from behind it."""
-    return full[:, :2] / full[:, 2:].clamp(min=1e-3)
+    """Homogeneous places [...,3] in the plane [...,2]; far away from behind it."""
+    return full[..., :2] / full[..., 2:].clamp(min=1e-3)
 
 
 def inverse(motion: Tensor) -> Tensor:
@@ -98,13 +100,13 @@ class Grid:
         return table(make, (self.size,), dtype or widest(self.device), self.device)
 
     def ends(self, there: Tensor) -> Tensor:
-        """Places [K,2] in pixels of frames half the size, as motions are fitted to them."""
+        """Places [...,K,2] in pixels of frames half the size, as motions are fitted to them."""
         return torch.add(self.table(_corner), there, alpha=2 / self.half)
 
     def in_pixels(self, motion: Tensor) -> Tensor:
-        """A motion [3,3] of such places as one of pixels, 1 being its last entry."""
-        whole = (motion.view(1, 9) @ self.table(_to_pixels)).view(3, 3)
-        return whole / whole[2, 2]
+        """Motions [B,3,3] of such places as those of pixels, 1 being their last entry."""
+        whole = (motion.view(-1, 9) @ self.table(_to_pixels)).view(-1, 3, 3)
+        return whole / whole[:, 2:, 2:]
 
 
 def _halves(size: Size) -> list[list[float]]:
@@ -182,57 +184,63 @@ def _under_similarities(size: Size) -> list[list[float]]:
 
 
 def _near_best(grid: Grid, there: Tensor, followed: Tensor) -> Tensor:
-    """Which points [K] bool are near where the similarity takes them that most of the `followed` [K] agree with."""
-    ends = there.T.reshape(1, -1)
-    single = there.dtype
-    tries = (ends @ grid.table(_similarities, single)).view(TRIES, 4)
-    off = torch.addmm(ends, tries, grid.table(_under_similarities, single), beta=-1)
-    squares = off.view(TRIES, 2, -1).square().sum(1)
-    best = ((squares < (WITHIN / 2) ** 2) & followed).sum(1).argmax()
-    return squares.index_select(0, best[None])[0] < WITHIN**2
+    """Which points [B,K] bool are near where the similarity takes them that most of the `followed` [B,K] agree with."""
+    ends = there.transpose(1, 2).flatten(1)
+    single, batch = there.dtype, len(there)
+    tries = (ends @ grid.table(_similarities, single)).view(batch, TRIES, 4)
+    under = grid.table(_under_similarities, single).expand(batch, -1, -1)
+    off = torch.baddbmm(ends[:, None], tries, under, beta=-1)
+    squares = off.view(batch, TRIES, 2, -1).square().sum(2)
+    agree = ((squares < (WITHIN / 2) ** 2) & followed[:, None]).sum(2)
+    best = agree.argmax(1)[:, None, None].expand(-1, -1, squares.shape[2])
+    return squares.gather(1, best)[:, 0] < WITHIN**2
 
 
 def _fitted(grid: Grid, there: Tensor, followed: Tensor) -> Tensor:
-    """The homography [3,3] of pixels that most of the `followed` points [K] agree with; there [K,2] is where they are
-    in the next frame, pixels of half the size."""
+    """The homographies [B,3,3] of pixels that most of the `followed` points [B,K] agree with; there [B,K,2] is where
+    they are in the next frame, pixels of half the size."""
     starts, ends, near = grid.table(_starts), grid.ends(there), _near_best(grid, there, followed)
-    counted = torch.cat([starts[:, 2:], ends, ends.square().sum(1, keepdim=True)], 1) * followed[:, None]
-    weighted = counted * near[:, None]
-    one, pixel = starts[:, 2], 1 / grid.half
+    one = starts[:, 2:].expand(*ends.shape[:2], 1)
+    counted = torch.cat([one, ends, ends.square().sum(2, keepdim=True)], 2) * followed[..., None]
+    weighted, pixel = counted * near[..., None], 1 / grid.half
     motion = _homography(grid, weighted)
     for _ in range(SWEEPS - 1):
-        off = _projected(starts @ motion.T) - ends
-        spread = torch.add(one, off.square().sum(1), alpha=1 / (pixel * WITHIN / 2) ** 2)
-        motion = _homography(grid, counted / spread.square()[:, None])
+        off = _projected(starts @ motion.mT) - ends
+        spread = torch.add(starts[:, 2], off.square().sum(2), alpha=1 / (pixel * WITHIN / 2) ** 2)
+        motion = _homography(grid, counted / spread.square()[..., None])
     # A frame that is turned inside out, or folded up, was not followed; nor was one that is not a number.
-    determinant = (motion[0] * torch.linalg.cross(motion[1], motion[2])).sum()
-    sound = (determinant > 0.1) & (determinant < 10) & (followed.sum() >= LEAST)
-    return torch.where(sound, grid.in_pixels(motion), torch.eye(3, dtype=motion.dtype, device=motion.device))
+    determinant = (motion[:, 0] * torch.linalg.cross(motion[:, 1], motion[:, 2])).sum(1)
+    sound = (determinant > 0.1) & (determinant < 10) & (followed.sum(1) >= LEAST)
+    still = torch.eye(3, dtype=motion.dtype, device=motion.device)
+    return torch.where(sound[:, None, None], grid.in_pixels(motion), still)
 
 
 def _homography(grid: Grid, weighted: Tensor) -> Tensor:
-    """Least squares [3,3], linear in its entries, 1 being the last one (R. Hartley and A. Zisserman, Multiple View
-    Geometry, section 4.1), of the weights of all points times 1, u, v and u^2 + v^2, [K,4], (u, v) being their ends.
+    """Least squares [B,3,3], linear in its entries, 1 being the last one (R. Hartley and A. Zisserman, Multiple View
+    Geometry, section 4.1), of the weights of all points times 1, u, v and u^2 + v^2, [B,K,4], (u, v) being their ends.
 
     With p = (x, y, 1) the starts, h and k the first two rows and g the last one, the sum of w (h p - u g p)^2 +
     w (k p - v g p)^2 has its least where S h = U g, S k = V g and the first two entries of (R - U S^-1 U - V S^-1 V) g
     are 0: S, U, V, R are the sums of w p p' times 1, u, v and u^2 + v^2. So nothing larger than 3x3 is inverted, and a
     library's solver, which may wait for the device or not be recordable, is not asked.
     """
-    sums = torch.addmm(grid.table(_still), weighted.T, grid.table(_products))
-    sides, rest = sums[1:3].view(6, 3), sums[3].view(3, 3)
-    inverse = _inverse(sums[0].view(3, 3))
-    across = (sides @ inverse).view(2, 3, 3).transpose(0, 1).reshape(3, 6)  # U S^-1 beside V S^-1
-    rest = torch.addmm(rest, across, sides, alpha=-1)
-    last = torch.linalg.cross(rest[0], rest[1])
-    last = (last / last[2])[None]
-    return torch.cat([last @ across, last], 1).view(3, 3)
+    batch = len(weighted)
+    still, products = (grid.table(made).expand(batch, -1, -1) for made in (_still, _products))
+    sums = torch.baddbmm(still, weighted.mT, products)
+    sides, rest = sums[:, 1:3].reshape(batch, 6, 3), sums[:, 3].view(batch, 3, 3)
+    inverse = _inverse(sums[:, 0].view(batch, 3, 3))
+    # U S^-1 beside V S^-1
+    across = (sides @ inverse).view(batch, 2, 3, 3).transpose(1, 2).reshape(batch, 3, 6)
+    rest = torch.baddbmm(rest, across, sides, alpha=-1)
+    last = torch.linalg.cross(rest[:, 0], rest[:, 1])
+    last = (last / last[:, 2:])[:, None]
+    return torch.cat([last @ across, last], 2).view(batch, 3, 3)
 
 
-def _inverse(matrix: Tensor) -> Tensor:
-    """Of a symmetric matrix [3,3]."""
-    cofactors = _cofactors(matrix)
-    return cofactors / (matrix[0] * cofactors[0]).sum()
+def _inverse(matrices: Tensor) -> Tensor:
+    """Of symmetric matrices [B,3,3]."""
+    cofactors = _cofactors(matrices)
+    return cofactors / (matrices[:, 0] * cofactors[:, 0]).sum(1)[:, None, None]
 
 
 def _cofactors(matrices: Tensor) -> Tensor:

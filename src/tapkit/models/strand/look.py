@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit.constants import constant, constant_like
 from tapkit.models.strand.encoder import STRIDES, Maps, StrandConfig
+from tapkit.models.strand.narrow import Narrow
 from tapkit.models.strand.rows import LOOKS, filled, rows_at_once
 from tapkit.nn.mixed import plain_matmul
-from tapkit.nn.packed import Linear, onednn
+from tapkit.nn.packed import Linear, can_pack, onednn, packed_linear
 from tapkit.nn.sampling import blend, integer_patch
 
 SEEN = 1 / 16
@@ -123,34 +125,69 @@ def _cells(maps: Maps, owner: Tensor, base: Tensor, radius: int) -> Tensor:
 
 
 class Enter(Linear):
-    """The layer that takes in products with each map, as `in_order` has them, and `more` numbers behind them.
+    """The layer that takes in products with each map, as `in_order` has them, and `more` numbers behind them; a GELU.
+
+    In two steps, `taken_in` and `with_more`: a further look has other numbers, but mostly the same products, and these
+    are twenty times as many.
 
     Its weights are of products patch after patch, `correlate` has them cell after cell. To turn all over takes as long
     as to blend them: where weights are packed, they are turned over instead, once.
     """
 
+    packed_more: Tensor | None = None
+
     def __init__(self, patches: tuple[int, ...], cells: int, more: int, outputs: int) -> None:
-        super().__init__(sum(patches) * cells + more, outputs)
+        self.products, self.more = sum(patches) * cells, more
+        super().__init__(self.products + more, outputs)
         self.shapes = tuple((patch, cells) for patch in patches)
-        self.more = more
 
     def in_order(self, products: Tensor) -> Tensor:
         """Products with one map [R,(2r+1)^2,P], in the order of the weights as they are: [R,n]."""
         return (products.transpose(1, 2) if self.packed is None else products).flatten(1)
 
+    def forward(self, products: Tensor, more: Tensor) -> Tensor:  # type: ignore[override]
+        """The answer [R,out] of all products [R,n] and the other numbers [R,more]."""
+        return self.with_more(self.taken_in(products), more)
+
+    def taken_in(self, products: Tensor) -> Tensor:
+        """What all products [R,n] add up to, with the bias: [R,out]."""
+        if self.packed is None:
+            return F.linear(products, self.weight[:, : self.products], self.bias)
+        return packed_linear(products, self.packed, self.bias)
+
+    def with_more(self, taken: Tensor, more: Tensor) -> Tensor:
+        """The answer, of that and the other numbers."""
+        if self.packed_more is None:
+            return F.gelu(torch.addmm(taken, more, self.weight[:, self.products :].T))
+        return F.gelu(packed_linear(more, self.packed_more, None, residual=taken))
+
+    def pack(self) -> None:
+        """See `Packable`."""
+        if self.packed is None and can_pack(self.weight):
+            more = self.weight.detach()[:, self.products :].contiguous()
+            self.packed_more = onednn("_reorder_linear_weight", more, None)
+        super().pack()
+
+    def unpack(self) -> None:
+        """See `Packable`."""
+        super().unpack()
+        self.packed_more = None
+
     def _pack_weight(self) -> Tensor:
-        return onednn("_reorder_linear_weight", _turned(self.weight, self.shapes), None)
+        turned = _turned(self.weight[:, : self.products], self.shapes)
+        return onednn("_reorder_linear_weight", turned, None)
 
     def _dense(self, packed: Tensor) -> Tensor:
-        return _turned(packed.to_dense(), tuple((cells, patch) for patch, cells in self.shapes))
+        assert self.packed_more is not None
+        turned = _turned(packed.to_dense(), tuple((cells, patch) for patch, cells in self.shapes))
+        return torch.cat([turned, self.packed_more.to_dense()], 1)
 
 
 def _turned(weight: Tensor, shapes: tuple[tuple[int, int], ...]) -> Tensor:
-    """Weights [out,in] whose first inputs are n x m of each of `shapes` in turn, with these as m x n."""
-    counts = [n * m for n, m in shapes]
-    parts = torch.split(weight, [*counts, weight.shape[1] - sum(counts)], 1)
-    turned = [part.view(-1, *shape).transpose(1, 2).flatten(1) for part, shape in zip(parts[:-1], shapes, strict=True)]
-    return torch.cat([*turned, parts[-1]], 1)
+    """Weights [out,in] whose inputs are n x m of each of `shapes` in turn, with these as m x n."""
+    parts = torch.split(weight, [n * m for n, m in shapes], 1)
+    turned = [part.reshape(-1, *shape).transpose(1, 2).flatten(1) for part, shape in zip(parts, shapes, strict=True)]
+    return torch.cat(turned, 1)
 
 
 class Reading(NamedTuple):
@@ -159,15 +196,15 @@ class Reading(NamedTuple):
     xy: Tensor
     """[R,2] the places."""
     products: Products
-    inputs: Tensor
-    """[R,n] for the first layer; the numbers behind the products are those of the look that was taken last."""
+    taken: Tensor
+    """[R,mixed] what the first layer makes of all products (`Enter.taken_in`)."""
     centre: Tensor
     """float32 [R,3,(2r+1)^2] products with the middle of both patches, their mean, on each map."""
 
     def first(self, count: int) -> Reading:
         """Of the first rows."""
         rows = slice(count)
-        return Reading(self.xy[rows], self.products.select(rows), self.inputs[rows], self.centre[rows])
+        return Reading(self.xy[rows], self.products.select(rows), self.taken[rows], self.centre[rows])
 
 
 class Seen(NamedTuple):
@@ -198,12 +235,12 @@ class Look(nn.Module):
         patches = tuple(2 * (2 * patch + 1) ** 2 for patch in config.patches)
         self.enter = Enter(patches, (2 * config.radius + 1) ** 2, more, config.mixed)
         self.mix = Linear(config.mixed, config.hidden)
-        self.shares = Linear(config.hidden, 3)
-        self.gain = Linear(config.hidden, 1)
+        self.shares = Narrow(config.hidden, 3)
+        self.gain = Narrow(config.hidden, 1)
         # What pixels say is better than what features say at first; the other way round where features led here.
         # Rows: first and last look; columns: from where the pixels went, from elsewhere.
         self.trust = nn.Parameter(torch.tensor([[-4.0, 1.0], [-4.0, -1.0]]))
-        self.shift = Linear(config.hidden, 2)
+        self.shift = Narrow(config.hidden, 2)
         nn.init.zeros_(self.shift.weight)
         nn.init.zeros_(self.shift.bias)
         steps = torch.arange(-config.radius, config.radius + 1, dtype=torch.float32)
@@ -265,13 +302,13 @@ class Look(nn.Module):
             xy[rows],
             self.config.radius,
         )
-        before.inputs[rows], before.centre[rows] = self._blended(products)
+        before.taken[rows], before.centre[rows] = self._blended(products)
         return before
 
     def _blended(self, products: Products) -> tuple[Tensor, Tensor]:
-        """`Reading.inputs`, whose last numbers are not there yet, and `Reading.centre`."""
+        """`Reading.taken` and `Reading.centre`."""
         count = len(products.values[0])
-        inputs = products.base.new_empty(count, self.enter.in_features, dtype=self.enter.weight.dtype)
+        inputs = products.base.new_empty(count, self.enter.products, dtype=self.enter.weight.dtype)
         centre = products.base.new_empty(count, len(STRIDES), len(self.offsets))
         for rows in rows_at_once(count, inputs.device):
             begin = 0
@@ -281,7 +318,7 @@ class Look(nn.Module):
                 end = begin + volume.shape[1] * volume.shape[2]
                 inputs[rows, begin:end] = self.enter.in_order(volume)
                 begin = end
-        return inputs, centre
+        return self.enter.taken_in(inputs), centre
 
     def _judge(
         self,
@@ -295,18 +332,18 @@ class Look(nn.Module):
     ) -> Seen:
         """See `forward`."""
         count = xy.shape[1]
-        places, inputs, centre = xy.flatten(0, 1), reading.inputs, reading.centre
+        places, centre = xy.flatten(0, 1), reading.centre
         logits = centre * self.sharpness.float().exp()[:, None]
         strides = constant_like([[float(stride)] for stride in STRIDES], logits)
-        shifts = (logits.softmax(-1)[:, :, None] * self.offsets.T.contiguous()).sum(-1) * strides
+        shifts = (logits.softmax(-1) @ self.offsets) * strides
         stage_mark = places.new_full((len(places), 1), float(stage))
         state = hidden[:, None].expand(-1, count, -1).flatten(0, 1)
         known = [state, stage_mark, torch.tanh(away.flatten(0, 1) / 16), centre.amax(-1), similarity.flatten(0, 1)]
-        inputs[:, -self.enter.more :] = torch.cat(known, 1)
-        token = self.mix(self.enter(inputs, "gelu"), "gelu")
-        shares = self.shares(token).float().softmax(-1)
-        correction = (shifts * shares[..., None]).sum(1) + STRIDES[0] * self.shift(token).float()
+        more = torch.cat(known, 1).to(reading.taken.dtype)
+        token = self.mix(self.enter.with_more(reading.taken, more), "gelu").float()
+        shares = self.shares(token).softmax(-1)
+        correction = (shifts * shares[..., None]).sum(1) + STRIDES[0] * self.shift(token)
         # As in a Kalman filter, a measurement moves an expectation by a share of their difference.
         trust = self.trust[stage][elsewhere.flatten()]
-        correction = correction * torch.sigmoid(self.gain(token).float() + trust[:, None])
-        return Seen(token.float(), places + correction, logits[:, 0], [reading])
+        correction = correction * torch.sigmoid(self.gain(token) + trust[:, None])
+        return Seen(token, places + correction, logits[:, 0], [reading])

@@ -90,7 +90,7 @@ class CoarseToFine:
     maps: Maps
     sought: Sought
     coarser: tuple[Tensor, ...]
-    """Products [M,h,w] with the two coarser maps, in the dtype of these."""
+    """Products [M,h,w] with the two coarser maps, float32."""
     xy: Tensor
     """See `Matching`."""
     best: Tensor
@@ -120,7 +120,7 @@ def everywhere(maps: Maps, sought: Sought) -> Everywhere:
 def coarse_to_fine(maps: Maps, sought: Sought, promising: int = PROMISING) -> CoarseToFine:
     """The cells of the fine map that lie under the most promising ones of the map of stride 8."""
     coarser = tuple(
-        products(level, feature).view(-1, *level.shape[1:3])
+        products(level, feature).float().view(-1, *level.shape[1:3])
         for level, feature in zip(maps[1:], sought.features[1:], strict=True)
     )
     parts = rows_at_once(len(sought.expected), maps.fine.device)
@@ -140,7 +140,7 @@ def _under_promising(sought: Sought, coarser: tuple[Tensor, ...], rows: slice, p
     To choose, each of four cells may count what their common one of the next map does. So the best are among the
     children of those whose best child is best, and only these need be compared one by one.
     """
-    coarse, wide = (products[rows].float() for products in coarser)
+    coarse, wide = (products[rows] for products in coarser)
     height, width = coarse.shape[1:]
     squares = _squares(sought.expected[rows], sought.scale[rows], height, width, STRIDES[1])
     first = torch.addcmul(coarse, torch.log1p(squares), -sought.power[rows, None, None])
@@ -223,21 +223,9 @@ def _at(maps: Maps, sought: Sought, coarser: tuple[Tensor, ...], cells: Tensor) 
     fine = maps.fine.reshape(-1, channels).index_select(0, flat.flatten()).view(rows, count, channels)
     total = plain_matmul(fine, sought.features[0].to(fine.dtype)[:, :, None])[..., 0].float()
     places = cells + 0.5
-    for cost, stride in zip(coarser, STRIDES[1:], strict=True):
-        total = total + _interpolated(cost, places, stride // STRIDES[0])
+    whole = constant([[2 / width], [2 / height]], torch.float32, cells.device)[:, None]
+    grid = (places * whole - 1).permute(1, 2, 0)[:, None]
+    for cost in coarser:
+        total = total + F.grid_sample(cost[:, None], grid, padding_mode="border", align_corners=False)[:, 0, 0]
     away = (places * STRIDES[0] - sought.expected.T[:, :, None]) / sought.scale[:, None]
     return total + sought.prior(away.square().sum(0))
-
-
-def _interpolated(cost: Tensor, places: Tensor, factor: int) -> Tensor:
-    """Values of maps [M,h,w] at places [2,M,K], counted in cells of a map `factor` times as fine, as `F.interpolate`
-    has them (bilinear): float32 [M,K]."""
-    height, width = cost.shape[1:]
-    places = (places / factor - 0.5).clamp(min=0)
-    first = places.long()
-    u, v = places - first
-    (left, top), (right, bottom) = first, _held(first + 1, width, height)
-    top, bottom = top * width, bottom * width
-    corners = torch.cat([top + left, top + right, bottom + left, bottom + right], 1)
-    a, b, c, d = cost.flatten(1).gather(1, corners).float().chunk(4, 1)
-    return torch.lerp(torch.lerp(a, b, u), torch.lerp(c, d, u), v)

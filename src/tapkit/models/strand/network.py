@@ -28,11 +28,12 @@ from torch import Tensor, nn
 from tapkit.constants import constant_like
 from tapkit.errors import ShapeError
 from tapkit.models.base import Size
-from tapkit.models.strand.anchor import SIZE, Fit, anchored, fit, kept_pixels
+from tapkit.models.strand.anchor import SIZE, Asked, Fit, anchored, fit, fit_at_both, kept_pixels
 from tapkit.models.strand.encoder import STRIDES, ConvNorm, Maps, StrandConfig, encoder
 from tapkit.models.strand.evidence import Course, Verify, agreement, coarse_agreement, gathered, rival, unless_jumped
 from tapkit.models.strand.look import Look, Reading, cut
 from tapkit.models.strand.matching import Everywhere, Matching, Sought, coarse_to_fine, everywhere
+from tapkit.models.strand.narrow import Narrow
 from tapkit.models.strand.rows import LOOKS, filled
 from tapkit.nn.alignment import align
 from tapkit.nn.packed import Linear
@@ -58,8 +59,8 @@ class Points(NamedTuple):
     """[M,2] by how much it is expected to move on, unseen, pixels."""
     seen: Tensor
     """[M] P(visible) on the frame before."""
-    pixels: Tensor
-    """[M,SIZE] grey levels around the query (`anchor`)."""
+    template: Tensor
+    """[M,SIZE] of the pixels around the query (`anchor`)."""
 
 
 class Step(NamedTuple):
@@ -89,7 +90,7 @@ class Step(NamedTuple):
     fits: Tensor
     """[M] how well the query's pixels fit there, correlation -1..1; 0 without a picture."""
     also: Fit | None = None
-    """Where they fit around the other place that was asked for."""
+    """Where they fit around the other places that were asked for, [K]."""
 
 
 def follow(before: tuple[Tensor, ...], after: tuple[Tensor, ...], xy: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,16 +139,16 @@ class Network(nn.Module):
         self.encoder = encoder(config)
         self.temperature = nn.Parameter(torch.full((3,), 2.5))
         self.start = Linear(config.features[1], config.hidden)
-        self.belief = Linear(config.hidden, 5)
+        self.belief = Narrow(config.hidden, 5)
         nn.init.zeros_(self.belief.weight)
         nn.init.zeros_(self.belief.bias)
         self.look = Look(config)
         self.prefer = nn.Parameter(torch.ones(()))
         """Added to the score of where the pixels went: a jump elsewhere must be worth it."""
-        self.score = nn.Sequential(Linear(2 * config.hidden + 3, 64), nn.ReLU(), Linear(64, 1))
+        self.score = nn.Sequential(Linear(2 * config.hidden + 3, 64), nn.ReLU(), Narrow(64, 1))
         self.recurrent = Recurrent(config.hidden + 3, config.hidden)
         self.read = Linear(2 * config.hidden, 128)
-        self.answer = Linear(128, 4)
+        self.answer = Narrow(128, 4)
         self.verify = Verify(config.hidden) if config.evidence else None
         with torch.no_grad():
             self.answer.bias[2] = 4.0  # a memory that is hardly ever renewed is never learned to be of use
@@ -183,13 +184,13 @@ class Network(nn.Module):
         How much of the feature is the memory's, and how far the point may have gone, is read from its state: a point
         that was just seen is looked for nearby, one that is lost anywhere.
         """
-        belief = self.belief(points.hidden.to(self.belief.weight.dtype)).float()
-        shares = torch.sigmoid(belief[:, :3])[:, :, None]
+        belief = self.belief(points.hidden)
+        shares, lengths = torch.sigmoid(belief[:, :3])[:, :, None], self.temperature.float().exp()
         features = []
         for number, (query, memory) in enumerate(zip(points.query, points.memory, strict=True)):
             middle = query.shape[1] // 2
             feature = torch.lerp(query[:, middle], memory[:, middle], shares[:, number])
-            features.append(feature * self.temperature[number].float().exp())
+            features.append(feature * lengths[number])
         scale = REACH * torch.exp(belief[:, 3].clamp(-4, 4))
         return Sought(tuple(features), expected, scale, F.softplus(belief[:, 4] + 0.5))
 
@@ -204,13 +205,13 @@ class Network(nn.Module):
         moved: Tensor,
         similarity: Tensor,
         image: Tensor | None = None,
-        also: Tensor | None = None,
+        also: Asked | None = None,
     ) -> tuple[Points, Step]:
         """One frame for points that began before it: `expect`, `coarse_to_fine`, `update`.
 
         moved [M,2] and similarity [M,2] are what `follow` found: where the pixels around each point went. `image`
         [B,1,H,W] is the frame in grey, to hold points to the query's pixels (`anchor`); None: they are not held. `also`
-        [M,2] are other places around which these are looked for at the same time, B being 1.
+        are other places around which these are looked for at the same time, B being 1.
         """
         expected, similarity = self.expect(maps, points, moved, similarity)
         matching = coarse_to_fine(maps, self.seek(points, expected))
@@ -236,7 +237,7 @@ class Network(nn.Module):
         similarity: Tensor,
         matching: Matching,
         image: Tensor | None = None,
-        also: Tensor | None = None,
+        also: Asked | None = None,
     ) -> tuple[Points, Step]:
         """Look where points are `expected` [M,2] and where `matching` found them, and take in what was seen.
 
@@ -246,8 +247,8 @@ class Network(nn.Module):
         size = _size(maps, points)
         owner = torch.arange(batch, device=points.xy.device).repeat_interleave(count // batch)
         similarity = torch.stack([similarity, torch.zeros_like(similarity)], 1)
-        both = zip(points.query, points.memory, maps, strict=True)
-        templates = tuple(torch.cat([query, memory], 1).to(level.dtype) for query, memory, level in both)
+        both = zip(points.query, points.memory, strict=True)
+        templates = tuple(torch.cat([part.to(maps.fine.dtype) for part in pair], 1) for pair in both)
         candidates = torch.stack([expected, matching.xy.detach()], 1)
         refined, scores, readings = self._compare(maps, templates, points.hidden, owner, candidates, similarity)
         choice = scores.argmax(-1)
@@ -260,7 +261,7 @@ class Network(nn.Module):
         moved = torch.tanh((xy.detach() - expected) / 8)
         best = scores.detach().amax(-1, keepdim=True)
         hidden = self.recurrent(torch.cat([token, moved, torch.tanh(best / 4)], -1), points.hidden)
-        answer = self.answer(self.read(torch.cat([hidden, token], -1).to(self.read.weight.dtype), "gelu")).float()
+        answer = self.answer(self.read(torch.cat([hidden, token], -1).to(self.read.weight.dtype), "gelu"))
         visible, confidence, rate, momentum = answer.unbind(-1)
         here, fits, other = _held(points, image, xy.detach(), similarity[:, 0, 0], visible.detach(), also)
         xy = xy + (here - xy.detach())
@@ -283,7 +284,7 @@ class Network(nn.Module):
             # Nor is a jump to where a lost point was found again a motion that would go on.
             (here - points.xy).clamp(-24, 24) * (torch.sigmoid(momentum) * torch.sigmoid(visible.detach()))[:, None],
             torch.sigmoid(visible.detach()),
-            points.pixels,
+            points.template,
         )
         cost = matching.cost if isinstance(matching, Everywhere) else xy.new_zeros(count, 0)
         step = Step(xy, visible, confidence, candidates, refined, scores, cost, around, chosen, like, fits, other)
@@ -350,13 +351,13 @@ class Network(nn.Module):
         first = 1 - elsewhere.reshape(-1, 1)
         state = hidden[:, None].expand(-1, count, -1).flatten(0, 1)
         seen = torch.cat([look.token, state, first.float(), similarity.flatten(0, 1)], -1)
-        scores: Tensor = self.score(seen.to(self.look.mix.weight.dtype)).float()
+        scores: Tensor = self.score(seen.to(self.look.mix.weight.dtype))
         scores = scores.view(-1, count) + self.prefer * (1 - elsewhere)
         return look.xy.unflatten(0, (-1, count)), scores, look.readings
 
 
 def _held(
-    points: Points, image: Tensor | None, xy: Tensor, similarity: Tensor, visible: Tensor, also: Tensor | None
+    points: Points, image: Tensor | None, xy: Tensor, similarity: Tensor, visible: Tensor, also: Asked | None
 ) -> tuple[Tensor, Tensor, Fit | None]:
     """Answers [M,2] held to the query's pixels, and how well these fit [M]: `anchor`; xy and 0 without an image.
 
@@ -365,10 +366,9 @@ def _held(
     if image is None:
         return xy, torch.zeros_like(visible), None
     if also is None:
-        found, other = fit(points.pixels, image, xy), None
+        found, other = fit(points.template, image, xy), None
     else:
-        both = fit(points.pixels.repeat(2, 1), image, torch.cat([xy, also]))
-        found, other = (Fit(*parts) for parts in zip(*(part.chunk(2) for part in both), strict=True))
+        found, other = fit_at_both(points.template, image, xy, also)
     return anchored(xy, found, similarity, torch.sigmoid(visible)), found.similarity, other
 
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tapkit.models.base import Size
-from tapkit.models.strand.anchor import Fit, fit
+from tapkit.models.strand.anchor import Asked, Fit, fit
 from tapkit.models.strand.encoder import STRIDES, Maps
 from tapkit.models.strand.evidence import unless_jumped
 from tapkit.models.strand.frame_motion import inverse, moved, near_frame, unit_of
@@ -34,6 +34,8 @@ MOSTLY = 0.9
 APART = 6.0
 """Pixels of a frame of 256x256 (of that many pixels, whatever its shape; so all others here): further away from where
 its surroundings lead, a point has not kept with them."""
+NEARLY = 4.0
+"""From this far on, where its pixels went, a point is likely to be found apart, and is looked for there beforehand."""
 REACH = 5.0
 """So far from there the query's pixels are looked for."""
 FITS = 0.8
@@ -129,7 +131,9 @@ def led(points: Points, kept: Kept) -> Points:
     return points._replace(xy=torch.where(carried[:, None], kept.place - points.motion, points.xy))
 
 
-def held(kept: Kept, before: Points, after: Points, step: Step, image: Tensor, size: Size) -> tuple[Kept, Points, Step]:
+def held(
+    kept: Kept, before: Points, after: Points, step: Step, image: Tensor, size: Size, also: Asked | None
+) -> tuple[Kept, Points, Step]:
     """What a step found, where points were not carried off.
 
     Args:
@@ -139,12 +143,13 @@ def held(kept: Kept, before: Points, after: Points, step: Step, image: Tensor, s
         step: what it found.
         image: [1,1,H,W] the frame in grey.
         size: of the frame.
+        also: what the step was asked besides (`asked`).
     """
     unit = unit_of(size)
     keeps = kept.keeps()
     apart = distance(step.xy, kept.place) > APART * unit
     doubtful = keeps & (apart | (before.seen <= 0.5))
-    place, fits = _found(kept, before.pixels, image, doubtful, unit, step.also)
+    place, fits = _found(kept, before.template, image, doubtful, unit, also, step.also)
     back = doubtful & (fits > FITS)
     there = kept.look_alike(step.xy)
     off = keeps & apart & ~back & (there > ALIKE) & (step.like < there + BETTER * (there - ALIKE))
@@ -178,36 +183,56 @@ def held(kept: Kept, before: Points, after: Points, step: Step, image: Tensor, s
 def _unlearned(before: tuple[Tensor, ...], after: tuple[Tensor, ...], off: Tensor) -> tuple[Tensor, ...]:
     """The memory `after` a step, but for points that are `off` [M], which keep the one from `before`.
 
-    On a processor only their rows are copied: the whole is megabytes.
+    On a processor only their rows are copied, to where `after` lies, which is the step's own: the whole is megabytes.
     """
     if off.device.type != "cpu":
         return tuple(torch.where(off[:, None, None], old, new) for old, new in zip(before, after, strict=True))
     rows = off.nonzero()[:, 0]
     if len(rows):
-        after = tuple(new.index_copy(0, rows, old[rows]) for old, new in zip(before, after, strict=True))
+        after = tuple(new.index_copy_(0, rows, old[rows]) for old, new in zip(before, after, strict=True))
     return after
 
 
-def around_place(kept: Kept) -> Tensor | None:
-    """Where a step is to look for the query's pixels, too (`also`): around `place`, for all points.
+def asked(kept: Kept, points: Points, expected: Tensor, size: Size) -> Asked | None:
+    """Where a step is to look for the query's pixels, too: around `place`.
 
-    None on a processor, where time goes with the rows: those that are doubtful are looked for afterwards.
+    Of all points; but on a processor, where time goes with the rows, of those only that will probably be doubtful
+    (`held`), being `expected` [M,2] apart. In one piece with the others they cost next to nothing, afterwards half a
+    millisecond.
     """
-    return None if kept.place.device.type == "cpu" else kept.place
+    if kept.place.device.type != "cpu":
+        return Asked(None, kept.place)
+    apart = distance(expected, kept.place) > NEARLY * unit_of(size)
+    rows = (kept.keeps() & (apart | (points.seen <= 0.5))).nonzero()[:, 0]
+    return Asked(rows, kept.place[rows]) if len(rows) else None
 
 
 def _found(
-    kept: Kept, pixels: Tensor, image: Tensor, doubtful: Tensor, unit: float, known: Fit | None = None
+    kept: Kept,
+    template: Tensor,
+    image: Tensor,
+    doubtful: Tensor,
+    unit: float,
+    also: Asked | None = None,
+    known: Fit | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Where the query's pixels fit best around `kept.place` [M,2], and how well [M]; -1 where that is out of `REACH`.
 
-    Where it is not `known` of all, only those that are `doubtful` [M] are looked for.
+    Of the points that were `also` asked for it is `known`; of the others only those that are `doubtful` [M] are looked
+    for.
     """
-    if known is not None:
-        place, fits = known
-    else:
-        rows = doubtful.nonzero()[:, 0]
-        place, fits = kept.place.clone(), torch.full_like(kept.seen, -1.0)
-        if len(rows):
-            place[rows], fits[rows] = fit(pixels[rows], image, kept.place[rows])
-    return place, torch.where(distance(place, kept.place) < REACH * unit, fits, -1.0)
+    place, fits = kept.place.clone(), torch.full_like(kept.seen, -1.0)
+    if also is not None and known is not None:
+        if also.rows is None:
+            return known.xy, _in_reach(kept, *known, unit)
+        place[also.rows], fits[also.rows] = known
+        doubtful = doubtful.index_fill(0, also.rows, False)
+    rows = doubtful.nonzero()[:, 0]
+    if len(rows):
+        place[rows], fits[rows] = fit(template[rows], image, kept.place[rows])
+    return place, _in_reach(kept, place, fits, unit)
+
+
+def _in_reach(kept: Kept, place: Tensor, fits: Tensor, unit: float) -> Tensor:
+    """How well pixels fit at places [M,2]: [M], -1 where these are out of `REACH`."""
+    return torch.where(distance(place, kept.place) < REACH * unit, fits, -1.0)

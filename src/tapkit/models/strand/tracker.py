@@ -6,7 +6,7 @@ parts come from: `network`. How it was trained and what each choice brought: doc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,8 +21,9 @@ from tapkit.models.strand.anchor import SIZE
 from tapkit.models.strand.card import STRAND
 from tapkit.models.strand.encoder import STRIDES, Maps, config_of
 from tapkit.models.strand.frame_motion import between
+from tapkit.models.strand.narrow import Narrow
 from tapkit.models.strand.network import Network, Points, follow
-from tapkit.models.strand.surroundings import Kept, around_place, held, led
+from tapkit.models.strand.surroundings import Kept, asked, held, led
 from tapkit.models.torch_model import TorchModel
 from tapkit.nn.alignment import grey_pyramid
 from tapkit.weights import match
@@ -59,7 +60,7 @@ class StrandState(NamedTuple):
     xy: Tensor
     motion: Tensor
     seen: Tensor
-    pixels: Tensor
+    template: Tensor
     kept: Kept
     grey: tuple[Tensor, ...]
 
@@ -101,6 +102,9 @@ class Strand(TorchModel, IndependentSteps):
     def _cast(self, dtype: torch.dtype) -> None:
         self.network.to(dtype)
         self.network.look.offsets = self.network.look.offsets.float()
+        for module in self.network.modules():
+            if isinstance(module, Narrow):
+                module.float()
 
     def frame_size(self, size: Size) -> Size | None:
         """See `Model.frame_size`: as many pixels as a square of side `resolution` in the shape of the video (squeezed
@@ -140,11 +144,15 @@ class Strand(TorchModel, IndependentSteps):
         return StrandFeatures(self.network.encode(frames), grey_pyramid(frames))
 
     @torch.inference_mode()
-    def compare(self, before: StrandFeatures, features: StrandFeatures) -> StrandFeatures | Compared:
+    def compare(self, features: Sequence[StrandFeatures]) -> list[StrandFeatures | Compared]:
         """See `ComparesFrames.compare`."""
-        if not self._surrounded:
-            return features
-        return Compared(*features, before.grey, between(before.grey, features.grey))
+        if not self._surrounded or len(features) < 2:
+            return list(features[1:])
+        # Levels of one size side by side; the whole size is not compared.
+        levels = [torch.cat(level) for level in zip(*(one.grey[1:] for one in features), strict=True)]
+        motions = between([level[:-1] for level in levels], [level[1:] for level in levels])
+        found = zip(features[1:], features, motions, strict=False)
+        return [Compared(*after, before.grey, motion) for after, before, motion in found]
 
     @property
     def _surrounded(self) -> bool:
@@ -165,8 +173,9 @@ class Strand(TorchModel, IndependentSteps):
             if image is not None and self._surrounded:
                 kept = kept.moved_on(_motion(state, features), size)
                 points = led(points, kept)
-                after, found = self.network.step(maps, points, *where, image, around_place(kept))
-                kept, points, found = held(kept, points, after, found, image, size)
+                also = asked(kept, points, where[0], size)
+                after, found = self.network.step(maps, points, *where, image, also)
+                kept, points, found = held(kept, points, after, found, image, size, also)
             else:
                 points, found = self.network.step(maps, points, *where, image)
             xy, visible, confidence = found.xy, torch.sigmoid(found.visible), torch.sigmoid(found.confidence)
@@ -190,7 +199,7 @@ class Strand(TorchModel, IndependentSteps):
             state.xy[rows],
             state.motion[rows],
             state.seen[rows],
-            state.pixels[rows],
+            state.template[rows],
             state.kept.select(rows),
             state.grey,
         )
@@ -211,7 +220,7 @@ def _motion(state: StrandState, features: StrandFeatures | Compared) -> Tensor:
     """How the frame as a whole moved since that of the state, if that was not found already."""
     if isinstance(features, Compared) and features.since[0] is state.grey[0]:
         return features.motion
-    return between(state.grey, features.grey)
+    return between(state.grey[1:], features.grey[1:])[0]
 
 
 def join(first: Points, second: Points) -> Points:
@@ -223,7 +232,7 @@ def join(first: Points, second: Points) -> Points:
         torch.cat([first.xy, second.xy]),
         torch.cat([first.motion, second.motion]),
         torch.cat([first.seen, second.seen]),
-        torch.cat([first.pixels, second.pixels]),
+        torch.cat([first.template, second.template]),
     )
 
 

@@ -16,7 +16,8 @@ from tapkit.constants import constant_like
 from tapkit.models.base import Size
 from tapkit.models.strand.clip.film import Film
 from tapkit.models.strand.frame_motion import between, moved, near_frame, unit_of
-from tapkit.nn.alignment import RADIUS, find
+from tapkit.nn import alignment
+from tapkit.nn.alignment import RADIUS
 from tapkit.nn.precision import widest
 from tapkit.nn.transfer import indices
 
@@ -32,14 +33,14 @@ NOT_THERE = -0.5
 
 def dominant(film: Film) -> Tensor:
     """The motion of most of the frame from each frame to the next: [T-1,3,3] in `widest`, pixels."""
-    motions, before = [], film.grey(0)
+    motions, before = [], film.grey(0)[1:]
     if len(film) < 2:
         return torch.zeros(0, 3, 3, dtype=widest(before[0].device), device=before[0].device)
     for frame in range(1, len(film)):
-        after = film.grey(frame)
+        after = film.grey(frame)[1:]
         motions.append(between(before, after))
         before = after
-    return torch.stack(motions)
+    return torch.cat(motions)
 
 
 class Template(NamedTuple):
@@ -63,7 +64,7 @@ class Template(NamedTuple):
         return cls(patches)
 
     def warped(self, inverse: Tensor) -> Tensor:
-        """What `alignment.find` looks for [1,N,(2r+3)^2], where the frame was warped: `inverse` [N,2,2] leads from
+        """What `alignment.template` is made of [1,N,(2r+3)^2], where the frame was warped: `inverse` [N,2,2] leads from
         distances in the frame looked at to distances in that of the query."""
         radius = RADIUS + 1
         ticks = torch.arange(-radius, radius + 1, device=inverse.device, dtype=torch.float32)
@@ -74,6 +75,10 @@ class Template(NamedTuple):
             self.patches, places[:, None] * (2 / size) - 1, padding_mode="border", align_corners=False
         )
         return found[:, 0, 0][None]
+
+    def find(self, inverse: Tensor, image: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
+        """See `alignment.find`: in an image [1,1,H,W], warped so, looked for from xy [1,N,2] on."""
+        return alignment.find(alignment.template(self.warped(inverse), image), image, xy)
 
 
 def _sample(image: Tensor, places: Tensor) -> Tensor:
@@ -112,12 +117,12 @@ def carried(film: Film, size: Size, motions: Tensor, t: Tensor, xy: Tensor, ther
             warp[on] = motion @ warp[on]
             expected = near_frame(moved(motion, place[on]), size)
             some = Template(template.patches[on])
-            found, fits = find(some.warped(_inverse(warp[on], xy[on])), image, expected[None])
+            found, fits = some.find(_inverse(warp[on], xy[on]), image, expected[None])
             near = (found[0] - expected).square().sum(-1).sqrt() < REACH * unit
             fits = torch.where(near, fits[0], NOT_THERE)
             result.xy[on, frame] = torch.where(near[:, None], found[0], expected)
             result.fits[on, frame] = fits
-            result.fits_first[on, frame] = find(some.warped(same[on]), image, there[on, frame][None])[1][0]
+            result.fits_first[on, frame] = some.find(same[on], image, there[on, frame][None])[1][0]
             told = torch.where(trusted[on, frame, None], there[on, frame], expected)
             place[on] = torch.where((fits > FITS)[:, None], found[0], told)
         now = indices((n for n, start in enumerate(starts) if start == frame), xy.device)
