@@ -2,7 +2,7 @@
 
 Votes of pairs of frames: in each, one motion of the camera is fitted robustly, and the points that follow it vote to be
 static. Where a homography explains nearly everything (a distant or flat scene, a turning camera) it is that; else the
-fundamental matrix, by the normalised eight-point algorithm within random samples (Hartley and Zisserman, section 11.6).
+fundamental matrix (see `camera.epipolar`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tapkit.apps.camera.epipolar import two_view
 from tapkit.apps.edit.models import apply
 from tapkit.apps.edit.motion import Motion, fit_motion
 from tapkit.apps.edit.prepare import Prepared
@@ -31,7 +32,6 @@ STATIC = 0.7
 LEAST_PAIRS = 3
 MOST_PAIRS = 48
 LEAST_STATIC = 20
-SAMPLES = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,58 +78,19 @@ def _pair(p: np.ndarray, q: np.ndarray, seed: int) -> np.ndarray | None:
             flat: np.ndarray = np.hypot(*(apply(found.matrix, p) - q).T) < AGREE
         if flat.mean() >= FLAT:
             return flat
-    matrix = fundamental(p, q, seed)
-    if matrix is None:
-        return None
-    inlier = sampson(matrix, p, q) < AGREE
-    return inlier if inlier.mean() >= LEAST_RATIO else None
+    inlier = agreeing(p, q, seed)
+    return inlier if inlier is not None and inlier.mean() >= LEAST_RATIO else None
 
 
-def fundamental(p: np.ndarray, q: np.ndarray, seed: int = 0) -> np.ndarray | None:
-    """The fundamental matrix [3,3] with most support among random samples of eight, fitted again to its inliers."""
-    if len(p) < 8:
-        return None
-    dice = np.random.default_rng(seed)
-    rows = np.argsort(dice.random((SAMPLES, len(p))), 1)[:, :8]
-    models = _eight(p[rows], q[rows])
-    best = min(models, key=lambda m: float(np.minimum(sampson(m, p, q), AGREE).sum()))
-    for _ in range(3):
-        inlier = sampson(best, p, q) < AGREE
-        if inlier.sum() < 8:
-            return None
-        best = _eight(p[inlier][None], q[inlier][None])[0]
-    return np.asarray(best)
-
-
-def _eight(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Fundamental matrices [S,3,3] of samples [S,k,2], k >= 8, of rank two."""
-    (a, to_p), (b, to_q) = _normal(p), _normal(q)
-    one = np.ones((*a.shape[:2], 1))
-    h, g = np.concatenate([a, one], 2), np.concatenate([b, one], 2)
-    rows = (g[..., :, None] * h[..., None, :]).reshape(*a.shape[:2], 9)
-    f = np.linalg.svd(rows, full_matrices=True)[2][:, -1].reshape(-1, 3, 3)
-    u, s, v = np.linalg.svd(f)
-    s[:, 2] = 0
-    return np.asarray(np.swapaxes(to_q, 1, 2) @ ((u * s[:, None]) @ v) @ to_p)
-
-
-def _normal(xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    middle = xy.mean(1, keepdims=True)
-    scale = np.sqrt(2) / np.maximum(np.hypot(*np.moveaxis(xy - middle, -1, 0)).mean(1), 1e-9)
-    matrix = np.zeros((len(xy), 3, 3))
-    matrix[:, 0, 0] = matrix[:, 1, 1] = scale
-    matrix[:, :2, 2] = -scale[:, None] * middle[:, 0]
-    matrix[:, 2, 2] = 1
-    return (xy - middle) * scale[:, None, None], matrix
-
-
-def sampson(matrix: np.ndarray, p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Sampson's distance [n] of pairs of points to a fundamental matrix, pixels."""
-    h, g = np.column_stack([p, np.ones(len(p))]), np.column_stack([q, np.ones(len(q))])
-    there, back = h @ matrix.T, g @ matrix
-    algebraic = (g * there).sum(1)
-    slope = (there[:, :2] ** 2).sum(1) + (back[:, :2] ** 2).sum(1)
-    return np.asarray(np.abs(algebraic) / np.sqrt(np.maximum(slope, 1e-12)))
+def agreeing(p: np.ndarray, q: np.ndarray, seed: int = 0) -> np.ndarray | None:
+    """Which of the points [n,2] in two frames agree with the epipolar geometry that most of them have; None: there
+    are too few."""
+    both = np.concatenate([p, q])
+    middle = both.mean(0)
+    scale = max(float(np.abs(both - middle).max()), 1.0)
+    one, other = (np.column_stack([(xy - middle) / scale, np.ones(len(xy))]) for xy in (p, q))
+    found = two_view(one, other, AGREE / scale, np.random.default_rng(seed), calibrated=False)
+    return None if found is None else found.inlier
 
 
 def background_motion(

@@ -158,7 +158,7 @@ export class Annotation extends Emitter {
         this.emit("away", false);
         return answer;
       } catch (error) {
-        if (!(error instanceof ApiError) || error.status !== 0 || this.closed) throw error;
+        if (!(error instanceof ApiError) || !error.unheard || this.closed) throw error;
         this.emit("away", true);
         await new Promise((resolve) => setTimeout(resolve, AGAIN));
       }

@@ -7,6 +7,9 @@ export class ApiError extends Error {
     this.status = status;
     this.body = body;
   }
+
+  /** Whether the server may not have heard of it: it is silent, or a proxy before it answers in its place. */
+  get unheard() { return [0, 502, 503, 504].includes(this.status); }
 }
 
 const SILENT = "The studio's server does not answer. Nothing is lost: what was not saved yet is sent again when it is back.";
