@@ -31,7 +31,7 @@ from tapkit.models.base import Size
 from tapkit.models.strand.anchor import SIZE, Asked, Fit, anchored, fit, fit_at_both, kept_pixels
 from tapkit.models.strand.encoder import STRIDES, ConvNorm, Maps, StrandConfig, encoder
 from tapkit.models.strand.evidence import Course, Verify, agreement, coarse_agreement, gathered, rival, unless_jumped
-from tapkit.models.strand.look import Look, Reading, cut
+from tapkit.models.strand.look import Look, Reading, cut, middles
 from tapkit.models.strand.matching import Everywhere, Matching, Sought, coarse_to_fine, everywhere
 from tapkit.models.strand.narrow import Narrow
 from tapkit.models.strand.rows import LOOKS, filled
@@ -87,6 +87,8 @@ class Step(NamedTuple):
     like: Tensor
     """[M] how much what is seen there looks like the query: the products of their features on the two coarser maps,
     1 where they are the same; 0 without evidence."""
+    here: Tensor
+    """[M,C] the features of all maps there, side by side."""
     fits: Tensor
     """[M] how well the query's pixels fit there, correlation -1..1; 0 without a picture."""
     also: Fit | None = None
@@ -287,8 +289,8 @@ class Network(nn.Module):
             points.template,
         )
         cost = matching.cost if isinstance(matching, Everywhere) else xy.new_zeros(count, 0)
-        step = Step(xy, visible, confidence, candidates, refined, scores, cost, around, chosen, like, fits, other)
-        return after, step
+        looks = (candidates, refined, scores, cost, around, chosen)
+        return after, Step(xy, visible, confidence, *looks, like, middles(seen), fits, other)
 
     def _compare(
         self,
