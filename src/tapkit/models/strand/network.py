@@ -87,10 +87,10 @@ class Step(NamedTuple):
     like: Tensor
     """[M] how much what is seen there looks like the query: the products of their features on the two coarser maps,
     1 where they are the same; 0 without evidence."""
-    here: Tensor
-    """[M,C] the features of all maps there, side by side."""
     fits: Tensor
     """[M] how well the query's pixels fit there, correlation -1..1; 0 without a picture."""
+    here: Tensor
+    """[M,C] the features of all maps there, side by side."""
     also: Fit | None = None
     """Where they fit around the other places that were asked for, [K]."""
 
@@ -290,7 +290,7 @@ class Network(nn.Module):
         )
         cost = matching.cost if isinstance(matching, Everywhere) else xy.new_zeros(count, 0)
         looks = (candidates, refined, scores, cost, around, chosen)
-        return after, Step(xy, visible, confidence, *looks, like, middles(seen), fits, other)
+        return after, Step(xy, visible, confidence, *looks, like, fits, middles(seen), other)
 
     def _compare(
         self,
