@@ -221,7 +221,7 @@ def _at(maps: Maps, sought: Sought, coarser: tuple[Tensor, ...], cells: Tensor) 
         frame = torch.arange(batch, device=cells.device).repeat_interleave(rows // batch)
         flat = flat + frame[:, None] * (height * width)
     fine = maps.fine.reshape(-1, channels).index_select(0, flat.flatten()).view(rows, count, channels)
-    total = plain_matmul(fine, sought.features[0].to(fine.dtype)[:, :, None])[..., 0].float()
+    total = plain_matmul(sought.features[0].to(fine.dtype)[:, None], fine.transpose(1, 2))[:, 0].float()
     places = cells + 0.5
     whole = constant([[2 / width], [2 / height]], torch.float32, cells.device)[:, None]
     grid = (places * whole - 1).permute(1, 2, 0)[:, None]
