@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tapkit.constants import constant
+from tapkit.constants import constant, table
 from tapkit.models.strand.encoder import STRIDES, Maps
 from tapkit.models.strand.rows import rows_at_once
 from tapkit.nn.mixed import plain_matmul
@@ -207,9 +207,14 @@ def _squares(expected: Tensor, scale: Tensor, height: int, width: int, stride: i
     """Squared distances over `scale` [M] of the cells of a map from where points are `expected` [M,2]: [M,h,w]."""
     parts = []
     for axis, length in ((1, height), (0, width)):
-        centres = (torch.arange(length, device=expected.device) + 0.5) * stride
+        centres = table(_centres, (length, stride), torch.float32, expected.device)
         parts.append(((centres - expected[:, axis, None]) / scale[:, None]).square())
     return parts[0][:, :, None] + parts[1][:, None]
+
+
+def _centres(length: int, stride: int) -> list[float]:
+    """Where the middles of the cells of a side lie, pixels."""
+    return [(cell + 0.5) * stride for cell in range(length)]
 
 
 def _at(maps: Maps, sought: Sought, coarser: tuple[Tensor, ...], cells: Tensor) -> Tensor:
