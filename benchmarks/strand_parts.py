@@ -2,10 +2,10 @@
 
     python benchmarks/strand_parts.py [--size 640x360] [--points 100 400] [--enlarge 2] [--rounds 5]
 
-The first frames of the sample clip at that size are tracked again and again; of each frame the quickest round counts,
-so that other programs disturb little. To compare two states of the code, run both in turn. With two threads a file goes
-as fast as the slower of the two does its part: encoder and motion of the frame the one, tracking the other. Both take
-longer then, as they wait for each other to begin operations.
+The first frames of the sample clip at that size are prepared, then tracked, again and again; of each frame the quickest
+round counts, so that other programs disturb little. To compare two states of the code, run both in turn. With two
+threads a file goes as fast as the slower of the two does its part: encoder and motion of the frame the one, tracking
+the other. Both take longer then, as they wait for each other to begin operations.
 """
 
 from __future__ import annotations
@@ -71,16 +71,17 @@ def measure(width: int, height: int, points: int, enlarge: float, rounds: int) -
     quickest: dict[tuple[str, int], float] = {}
     with torch.inference_mode():
         for _ in range(rounds):
-            driver, state = CausalDriver(model, size), model.start(size)
+            driver, state, ahead = CausalDriver(model, size), model.start(size), []
             for first in range(0, FRAMES, at_once):
                 watch.spent.clear()
                 prepared = driver.prepare(frames[first : first + at_once])
-                ahead = {label: seconds / len(prepared) for label, seconds in watch.spent.items()}
-                for t, features in enumerate(prepared, first):
-                    watch.spent = defaultdict(float, ahead)
-                    state, _ = model.follow(state, features, size, queries[: 0 if t else None])
-                    for label, seconds in watch.spent.items():
-                        quickest[label, t] = min(seconds, quickest.get((label, t), seconds))
+                spent = {label: seconds / len(prepared) for label, seconds in watch.spent.items()}
+                ahead += [(features, spent) for features in prepared]
+            for t, (features, spent) in enumerate(ahead):
+                watch.spent = defaultdict(float, spent)
+                state, _ = model.follow(state, features, size, queries[: 0 if t else None])
+                for label, seconds in watch.spent.items():
+                    quickest[label, t] = min(seconds, quickest.get((label, t), seconds))
     counted = range(SKIP, FRAMES)
     return {label: sum(1000 * quickest[label, t] for t in counted) / len(counted) for _, _, label in parts}
 

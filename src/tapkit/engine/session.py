@@ -388,6 +388,8 @@ class Session:
 
     def _take_owed(self) -> list[FrameResult]:
         """The answers of anchors on frames answered already: the positions themselves. Not of points since removed."""
+        if not len(self._owed):
+            return []
         keys, self._owed = self._owed, np.zeros(0, np.int64)
         keys = keys[self._until[keys] > self._t[keys]]
         results = []

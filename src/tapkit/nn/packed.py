@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Literal, Self
 
 import torch
@@ -43,9 +44,15 @@ def can_pack(weight: Tensor) -> bool:
 
 def onednn(name: str, *arguments: Any) -> Tensor:
     """Call one of torch's oneDNN operators ("linear.binary" ...), which have no types."""
-    operator, _, overload = name.partition(".")
-    result: Tensor = getattr(getattr(torch.ops.mkldnn, operator), overload or "default")(*arguments)
+    result: Tensor = _operator(name)(*arguments)
     return result
+
+
+@cache
+def _operator(name: str) -> Callable[..., Any]:
+    operator, _, overload = name.partition(".")
+    found: Callable[..., Any] = getattr(getattr(torch.ops.mkldnn, operator), overload or "default")
+    return found
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tapkit.constants import constant, constant_like
 from tapkit.models.strand.encoder import STRIDES, Maps, StrandConfig
 from tapkit.models.strand.narrow import Narrow
-from tapkit.models.strand.rows import LOOKS, filled, rows_at_once
+from tapkit.models.strand.rows import LOOKS, filled, picked, rows_at_once
 from tapkit.nn.mixed import plain_matmul
 from tapkit.nn.packed import Linear, can_pack, onednn, packed_linear
 from tapkit.nn.sampling import blend, integer_patch
@@ -55,9 +55,14 @@ class Products(NamedTuple):
     values: tuple[Tensor, ...]
     """[R,(2r+2)^2,P] for each map, in the dtype of the map, x slow."""
 
-    def select(self, rows: slice | Tensor) -> Products:
+    def first(self, count: int) -> Products:
+        """Of the first rows."""
+        return Products(self.base[:, :count], self.fraction[:, :count], tuple(part[:count] for part in self.values))
+
+    def select(self, rows: Tensor) -> Products:
         """Only those rows."""
-        return Products(self.base[:, rows], self.fraction[:, rows], tuple(part[rows] for part in self.values))
+        values = tuple(picked(part, rows) for part in self.values)
+        return Products(self.base.index_select(1, rows), self.fraction.index_select(1, rows), values)
 
     def blended(self, rows: slice = slice(None)) -> Iterator[Tensor]:
         """Products with the bilinear samples around some of the places: for each map float32 [R,(2r+1)^2,P], x slow."""
@@ -103,7 +108,8 @@ def correlate_again(
     rows = (base != before.base).flatten(2).any(-1).any(0).nonzero()[:, 0]
     if len(rows):
         rows = filled(rows)
-        moved = correlate(maps, tuple(template[rows] for template in templates), owner[rows], xy[rows], radius)
+        some = tuple(picked(template, rows) for template in templates)
+        moved = correlate(maps, some, picked(owner, rows), picked(xy, rows), radius)
         for old, new in zip(before.values, moved.values, strict=True):
             old[rows] = new
     return Products(base, fraction, before.values)
@@ -208,8 +214,7 @@ class Reading(NamedTuple):
 
     def first(self, count: int) -> Reading:
         """Of the first rows."""
-        rows = slice(count)
-        return Reading(self.xy[rows], self.products.select(rows), self.taken[rows], self.centre[rows])
+        return Reading(self.xy[:count], self.products.first(count), self.taken[:count], self.centre[:count])
 
 
 class Seen(NamedTuple):
@@ -302,9 +307,9 @@ class Look(nn.Module):
         products = correlate_again(
             before.products.select(rows),
             maps,
-            tuple(template[rows] for template in templates),
-            owner[rows],
-            xy[rows],
+            tuple(picked(template, rows) for template in templates),
+            picked(owner, rows),
+            picked(xy, rows),
             self.config.radius,
         )
         before.taken[rows], before.centre[rows] = self._blended(products)

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tapkit.constants import constant
+from tapkit.constants import constant, table
 from tapkit.models.strand.encoder import STRIDES, Maps
 from tapkit.models.strand.rows import rows_at_once
 from tapkit.nn.mixed import plain_matmul
@@ -207,9 +207,14 @@ def _squares(expected: Tensor, scale: Tensor, height: int, width: int, stride: i
     """Squared distances over `scale` [M] of the cells of a map from where points are `expected` [M,2]: [M,h,w]."""
     parts = []
     for axis, length in ((1, height), (0, width)):
-        centres = (torch.arange(length, device=expected.device) + 0.5) * stride
+        centres = table(_centres, (length, stride), torch.float32, expected.device)
         parts.append(((centres - expected[:, axis, None]) / scale[:, None]).square())
     return parts[0][:, :, None] + parts[1][:, None]
+
+
+def _centres(length: int, stride: int) -> list[float]:
+    """Where the middles of the cells of a side lie, pixels."""
+    return [(cell + 0.5) * stride for cell in range(length)]
 
 
 def _at(maps: Maps, sought: Sought, coarser: tuple[Tensor, ...], cells: Tensor) -> Tensor:
@@ -221,7 +226,7 @@ def _at(maps: Maps, sought: Sought, coarser: tuple[Tensor, ...], cells: Tensor) 
         frame = torch.arange(batch, device=cells.device).repeat_interleave(rows // batch)
         flat = flat + frame[:, None] * (height * width)
     fine = maps.fine.reshape(-1, channels).index_select(0, flat.flatten()).view(rows, count, channels)
-    total = plain_matmul(fine, sought.features[0].to(fine.dtype)[:, :, None])[..., 0].float()
+    total = plain_matmul(sought.features[0].to(fine.dtype)[:, None], fine.transpose(1, 2))[:, 0].float()
     places = cells + 0.5
     whole = constant([[2 / width], [2 / height]], torch.float32, cells.device)[:, None]
     grid = (places * whole - 1).permute(1, 2, 0)[:, None]

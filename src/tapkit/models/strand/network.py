@@ -34,7 +34,7 @@ from tapkit.models.strand.evidence import Course, Verify, agreement, coarse_agre
 from tapkit.models.strand.look import Look, Reading, cut, middles
 from tapkit.models.strand.matching import Everywhere, Matching, Sought, coarse_to_fine, everywhere
 from tapkit.models.strand.narrow import Narrow
-from tapkit.models.strand.rows import LOOKS, filled
+from tapkit.models.strand.rows import LOOKS, filled, picked
 from tapkit.nn.alignment import align
 from tapkit.nn.packed import Linear
 
@@ -316,20 +316,22 @@ class Network(nn.Module):
             return refined, scores, None
         rows = (away[:, 1].square().sum(-1) > SAME**2).nonzero()[:, 0]
         rows = filled(rows) if len(rows) else rows
-        own: list[Tensor] = [*templates, hidden, owner, *(part[:, :1] for part in both)]
-        further = [*(part[rows] for part in own[: -len(both)]), *(part[rows, 1:] for part in both)]
+        own = [*templates, hidden, owner]
+        first, second = [part[:, :1] for part in both], [picked(part, rows)[:, 1:] for part in both]
 
         def judge(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor, list[Reading]]:
             fine, coarse, wide, *others = parts
             return self._judge(maps, (fine, coarse, wide), *others)
 
         if len(rows) and count + len(rows) <= LOOKS:  # both at once: few rows take as many operations as many do
-            found, judged, readings = judge(torch.cat(pair) for pair in zip(own, further, strict=True))
+            every = torch.cat([torch.arange(count, device=rows.device), rows])
+            places = [torch.cat(pair) for pair in zip(first, second, strict=True)]
+            found, judged, readings = judge([*(picked(part, every) for part in own), *places])
             readings = [readings[0].first(count)]
         else:
-            found, judged, readings = judge(own)
+            found, judged, readings = judge([*own, *first])
             if len(rows):
-                more = judge(further)
+                more = judge([*(picked(part, rows) for part in own), *second])
                 found, judged = torch.cat([found, more[0]]), torch.cat([judged, more[1]])
         refined, scores = found[:count].repeat(1, 2, 1), F.pad(judged[:count], (0, 1), value=float("-inf"))
         refined[rows, 1], scores[rows, 1] = found[count:, 0], judged[count:, 0]

@@ -30,3 +30,8 @@ def filled(rows: Tensor) -> Tensor:
     count = len(rows)
     step = 8 if count <= 64 else 16
     return torch.cat([rows, rows[-1:].expand(-count % step)])
+
+
+def picked(x: Tensor, rows: Tensor) -> Tensor:
+    """Rows int64 [n] of x, as x[rows], which takes eight times as long on a processor."""
+    return x.index_select(0, rows)

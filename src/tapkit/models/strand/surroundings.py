@@ -26,6 +26,7 @@ from tapkit.models.strand.evidence import unless_jumped
 from tapkit.models.strand.frame_motion import inverse, moved, near_frame, unit_of
 from tapkit.models.strand.matching import cells_around, products
 from tapkit.models.strand.network import Points, Step, distance
+from tapkit.models.strand.rows import picked
 
 LEAST = 4
 """Frames on which a point must have been seen before it is known to keep with its surroundings."""
@@ -189,7 +190,7 @@ def _unlearned(before: tuple[Tensor, ...], after: tuple[Tensor, ...], off: Tenso
         return tuple(torch.where(off[:, None, None], old, new) for old, new in zip(before, after, strict=True))
     rows = off.nonzero()[:, 0]
     if len(rows):
-        after = tuple(new.index_copy_(0, rows, old[rows]) for old, new in zip(before, after, strict=True))
+        after = tuple(new.index_copy_(0, rows, picked(old, rows)) for old, new in zip(before, after, strict=True))
     return after
 
 
@@ -229,7 +230,7 @@ def _found(
         doubtful = doubtful.index_fill(0, also.rows, False)
     rows = doubtful.nonzero()[:, 0]
     if len(rows):
-        place[rows], fits[rows] = fit(template[rows], image, kept.place[rows])
+        place[rows], fits[rows] = fit(picked(template, rows), image, kept.place[rows])
     return place, _in_reach(kept, place, fits, unit)
 
 
