@@ -22,7 +22,7 @@ from tapkit.models.strand.card import STRAND
 from tapkit.models.strand.encoder import STRIDES, Maps, config_of
 from tapkit.models.strand.frame_motion import between
 from tapkit.models.strand.narrow import Narrow
-from tapkit.models.strand.network import Network, Points, follow
+from tapkit.models.strand.network import Network, Points, Step, follow
 from tapkit.models.strand.scales import SCALES, Scales, views
 from tapkit.models.strand.surroundings import Kept, asked, held, led
 from tapkit.models.torch_model import TorchModel
@@ -185,12 +185,11 @@ class Strand(TorchModel, IndependentSteps):
                 points = led(points, kept)
                 also = asked(kept, points, where[0], size)
                 after, found = self.network.step(maps, points, *where, image, also)
-                scales = scales.compared(found.here, found.visible > 0)
+                after, scales = self._sized(after, scales, found)
                 kept, points, found = held(kept, points, after, found, image, size, also)
             else:
                 points, found = self.network.step(maps, points, *where, image)
-                scales = scales.compared(found.here, found.visible > 0)
-            points = points._replace(query=scales.asked(points.query, state.scales.chosen))
+                points, scales = self._sized(points, scales, found)
             xy, visible, confidence = found.xy, torch.sigmoid(found.visible), torch.sigmoid(found.confidence)
         if len(new_xy):
             # A copy: what is asked from outside may have been made outside inference mode, or be changed later.
@@ -203,6 +202,13 @@ class Strand(TorchModel, IndependentSteps):
             xy = torch.cat([xy, new_xy])
             visible, confidence = torch.cat([visible, certain]), torch.cat([confidence, certain])
         return StrandState(*points, scales, kept, grey), Prediction(xy, visible, confidence)
+
+    def _sized(self, points: Points, scales: Scales, found: Step) -> tuple[Points, Scales]:
+        """Points after a step, which are then looked for by their queries at the size that they were seen in."""
+        if not self.chosen.scales:
+            return points, scales
+        now = scales.compared(found.here, found.visible > 0)
+        return points._replace(query=now.asked(points.query, scales.chosen)), now
 
     def _views(self, features: StrandFeatures | Compared, new: Points) -> list[tuple[Tensor, ...]]:
         """The patches of new points at all sizes, or at that of the frame alone."""
