@@ -39,7 +39,7 @@ def panning(frames: int, step: tuple[int, int] = (2, 1)) -> torch.Tensor:
 def only_grey(frames: torch.Tensor) -> Film:
     """A film of which nobody asks for maps."""
     nothing = torch.zeros(len(frames), 1, 1, 1)
-    return Film(ClipFeatures(nothing, nothing, nothing, frames.sum(1, keepdim=True, dtype=torch.int16)))
+    return Film(ClipFeatures(nothing, nothing, nothing, frames))
 
 
 def test_what_is_kept_of_a_frame_gives_its_grey_pyramid_to_the_bit(model) -> None:
@@ -70,11 +70,11 @@ def test_a_way_back_goes_from_where_it_starts_to_where_it_stops(model) -> None:
     first = onwards(model.strand, film, SIZE, t, xy)
     start, stop = torch.tensor([5, 3]), torch.tensor([1, 2])
     there = first.run.xy[torch.arange(2), start]
-    way = back(model.strand, film, SIZE, first.query, start, there, stop)
+    way = back(model.strand, film, SIZE, first.scales, start, there, stop)
     known = way.xy.isfinite().all(-1)
     assert known.tolist() == [[False, True, True, True, True, True], [False, False, True, True, False, False]]
     assert torch.equal(way.xy[torch.arange(2), start], there)
-    alone = back(model.strand, film, SIZE, tuple(q[1:] for q in first.query), start[1:], there[1:], stop[1:])
+    alone = back(model.strand, film, SIZE, first.scales.select(torch.tensor([1])), start[1:], there[1:], stop[1:])
     torch.testing.assert_close(alone.xy[0], way.xy[1], equal_nan=True, atol=2e-3, rtol=0)
 
 

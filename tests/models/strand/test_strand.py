@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 import tapkit
 from tapkit import registry
+from tapkit.engine.recording import tensors_in
 from tapkit.errors import ShapeError, UsageError, WeightsError
 from tapkit.models.strand.encoder import Maps, StrandConfig
 from tapkit.models.strand.look import correlate, cut
@@ -78,10 +79,10 @@ def test_the_answer_on_the_query_frame_is_the_query_and_visible(model, frames):
 def test_a_step_changes_neither_its_state_nor_its_queries(model, frames):
     queries = points(4)
     state, _ = model.step(model.start((64, 64)), frames[0], queries)
-    kept = [x.clone() for field in state for x in (field if isinstance(field, tuple) else (field,))]
+    kept = [x.clone() for x in tensors_in(state)]
     first = model.step(state, frames[1], queries)[1]
     second = model.step(state, frames[1], queries)[1]
-    now = [x for field in state for x in (field if isinstance(field, tuple) else (field,))]
+    now = tensors_in(state)
     assert all(torch.equal(a, b) for a, b in zip(kept, now, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
@@ -107,10 +108,10 @@ def test_selected_rows_go_on_as_if_nothing_had_happened(model, frames):
 
 def test_the_state_does_not_grow_with_time(model, frames):
     state, _ = model.step(model.start((64, 64)), frames[0], points(3))
-    shapes = [x.shape for field in state for x in (field if isinstance(field, tuple) else (field,))]
+    shapes = [x.shape for x in tensors_in(state)]
     for frame in frames[1:]:
         state, _ = model.step(state, frame, torch.zeros(0, 2))
-    assert shapes == [x.shape for field in state for x in (field if isinstance(field, tuple) else (field,))]
+    assert shapes == [x.shape for x in tensors_in(state)]
 
 
 def test_without_points_a_frame_costs_nothing_and_says_nothing(model, frames):

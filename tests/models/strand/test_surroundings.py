@@ -41,7 +41,8 @@ def said(xy: torch.Tensor, visible: float = 3.0, like: float = 0.8, fits: float 
     """An answer of the network."""
     two = torch.ones(2)
     nothing = torch.zeros(2, 0)
-    return Step(xy, two * visible, two * 3, nothing, nothing, nothing, nothing, nothing, xy, two * like, two * fits)
+    looks = (nothing,) * 5
+    return Step(xy, two * visible, two * 3, *looks, xy, two * like, two * fits, nothing)
 
 
 def step_to(xy: torch.Tensor, image: torch.Tensor, kept: Kept, before: Points, **more: float):

@@ -20,7 +20,7 @@ def step(xy: torch.Tensor, sure: float = 0.0, cells: int = 256) -> Step:
     logits = torch.full((count,), sure, requires_grad=True)
     both = torch.stack([xy, xy], 1)
     zeros = torch.zeros(count, cells, requires_grad=True), torch.zeros(count, 49, requires_grad=True)
-    rest = xy.detach(), torch.ones(count), torch.ones(count)
+    rest = xy.detach(), torch.ones(count), torch.ones(count), torch.zeros(count, 0)
     return Step(xy, logits, logits * 1, both.detach(), both, both.sum(-1) * 0, *zeros, *rest)
 
 

@@ -9,7 +9,7 @@ from tapkit.models.strand.encoder import Maps
 from tapkit.models.strand.network import Network
 from tapkit.train.batch import Batch
 from tapkit.train.config import Stage
-from tapkit.train.strand.matching import matching_losses
+from tapkit.train.strand.matching import JOINT, _joint_entropy, matching_losses
 
 STAGE = Stage(1, 64, 3, 2, 12, task="matching")
 
@@ -59,3 +59,17 @@ def test_unknown_positions_of_hidden_points_do_no_harm(drift):
     hidden = batch._replace(visible=visible, xy=torch.where(visible[..., None], batch.xy, torch.nan))
     parts = matching_losses(Network().train(), hidden, 0)
     assert all(torch.isfinite(value) for value in parts.values()) and parts["matching"] > 0
+
+
+def test_maps_together_are_asked_for_what_none_of_them_knows_alone():
+    fine, coarse = torch.zeros(1, 8, 8), torch.zeros(1, 4, 4)
+    fine[0, 2, 1::4] = fine[0, 5, 3] = 1.0  # three places that look the same
+    coarse[0, 1, 0] = 1.0
+    target = torch.tensor([[6.0, 10.0]])  # the centre of cell (1, 2)
+    alone = _joint_entropy([fine], target)
+    both = _joint_entropy([fine, coarse], target)
+    wrong = _joint_entropy([fine, coarse], torch.tensor([[14.0, 22.0]]))
+    # Three places share all, but for what is left to the 61 others.
+    expected = torch.log(3 * torch.tensor(JOINT).exp() + 61) - JOINT
+    torch.testing.assert_close(alone, expected[None])
+    assert both < 0.02 and wrong > 5

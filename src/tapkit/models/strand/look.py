@@ -40,6 +40,11 @@ def cut(maps: Maps, owner: Tensor, xy: Tensor, patches: tuple[int, ...]) -> tupl
     return tuple(result)
 
 
+def middles(patches: tuple[Tensor, ...]) -> Tensor:
+    """The middle cells of patches [...,K,C] of all maps, side by side: [...,C]."""
+    return torch.cat([patch[..., patch.shape[-2] // 2, :] for patch in patches], -1)
+
+
 class Products(NamedTuple):
     """Products of R templates with the whole cells around R places."""
 

@@ -31,7 +31,7 @@ from tapkit.models.base import Size
 from tapkit.models.strand.anchor import SIZE, Asked, Fit, anchored, fit, fit_at_both, kept_pixels
 from tapkit.models.strand.encoder import STRIDES, ConvNorm, Maps, StrandConfig, encoder
 from tapkit.models.strand.evidence import Course, Verify, agreement, coarse_agreement, gathered, rival, unless_jumped
-from tapkit.models.strand.look import Look, Reading, cut
+from tapkit.models.strand.look import Look, Reading, cut, middles
 from tapkit.models.strand.matching import Everywhere, Matching, Sought, coarse_to_fine, everywhere
 from tapkit.models.strand.narrow import Narrow
 from tapkit.models.strand.rows import LOOKS, filled, picked
@@ -89,6 +89,8 @@ class Step(NamedTuple):
     1 where they are the same; 0 without evidence."""
     fits: Tensor
     """[M] how well the query's pixels fit there, correlation -1..1; 0 without a picture."""
+    here: Tensor
+    """[M,C] the features of all maps there, side by side."""
     also: Fit | None = None
     """Where they fit around the other places that were asked for, [K]."""
 
@@ -287,8 +289,8 @@ class Network(nn.Module):
             points.template,
         )
         cost = matching.cost if isinstance(matching, Everywhere) else xy.new_zeros(count, 0)
-        step = Step(xy, visible, confidence, candidates, refined, scores, cost, around, chosen, like, fits, other)
-        return after, step
+        looks = (candidates, refined, scores, cost, around, chosen)
+        return after, Step(xy, visible, confidence, *looks, like, fits, middles(seen), other)
 
     def _compare(
         self,

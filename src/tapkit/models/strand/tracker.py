@@ -22,7 +22,8 @@ from tapkit.models.strand.card import STRAND
 from tapkit.models.strand.encoder import STRIDES, Maps, config_of
 from tapkit.models.strand.frame_motion import between
 from tapkit.models.strand.narrow import Narrow
-from tapkit.models.strand.network import Network, Points, follow
+from tapkit.models.strand.network import Network, Points, Step, follow
+from tapkit.models.strand.scales import SCALES, Scales, views
 from tapkit.models.strand.surroundings import Kept, asked, held, led
 from tapkit.models.torch_model import TorchModel
 from tapkit.nn.alignment import grey_pyramid
@@ -37,6 +38,8 @@ class StrandFeatures(NamedTuple):
 
     maps: Maps
     grey: tuple[Tensor, ...]
+    frame: Tensor
+    """uint8 [1,3,H,W], from which queries are made at other sizes; [0,3,H,W]: they are not."""
 
 
 class Compared(NamedTuple):
@@ -44,6 +47,7 @@ class Compared(NamedTuple):
 
     maps: Maps
     grey: tuple[Tensor, ...]
+    frame: Tensor
     since: tuple[Tensor, ...]
     """The `grey_pyramid` of the frame before."""
     motion: Tensor
@@ -52,7 +56,8 @@ class Compared(NamedTuple):
 
 class StrandState(NamedTuple):
     """State of N points between frames: `network.Points` as plain tensors, maps in the order of its strides,
-    what is known of their surroundings, and the `grey_pyramid` of the frame before, from which pixels are followed."""
+    what is known of their queries at other sizes and of their surroundings, and the `grey_pyramid` of the frame before,
+    from which pixels are followed."""
 
     query: tuple[Tensor, ...]
     memory: tuple[Tensor, ...]
@@ -61,6 +66,7 @@ class StrandState(NamedTuple):
     motion: Tensor
     seen: Tensor
     template: Tensor
+    scales: Scales
     kept: Kept
     grey: tuple[Tensor, ...]
 
@@ -79,6 +85,9 @@ class StrandOptions(NetworkOptions):
     which is faster and less exact."""
     surroundings: bool = True
     """Points that have kept with the frame's motion are not carried off by what covers them (`surroundings`)."""
+    scales: bool = True
+    """The frame of a query is looked at in five sizes, so that points that come nearer or go away are known
+    (`scales`). False: a new point costs five times less, and is tracked less exactly."""
 
     def check(self) -> None:
         """See `Options.check`."""
@@ -125,8 +134,9 @@ class Strand(TorchModel, IndependentSteps):
 
         patches = tuple(empty((2 * p + 1) ** 2, c) for p, c in zip(config.patches, config.features, strict=True))
         grey = grey_pyramid(torch.zeros(1, 3, *size, device=self.device))
-        kept = Kept.nothing(size, self.device)
-        return StrandState(patches, patches, empty(config.hidden), empty(2), empty(2), empty(), empty(SIZE), kept, grey)
+        points = Points(patches, patches, empty(config.hidden), empty(2), empty(2), empty(), empty(SIZE))
+        scales = Scales.begin([patches], self.network.look.enter.weight.dtype)
+        return StrandState(*points, scales, Kept.nothing(size, self.device), grey)
 
     def step(self, state: StrandState, frame: Tensor, new_xy: Tensor) -> tuple[StrandState, Prediction]:
         """See `CausalModel.step`. On its own frame a new point is answered with its query, visible for certain."""
@@ -141,7 +151,7 @@ class Strand(TorchModel, IndependentSteps):
     def encode(self, frames: Tensor) -> StrandFeatures:
         """See `EncodesFrames.encode`."""
         frames = frames.to(self.device)
-        return StrandFeatures(self.network.encode(frames), grey_pyramid(frames))
+        return StrandFeatures(self.network.encode(frames), grey_pyramid(frames), frames)
 
     @torch.inference_mode()
     def compare(self, features: Sequence[StrandFeatures]) -> list[StrandFeatures | Compared]:
@@ -166,7 +176,7 @@ class Strand(TorchModel, IndependentSteps):
         """See `EncodesFrames.follow`."""
         maps, grey = features[:2]
         image = grey[0] if self.network.config.evidence else None
-        points, kept = Points(*state[:-2]), state.kept
+        points, scales, kept = Points(*state[:-3]), state.scales, state.kept
         xy, visible, confidence = state.xy, state.xy[:, 0], state.xy[:, 0]
         if len(state.xy):
             where = follow(state.grey, grey, state.xy)
@@ -175,9 +185,11 @@ class Strand(TorchModel, IndependentSteps):
                 points = led(points, kept)
                 also = asked(kept, points, where[0], size)
                 after, found = self.network.step(maps, points, *where, image, also)
+                after, scales = self._sized(after, scales, found)
                 kept, points, found = held(kept, points, after, found, image, size, also)
             else:
                 points, found = self.network.step(maps, points, *where, image)
+                points, scales = self._sized(points, scales, found)
             xy, visible, confidence = found.xy, torch.sigmoid(found.visible), torch.sigmoid(found.confidence)
         if len(new_xy):
             # A copy: what is asked from outside may have been made outside inference mode, or be changed later.
@@ -185,10 +197,24 @@ class Strand(TorchModel, IndependentSteps):
             owner = torch.zeros(len(new_xy), dtype=torch.long, device=self.device)
             new = self.network.begin(maps, owner, new_xy, image)
             points, kept = join(points, new), kept.joined(Kept.begin(maps, new.query, new_xy))
+            scales = scales.joined(Scales.begin(self._views(features, new), maps.fine.dtype))
             certain = new_xy.new_ones(len(new_xy))
             xy = torch.cat([xy, new_xy])
             visible, confidence = torch.cat([visible, certain]), torch.cat([confidence, certain])
-        return StrandState(*points, kept, grey), Prediction(xy, visible, confidence)
+        return StrandState(*points, scales, kept, grey), Prediction(xy, visible, confidence)
+
+    def _sized(self, points: Points, scales: Scales, found: Step) -> tuple[Points, Scales]:
+        """Points after a step, which are then looked for by their queries at the size that they were seen in."""
+        if not self.chosen.scales:
+            return points, scales
+        now = scales.compared(found.here, found.visible > 0)
+        return points._replace(query=now.asked(points.query, scales.chosen)), now
+
+    def _views(self, features: StrandFeatures | Compared, new: Points) -> list[tuple[Tensor, ...]]:
+        """The patches of new points at all sizes, or at that of the frame alone."""
+        if not self.chosen.scales or not len(features.frame):
+            return [new.query]
+        return views(self.network.encode, features.frame, new.query, new.xy, self.network.config.patches)
 
     def select(self, state: StrandState, rows: Tensor) -> StrandState:
         """See `CausalModel.select`."""
@@ -200,20 +226,25 @@ class Strand(TorchModel, IndependentSteps):
             state.motion[rows],
             state.seen[rows],
             state.template[rows],
+            state.scales.select(rows),
             state.kept.select(rows),
             state.grey,
         )
 
     def point_bytes(self, size: Size) -> int:
-        """See `CausalModel.point_bytes`: both states, the look-alikes, the cells of a look on the widest map, and its
-        correlations."""
+        """See `CausalModel.point_bytes`: both states, the look-alikes, the query at all sizes, the cells of a look on
+        the widest map, and its correlations."""
         config = self.network.config
         patches = sum((2 * p + 1) ** 2 * c for p, c in zip(config.patches, config.features, strict=True))
         cells = (2 * config.radius + 2) ** 2 * max(config.features)
         height, width = self.frame_size(size) or size
         matching = 4 * (height // 4) * (width // 4)
         alike = (height // STRIDES[1]) * (width // STRIDES[1])
-        return 2 * alike + 4 * (2 * 2 * patches + 2 * SIZE + cells + 4 * config.volume + matching + 4 * config.mixed)
+        item = self.network.look.enter.weight.element_size()
+        scales = len(SCALES) * (item * patches + 4 * sum(config.features))
+        return 2 * (alike + scales) + 4 * (
+            2 * 2 * patches + 2 * SIZE + cells + 4 * config.volume + matching + 4 * config.mixed
+        )
 
 
 def _motion(state: StrandState, features: StrandFeatures | Compared) -> Tensor:

@@ -59,7 +59,7 @@ class StrandClip(TorchModel):
     @torch.inference_mode()
     def track(self, features: ClipFeatures, size: Size, queries: Tensor) -> Prediction:
         """See `ClipModel.track`: queries [N,3] (t, x, y); on their frame the answer is the query."""
-        check_queries(queries, len(features.grey))
+        check_queries(queries, len(features.frames))
         queries = queries.to(self.device, torch.float32, copy=True)
         t, xy = queries[:, 0].round().long(), queries[:, 1:]
         film = Film(features)
@@ -102,7 +102,7 @@ class StrandClip(TorchModel):
         height, width = size
         item = self.network.look.enter.weight.element_size()
         cells = zip(STRIDES, self.network.config.features, strict=True)
-        return height * width * 2 + sum(height * width // stride**2 * wide * item for stride, wide in cells)
+        return height * width * 3 + sum(height * width // stride**2 * wide * item for stride, wide in cells)
 
 
 def build_clip(weights: Mapping[str, Tensor] | None = None, **options: Any) -> StrandClip:

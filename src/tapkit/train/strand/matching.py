@@ -27,11 +27,16 @@ SUBCELL = (0.6, 0.4, 0.32)
 """Weights of the distance, in cells, after a soft-argmax."""
 FARTHEST = 1.5
 """Cells by which the soft-argmax's window is off the truth at most."""
+JOINT = 11.0
+"""Temperature of the three maps' products together; where it went when it was learned."""
+JOINT_ROWS = 1200
+"""Of so many points these are made: all cells of the fine map for each."""
 
 
 def matching_losses(network: Network, batch: Batch, seed: int) -> dict[str, Tensor]:
     """Losses of clips whose frames are in any order: "matching" (cross-entropies), "position" (sub-cell distances).
 
+    Cross-entropies are those of each map, and of their sum, by which points are found (`models.strand.matching`).
     Both are weighted already, and zero where no point is visible in two frames. A third, "matching_accuracy", is no
     loss: the share of points whose best cell of the coarse map is the right one or beside it.
     """
@@ -50,6 +55,7 @@ def matching_losses(network: Network, batch: Batch, seed: int) -> dict[str, Tens
     if not len(target):
         return sums
     temperatures, sharpness = network.temperature.float().exp(), network.look.sharpness.float().exp()
+    costs = []
     for number, (level, stride) in enumerate(zip(maps, STRIDES, strict=True)):
         height, width = level.shape[1:3]
         size = constant_like([width * stride, height * stride], xy)
@@ -61,6 +67,7 @@ def matching_losses(network: Network, batch: Batch, seed: int) -> dict[str, Tens
         with torch.autocast(level.device.type, enabled=False):
             cost = torch.bmm(asked, level.float().flatten(1, 2).transpose(1, 2))
         cost = cost.flatten(0, 1)[keep.flatten()]
+        costs.append(cost.view(-1, height, width))
         cells = torch.minimum(to_cells(target, stride).clamp(min=0), size / stride - 1)
         entropy, _ = cell_entropy(cost * temperatures[number], cells, (height, width), x_slow=False)
         centre = cells + offset
@@ -73,7 +80,21 @@ def matching_losses(network: Network, batch: Batch, seed: int) -> dict[str, Tens
             best = cost.detach().argmax(-1)
             place = torch.stack([best % width, best // width], -1)
             sums["matching_accuracy"] = ((place - cells).abs().amax(-1) < 1.5).float().mean()
+    rows = torch.randperm(len(target), generator=random)[:JOINT_ROWS].to(target.device)
+    sums["matching"] = sums["matching"] + _joint_entropy([cost[rows] for cost in costs], target[rows]).mean()
     return sums
+
+
+def _joint_entropy(costs: list[Tensor], target: Tensor) -> Tensor:
+    """Cross-entropy [M] of products with all maps [M,h,w] together, on the cells of the first; target [M,2] pixels."""
+    shape = (costs[0].shape[1], costs[0].shape[2])
+    total = costs[0]
+    for cost in costs[1:]:
+        total = total + F.interpolate(cost[:, None], shape, mode="bilinear", align_corners=False)[:, 0]
+    limit = constant_like([shape[1] - 1.0, shape[0] - 1.0], target)
+    cells = torch.minimum(to_cells(target, STRIDES[0]).clamp(min=0), limit)
+    entropy, _ = cell_entropy(JOINT * total.flatten(1), cells, shape, x_slow=False)
+    return entropy
 
 
 def _window(cost: Tensor, centre: Tensor, shape: tuple[int, int], radius: int) -> Tensor:

@@ -5,28 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from tapkit.models.strand.encoder import Maps
 from tapkit.models.strand.tracker import StrandFeatures
-from tapkit.nn.alignment import pyramid
+from tapkit.nn.alignment import grey_pyramid
 
 
 class ClipFeatures(NamedTuple):
-    """What is kept of B frames: about 15 bytes a pixel with maps in bfloat16."""
+    """What is kept of B frames: about 16 bytes a pixel with maps in bfloat16."""
 
     fine: Tensor
     """Maps of `encoder.Maps`, [B,h,w,C] each."""
     coarse: Tensor
     wide: Tensor
-    grey: Tensor
-    """int16 [B,1,H,W]: red, green and blue together, from which the `grey_pyramid` is made again, to the bit."""
+    frames: Tensor
+    """uint8 [B,3,H,W], from which the `grey_pyramid` is made again."""
 
 
 def kept(maps: Maps, frames: Tensor) -> ClipFeatures:
     """Of frames uint8 [B,3,H,W] and their maps."""
-    return ClipFeatures(*maps, frames.sum(1, keepdim=True, dtype=torch.int16))
+    return ClipFeatures(*maps, frames)
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Film:
 
     def __len__(self) -> int:
         """How many frames."""
-        return len(self.features.grey)
+        return len(self.features.frames)
 
     def maps(self, frame: int) -> Maps:
         """Of one frame, B = 1."""
@@ -47,11 +46,11 @@ class Film:
 
     def grey(self, frame: int) -> tuple[Tensor, ...]:
         """The `grey_pyramid` of one frame."""
-        return pyramid(self.features.grey[self._slice(frame)].float() / 3)
+        return grey_pyramid(self.features.frames[self._slice(frame)])
 
     def at(self, frame: int) -> StrandFeatures:
         """What strand saw on that frame."""
-        return StrandFeatures(self.maps(frame), self.grey(frame))
+        return StrandFeatures(self.maps(frame), self.grey(frame), self.features.frames[self._slice(frame)])
 
     def _slice(self, frame: int) -> slice:
         own = len(self) - 1 - frame if self.backwards else frame

@@ -11,6 +11,7 @@ from torch import Tensor
 from tapkit.models.base import Size
 from tapkit.models.strand.clip.film import Film
 from tapkit.models.strand.encoder import STRIDES, Maps
+from tapkit.models.strand.scales import OWN, Scales
 from tapkit.models.strand.tracker import Strand, StrandState
 from tapkit.nn.transfer import indices
 
@@ -37,15 +38,14 @@ class First(NamedTuple):
     run: Run
     likely: Tensor
     """[N,T] log of the share that the place has in the whole frame, by the query's features on the two coarser maps."""
-    query: tuple[Tensor, ...]
-    """Patches of features [N,K,C] around the queries, as `network.Points.query` has them."""
+    scales: Scales
+    """The N queries at all sizes, of which nothing has been seen."""
 
 
 def onwards(strand: Strand, film: Film, size: Size, t: Tensor, xy: Tensor) -> First:
     """Follow points from their queries on: t int64 [N] frames, xy [N,2] pixels."""
     run = Run.empty(len(t), len(film), strand.device)
     likely = torch.zeros_like(run.sure)
-    query = tuple(part.new_empty(len(t), *part.shape[1:]) for part in strand.start(size).query)
     state, rows = strand.start(size), t[:0]
     starts = t.tolist()
     for frame in range(min(starts, default=0), len(film)):
@@ -54,16 +54,12 @@ def onwards(strand: Strand, film: Film, size: Size, t: Tensor, xy: Tensor) -> Fi
         state, found = strand.follow(state, features, size, xy[new])
         rows = torch.cat([rows, new])
         run.xy[rows, frame], run.sure[rows, frame] = found.xy, found.visible * found.confidence
-        for kept, patch in zip(query, state.query, strict=True):
-            kept[new] = patch[len(rows) - len(new) :]
         likely[rows, frame] = share_of_frame(strand, features.maps, state.query, found.xy)
-    return First(run, likely, query)
+    return First(run, likely, state.scales.select(rows.argsort()).anew())
 
 
-def back(
-    strand: Strand, film: Film, size: Size, query: tuple[Tensor, ...], start: Tensor, xy: Tensor, stop: Tensor
-) -> Run:
-    """Follow points from xy [N,2] on frames `start` [N] back to frames `stop` [N], looking for their `query` patches.
+def back(strand: Strand, film: Film, size: Size, scales: Scales, start: Tensor, xy: Tensor, stop: Tensor) -> Run:
+    """Follow points from xy [N,2] on frames `start` [N] back to frames `stop` [N], looking for their queries' patches.
 
     They begin anew: what the first run remembers of how they looked, and of where they were, is not known.
     """
@@ -80,20 +76,20 @@ def back(
         if not going:
             continue
         new = indices(begin, start.device)
-        state, found = strand.follow(state, film.at(frame), size, xy[new])
-        state = _asked_for(state, query, new)
+        features = film.at(frame)
+        state, found = strand.follow(state, features._replace(frame=features.frame[:0]), size, xy[new])
+        state = _asked_for(state, scales.select(new))
         rows = torch.cat([rows, new])
         run.xy[rows, frame], run.sure[rows, frame] = found.xy, found.visible * found.confidence
     return run
 
 
-def _asked_for(state: StrandState, query: tuple[Tensor, ...], new: Tensor) -> StrandState:
-    """The state, whose last rows look for the query patches of points `new`."""
-    if not len(new):
-        return state
-    old = len(state.xy) - len(new)
-    patches = zip(state.query, query, strict=True)
-    return state._replace(query=tuple(torch.cat([here[:old], asked[new]]) for here, asked in patches))
+def _asked_for(state: StrandState, scales: Scales) -> StrandState:
+    """The state, whose last rows look for the patches of other queries."""
+    old = torch.arange(len(state.xy) - len(scales.chosen), device=scales.chosen.device)
+    new = zip(state.query, scales.patches, strict=True)
+    query = tuple(torch.cat([here[old], patch[:, OWN].float()]) for here, patch in new)
+    return state._replace(query=query, scales=state.scales.select(old).joined(scales))
 
 
 def share_of_frame(strand: Strand, maps: Maps, query: tuple[Tensor, ...], xy: Tensor) -> Tensor:

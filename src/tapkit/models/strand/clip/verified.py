@@ -61,9 +61,8 @@ def verdict(strand: Strand, film: Film, size: Size, t: Tensor, xy: Tensor, first
         start = (seen[rows] * number).amax(1)
         stop = torch.maximum(right[rows], start - LONGEST * BLOCK)
         mine = Run(first.run.xy[rows], first.run.sure[rows])
-        query = tuple(part[rows] for part in first.query)
         there = mine.xy[torch.arange(len(rows), device=t.device), start]
-        way = back(strand, film, size, query, start, there, stop)
+        way = back(strand, film, size, first.scales.select(rows), start, there, stop)
         covered = (number >= stop[:, None]) & (number <= start[:, None])
         broken, near = compared(mine, way, stop, unit)
         result.refuted[rows] = torch.where(covered, broken & (near < APART), result.refuted[rows])
