@@ -106,7 +106,7 @@ LITE0 = TrainConfig(
     ),
 )
 """From a backbone from ImageNet (`tools/lite0_backbone.py --fresh` makes the weights for `--init`) to a tracker, in one
-command of about an hour of one core. Each stage's rate falls to almost nothing, so that the weights at the end count;
+command of about 75 minutes of a core. Each stage's rate falls to almost nothing, so that the weights at the end count;
 what needs more than 24 frames (drift, points that come back late) comes last, from clips that are really that long."""
 LITE0_FEATURES = replace(
     LITE0, stages=(replace(MATCH, steps=700),), final_rate=0.03, ema_decay=0.995, cache=replace(LITE0_CLIPS, clips=640)
