@@ -89,4 +89,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # As in a terminal: what a shell starts in the background is deaf to Ctrl-C, and so are its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main()
