@@ -64,12 +64,7 @@ class _Template(NamedTuple):
 
 def grey_pyramid(frames: Tensor) -> tuple[Tensor, ...]:
     """Frames [B,3,H,W], sides multiples of 4 -> float32 [B,1,H,W] and halves of it, the whole one first."""
-    return pyramid(frames.float().mean(1, keepdim=True))
-
-
-def pyramid(grey: Tensor) -> tuple[Tensor, ...]:
-    """Frames in grey, float32 [B,1,H,W], and halves of it, the whole one first."""
-    levels = [grey]
+    levels = [frames.float().mean(1, keepdim=True)]
     for _ in range(LEVELS - 1):
         levels.append(F.avg_pool2d(levels[-1], 2))
     return tuple(levels)

@@ -241,10 +241,9 @@ class Strand(TorchModel, IndependentSteps):
         matching = 4 * (height // 4) * (width // 4)
         alike = (height // STRIDES[1]) * (width // STRIDES[1])
         item = self.network.look.enter.weight.element_size()
-        scales = len(SCALES) * (item * patches + 4 * sum(config.features))
-        return 2 * (alike + scales) + 4 * (
-            2 * 2 * patches + 2 * SIZE + cells + 4 * config.volume + matching + 4 * config.mixed
-        )
+        scales = 2 * len(SCALES) * (item * patches + 4 * sum(config.features))
+        floats = 2 * 2 * patches + 2 * SIZE + cells + 4 * config.volume + matching + 4 * config.mixed
+        return 2 * alike + scales + 4 * floats
 
 
 def _motion(state: StrandState, features: StrandFeatures | Compared) -> Tensor:

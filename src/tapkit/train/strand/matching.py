@@ -68,7 +68,7 @@ def matching_losses(network: Network, batch: Batch, seed: int) -> dict[str, Tens
             cost = torch.bmm(asked, level.float().flatten(1, 2).transpose(1, 2))
         cost = cost.flatten(0, 1)[keep.flatten()]
         costs.append(cost.view(-1, height, width))
-        cells = torch.minimum(to_cells(target, stride).clamp(min=0), size / stride - 1)
+        cells = _held_cells(target, stride, (height, width))
         entropy, _ = cell_entropy(cost * temperatures[number], cells, (height, width), x_slow=False)
         centre = cells + offset
         logits = _window(cost, centre, (height, width), network.config.radius) * sharpness[number]
@@ -91,10 +91,15 @@ def _joint_entropy(costs: list[Tensor], target: Tensor) -> Tensor:
     total = costs[0]
     for cost in costs[1:]:
         total = total + F.interpolate(cost[:, None], shape, mode="bilinear", align_corners=False)[:, 0]
-    limit = constant_like([shape[1] - 1.0, shape[0] - 1.0], target)
-    cells = torch.minimum(to_cells(target, STRIDES[0]).clamp(min=0), limit)
+    cells = _held_cells(target, STRIDES[0], shape)
     entropy, _ = cell_entropy(JOINT * total.flatten(1), cells, shape, x_slow=False)
     return entropy
+
+
+def _held_cells(xy: Tensor, stride: int, shape: tuple[int, int]) -> Tensor:
+    """Pixels [M,2] in cells of a map of shape (h, w), those at its border held to the middles of its last cells."""
+    height, width = shape
+    return torch.minimum(to_cells(xy, stride).clamp(min=0), constant_like([width - 1.0, height - 1.0], xy))
 
 
 def _window(cost: Tensor, centre: Tensor, shape: tuple[int, int], radius: int) -> Tensor:

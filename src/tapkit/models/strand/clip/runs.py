@@ -86,6 +86,8 @@ def back(strand: Strand, film: Film, size: Size, scales: Scales, start: Tensor, 
 
 def _asked_for(state: StrandState, scales: Scales) -> StrandState:
     """The state, whose last rows look for the patches of other queries."""
+    if not len(scales.chosen):
+        return state  # on most frames: nothing is copied
     old = torch.arange(len(state.xy) - len(scales.chosen), device=scales.chosen.device)
     new = zip(state.query, scales.patches, strict=True)
     query = tuple(torch.cat([here[old], patch[:, OWN].float()]) for here, patch in new)
