@@ -43,6 +43,8 @@ class StrandConfig:
     """It is looked for at (2r+1) x (2r+1) cells."""
     hidden: int = 192
     """Size of a point's recurrent state."""
+    known: tuple[int, int] = (0, 0)
+    """Channels of what the backbone knew of the maps of strides 16 and 32 before anything was learned here."""
     mixed: int = 256
     """Width of the layer that takes in the correlations."""
 
@@ -59,6 +61,13 @@ class Maps(NamedTuple):
     fine: Tensor
     coarse: Tensor
     wide: Tensor
+    known: Tensor
+    """What the backbone knew already, in cells of `wide`; two vectors of length 1 side by side. [B,h,w,0]: nothing."""
+
+    @property
+    def learned(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The maps of strides 4, 8 and 16."""
+        return self.fine, self.coarse, self.wide
 
 
 class Norm(nn.Module):
@@ -188,11 +197,15 @@ class Lite0Encoder(nn.Module):
         self.last_to_eighth, self.eighth_to_quarter = Conv2d(wide, coarse, 1), Conv2d(coarse, fine, 1)
         self.to_fine, self.to_coarse = ConvNorm(fine, fine), ConvNorm(coarse, coarse, kernel=1)
         self.to_wide = ConvNorm(wide, wide, kernel=1)
+        self.known = None
+        if any(config.known):
+            self.known = nn.ModuleList(Conv2d(*sides, 1) for sides in zip((last, deepest), config.known, strict=True))
 
     def forward(self, frames: Tensor) -> Maps:
         """See the class."""
         half, quarter, eighth, last, deepest = self.backbone(frames)
         height, width = last.shape[-2:]
+        known = self._known(last, deepest)
         # Where 32 does not divide a side, the deepest map reaches half a cell further.
         last = self.from_last(last, residual=_twice(self.from_deepest(deepest))[:, :, :height, :width])
         last = self.mix_last(F.relu(last), "relu")
@@ -200,7 +213,15 @@ class Lite0Encoder(nn.Module):
         eighth = self.mix_eighth(F.relu(eighth), "relu")
         quarter = self.from_half(half, residual=self.from_quarter(quarter))
         quarter = self.mix_quarter(F.relu(quarter + _twice(self.eighth_to_quarter(eighth))), "relu")
-        return unit_maps(self.to_fine(quarter), self.to_coarse(eighth), self.to_wide(last))
+        return unit_maps(self.to_fine(quarter), self.to_coarse(eighth), self.to_wide(last), known)
+
+    def _known(self, last: Tensor, deepest: Tensor) -> Tensor:
+        """`Maps.known` of the backbone's maps [B,C,h,w]: [B,h,w,K]."""
+        if self.known is None:
+            return last.new_zeros(len(last), *last.shape[-2:], 0)
+        parts = [F.normalize(layer(x).float(), dim=1) for layer, x in zip(self.known, (last, deepest), strict=True)]
+        parts[1] = _twice(parts[1])[:, :, : last.shape[-2], : last.shape[-1]]
+        return torch.cat(parts, 1).permute(0, 2, 3, 1).to(last.dtype).contiguous()
 
 
 def encoder(config: StrandConfig) -> ResidualEncoder | Lite0Encoder:
@@ -212,12 +233,16 @@ def config_of(weights: Mapping[str, Tensor]) -> StrandConfig:
     """The configuration of the network that these tensors are of, by their names."""
     lite0 = any(name.startswith("encoder.backbone.") for name in weights)
     evidence = any(name.startswith("verify.") for name in weights)
-    return StrandConfig(encoder="lite0" if lite0 else "residual", evidence=evidence)
+    layers = [weights.get(f"encoder.known.{number}.weight") for number in range(2)]
+    known = tuple(0 if layer is None else len(layer) for layer in layers)
+    return StrandConfig(encoder="lite0" if lite0 else "residual", evidence=evidence, known=(known[0], known[1]))
 
 
-def unit_maps(*maps: Tensor) -> Maps:
-    """Maps [B,C,h,w] as [B,h,w,C], each vector of length 1."""
-    return Maps(*(F.normalize(m.permute(0, 2, 3, 1).float(), dim=-1).to(m.dtype).contiguous() for m in maps))
+def unit_maps(fine: Tensor, coarse: Tensor, wide: Tensor, known: Tensor | None = None) -> Maps:
+    """Maps [B,C,h,w] as [B,h,w,C], each vector of length 1; `known` as it is, None: nothing."""
+    maps = (fine, coarse, wide)
+    parts = [F.normalize(m.permute(0, 2, 3, 1).float(), dim=-1).to(m.dtype).contiguous() for m in maps]
+    return Maps(*parts, parts[2][..., :0] if known is None else known)
 
 
 def _twice(x: Tensor) -> Tensor:

@@ -34,10 +34,18 @@ def to_cells(xy: Tensor, stride: int) -> Tensor:
 def cut(maps: Maps, owner: Tensor, xy: Tensor, patches: tuple[int, ...]) -> tuple[Tensor, ...]:
     """Patches of all maps around xy [M,2] on frames owner [M] -> float32 [M,K,C] each, x slow."""
     result = []
-    for level, stride, radius in zip(maps, STRIDES, patches, strict=True):
+    for level, stride, radius in zip(maps.learned, STRIDES, patches, strict=True):
         cells, fraction = integer_patch(level, owner, to_cells(xy, stride), radius)
         result.append(blend(cells.float(), fraction).flatten(1, 2))
     return tuple(result)
+
+
+def at(level: Tensor, owner: Tensor, xy: Tensor, stride: int) -> Tensor:
+    """A map [B,h,w,C] at places xy [M,2] pixels of frames owner [M], bilinear: float32 [M,C]."""
+    if not level.shape[-1]:
+        return xy.new_zeros(len(xy), 0)
+    cells, fraction = integer_patch(level, owner, to_cells(xy, stride), 0)
+    return blend(cells.float(), fraction).flatten(1, 2)[:, 0]
 
 
 def middles(patches: tuple[Tensor, ...]) -> Tensor:
@@ -81,9 +89,9 @@ def correlate(maps: Maps, templates: tuple[Tensor, ...], owner: Tensor, xy: Tens
     """
     rows, count = xy.shape[:2]
     base, fraction = _split(maps, xy.flatten(0, 1))
-    cells = _cells(maps, owner[:, None].expand(-1, count).flatten(), base, radius).view(len(maps), rows, -1)
+    cells = _cells(maps, owner[:, None].expand(-1, count).flatten(), base, radius).view(len(STRIDES), rows, -1)
     values = []
-    for level, template, numbers in zip(maps, templates, cells, strict=True):
+    for level, template, numbers in zip(maps.learned, templates, cells, strict=True):
         products = []
         for some in rows_at_once(rows, xy.device):
             patch = level.flatten(0, 2).index_select(0, numbers[some].flatten())
@@ -128,7 +136,7 @@ def _split(maps: Maps, xy: Tensor) -> tuple[Tensor, Tensor]:
 def _cells(maps: Maps, owner: Tensor, base: Tensor, radius: int) -> Tensor:
     """Which cells of the flattened maps lie around `base` [3,R,2] on frames owner [R]: int64 [3,R*(2r+2)^2], x slow,
     the map going on beyond its border (as `nn.sampling.integer_cells`, of three maps at once)."""
-    sizes = constant([[level.shape[2], level.shape[1]] for level in maps], torch.int64, base.device)[:, None]  # [3,1,2]
+    sizes = constant([[level.shape[2], level.shape[1]] for level in maps.learned], torch.int64, base.device)[:, None]  # [3,1,2]
     steps = torch.arange(-radius, radius + 2, device=base.device)
     place = torch.minimum((base.long()[..., None] + steps).clamp_(min=0), (sizes - 1)[..., None])  # [3,R,2,2r+2]
     row = place[:, :, 1] + (owner * sizes[..., 1])[..., None]  # of all rows of all frames

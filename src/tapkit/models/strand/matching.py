@@ -33,7 +33,7 @@ class Sought(NamedTuple):
     """What M points are looked for by; rows are those of B frames in turn."""
 
     features: tuple[Tensor, ...]
-    """[M,C] for each map, float32, of the length that its logits have."""
+    """[M,C] for each map, float32, of the length that its logits have; a fourth one where `Maps.known` is anything."""
     expected: Tensor
     """[M,2] pixels."""
     scale: Tensor
@@ -108,7 +108,7 @@ def everywhere(maps: Maps, sought: Sought) -> Everywhere:
     count = len(sought.expected) // batch
     squares = _squares(sought.expected, sought.scale, height, width, STRIDES[0])
     total = sought.prior(squares).view(batch, count, height, width)
-    for number, (level, feature) in enumerate(zip(maps, sought.features, strict=True)):
+    for number, (level, feature) in enumerate(zip(maps, sought.features, strict=False)):
         cost = products(level, feature).float().view(batch, count, *level.shape[1:3])
         if number:
             cost = F.interpolate(cost, size=(height, width), mode="bilinear", align_corners=False)
@@ -119,10 +119,11 @@ def everywhere(maps: Maps, sought: Sought) -> Everywhere:
 
 def coarse_to_fine(maps: Maps, sought: Sought, promising: int = PROMISING) -> CoarseToFine:
     """The cells of the fine map that lie under the most promising ones of the map of stride 8."""
-    coarser = tuple(
+    coarse, wide, *known = (
         products(level, feature).float().view(-1, *level.shape[1:3])
-        for level, feature in zip(maps[1:], sought.features[1:], strict=True)
+        for level, feature in zip(maps[1:], sought.features[1:], strict=False)
     )
+    coarser = coarse, sum(known, wide)
     parts = rows_at_once(len(sought.expected), maps.fine.device)
     cells = torch.cat([_under_promising(sought, coarser, rows, promising) for rows in parts], 1)
     found, which = _at(maps, sought, coarser, cells).max(-1)

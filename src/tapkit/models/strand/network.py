@@ -31,7 +31,7 @@ from tapkit.models.base import Size
 from tapkit.models.strand.anchor import SIZE, Asked, Fit, anchored, fit, fit_at_both, kept_pixels
 from tapkit.models.strand.encoder import STRIDES, ConvNorm, Maps, StrandConfig, encoder
 from tapkit.models.strand.evidence import Course, Verify, agreement, coarse_agreement, gathered, rival, unless_jumped
-from tapkit.models.strand.look import Look, Reading, cut, middles
+from tapkit.models.strand.look import Look, Reading, at, cut, middles
 from tapkit.models.strand.matching import Everywhere, Matching, Sought, coarse_to_fine, everywhere
 from tapkit.models.strand.narrow import Narrow
 from tapkit.models.strand.rows import LOOKS, filled, picked
@@ -61,6 +61,8 @@ class Points(NamedTuple):
     """[M] P(visible) on the frame before."""
     template: Tensor
     """[M,SIZE] of the pixels around the query (`anchor`)."""
+    known: Tensor
+    """[M,K] of `Maps.known` at the query."""
 
 
 class Step(NamedTuple):
@@ -140,6 +142,8 @@ class Network(nn.Module):
         self.config = config = config or StrandConfig()
         self.encoder = encoder(config)
         self.temperature = nn.Parameter(torch.full((3,), 2.5))
+        if any(config.known):
+            self.known_temperature = nn.Parameter(torch.full((), 2.5))
         self.start = Linear(config.features[1], config.hidden)
         self.belief = Narrow(config.hidden, 5)
         nn.init.zeros_(self.belief.weight)
@@ -178,7 +182,8 @@ class Network(nn.Module):
         hidden = torch.tanh(self.start(centre.to(self.start.weight.dtype)).float())
         xy = xy.float()
         pixels = xy.new_zeros(len(xy), SIZE) if image is None else kept_pixels(image, xy)
-        return Points(templates, templates, hidden, xy, torch.zeros_like(xy), torch.ones_like(xy[:, 0]), pixels)
+        known = at(maps.known, owner, xy, STRIDES[2])
+        return Points(templates, templates, hidden, xy, torch.zeros_like(xy), torch.ones_like(xy[:, 0]), pixels, known)
 
     def seek(self, points: Points, expected: Tensor) -> Sought:
         """What points are looked for by in a whole frame, from where they are `expected` [M,2].
@@ -193,6 +198,8 @@ class Network(nn.Module):
             middle = query.shape[1] // 2
             feature = torch.lerp(query[:, middle], memory[:, middle], shares[:, number])
             features.append(feature * lengths[number])
+        if points.known.shape[1]:
+            features.append(points.known * self.known_temperature.float().exp())
         scale = REACH * torch.exp(belief[:, 3].clamp(-4, 4))
         return Sought(tuple(features), expected, scale, F.softplus(belief[:, 4] + 0.5))
 
@@ -287,6 +294,7 @@ class Network(nn.Module):
             (here - points.xy).clamp(-24, 24) * (torch.sigmoid(momentum) * torch.sigmoid(visible.detach()))[:, None],
             torch.sigmoid(visible.detach()),
             points.template,
+            points.known,
         )
         cost = matching.cost if isinstance(matching, Everywhere) else xy.new_zeros(count, 0)
         looks = (candidates, refined, scores, cost, around, chosen)

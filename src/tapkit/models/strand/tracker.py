@@ -66,6 +66,7 @@ class StrandState(NamedTuple):
     motion: Tensor
     seen: Tensor
     template: Tensor
+    known: Tensor
     scales: Scales
     kept: Kept
     grey: tuple[Tensor, ...]
@@ -134,7 +135,7 @@ class Strand(TorchModel, IndependentSteps):
 
         patches = tuple(empty((2 * p + 1) ** 2, c) for p, c in zip(config.patches, config.features, strict=True))
         grey = grey_pyramid(torch.zeros(1, 3, *size, device=self.device))
-        points = Points(patches, patches, empty(config.hidden), empty(2), empty(2), empty(), empty(SIZE))
+        points = Points(patches, patches, empty(config.hidden), empty(2), empty(2), empty(), empty(SIZE), empty(sum(config.known)))
         scales = Scales.begin([patches], self.network.look.enter.weight.dtype)
         return StrandState(*points, scales, Kept.nothing(size, self.device), grey)
 
@@ -226,6 +227,7 @@ class Strand(TorchModel, IndependentSteps):
             state.motion[rows],
             state.seen[rows],
             state.template[rows],
+            state.known[rows],
             state.scales.select(rows),
             state.kept.select(rows),
             state.grey,
@@ -263,6 +265,7 @@ def join(first: Points, second: Points) -> Points:
         torch.cat([first.motion, second.motion]),
         torch.cat([first.seen, second.seen]),
         torch.cat([first.template, second.template]),
+        torch.cat([first.known, second.known]),
     )
 
 

@@ -56,17 +56,9 @@ def matching_losses(network: Network, batch: Batch, seed: int) -> dict[str, Tens
         return sums
     temperatures, sharpness = network.temperature.float().exp(), network.look.sharpness.float().exp()
     costs = []
-    for number, (level, stride) in enumerate(zip(maps, STRIDES, strict=True)):
+    for number, (level, stride) in enumerate(zip(maps.learned, STRIDES, strict=True)):
         height, width = level.shape[1:3]
-        size = constant_like([width * stride, height * stride], xy)
-        grid = (2 * xy / size - 1).flatten(0, 1)[:, :, None].to(level.dtype)
-        found = F.grid_sample(level.permute(0, 3, 1, 2), grid, padding_mode="border", align_corners=False)
-        features = found[..., 0].transpose(1, 2).float()
-        features = features.view(clips, frames, *features.shape[1:])
-        asked = torch.stack([features.roll(n, 1) for n in apart], 2).flatten(0, 1).flatten(1, 2)
-        with torch.autocast(level.device.type, enabled=False):
-            cost = torch.bmm(asked, level.float().flatten(1, 2).transpose(1, 2))
-        cost = cost.flatten(0, 1)[keep.flatten()]
+        cost = _compared(level, xy, stride, apart)[keep.flatten()]
         costs.append(cost.view(-1, height, width))
         cells = _held_cells(target, stride, (height, width))
         entropy, _ = cell_entropy(cost * temperatures[number], cells, (height, width), x_slow=False)
@@ -80,9 +72,27 @@ def matching_losses(network: Network, batch: Batch, seed: int) -> dict[str, Tens
             best = cost.detach().argmax(-1)
             place = torch.stack([best % width, best // width], -1)
             sums["matching_accuracy"] = ((place - cells).abs().amax(-1) < 1.5).float().mean()
+    if maps.known.shape[-1]:
+        costs.append(_compared(maps.known, xy, STRIDES[-1], apart)[keep.flatten()].view(-1, *maps.known.shape[1:3]))
     rows = torch.randperm(len(target), generator=random)[:JOINT_ROWS].to(target.device)
     sums["matching"] = sums["matching"] + _joint_entropy([cost[rows] for cost in costs], target[rows]).mean()
     return sums
+
+
+def _compared(level: Tensor, xy: Tensor, stride: int, apart: list[int]) -> Tensor:
+    """Products of the features at xy [B,T,N,2] pixels of maps [B*T,h,w,C] with all cells of frames that are so far
+    `apart`: [B*T*J*N,h*w], rows as those of `matching_losses`' places."""
+    clips, frames = xy.shape[:2]
+    height, width = level.shape[1:3]
+    size = constant_like([width * stride, height * stride], xy)
+    grid = (2 * xy / size - 1).flatten(0, 1)[:, :, None].to(level.dtype)
+    found = F.grid_sample(level.permute(0, 3, 1, 2), grid, padding_mode="border", align_corners=False)
+    features = found[..., 0].transpose(1, 2).float()
+    features = features.view(clips, frames, *features.shape[1:])
+    asked = torch.stack([features.roll(n, 1) for n in apart], 2).flatten(0, 1).flatten(1, 2)
+    with torch.autocast(level.device.type, enabled=False):
+        cost = torch.bmm(asked, level.float().flatten(1, 2).transpose(1, 2))
+    return cost.flatten(0, 1)
 
 
 def _joint_entropy(costs: list[Tensor], target: Tensor) -> Tensor:

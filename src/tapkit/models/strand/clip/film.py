@@ -19,6 +19,7 @@ class ClipFeatures(NamedTuple):
     """Maps of `encoder.Maps`, [B,h,w,C] each."""
     coarse: Tensor
     wide: Tensor
+    known: Tensor
     frames: Tensor
     """uint8 [B,3,H,W], from which the `grey_pyramid` is made again."""
 
@@ -42,7 +43,7 @@ class Film:
     def maps(self, frame: int) -> Maps:
         """Of one frame, B = 1."""
         here = self._slice(frame)
-        return Maps(self.features.fine[here], self.features.coarse[here], self.features.wide[here])
+        return Maps(*(level[here] for level in self.features[:-1]))
 
     def grey(self, frame: int) -> tuple[Tensor, ...]:
         """The `grey_pyramid` of one frame."""
