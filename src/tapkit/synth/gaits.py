@@ -10,6 +10,8 @@ from torch import Tensor
 
 from tapkit.synth.dice import Dice
 
+FINE = 32767
+"""Whole numbers per radius, in which moments are held."""
 STILL = 0.03
 """Animations in which nothing moves farther than this (radii of the body) are left out."""
 CYCLE = (8.0, 60.0)
@@ -20,7 +22,7 @@ class Gait(NamedTuple):
     """K moments of a body of V vertices, at most 1 away from the origin."""
 
     moments: Tensor
-    """float16 [K,V,3]."""
+    """int16 [K,V,3], in 1/FINE: half of the memory of floats, and finer than a thousandth of a pixel."""
     loops: bool
     """Whether the first moment comes after the last one; else it is played forth and back."""
 
@@ -28,15 +30,19 @@ class Gait(NamedTuple):
         """This gait on another device."""
         return Gait(self.moments.to(device), self.loops)
 
+    def places(self) -> Tensor:
+        """The moments as float32 [K,V,3]."""
+        return self.moments.float() / FINE
+
     def joined(self, vertex: Tensor, cluster: Tensor) -> Gait:
         """Of fewer vertices: each is the mean of the old ones that are in its cluster.
 
         Args:
             vertex, cluster: int64 [n], an old vertex and the new one that it belongs to; repeated ones count as often.
         """
-        moments = self.moments.float()
+        moments = self.places()
         total = moments.new_zeros(len(moments), int(cluster.max()) + 1, 3).index_add_(1, cluster, moments[:, vertex])
-        return Gait((total / torch.bincount(cluster)[:, None]).half(), self.loops)
+        return Gait(_whole(total / torch.bincount(cluster)[:, None]), self.loops)
 
 
 def gait_of(moments: Tensor) -> Gait | None:
@@ -55,7 +61,11 @@ def gait_of(moments: Tensor) -> Gait | None:
     loops = gap <= 1.5 * float(steps.amax())
     if loops and gap < 0.5 * float(steps.median()):
         moments = moments[:-1]
-    return Gait(moments.half(), loops)
+    return Gait(_whole(moments), loops)
+
+
+def _whole(moments: Tensor) -> Tensor:
+    return (moments * FINE).round().clamp(-FINE, FINE).short()
 
 
 class Stride(NamedTuple):
@@ -92,7 +102,7 @@ def random_stride(dice: Dice, gaits: tuple[Gait, ...], speed: float) -> Stride:
     gait = gaits[dice.below(len(gaits))]
     count = len(gait.moments)
     phase = dice.number(0, 2 * count)
-    return Stride(gait.moments.float(), gait.loops, phase, speed * count / dice.log_number(*CYCLE))
+    return Stride(gait.places(), gait.loops, phase, speed * count / dice.log_number(*CYCLE))
 
 
 def smooth_normals(places: Tensor, vertex: Tensor) -> Tensor:

@@ -27,6 +27,8 @@ TOGETHER = 16
 BODY_WAVES = 2
 WAVES_OF_ANIMATED = 0.3
 """Strength of the waves of animated bodies, against that of others."""
+ROOM_FOR_GAITS = 1.3
+"""Animated bodies are drawn so much larger: at each moment they fill a part of the ball in which they move."""
 UPRIGHT, TILT = 0.5, 0.35
 """Share of animated bodies that stand upright at rest as the camera does, and by how much they lean, in radians."""
 _PLACE, _ANGLES, _FAR = slice(0, 2), slice(2, 5), 5
@@ -98,7 +100,7 @@ def random_solid(
         path=Spline(drawn.control.clamp(-3, 3) * reach, spacing),
         rest=rest,
         spin=dice.normal(3) * 0.05 * pace * dice.happens(0.5),
-        size=dice.log_number(*config.body_size),
+        size=dice.log_number(*config.body_size) * (1.0 if stride is None else ROOM_FOR_GAITS),
         waves=waves,
         light=aim / aim.norm(),
         gloss=(dice.happens(0.5) * dice.number(0.1, 0.7), dice.number(4, 30)),
