@@ -11,14 +11,14 @@ import torch
 
 from tapkit.errors import StorageError
 from tapkit.synth.batch import ClipMaker
-from tapkit.synth.bodies import KEPT_FACES, Body, _joined, built_in_bodies, load_bodies
+from tapkit.synth.bodies import KEPT_FACES, SWAYS, Body, _joined, built_in_bodies, load_bodies
 from tapkit.synth.config import SynthConfig
 from tapkit.synth.dice import Dice
 from tapkit.synth.gaits import Stride, gait_of, random_stride, smooth_normals
 from tapkit.synth.layers import random_layers
 from tapkit.synth.motion import random_motion
 from tapkit.synth.photos import PhotoBank
-from tapkit.synth.rigs import MOMENTS, read_rig
+from tapkit.synth.rigs import MOMENTS, SWAY, read_rig
 from tapkit.synth.shapes import ShapeBank
 from tapkit.synth.solids import SurfacePoints, follow, random_solid, view
 
@@ -117,7 +117,7 @@ def test_vertices_follow_their_bones_and_the_node_of_the_mesh_plays_no_part(tmp_
     write_model(tmp_path / "a.glb", turning())
     rig = read_rig(tmp_path / "a.glb")
     (limb,) = rig.limbs
-    assert rig.names == ("wave",) and limb.faces.shape == (20, 3)
+    assert rig.names == ("0 wave",) and limb.faces.shape == (20, 3)
     truth = np.stack([bent(HALF_TURN * k / (MOMENTS - 1)) for k in range(MOMENTS)])
     assert np.abs(limb.moments[0] - truth).max() < 1e-5
 
@@ -149,15 +149,36 @@ def test_steps_hold_and_cubic_splines_are_cubic(tmp_path):
         assert np.abs(moments[k] - bent(0.0, ((k / (MOMENTS - 1)) ** 3, 0, 0))).max() < 1e-5
 
 
-def test_a_skin_without_animation_is_stiff_and_at_rest(tmp_path):
+def test_at_rest_a_model_is_the_same_whether_it_can_move_or_not(tmp_path, monkeypatch):
     pytest.importorskip("trimesh")
     for name, channel in (("still", None), ("walks", turning())):
         (tmp_path / name).mkdir()
         write_model(tmp_path / name / "a.glb", channel)
-    (still,), (walks,) = load_bodies(tmp_path / "still"), load_bodies(tmp_path / "walks")
+    (walks,), (sways,) = load_bodies(tmp_path / "walks"), load_bodies(tmp_path / "still")
+    monkeypatch.setattr("tapkit.synth.bodies.SWAYS", 0)
+    (still,) = load_bodies(tmp_path / "still")
     assert read_rig(tmp_path / "still" / "a.glb") is None and still.gaits == () and still.vertex is None
-    assert len(walks.gaits) == 1
-    assert torch.equal(still.corners, walks.corners) and torch.equal(still.uv, walks.uv)
+    assert len(walks.gaits) == 1 and len(sways.gaits) == SWAYS
+    for other in (walks, sways):
+        assert torch.equal(still.corners, other.corners) and torch.equal(still.uv, other.uv)
+
+
+def test_made_up_gaits_swing_joints_that_hang_on_joints_and_end_where_they_begin(tmp_path):
+    write_model(tmp_path / "a.glb", None)
+    rig = read_rig(tmp_path / "a.glb", sways=3)
+    places = tube()[0]
+    for moments in rig.limbs[0].moments:
+        assert np.abs(moments[0] - moments[-1]).max() < 1e-5
+        assert np.abs(moments[:, :4] - (2 * places[:4] + [5, 0, 0])).max() < 1e-5
+        # The upper end turns about the joint: as far from it as ever, by at most twice the largest angle.
+        upper, joint = moments[:, 8:] - [5, 2, 0], 2 * (places[8:] - [0, 1, 0])
+        assert np.abs(np.linalg.norm(upper, axis=-1) - np.linalg.norm(joint, axis=-1)).max() < 1e-5
+        cosine = (upper * joint).sum(-1) / np.square(np.linalg.norm(joint, axis=-1))
+        assert cosine.min() > math.cos(2 * SWAY)
+    moved = [np.abs(moments - moments[0]).max() for moments in rig.limbs[0].moments]
+    assert max(moved) > 0.05 and len(set(moved)) == 3
+    again = read_rig(tmp_path / "a.glb", sways=3)
+    assert all(np.array_equal(a, b) for a, b in zip(rig.limbs[0].moments, again.limbs[0].moments, strict=True))
 
 
 @pytest.mark.parametrize(

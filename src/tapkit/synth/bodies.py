@@ -22,6 +22,8 @@ MOST_FACES, KEPT_FACES = 40000, 2500
 LEAST_SKIN = 64
 """Smaller textures are palettes of plain colours: such models take a picture instead."""
 BUILT_IN = 12
+SWAYS = 6
+"""Gaits made up for models that have a skeleton and no animations."""
 
 
 class Body(NamedTuple):
@@ -60,7 +62,8 @@ def built_in_bodies(count: int = BUILT_IN, seed: int = 0) -> list[Body]:
 def load_bodies(folder: str | Path, limit: int | None = None) -> list[Body]:
     """All GLB models of a folder with at most `MOST_FACES` triangles, in order of their names.
 
-    Models with a skin and animations have these as gaits; at rest they are as the file shows them without animation.
+    Models with a skin have their animations as gaits, or made-up ones; at rest they are as the file shows them
+    without animation.
 
     Raises:
         StorageError: no such folder, or no usable model in it.
@@ -74,7 +77,7 @@ def load_bodies(folder: str | Path, limit: int | None = None) -> list[Body]:
     for file in sorted(where.rglob("*.glb")):
         try:
             scene = trimesh.load(file, force="scene")
-            parts, gaits = _moving(scene, read_rig(file))
+            parts, gaits = _moving(scene, read_rig(file, SWAYS))
         except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
             raise StorageError(f"{file} cannot be read as a GLB model ({error})") from error
         if parts and 12 <= sum(len(part.corners) for part in parts) <= MOST_FACES:
@@ -104,7 +107,7 @@ def _moving(scene: Any, rig: Rig | None) -> tuple[list[Body], tuple[Gait, ...]]:
     for mesh in meshes:
         raw = scene.geometry[mesh.metadata["name"]]
         corners = np.asarray(raw.vertices)[np.asarray(raw.faces)]
-        near = 1e-5 * max(1.0, float(np.abs(corners).max()))
+        near = 1e-5 * float(np.abs(corners).max(initial=0))
         for place, limb in enumerate(left):
             if limb.faces.shape == corners.shape[:2] and np.allclose(limb.places[limb.faces], corners, 0, near):
                 own.append(left.pop(place))

@@ -17,11 +17,15 @@ MOMENTS = 24
 """Moments taken of each animation."""
 MOST_ANIMATIONS = 16
 """Of models with more, as many spread over their list."""
+SWAY = 0.9
+"""Largest angle in radians by which joints are bent, and by which they swing, where a file has no animations."""
 _JSON, _BINARY = 0x4E4F534A, 0x004E4942
 _KINDS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 _TRIANGLES = 4
 _PARTS = {"translation": 3, "rotation": 4, "scale": 3}
+_Moved = dict[int, dict[str, np.ndarray]]
+"""Of nodes: what of their translation, rotation and scale moves, float64 [MOMENTS,3 or 4]."""
 
 
 class Limb(NamedTuple):
@@ -40,13 +44,17 @@ class Rig(NamedTuple):
 
     limbs: tuple[Limb, ...]
     names: tuple[str, ...]
-    """Of the animations."""
+    """Of the animations: their number in the file, and what it calls them."""
 
 
-def read_rig(path: str | Path) -> Rig | None:
-    """The skinned model of a GLB file and all that hangs on its nodes; None: no skin, or no animation.
+def read_rig(path: str | Path, sways: int = 0) -> Rig | None:
+    """The skinned model of a GLB file and all that hangs on its nodes; None: no skin, or nothing that moves it.
 
     Animations that last no time are left out. Moments are spread evenly over an animation, its end included.
+
+    Args:
+        path: of the file.
+        sways: so many animations are made up where the file has none: every joint swings about an axis of its own.
 
     Raises:
         ValueError, KeyError, IndexError, TypeError: the file is not what the specification asks for.
@@ -54,21 +62,24 @@ def read_rig(path: str | Path) -> Rig | None:
     """
     document = _Document(Path(path).read_bytes())
     tree = document.tree
-    if not tree.get("skins") or not tree.get("animations"):
+    if not tree.get("skins"):
         return None
-    lasting = [one for one in tree["animations"] if document.duration(one)[1] > document.duration(one)[0]]
-    if not lasting:
+    lasting = [one for one in tree.get("animations", ()) if document.duration(one)[1] > document.duration(one)[0]]
+    if lasting:
+        kept = np.unique(np.linspace(0, len(lasting) - 1, MOST_ANIMATIONS).round().astype(int))
+        motions = {f"{index} {lasting[index].get('name', '')}": _played(document, lasting[index]) for index in kept}
+    else:
+        motions = {f"sway {index}": _swaying(document, index) for index in range(sways)}
+    if not motions:
         return None
-    kept = np.unique(np.linspace(0, len(lasting) - 1, MOST_ANIMATIONS).round().astype(int))
-    chosen = [lasting[index] for index in kept]
-    worlds = [_worlds(document, animation) for animation in chosen]
+    worlds = [_worlds(document, moved) for moved in motions.values()]
     limbs = [
         limb
         for index, node in enumerate(tree["nodes"])
         if "mesh" in node
         for limb in _limbs(document, index, node, worlds)
     ]
-    return Rig(tuple(limbs), tuple(str(one.get("name", "")) for one in chosen)) if limbs else None
+    return Rig(tuple(limbs), tuple(motions)) if limbs else None
 
 
 class _Document:
@@ -130,11 +141,10 @@ class _Document:
         return (min(float(each[0]) for each in times), max(float(each[-1]) for each in times)) if times else (0.0, 0.0)
 
 
-def _worlds(document: _Document, animation: dict[str, Any]) -> np.ndarray:
-    """Where every node is at the moments of an animation -> float64 [MOMENTS,nodes,4,4]."""
-    nodes = document.tree["nodes"]
+def _played(document: _Document, animation: dict[str, Any]) -> _Moved:
+    """An animation of the file."""
     times = np.linspace(*document.duration(animation), MOMENTS)
-    moved: dict[int, dict[str, np.ndarray]] = {}
+    moved: _Moved = {}
     for channel in animation["channels"]:
         target = channel["target"]
         if "node" in target and target["path"] in _PARTS:
@@ -143,6 +153,37 @@ def _worlds(document: _Document, animation: dict[str, Any]) -> np.ndarray:
             if values.shape[1] != _PARTS[target["path"]]:
                 raise ValueError(f"a {target['path']} of {values.shape[1]} numbers")
             moved.setdefault(target["node"], {})[target["path"]] = values
+    return moved
+
+
+def _swaying(document: _Document, number: int) -> _Moved:
+    """Joints that hang on joints, turned by fixed angles and swinging about them; the last moment is the first one."""
+    tree = document.tree
+    joints = sorted({joint for skin in tree["skins"] for joint in skin["joints"]})
+    hanging = {child for joint in joints for child in tree["nodes"][joint].get("children", ())}
+    random = np.random.default_rng([number, len(joints)])
+    round_ = np.linspace(0, 2 * np.pi, MOMENTS)
+    moved: _Moved = {}
+    for joint in joints:
+        axis, (bend, swing) = _unit(random.normal(size=3)), SWAY * random.uniform(0, 1, 2) ** 2
+        start, beats = random.uniform(0, 2 * np.pi), random.choice([1, 1, 2])
+        if joint in hanging and "matrix" not in tree["nodes"][joint]:
+            half = (bend + swing * np.sin(beats * round_ + start))[:, None] / 2
+            turn = np.concatenate([np.sin(half) * axis, np.cos(half)], 1)
+            rest = np.array(tree["nodes"][joint].get("rotation", [0, 0, 0, 1]), np.float64)
+            moved[joint] = {"rotation": _product(rest, turn)}
+    return moved
+
+
+def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Of rotations [4] and [M,4] (x, y, z, w): first the right one -> [M,4]."""
+    vector = left[3] * right[:, :3] + right[:, 3:] * left[:3] + np.cross(left[:3], right[:, :3])
+    return np.concatenate([vector, left[3] * right[:, 3:] - right[:, :3] @ left[:3, None]], 1)
+
+
+def _worlds(document: _Document, moved: _Moved) -> np.ndarray:
+    """Where every node is at the moments -> float64 [MOMENTS,nodes,4,4]."""
+    nodes = document.tree["nodes"]
     local = np.stack([_local(node, moved.get(index, {})) for index, node in enumerate(nodes)], 1)
     parent = {child: index for index, node in enumerate(nodes) for child in node.get("children", ())}
     world: dict[int, np.ndarray] = {}
