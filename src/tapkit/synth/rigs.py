@@ -281,7 +281,7 @@ def _limbs(document: _Document, index: int, node: dict[str, Any], worlds: list[n
         whole = np.concatenate([places, np.ones_like(places[:, :1])], 1, dtype=np.float64)
         if "skin" in node and "JOINTS_0" in attributes:
             skin = tree["skins"][node["skin"]]
-            moments = [_skinned(document, skin, attributes, whole, world) for world in worlds]
+            moments = _skinned(document, skin, attributes, whole, worlds)
         else:
             moments = [whole @ world[:, index, :3].swapaxes(1, 2) for world in worlds]
         if not all(np.isfinite(each).all() for each in moments):
@@ -291,25 +291,33 @@ def _limbs(document: _Document, index: int, node: dict[str, Any], worlds: list[n
 
 
 def _skinned(
-    document: _Document, skin: dict[str, Any], attributes: dict[str, int], whole: np.ndarray, world: np.ndarray
-) -> np.ndarray:
-    """Vertices [V,4] carried by the joints of a skin -> [MOMENTS,V,3]; where the mesh's own node is plays no part."""
-    bones = world[:, skin["joints"]]
-    if "inverseBindMatrices" in skin:
-        bind = document.numbers(skin["inverseBindMatrices"]).reshape(-1, 4, 4).swapaxes(1, 2)
-        bones = bones @ bind[: bones.shape[1]].astype(np.float64)
+    document: _Document, skin: dict[str, Any], attributes: dict[str, int], whole: np.ndarray, worlds: list[np.ndarray]
+) -> list[np.ndarray]:
+    """Vertices [V,4] carried by the joints of a skin -> [MOMENTS,V,3] each; where the mesh's own node is plays no
+    part."""
     groups = [group for group in range(len(attributes)) if f"JOINTS_{group}" in attributes]
     joints = np.concatenate([document.numbers(attributes[f"JOINTS_{group}"]) for group in groups], 1)
     weights = np.concatenate([document.numbers(attributes[f"WEIGHTS_{group}"]) for group in groups], 1)
-    if joints.shape != weights.shape or len(joints) != len(whole) or joints.max(initial=0) >= bones.shape[1]:
+    if joints.shape != weights.shape or len(joints) != len(whole) or joints.max(initial=0) >= len(skin["joints"]):
         raise ValueError("a skin with joints that are not there")
+    bind: np.ndarray = np.eye(4)
+    if "inverseBindMatrices" in skin:
+        bind = document.numbers(skin["inverseBindMatrices"]).reshape(-1, 4, 4).swapaxes(1, 2).astype(np.float64)
+        bind = bind[: len(skin["joints"])]
     # Exporters write 0 / 0 for vertices that no joint holds: the first joint carries them.
     weights = np.nan_to_num(weights.astype(np.float64), posinf=0, neginf=0).clip(min=0)
     weights[weights.sum(1) <= 0, 0] = 1
     weights /= weights.sum(1, keepdims=True)
-    moved = np.zeros((len(bones), len(whole), 3))
-    for joint, weight in zip(joints.T, weights.T, strict=True):
-        used = weight.nonzero()[0]
-        # One of a vertex's joints after the other: all at once would be gigabytes for large models.
-        moved[:, used] += weight[used, None] * np.einsum("kvij,vj->kvi", bones[:, joint[used], :3], whole[used])
-    return moved
+    holds = []
+    for joint in range(len(skin["joints"])):
+        share = np.where(joints == joint, weights, 0).sum(1)
+        rows = share.nonzero()[0]
+        holds.append((rows, share[rows, None] * whole[rows]))
+    found = []
+    for world in worlds:
+        bones = (world[:, skin["joints"]] @ bind)[:, :, :3]
+        moved = np.zeros((len(whole), 3 * len(bones)))
+        for joint, (rows, held) in enumerate(holds):
+            moved[rows] += held @ bones[:, joint].reshape(-1, 4).T
+        found.append(moved.reshape(len(whole), -1, 3).swapaxes(0, 1))
+    return found
