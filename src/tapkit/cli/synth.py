@@ -33,6 +33,9 @@ def synth(
     ] = None,
     speed: Annotated[float, typer.Option(min=0.0, help="Factor on all motion.")] = 1.0,
     solids: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of clips with a body in perspective.")] = 0.25,
+    animated: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of bodies that walk, swim or fly, where --models has some.")
+    ] = 0.0,
     effects: Annotated[float, typer.Option(min=0.0, help="Strength of light, noise, blur, compression.")] = 1.0,
     kind: Annotated[str, typer.Option("--as", help="jpg, png or mp4.")] = "jpg",
     sheet: Annotated[Path | None, typer.Option(help="Also draw the clips with their tracks on one picture.")] = None,
@@ -56,7 +59,13 @@ def synth(
 
     claim(sheet, inputs=photos or (), force=force)
     config = SynthConfig(
-        frames=frames, size=parse_size(size), points=points, speed=speed, solids=solids, effects=effects
+        frames=frames,
+        size=parse_size(size),
+        points=points,
+        speed=speed,
+        solids=solids,
+        animated=animated,
+        effects=effects,
     )
     if jobs is not None or ray is not None:
         if sheet is not None:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from tapkit.errors import StorageError, UsageError, require
 from tapkit.synth.dice import Dice
+from tapkit.synth.gaits import Gait, gait_of
+from tapkit.synth.rigs import Rig, read_rig
 
 SKIN = 256
 MOST_FACES, KEPT_FACES = 40000, 2500
@@ -20,6 +22,8 @@ MOST_FACES, KEPT_FACES = 40000, 2500
 LEAST_SKIN = 64
 """Smaller textures are palettes of plain colours: such models take a picture instead."""
 BUILT_IN = 12
+SWAYS = 6
+"""Gaits made up for models that have a skeleton and no animations."""
 
 
 class Body(NamedTuple):
@@ -35,11 +39,18 @@ class Body(NamedTuple):
     """uint8 [SKIN,SKIN,3]; None: takes any picture."""
     closed: bool
     """Whether it encloses a volume, all triangles winding the same way: then its inside is never seen."""
+    vertex: Tensor | None = None
+    """int64 [F,3]: the vertices of its gaits that the corners are; None: it has no gaits."""
+    gaits: tuple[Gait, ...] = ()
+    """Ways in which it moves; each has its own place and scale, at most 1 away from the origin too."""
 
     def to(self, device: torch.device | str) -> Body:
         """This body on another device."""
-        skin = None if self.skin is None else self.skin.to(device)
-        return Body(self.corners.to(device), self.normals.to(device), self.uv.to(device), skin, self.closed)
+        skin, vertex = (None if part is None else part.to(device) for part in (self.skin, self.vertex))
+        gaits = tuple(gait.to(device) for gait in self.gaits)
+        return Body(
+            self.corners.to(device), self.normals.to(device), self.uv.to(device), skin, self.closed, vertex, gaits
+        )
 
 
 def built_in_bodies(count: int = BUILT_IN, seed: int = 0) -> list[Body]:
@@ -50,6 +61,9 @@ def built_in_bodies(count: int = BUILT_IN, seed: int = 0) -> list[Body]:
 
 def load_bodies(folder: str | Path, limit: int | None = None) -> list[Body]:
     """All GLB models of a folder with at most `MOST_FACES` triangles, in order of their names.
+
+    Models with a skin have their animations as gaits, or made-up ones; at rest they are as the file shows them
+    without animation.
 
     Raises:
         StorageError: no such folder, or no usable model in it.
@@ -63,11 +77,11 @@ def load_bodies(folder: str | Path, limit: int | None = None) -> list[Body]:
     for file in sorted(where.rglob("*.glb")):
         try:
             scene = trimesh.load(file, force="scene")
-            parts = [_part(mesh) for mesh in _meshes(scene)]
+            parts, gaits = _moving(scene, read_rig(file, SWAYS))
         except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
             raise StorageError(f"{file} cannot be read as a GLB model ({error})") from error
         if parts and 12 <= sum(len(part.corners) for part in parts) <= MOST_FACES:
-            found.append(_joined(parts))
+            found.append(_joined(parts, gaits))
         if limit is not None and len(found) == limit:
             break
     if not found:
@@ -81,7 +95,36 @@ def _meshes(scene: Any) -> list[Any]:
     return [mesh for mesh in placed if hasattr(mesh, "faces") and len(mesh.faces)]
 
 
-def _part(mesh: Any) -> Body:
+def _moving(scene: Any, rig: Rig | None) -> tuple[list[Body], tuple[Gait, ...]]:
+    """The parts of a trimesh scene, and how its rig moves their vertices.
+
+    trimesh knows materials but no skins, so the same meshes are looked up in the rig. Where one is not found (it is
+    compressed, or a strip), the model is stiff.
+    """
+    meshes = _meshes(scene)
+    left = list(rig.limbs) if rig else []
+    own = []
+    for mesh in meshes:
+        raw = scene.geometry[mesh.metadata["name"]]
+        corners = np.asarray(raw.vertices)[np.asarray(raw.faces)]
+        near = 1e-5 * float(np.abs(corners).max(initial=0))
+        for place, limb in enumerate(left):
+            if limb.faces.shape == corners.shape[:2] and np.allclose(limb.places[limb.faces], corners, 0, near):
+                own.append(left.pop(place))
+                break
+    if rig is None or len(own) < len(meshes):
+        return [_part(mesh) for mesh in meshes], ()
+    first = np.cumsum([0, *(len(limb.places) for limb in own)])
+    parts = [
+        _part(mesh, torch.from_numpy(limb.faces + start))
+        for mesh, limb, start in zip(meshes, own, first[:-1], strict=True)
+    ]
+    moments = [np.concatenate(several, 1) for several in zip(*(limb.moments for limb in own), strict=True)]
+    gaits = [gait_of(torch.from_numpy(each)) for each in moments]
+    return parts, tuple(gait for gait in gaits if gait is not None)
+
+
+def _part(mesh: Any, vertex: Tensor | None = None) -> Body:
     faces = np.asarray(mesh.faces)
     corners = torch.from_numpy(np.asarray(mesh.vertices, np.float32)[faces])
     normals = torch.from_numpy(np.array(mesh.vertex_normals, np.float32)[faces])
@@ -93,12 +136,12 @@ def _part(mesh: Any) -> Body:
     material = getattr(visual, "material", None)
     image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
     if uv is None or image is None or min(image.size) < LEAST_SKIN or len(uv) != len(mesh.vertices):
-        return _outwards(Body(corners, normals, torch.empty(len(faces), 3, 0), None, closed))
+        return _outwards(Body(corners, normals, torch.empty(len(faces), 3, 0), None, closed, vertex))
     uv = torch.from_numpy(np.asarray(uv, np.float32)[faces])
     uv = torch.stack([uv[..., 0], 1 - uv[..., 1]], -1)
     uv = uv - uv.amin(1, keepdim=True).floor()
     skin = np.array(image.convert("RGB").resize((SKIN, SKIN)), np.uint8)
-    return _outwards(Body(corners, normals, uv.clamp(0, 1), torch.from_numpy(skin), closed))
+    return _outwards(Body(corners, normals, uv.clamp(0, 1), torch.from_numpy(skin), closed, vertex))
 
 
 def _outwards(body: Body) -> Body:
@@ -107,10 +150,11 @@ def _outwards(body: Body) -> Body:
     wrong = (torch.linalg.cross(b - a, c - a) * body.normals.sum(1)).sum(-1) < 0
     order = torch.where(wrong[:, None], torch.tensor([0, 2, 1]), torch.tensor([0, 1, 2]))[..., None]
     parts = [part.gather(1, order.expand(-1, -1, part.shape[2])) for part in (body.corners, body.normals, body.uv)]
-    return Body(parts[0], parts[1], parts[2], body.skin, body.closed)
+    vertex = None if body.vertex is None else body.vertex.gather(1, order[..., 0])
+    return Body(parts[0], parts[1], parts[2], body.skin, body.closed, vertex, body.gaits)
 
 
-def _joined(parts: list[Body]) -> Body:
+def _joined(parts: list[Body], gaits: tuple[Gait, ...] = ()) -> Body:
     """One body of all parts. It keeps its own skin if all parts share one; else it is wrapped anew."""
     corners = torch.cat([part.corners for part in parts])
     normals = torch.cat([part.normals for part in parts])
@@ -121,9 +165,11 @@ def _joined(parts: list[Body]) -> Body:
     skin = parts[0].skin
     colourful = skin is not None and float(skin.float().std((0, 1)).mean()) > 12
     closed = all(part.closed for part in parts)
+    vertices = [part.vertex for part in parts if part.vertex is not None]
+    vertex = torch.cat(vertices) if gaits and len(vertices) == len(parts) else None
     if len(parts) == 1 and colourful:
-        return _coarser(Body(corners, normals, parts[0].uv, skin, closed))
-    body = _coarser(Body(corners, normals, torch.empty(len(corners), 3, 0), None, closed))
+        return _coarser(Body(corners, normals, parts[0].uv, skin, closed, vertex, gaits))
+    body = _coarser(Body(corners, normals, torch.empty(len(corners), 3, 0), None, closed, vertex, gaits))
     return body._replace(uv=_box_uv(body.corners))
 
 
@@ -152,7 +198,12 @@ def _clustered(body: Body, cells: int) -> Body:
     uv = mean(body.uv)
     uv = torch.where((uv - body.uv).abs().amax(2, keepdim=True) < 0.05, uv, body.uv) if uv.shape[2] else uv
     normals = torch.nn.functional.normalize(mean(body.normals), dim=-1)
-    return _outwards(Body(mean(body.corners)[kept], normals[kept], uv[kept], body.skin, body.closed))
+    vertex, gaits = None, body.gaits
+    if body.vertex is not None:
+        # The same corners join in every moment: clusters become the vertices.
+        gaits = tuple(gait.joined(body.vertex.flatten(), flat) for gait in gaits)
+        vertex = cluster[kept]
+    return _outwards(Body(mean(body.corners)[kept], normals[kept], uv[kept], body.skin, body.closed, vertex, gaits))
 
 
 def _box_uv(corners: Tensor) -> Tensor:

@@ -36,6 +36,8 @@ class SynthConfig:
     """Fewest and most of them in such a clip."""
     body_size: tuple[float, float] = (0.25, 0.75)
     """Smallest and largest radius of one, in halves of the frame's longer side."""
+    animated: float = 0.0
+    """Share of bodies that walk, swim or fly, where the bank has some that can; 0: these too are stiff."""
     effects: float = 1.0
     """Strength of light, noise, defocus and compression; 0 leaves what was composited as it is."""
     procedural: float = 0.15
@@ -49,7 +51,7 @@ class SynthConfig:
     of one frame at least; None: as suits the device."""
 
     def __post_init__(self) -> None:
-        shares = ("shake", "rolling", "blurred", "solids", "procedural")
+        shares = ("shake", "rolling", "blurred", "solids", "animated", "procedural")
         for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
@@ -71,5 +73,8 @@ class SynthConfig:
             raise UsageError("speed and effects cannot be negative; pitch is 2 at least, shapes 1")
 
     def crowded(self) -> SynthConfig:
-        """The same, of several large bodies before few layers: most points lie on what turns and deforms in depth."""
-        return replace(self, layers=(1, 4), solids=1.0, bodies=(2, 4), body_size=(0.35, 1.0))
+        """The same, of several large bodies before few layers: most points lie on what turns and deforms in depth.
+
+        Two of three bodies are animated, where models can be.
+        """
+        return replace(self, layers=(1, 4), solids=1.0, bodies=(2, 4), body_size=(0.35, 1.0), animated=2 / 3)

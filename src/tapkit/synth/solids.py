@@ -1,7 +1,7 @@
 """A textured body that turns in perspective in front of a clip's camera: drawn, and followed exactly.
 
-Points of its surface are a triangle and weights in it; triangles move rigidly or with travelling waves (a body that
-breathes), are projected, and hide each other as the z-buffer says.
+Points of its surface are a triangle and weights in it; triangles move rigidly, as a gait says (a body that walks, swims
+or flies) and with travelling waves (one that breathes), are projected, and hide each other as the z-buffer says.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 from tapkit.synth.bodies import SKIN, Body
 from tapkit.synth.config import SynthConfig
 from tapkit.synth.dice import Dice
+from tapkit.synth.gaits import Stride, random_stride, smooth_normals
 from tapkit.synth.motion import Motion, Spline, random_spline
 from tapkit.synth.photos import PhotoBank
 from tapkit.synth.raster import NOTHING, barycentric, covered, rasterise, surface_weights
@@ -24,6 +25,12 @@ SUPERSAMPLE = 2
 TOGETHER = 16
 """Moments rasterised together, to bound memory."""
 BODY_WAVES = 2
+WAVES_OF_ANIMATED = 0.3
+"""Strength of the waves of animated bodies, against that of others."""
+ROOM_FOR_GAITS = 1.3
+"""Animated bodies are drawn so much larger: at each moment they fill a part of the ball in which they move."""
+UPRIGHT, TILT = 0.5, 0.35
+"""Share of animated bodies that stand upright at rest as the camera does, and by how much they lean, in radians."""
 _PLACE, _ANGLES, _FAR = slice(0, 2), slice(2, 5), 5
 
 
@@ -53,13 +60,15 @@ class Solid(NamedTuple):
     """The layer right above which the body is drawn."""
     frame: tuple[int, int]
     """(height, width) in pixels."""
+    stride: Stride | None = None
+    """How it walks; None: it is stiff."""
 
 
 def random_solid(
     dice: Dice, config: SynthConfig, photos: PhotoBank, bodies: list[Body], motion: Motion, layers: int
 ) -> Solid:
     """Draw a body and its motion for one clip of `layers` layers; `motion` is that clip's."""
-    body = bodies[dice.below(len(bodies))]
+    body, stride = _choice(dice, config, bodies)
     spacing = dice.number(*config.spacing)
     pace = config.speed * dice.log_number(0.4, 1.8)
     drawn = random_spline(dice, (1,), config.frames, spacing, 6)
@@ -68,9 +77,14 @@ def random_solid(
     reach = drawn.control.new_tensor([place, 0.7 * place, turn, turn, turn, 0.0]) * pace
     reach[_FAR] = min(depth * pace, 0.15)
     rest = torch.cat([dice.uniform(-0.6, 0.6, 2), dice.uniform(-math.pi, math.pi, 3), dice.uniform(0.9, 1.6, 1)])
+    if stride is not None and dice.happens(UPRIGHT):
+        # Models stand along +y, which is down on the screen: turned about x by half a turn they stand upright.
+        upright, lean = rest.new_tensor([math.pi, 0.0, 0.0]), rest.new_tensor([TILT, math.pi, TILT])
+        rest[_ANGLES] = upright + dice.uniform(-1, 1, 3) * lean
     aim = dice.normal(3)
     frequency, along = dice.normal(BODY_WAVES, 3) * 2, dice.normal(BODY_WAVES, 3)
     deep = 0.25 * dice.happens(0.4) / frequency.norm(dim=-1, keepdim=True).clamp_min(1.0)
+    deep = deep if stride is None else deep * WAVES_OF_ANIMATED
     waves = torch.cat(
         [
             frequency,
@@ -86,14 +100,27 @@ def random_solid(
         path=Spline(drawn.control.clamp(-3, 3) * reach, spacing),
         rest=rest,
         spin=dice.normal(3) * 0.05 * pace * dice.happens(0.5),
-        size=dice.log_number(*config.body_size),
+        size=dice.log_number(*config.body_size) * (1.0 if stride is None else ROOM_FOR_GAITS),
         waves=waves,
         light=aim / aim.norm(),
         gloss=(dice.happens(0.5) * dice.number(0.1, 0.7), dice.number(4, 30)),
         camera=motion,
         above=dice.below(layers),
         frame=config.size,
+        stride=stride,
     )
+
+
+def _choice(dice: Dice, config: SynthConfig, bodies: list[Body]) -> tuple[Body, Stride | None]:
+    """One of the bodies, and how it walks if it does."""
+    animated = [body for body in bodies if body.gaits] if config.animated else []
+    # Nothing is drawn where there is no choice: the clips of a seed stay what they were.
+    if animated and dice.happens(config.animated):
+        body = animated[dice.below(len(animated))]
+        return body, random_stride(dice, body.gaits, config.speed)
+    others = [body for body in bodies if not body.gaits] if animated else bodies
+    others = others or bodies
+    return others[dice.below(len(others))], None
 
 
 def _skin(dice: Dice, config: SynthConfig, photos: PhotoBank, body: Body) -> Tensor:
@@ -107,14 +134,27 @@ def _skin(dice: Dice, config: SynthConfig, photos: PhotoBank, body: Body) -> Ten
     return F.avg_pool2d(skin, 2) if max(config.size) <= 192 else skin
 
 
-def _deformed(solid: Solid, points: Tensor, times: Tensor) -> Tensor:
-    """Body points [...,3] at times [M] with the waves added -> [M,...,3]."""
-    time = times.view(-1, *([1] * (points.dim() - 1)))
-    moved = points.expand(len(times), *points.shape)
+def _deformed(solid: Solid, times: Tensor, face: Tensor | None = None) -> Tensor:
+    """Corners of the triangles `face` int64 [n] (None: of all) at times [M], walked and waved -> [M,n,3,3]."""
+    points = solid.body.corners if face is None else solid.body.corners[face]
+    time = times.view(-1, 1, 1)
+    if solid.stride is None or solid.body.vertex is None:
+        moved = points.expand(len(times), *points.shape)
+    else:
+        vertex = solid.body.vertex if face is None else solid.body.vertex[face]
+        moved = solid.stride.at(times)[:, vertex]
     for wave in solid.waves:
         swing = torch.sin(points @ wave[:3] + wave[3] + wave[4] * time)
         moved = moved + swing[..., None] * wave[5:]
     return moved
+
+
+def _normals(solid: Solid, times: Tensor, picture: Tensor, face: Tensor) -> Tensor:
+    """Normals at the corners of triangles `face` [n] at times[picture], before the body turns -> [n,3,3]."""
+    if solid.stride is None or solid.body.vertex is None:
+        return solid.body.normals[face]
+    normals = smooth_normals(solid.stride.at(times), solid.body.vertex)
+    return normals[picture[:, None], solid.body.vertex[face]]
 
 
 def _turn(solid: Solid, times: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,7 +206,7 @@ def view(solid: Solid, times: Tensor, supersample: int = SUPERSAMPLE) -> View:
     """Project and rasterise at times [M]."""
     parts = []
     for some in torch.split(times, TOGETHER):
-        xy, near = project(solid, _deformed(solid, solid.body.corners, some), some)
+        xy, near = project(solid, _deformed(solid, some), some)
         seen = rasterise(xy, near, solid.frame, supersample, solid.body.closed)
         parts.append((xy, near, seen.to(torch.int16 if xy.shape[1] < 2**15 else torch.int32)))
     xy, near, seen = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -184,7 +224,7 @@ def draw_solid(solid: Solid, seen: View, times: Tensor) -> Tensor:
     uv = (weights * solid.body.uv[face]).sum(1)
     skin = F.grid_sample(solid.skin, (uv * 2 - 1)[None, None], padding_mode="border", align_corners=False)[0, :, 0]
     rotation, _ = _turn(solid, times)
-    normal = (weights * solid.body.normals[face]).sum(1)
+    normal = (weights * _normals(solid, times, picture, face)).sum(1)
     normal = F.normalize((rotation[picture] @ normal[..., None])[..., 0], dim=-1)
     lit = normal @ solid.light
     strength, sharpness = solid.gloss
@@ -223,7 +263,7 @@ def touched(solid: Solid, seen: View, xy: Tensor, frame: Tensor) -> tuple[Tensor
 
 def follow(solid: Solid, seen: View, points: SurfacePoints, times: Tensor) -> tuple[Tensor, Tensor]:
     """Surface points at times [M] (those of the view) -> pixels [n,M,2], and bool [n,M]: not hidden by the body."""
-    corners = _deformed(solid, solid.body.corners[points.face], times)
+    corners = _deformed(solid, times, points.face)
     xy, near = project(solid, (corners * points.weights[..., None]).sum(-2), times)
     hidden = covered(seen.xy, seen.near, seen.seen, seen.supersample, xy, near)
     return xy.transpose(0, 1), ~hidden.transpose(0, 1)
