@@ -52,6 +52,8 @@ CHANNELS = (16, 24, 40, 112, 320)
 """Channels of the five maps."""
 STRIDES = (2, 4, 8, 16, 32)
 """Pixels per cell of these."""
+OFF = (0.5, -0.5, 1.5, -2.5, 5.5)
+"""Pixels by which their cells lie further right and down than they should (see the module)."""
 _OUTPUTS = (0, 2, 4, 10, 15)
 """The blocks that they come out of."""
 _LEADING = (False, True, False, True, False)

@@ -39,7 +39,7 @@ def panning(frames: int, step: tuple[int, int] = (2, 1)) -> torch.Tensor:
 def only_grey(frames: torch.Tensor) -> Film:
     """A film of which nobody asks for maps."""
     nothing = torch.zeros(len(frames), 1, 1, 1)
-    return Film(ClipFeatures(nothing, nothing, nothing, frames))
+    return Film(ClipFeatures(nothing, nothing, nothing, nothing, frames))
 
 
 def test_what_is_kept_of_a_frame_gives_its_grey_pyramid_to_the_bit(model) -> None:

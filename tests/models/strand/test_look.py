@@ -20,7 +20,7 @@ def random_maps(seed: int = 3) -> Maps:
     generator = torch.Generator().manual_seed(seed)
     levels = (
         F.normalize(torch.randn(1, 96 // s, 128 // s, c, generator=generator), dim=-1)
-        for s, c in zip((4, 8, 16), CONFIG.features, strict=True)
+        for s, c in zip((4, 8, 16, 16), (*CONFIG.features, 0), strict=True)
     )
     return Maps(*levels)
 

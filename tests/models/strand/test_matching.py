@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -12,7 +13,7 @@ CELLS = (12, 20)
 """Of the map of stride 16."""
 
 
-def smooth_maps(batch: int, seed: int) -> Maps:
+def smooth_maps(batch: int, seed: int, known: int = 0) -> Maps:
     """Unit vectors that belong together: what is at a place on one map is there, blurred, on the others."""
     generator = torch.Generator().manual_seed(seed)
     height, width = CELLS
@@ -22,7 +23,8 @@ def smooth_maps(batch: int, seed: int) -> Maps:
         level = F.interpolate(wide, size=(factor * height, factor * width), mode="bilinear")
         level = level + 0.4 * torch.randn(level.shape, generator=generator)
         levels.append(F.normalize(level, dim=1).permute(0, 2, 3, 1).contiguous())
-    return Maps(*levels)
+    more = wide[:, :known] + 0.4 * torch.randn(batch, known, height, width, generator=generator)
+    return Maps(*levels, F.normalize(more, dim=1).permute(0, 2, 3, 1).contiguous())
 
 
 def sought(maps: Maps, count: int, seed: int) -> Sought:
@@ -32,7 +34,7 @@ def sought(maps: Maps, count: int, seed: int) -> Sought:
     xy = torch.rand(len(maps.fine) * count, 2, generator=generator) * size
     owner = torch.arange(len(maps.fine)).repeat_interleave(count)
     features = []
-    for level, stride in zip(maps, (4, 8, 16), strict=True):
+    for level, stride in zip(maps.levels, (4, 8, 16, 16), strict=False):
         cell = (xy / stride).long()
         features.append(8 * level[owner, cell[:, 1], cell[:, 0]])
     expected = xy + 30 * torch.randn(xy.shape, generator=generator)
@@ -40,9 +42,10 @@ def sought(maps: Maps, count: int, seed: int) -> Sought:
     return Sought(tuple(features), expected, scale, power)
 
 
-def test_coarse_to_fine_finds_what_looking_everywhere_finds():
+@pytest.mark.parametrize("known", [0, 24])
+def test_coarse_to_fine_finds_what_looking_everywhere_finds(known):
     for seed in range(3):
-        maps = smooth_maps(2, seed)
+        maps = smooth_maps(2, seed, known)
         wanted = sought(maps, 40, seed)
         whole, some = everywhere(maps, wanted), coarse_to_fine(maps, wanted)
         same = ((whole.xy - some.xy).abs().amax(-1) < 1e-3).float().mean()
@@ -53,8 +56,9 @@ def test_coarse_to_fine_finds_what_looking_everywhere_finds():
         torch.testing.assert_close(whole.near(places), some.near(places), rtol=1e-4, atol=1e-4)
 
 
-def test_looking_under_every_cell_is_looking_everywhere():
-    maps = smooth_maps(1, 5)
+@pytest.mark.parametrize("known", [0, 24])
+def test_looking_under_every_cell_is_looking_everywhere(known):
+    maps = smooth_maps(1, 5, known)
     wanted = sought(maps, 30, 5)
     whole, all_of_it = everywhere(maps, wanted), coarse_to_fine(maps, wanted, promising=10**6)
     torch.testing.assert_close(whole.xy, all_of_it.xy, rtol=0, atol=1e-3)

@@ -114,8 +114,9 @@ def test_hidden_points_are_expected_where_their_surroundings_went() -> None:
 
 
 def test_a_look_alike_is_known_by_where_it_stood_on_the_frame_of_the_query() -> None:
-    maps = Maps(*(torch.zeros(1, SIZE[0] // s, SIZE[1] // s, 4) for s in (4, 8, 16)))
-    for level, stride in zip(maps, (4, 8, 16), strict=True):
+    levels = [torch.zeros(1, SIZE[0] // s, SIZE[1] // s, 4) for s in (4, 8, 16)]
+    maps = Maps(*levels, levels[2][..., :0])
+    for level, stride in zip(maps.learned, (4, 8, 16), strict=True):
         level[..., 0] = 1.0
         for x, y in ((60, 60), (124, 60)):  # the point, and its like
             level[0, y // stride, x // stride] = torch.tensor([0.0, 1.0, 0.0, 0.0])

@@ -24,7 +24,7 @@ def telling(network: Network, seed: int | None) -> Network:
             generator = torch.Generator().manual_seed(0 if seed is None else seed)
             cells = torch.randn(1 if seed is None else len(frames), side, side, channels, generator=generator)
             levels.append(F.normalize(cells, dim=-1).expand(len(frames), -1, -1, -1).contiguous())
-        return Maps(*levels)
+        return Maps(*levels, levels[2][..., :0])
 
     network.encode = encode  # type: ignore[method-assign]
     return network

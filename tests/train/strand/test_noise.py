@@ -45,7 +45,7 @@ def test_half_of_the_templates_decay_frame_by_frame_and_the_memory_does_not():
 
 
 def test_maps_get_noise_of_another_strength_in_each_batch_and_keep_their_length():
-    maps = Maps(*(F.normalize(torch.ones(1, 2, 4, 4, c), dim=-1) for c in (64, 128, 128)))
+    maps = Maps(*(F.normalize(torch.ones(1, 2, 4, 4, c), dim=-1) for c in (64, 128, 128, 0)))
     similarities = []
     for seed in range(8):
         noisy = TemplateDecay(0.9, 1, CPU, seed, 1.0).noisy(maps)
@@ -59,7 +59,7 @@ def test_maps_get_noise_of_another_strength_in_each_batch_and_keep_their_length(
 def test_templates_that_keep_everything_do_not_change():
     decay = TemplateDecay(1.0, COUNT, CPU, 0)
     begin = points()
-    maps = Maps(*(torch.rand(1, 2, 4, 4, c) for c in (64, 128, 128)))
+    maps = Maps(*(torch.rand(1, 2, 4, 4, c) for c in (64, 128, 128, 0)))
     assert decay(begin) is begin and decay.noisy(maps) is maps
 
 
@@ -109,7 +109,7 @@ def test_a_hard_negative_is_the_best_place_that_is_not_excluded():
     maps = Maps(
         *(
             F.normalize(torch.randn(1, 128 // stride, 128 // stride, channels, generator=generator), dim=-1)
-            for stride, channels in zip((4, 8, 16), (64, 128, 128), strict=True)
+            for stride, channels in zip((4, 8, 16, 16), (64, 128, 128, 0), strict=True)
         )
     )
     with torch.no_grad():

@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tapkit.nn.efficientnet_lite import CHANNELS, EfficientNetLite0
+from tapkit.constants import table
+from tapkit.nn.efficientnet_lite import CHANNELS, OFF, EfficientNetLite0
+from tapkit.nn.efficientnet_lite import STRIDES as BACKBONE_STRIDES
 from tapkit.nn.packed import Activation, Conv2d, UnshuffledConv2d, activate
 
 STRIDES = (4, 8, 16)
@@ -49,6 +51,12 @@ class StrandConfig:
     """Width of the layer that takes in the correlations."""
 
     @property
+    def templates(self) -> list[tuple[int, int]]:
+        """Cells and channels of what is kept of a point's looks, for each of `Maps.levels`."""
+        sides = [*((2 * p + 1) ** 2 for p in self.patches), 1]
+        return [(n, c) for n, c in zip(sides, (*self.features, sum(self.known)), strict=True) if c]
+
+    @property
     def volume(self) -> int:
         """How many products one look yields: two templates on three maps."""
         cells = (2 * self.radius + 1) ** 2
@@ -68,6 +76,11 @@ class Maps(NamedTuple):
     def learned(self) -> tuple[Tensor, Tensor, Tensor]:
         """The maps of strides 4, 8 and 16."""
         return self.fine, self.coarse, self.wide
+
+    @property
+    def levels(self) -> tuple[Tensor, ...]:
+        """These, and `known` if it is anything."""
+        return tuple(self) if self.known.shape[-1] else self.learned
 
 
 class Norm(nn.Module):
@@ -219,9 +232,14 @@ class Lite0Encoder(nn.Module):
         """`Maps.known` of the backbone's maps [B,C,h,w]: [B,h,w,K]."""
         if self.known is None:
             return last.new_zeros(len(last), *last.shape[-2:], 0)
-        parts = [F.normalize(layer(x).float(), dim=1) for layer, x in zip(self.known, (last, deepest), strict=True)]
-        parts[1] = _twice(parts[1])[:, :, : last.shape[-2], : last.shape[-1]]
-        return torch.cat(parts, 1).permute(0, 2, 3, 1).to(last.dtype).contiguous()
+        height, width = last.shape[-2:]
+        found = []
+        for layer, x, stride, off in zip(self.known, (last, deepest), BACKBONE_STRIDES[-2:], OFF[-2:], strict=True):
+            sides = x.shape[-2] * stride, x.shape[-1] * stride
+            grid = table(_cells, (height, width, *sides, off), torch.float32, x.device).expand(len(x), -1, -1, -1)
+            unit = F.normalize(layer(x).float(), dim=1)
+            found.append(F.grid_sample(unit, grid, padding_mode="border", align_corners=False))
+        return torch.cat(found, 1).permute(0, 2, 3, 1).to(last.dtype).contiguous()
 
 
 def encoder(config: StrandConfig) -> ResidualEncoder | Lite0Encoder:
@@ -243,6 +261,17 @@ def unit_maps(fine: Tensor, coarse: Tensor, wide: Tensor, known: Tensor | None =
     maps = (fine, coarse, wide)
     parts = [F.normalize(m.permute(0, 2, 3, 1).float(), dim=-1).to(m.dtype).contiguous() for m in maps]
     return Maps(*parts, parts[2][..., :0] if known is None else known)
+
+
+def _cells(height: int, width: int, tall: int, broad: int, off: float) -> list[list[list[float]]]:
+    """Where the middles of the cells of a map of stride 16 lie in one of so many pixels whose own are off by `off`, as
+    `grid_sample` counts [h,w,2]."""
+    side = STRIDES[-1]
+    rows, columns = (
+        [2 * ((cell + 0.5) * side - off) / pixels - 1 for cell in range(count)]
+        for count, pixels in ((height, tall), (width, broad))
+    )
+    return [[[x, y] for x in columns] for y in rows]
 
 
 def _twice(x: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class Course(NamedTuple):
 def agreement(templates: tuple[Tensor, ...], seen: tuple[Tensor, ...]) -> Tensor:
     """Products of patches [M,K,C] with those seen here: of the middle cells, and their mean, of each map [M,6]."""
     parts = []
-    for kept, here in zip(templates, seen, strict=True):
+    for kept, here in zip(templates[:3], seen[:3], strict=True):
         products = (kept * here).sum(-1)
         parts += [products[:, products.shape[1] // 2], products.mean(-1)]
     return torch.stack(parts, -1)

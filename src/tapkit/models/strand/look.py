@@ -34,18 +34,11 @@ def to_cells(xy: Tensor, stride: int) -> Tensor:
 def cut(maps: Maps, owner: Tensor, xy: Tensor, patches: tuple[int, ...]) -> tuple[Tensor, ...]:
     """Patches of all maps around xy [M,2] on frames owner [M] -> float32 [M,K,C] each, x slow."""
     result = []
-    for level, stride, radius in zip(maps.learned, STRIDES, patches, strict=True):
+    places = zip((*STRIDES, STRIDES[-1]), (*patches, 0), strict=True)
+    for level, (stride, radius) in zip(maps.levels, places, strict=False):
         cells, fraction = integer_patch(level, owner, to_cells(xy, stride), radius)
         result.append(blend(cells.float(), fraction).flatten(1, 2))
     return tuple(result)
-
-
-def at(level: Tensor, owner: Tensor, xy: Tensor, stride: int) -> Tensor:
-    """A map [B,h,w,C] at places xy [M,2] pixels of frames owner [M], bilinear: float32 [M,C]."""
-    if not level.shape[-1]:
-        return xy.new_zeros(len(xy), 0)
-    cells, fraction = integer_patch(level, owner, to_cells(xy, stride), 0)
-    return blend(cells.float(), fraction).flatten(1, 2)[:, 0]
 
 
 def middles(patches: tuple[Tensor, ...]) -> Tensor:

@@ -108,7 +108,7 @@ def everywhere(maps: Maps, sought: Sought) -> Everywhere:
     count = len(sought.expected) // batch
     squares = _squares(sought.expected, sought.scale, height, width, STRIDES[0])
     total = sought.prior(squares).view(batch, count, height, width)
-    for number, (level, feature) in enumerate(zip(maps, sought.features, strict=False)):
+    for number, (level, feature) in enumerate(zip(maps.levels, sought.features, strict=True)):
         cost = products(level, feature).float().view(batch, count, *level.shape[1:3])
         if number:
             cost = F.interpolate(cost, size=(height, width), mode="bilinear", align_corners=False)
@@ -121,7 +121,7 @@ def coarse_to_fine(maps: Maps, sought: Sought, promising: int = PROMISING) -> Co
     """The cells of the fine map that lie under the most promising ones of the map of stride 8."""
     coarse, wide, *known = (
         products(level, feature).float().view(-1, *level.shape[1:3])
-        for level, feature in zip(maps[1:], sought.features[1:], strict=False)
+        for level, feature in zip(maps.levels[1:], sought.features[1:], strict=True)
     )
     coarser = coarse, sum(known, wide)
     parts = rows_at_once(len(sought.expected), maps.fine.device)

@@ -31,7 +31,7 @@ from tapkit.models.base import Size
 from tapkit.models.strand.anchor import SIZE, Asked, Fit, anchored, fit, fit_at_both, kept_pixels
 from tapkit.models.strand.encoder import STRIDES, ConvNorm, Maps, StrandConfig, encoder
 from tapkit.models.strand.evidence import Course, Verify, agreement, coarse_agreement, gathered, rival, unless_jumped
-from tapkit.models.strand.look import Look, Reading, at, cut, middles
+from tapkit.models.strand.look import Look, Reading, cut, middles
 from tapkit.models.strand.matching import Everywhere, Matching, Sought, coarse_to_fine, everywhere
 from tapkit.models.strand.narrow import Narrow
 from tapkit.models.strand.rows import LOOKS, filled, picked
@@ -61,8 +61,6 @@ class Points(NamedTuple):
     """[M] P(visible) on the frame before."""
     template: Tensor
     """[M,SIZE] of the pixels around the query (`anchor`)."""
-    known: Tensor
-    """[M,K] of `Maps.known` at the query."""
 
 
 class Step(NamedTuple):
@@ -182,8 +180,7 @@ class Network(nn.Module):
         hidden = torch.tanh(self.start(centre.to(self.start.weight.dtype)).float())
         xy = xy.float()
         pixels = xy.new_zeros(len(xy), SIZE) if image is None else kept_pixels(image, xy)
-        known = at(maps.known, owner, xy, STRIDES[2])
-        return Points(templates, templates, hidden, xy, torch.zeros_like(xy), torch.ones_like(xy[:, 0]), pixels, known)
+        return Points(templates, templates, hidden, xy, torch.zeros_like(xy), torch.ones_like(xy[:, 0]), pixels)
 
     def seek(self, points: Points, expected: Tensor) -> Sought:
         """What points are looked for by in a whole frame, from where they are `expected` [M,2].
@@ -192,14 +189,14 @@ class Network(nn.Module):
         that was just seen is looked for nearby, one that is lost anywhere.
         """
         belief = self.belief(points.hidden)
-        shares, lengths = torch.sigmoid(belief[:, :3])[:, :, None], self.temperature.float().exp()
+        shares, lengths = torch.sigmoid(belief[:, [0, 1, 2, 2]])[:, :, None], self.temperature.float().exp()
+        if len(points.query) > len(lengths):
+            lengths = torch.cat([lengths, self.known_temperature.float().exp()[None]])
         features = []
         for number, (query, memory) in enumerate(zip(points.query, points.memory, strict=True)):
             middle = query.shape[1] // 2
             feature = torch.lerp(query[:, middle], memory[:, middle], shares[:, number])
             features.append(feature * lengths[number])
-        if points.known.shape[1]:
-            features.append(points.known * self.known_temperature.float().exp())
         scale = REACH * torch.exp(belief[:, 3].clamp(-4, 4))
         return Sought(tuple(features), expected, scale, F.softplus(belief[:, 4] + 0.5))
 
@@ -256,7 +253,7 @@ class Network(nn.Module):
         size = _size(maps, points)
         owner = torch.arange(batch, device=points.xy.device).repeat_interleave(count // batch)
         similarity = torch.stack([similarity, torch.zeros_like(similarity)], 1)
-        both = zip(points.query, points.memory, strict=True)
+        both = zip(points.query[:3], points.memory[:3], strict=True)
         templates = tuple(torch.cat([part.to(maps.fine.dtype) for part in pair], 1) for pair in both)
         candidates = torch.stack([expected, matching.xy.detach()], 1)
         refined, scores, readings = self._compare(maps, templates, points.hidden, owner, candidates, similarity)
@@ -294,7 +291,6 @@ class Network(nn.Module):
             (here - points.xy).clamp(-24, 24) * (torch.sigmoid(momentum) * torch.sigmoid(visible.detach()))[:, None],
             torch.sigmoid(visible.detach()),
             points.template,
-            points.known,
         )
         cost = matching.cost if isinstance(matching, Everywhere) else xy.new_zeros(count, 0)
         looks = (candidates, refined, scores, cost, around, chosen)

@@ -88,7 +88,7 @@ class Kept(NamedTuple):
         """Of points asked for at xy [M,2] on the frame of `maps` (B = 1); `query` as in `network.Points`."""
         coarse, wide = (
             products(level, patch[:, patch.shape[1] // 2]).float().view(-1, *level.shape[1:3])
-            for patch, level in zip(query[1:], maps.learned[1:], strict=True)
+            for patch, level in zip(query[1:3], maps.learned[1:], strict=True)
         )
         wide = F.interpolate(wide[:, None], size=coarse.shape[1:], mode="bilinear", align_corners=False)[:, 0]
         y, x = ((torch.arange(n, device=xy.device) + 0.5) * STRIDES[1] for n in coarse.shape[1:])

@@ -66,7 +66,6 @@ class StrandState(NamedTuple):
     motion: Tensor
     seen: Tensor
     template: Tensor
-    known: Tensor
     scales: Scales
     kept: Kept
     grey: tuple[Tensor, ...]
@@ -133,9 +132,9 @@ class Strand(TorchModel, IndependentSteps):
         def empty(*shape: int) -> Tensor:
             return torch.zeros(0, *shape, device=self.device)
 
-        patches = tuple(empty((2 * p + 1) ** 2, c) for p, c in zip(config.patches, config.features, strict=True))
+        patches = tuple(empty(cells, channels) for cells, channels in config.templates)
         grey = grey_pyramid(torch.zeros(1, 3, *size, device=self.device))
-        points = Points(patches, patches, empty(config.hidden), empty(2), empty(2), empty(), empty(SIZE), empty(sum(config.known)))
+        points = Points(patches, patches, empty(config.hidden), empty(2), empty(2), empty(), empty(SIZE))
         scales = Scales.begin([patches], self.network.look.enter.weight.dtype)
         return StrandState(*points, scales, Kept.nothing(size, self.device), grey)
 
@@ -227,7 +226,6 @@ class Strand(TorchModel, IndependentSteps):
             state.motion[rows],
             state.seen[rows],
             state.template[rows],
-            state.known[rows],
             state.scales.select(rows),
             state.kept.select(rows),
             state.grey,
@@ -237,13 +235,13 @@ class Strand(TorchModel, IndependentSteps):
         """See `CausalModel.point_bytes`: both states, the look-alikes, the query at all sizes, the cells of a look on
         the widest map, and its correlations."""
         config = self.network.config
-        patches = sum((2 * p + 1) ** 2 * c for p, c in zip(config.patches, config.features, strict=True))
+        patches = sum(cells * channels for cells, channels in config.templates)
         cells = (2 * config.radius + 2) ** 2 * max(config.features)
         height, width = self.frame_size(size) or size
         matching = 4 * (height // 4) * (width // 4)
         alike = (height // STRIDES[1]) * (width // STRIDES[1])
         item = self.network.look.enter.weight.element_size()
-        scales = 2 * len(SCALES) * (item * patches + 4 * sum(config.features))
+        scales = 2 * len(SCALES) * (item * patches + 4 * sum(channels for _, channels in config.templates))
         floats = 2 * 2 * patches + 2 * SIZE + cells + 4 * config.volume + matching + 4 * config.mixed
         return 2 * alike + scales + 4 * floats
 
@@ -265,7 +263,6 @@ def join(first: Points, second: Points) -> Points:
         torch.cat([first.motion, second.motion]),
         torch.cat([first.seen, second.seen]),
         torch.cat([first.template, second.template]),
-        torch.cat([first.known, second.known]),
     )
 
 

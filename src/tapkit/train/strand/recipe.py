@@ -22,6 +22,8 @@ from tapkit.train.strand.settings import StrandSettings, read_settings
 
 IN_MATCHING = ("temperature", "look.sharpness")
 """Parameters that matching pre-training optimises beside the encoder's."""
+BACKBONE = ("encoder.backbone.", "encoder.known.")
+"""Parameters that come from ImageNet."""
 VISIBILITY = ("answer.", "verify.")
 """Parameters that visibility and confidence are read out with."""
 
@@ -45,7 +47,7 @@ class StrandTraining:
         self.network.encoder.train(matching)
         for name, parameter in self.network.named_parameters():
             if name.startswith("encoder."):
-                backbone = name.startswith("encoder.backbone.")
+                backbone = name.startswith(BACKBONE)
                 parameter.requires_grad_(stage.train_encoder and (stage.train_backbone or not backbone))
             else:  # in matching the parts that track get no gradient: they must not decay either
                 frozen = self.settings.freeze_visibility and name.startswith(VISIBILITY)
@@ -79,14 +81,15 @@ def build(config: TrainConfig, device: torch.device) -> StrandTraining:
         raise UsageError(f"the settings of strand are StrandSettings, not {type(settings).__name__}")
     torch.manual_seed(config.seed)
     return StrandTraining(
-        Network(StrandConfig(encoder=settings.encoder, evidence=settings.evidence)).to(device), settings
+        Network(StrandConfig(settings.encoder, settings.evidence, known=settings.known)).to(device), settings
     )
 
 
 def fitting(config: TrainConfig, weights: Mapping[str, Tensor]) -> TrainConfig:
-    """See `Recipe.fitting`: the encoder of the weights, and evidence where they have it."""
+    """See `Recipe.fitting`: the encoder of the weights, and evidence and known maps where they have these."""
     settings, network = config.settings or StrandSettings(), config_of(weights)
-    return replace(config, settings=replace(settings, encoder=network.encoder, evidence=network.evidence))
+    own = replace(settings, encoder=network.encoder, evidence=network.evidence, known=network.known)
+    return replace(config, settings=own)
 
 
 RECIPE = Recipe("strand", "Apache-2.0", PRESETS, build, read_settings, fitting=fitting)

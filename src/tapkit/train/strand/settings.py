@@ -52,8 +52,11 @@ class StrandSettings:
     """See `StrandConfig.encoder`."""
     evidence: bool = False
     """See `StrandConfig.evidence`. With it points are held to the query's pixels in training too."""
+    known: tuple[int, int] = (0, 0)
+    """See `StrandConfig.known`. Like the backbone these are not learned, unless that is."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "known", tuple(self.known))  # a run's file has a list
         for name in ("template_decay", "drift_noise", "hard_negatives"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
