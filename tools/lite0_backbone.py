@@ -16,9 +16,9 @@ left out. The heads are fresh pseudo-random ones, and what follows the encoder i
 nothing but the backbone was trained before. Nothing of the package is needed once this has run.
 
 With `--photos` the encoder also hands on what the backbone knows as it is: its maps of strides 16 and 32, decorrelated
-over the cells of these photographs and brought to as much variance in all directions (B. Hariharan et al., Discriminative
-Decorrelation for Clustering and Classification, ECCV 2012, section 2), so that products of them tell things apart. No
-point is learned from. `--into` adds that alone to weights that have the backbone.
+over the cells of these photographs and brought to as much variance in all directions (B. Hariharan et al.,
+Discriminative Decorrelation for Clustering and Classification, ECCV 2012, section 2), so that products of them tell
+things apart. No point is learned from. `--into` adds that alone to weights that have the backbone.
 """
 
 from __future__ import annotations

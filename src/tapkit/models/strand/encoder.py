@@ -260,7 +260,7 @@ def unit_maps(fine: Tensor, coarse: Tensor, wide: Tensor, known: Tensor | None =
     """Maps [B,C,h,w] as [B,h,w,C], each vector of length 1; `known` as it is, None: nothing."""
     maps = (fine, coarse, wide)
     parts = [F.normalize(m.permute(0, 2, 3, 1).float(), dim=-1).to(m.dtype).contiguous() for m in maps]
-    return Maps(*parts, parts[2][..., :0] if known is None else known)
+    return Maps(parts[0], parts[1], parts[2], parts[2][..., :0] if known is None else known)
 
 
 def _cells(height: int, width: int, tall: int, broad: int, off: float) -> list[list[list[float]]]:

@@ -129,7 +129,8 @@ def _split(maps: Maps, xy: Tensor) -> tuple[Tensor, Tensor]:
 def _cells(maps: Maps, owner: Tensor, base: Tensor, radius: int) -> Tensor:
     """Which cells of the flattened maps lie around `base` [3,R,2] on frames owner [R]: int64 [3,R*(2r+2)^2], x slow,
     the map going on beyond its border (as `nn.sampling.integer_cells`, of three maps at once)."""
-    sizes = constant([[level.shape[2], level.shape[1]] for level in maps.learned], torch.int64, base.device)[:, None]  # [3,1,2]
+    sides = [[level.shape[2], level.shape[1]] for level in maps.learned]
+    sizes = constant(sides, torch.int64, base.device)[:, None]  # [3,1,2]
     steps = torch.arange(-radius, radius + 2, device=base.device)
     place = torch.minimum((base.long()[..., None] + steps).clamp_(min=0), (sizes - 1)[..., None])  # [3,R,2,2r+2]
     row = place[:, :, 1] + (owner * sizes[..., 1])[..., None]  # of all rows of all frames

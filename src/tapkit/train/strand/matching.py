@@ -40,7 +40,7 @@ def matching_losses(network: Network, batch: Batch, seed: int) -> dict[str, Tens
     Both are weighted already, and zero where no point is visible in two frames. A third, "matching_accuracy", is no
     loss: the share of points whose best cell of the coarse map is the right one or beside it.
     """
-    clips, frames = batch.video.shape[:2]
+    frames = batch.video.shape[1]
     random = torch.Generator().manual_seed(seed)
     maps = network.encode(batch.video.flatten(0, 1))
     apart = [n for n in APART if n < frames]

@@ -57,7 +57,8 @@ class TemplateDecay:
         """The maps [B,T,h,w,C] with noise, each vector of length 1 again."""
         if not self.feature_noise:
             return maps
-        return Maps(*(self._noisy(level) for level in maps.learned), maps.known)
+        fine, coarse, wide = (self._noisy(level) for level in maps.learned)
+        return Maps(fine, coarse, wide, maps.known)
 
     def _noisy(self, level: Tensor) -> Tensor:
         noise = torch.randn(level.shape, generator=self.random, device=level.device, dtype=level.dtype)
