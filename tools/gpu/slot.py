@@ -29,14 +29,12 @@ import torch  # noqa: E402
 
 from tapkit import registry, weights  # noqa: E402
 from tapkit.evaluation.speed import device_name  # noqa: E402
-from tapkit.models.strand.encoder import config_of  # noqa: E402
 from tapkit.nn.precision import has_bfloat16  # noqa: E402
 from tapkit.train import checkpoint  # noqa: E402
 from tapkit.train.config import Stage, TrainConfig  # noqa: E402
 from tapkit.train.launch import Data, make_source  # noqa: E402
 from tapkit.train.recipe import recipe  # noqa: E402
 from tapkit.train.run import Run, RunOptions  # noqa: E402
-from tapkit.train.strand.settings import StrandSettings  # noqa: E402
 from tapkit.train.trainer import Trainer  # noqa: E402
 
 MOST_FILES, LARGEST, MOST_BYTES = 8, 16 << 20, 64 << 20
@@ -95,10 +93,9 @@ def first_weights(slot: Slot) -> Path:
 
 def config_for(slot: Slot, steps: int) -> TrainConfig:
     """One stage of so many steps, for the architecture that the weights have."""
-    shape = config_of(weights.read(first_weights(slot)))
-    settings = StrandSettings(encoder=shape.encoder, evidence=shape.evidence)
     warmup = min(100, max(steps // 10, 1))
-    return TrainConfig(stages=(replace(slot.stage, steps=steps),), warmup=warmup, ema_decay=0.999, settings=settings)
+    plain = TrainConfig(stages=(replace(slot.stage, steps=steps),), warmup=warmup, ema_decay=0.999)
+    return recipe("strand").fitting(plain, weights.read(first_weights(slot)))
 
 
 class Fixed:

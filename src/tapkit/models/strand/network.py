@@ -189,13 +189,14 @@ class Network(nn.Module):
         that was just seen is looked for nearby, one that is lost anywhere.
         """
         belief = self.belief(points.hidden)
-        shares, lengths = torch.sigmoid(belief[:, [0, 1, 2, 2]])[:, :, None], self.temperature.float().exp()
-        if len(points.query) > len(lengths):
-            lengths = torch.cat([lengths, self.known_temperature.float().exp()[None]])
+        shares, lengths = torch.sigmoid(belief[:, :3])[:, :, None], [*self.temperature.float().exp()]
+        if any(self.config.known):
+            lengths.append(self.known_temperature.float().exp())
         features = []
         for number, (query, memory) in enumerate(zip(points.query, points.memory, strict=True)):
             middle = query.shape[1] // 2
-            feature = torch.lerp(query[:, middle], memory[:, middle], shares[:, number])
+            # What the backbone knew is remembered as the map in whose cells it is.
+            feature = torch.lerp(query[:, middle], memory[:, middle], shares[:, min(number, len(STRIDES) - 1)])
             features.append(feature * lengths[number])
         scale = REACH * torch.exp(belief[:, 3].clamp(-4, 4))
         return Sought(tuple(features), expected, scale, F.softplus(belief[:, 4] + 0.5))
