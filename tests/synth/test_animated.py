@@ -186,6 +186,7 @@ def test_made_up_gaits_swing_joints_that_hang_on_joints_and_end_where_they_begin
     [
         lambda tree: tree["accessors"][6].update(count=900),
         lambda tree: tree["accessors"][6].update(count=1),
+        lambda tree: tree["accessors"].__setitem__(6, {"componentType": 5126, "type": "VEC3", "count": 2**58}),
         lambda tree: tree["skins"][0].update(joints=[1]),
         lambda tree: tree["skins"][0].update(joints=[1, 77]),
         lambda tree: tree["nodes"][2].update(children=[1]),

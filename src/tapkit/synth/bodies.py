@@ -78,7 +78,7 @@ def load_bodies(folder: str | Path, limit: int | None = None) -> list[Body]:
         try:
             scene = trimesh.load(file, force="scene")
             parts, gaits = _moving(scene, read_rig(file, SWAYS))
-        except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, OSError, MemoryError) as error:
             raise StorageError(f"{file} cannot be read as a GLB model ({error})") from error
         if parts and 12 <= sum(len(part.corners) for part in parts) <= MOST_FACES:
             found.append(_joined(parts, gaits))
