@@ -15,6 +15,7 @@ from tapkit.models.strand.encoder import Maps, StrandConfig, _cells, config_of
 from tapkit.models.strand.matching import coarse_to_fine, everywhere
 from tapkit.models.strand.network import Network
 from tapkit.models.strand.tracker import build
+from tapkit.models.strand.whole_clip import build_clip
 from tapkit.nn.efficientnet_lite import OFF, STRIDES, EfficientNetLite0
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "tools"))
@@ -74,6 +75,12 @@ def test_it_is_kept_with_a_query_at_every_size_and_remembered(network):
     assert (sizes[:, 0] - sizes[:, 2]).abs().max() > 1e-3
     after, _ = strand.step(state, frames[1], torch.zeros(0, 2))
     assert not torch.equal(after.memory[3], state.memory[3])
+
+
+def test_what_a_whole_clip_keeps_of_a_frame_is_what_it_says_beforehand(network):
+    clip = build_clip(network.state_dict(), precision="float32")
+    features = clip.encode(torch.zeros(1, 3, 96, 128, dtype=torch.uint8))
+    assert clip.frame_bytes((96, 128)) == sum(part.nbytes for part in features)
 
 
 def test_weights_say_whether_they_have_it(network):

@@ -101,7 +101,8 @@ class StrandClip(TorchModel):
         """See `ClipModel.frame_bytes`."""
         height, width = size
         item = self.network.look.enter.weight.element_size()
-        cells = zip(STRIDES, self.network.config.features, strict=True)
+        config = self.network.config
+        cells = zip((*STRIDES, STRIDES[-1]), (*config.features, sum(config.known)), strict=True)
         return height * width * 3 + sum(height * width // stride**2 * wide * item for stride, wide in cells)
 
 

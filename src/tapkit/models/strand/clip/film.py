@@ -13,7 +13,7 @@ from tapkit.nn.alignment import grey_pyramid
 
 
 class ClipFeatures(NamedTuple):
-    """What is kept of B frames: about 16 bytes a pixel with maps in bfloat16."""
+    """What is kept of B frames: about 18 bytes a pixel with maps in bfloat16."""
 
     fine: Tensor
     """Maps of `encoder.Maps`, [B,h,w,C] each."""
