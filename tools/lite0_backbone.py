@@ -100,7 +100,7 @@ def initial_weights(published: Mapping[str, Tensor], after: Mapping[str, Tensor]
     backbone = {f"encoder.backbone.{name}": value for name, value in folded(published).items()}
     if set(backbone) != {name for name in state if name.startswith("encoder.backbone.")}:
         raise SystemExit("the published file does not hold the convolutions that are expected")
-    rest = {name: value for name, value in (after or {}).items() if name in state and not name.startswith("encoder.")}
+    rest = {name: value for name, value in (after or {}).items() if not name.startswith(("encoder.", "known_"))}
     network.load_state_dict({**state, **backbone, **{name: value.float() for name, value in rest.items()}})
     return {name: value.contiguous() for name, value in network.state_dict().items()}
 

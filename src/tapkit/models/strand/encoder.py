@@ -21,6 +21,8 @@ from tapkit.nn.packed import Activation, Conv2d, UnshuffledConv2d, activate
 
 STRIDES = (4, 8, 16)
 """Pixels per cell of the three maps."""
+LEVEL_STRIDES = (*STRIDES, STRIDES[-1])
+"""And of `Maps.levels`."""
 EPS = 1e-5
 """Of batch norm."""
 

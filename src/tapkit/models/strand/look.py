@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tapkit.constants import constant, constant_like
-from tapkit.models.strand.encoder import STRIDES, Maps, StrandConfig
+from tapkit.models.strand.encoder import LEVEL_STRIDES, STRIDES, Maps, StrandConfig
 from tapkit.models.strand.narrow import Narrow
 from tapkit.models.strand.rows import LOOKS, filled, picked, rows_at_once
 from tapkit.nn.mixed import plain_matmul
@@ -34,7 +34,7 @@ def to_cells(xy: Tensor, stride: int) -> Tensor:
 def cut(maps: Maps, owner: Tensor, xy: Tensor, patches: tuple[int, ...]) -> tuple[Tensor, ...]:
     """Patches of all maps around xy [M,2] on frames owner [M] -> float32 [M,K,C] each, x slow."""
     result = []
-    places = zip((*STRIDES, STRIDES[-1]), (*patches, 0), strict=True)
+    places = zip(LEVEL_STRIDES, (*patches, 0), strict=True)
     for level, (stride, radius) in zip(maps.levels, places, strict=False):
         cells, fraction = integer_patch(level, owner, to_cells(xy, stride), radius)
         result.append(blend(cells.float(), fraction).flatten(1, 2))

@@ -20,7 +20,7 @@ from tapkit.models.strand.clip.path import Seen, answers, best_paths
 from tapkit.models.strand.clip.runs import onwards
 from tapkit.models.strand.clip.surroundings import carried, dominant
 from tapkit.models.strand.clip.verified import INSISTS, verdict
-from tapkit.models.strand.encoder import STRIDES
+from tapkit.models.strand.encoder import LEVEL_STRIDES
 from tapkit.models.strand.frame_motion import inverse
 from tapkit.models.strand.network import Network
 from tapkit.models.strand.tracker import Strand, StrandOptions, build
@@ -102,7 +102,7 @@ class StrandClip(TorchModel):
         height, width = size
         item = self.network.look.enter.weight.element_size()
         config = self.network.config
-        cells = zip((*STRIDES, STRIDES[-1]), (*config.features, sum(config.known)), strict=True)
+        cells = zip(LEVEL_STRIDES, (*config.features, sum(config.known)), strict=True)
         return height * width * 3 + sum(height * width // stride**2 * wide * item for stride, wide in cells)
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tapkit.constants import constant_like
-from tapkit.models.strand.encoder import STRIDES
+from tapkit.models.strand.encoder import LEVEL_STRIDES, STRIDES
 from tapkit.models.strand.look import to_cells
 from tapkit.models.strand.network import Network
 from tapkit.nn.sampling import blend, integer_patch
@@ -73,7 +73,9 @@ def matching_losses(network: Network, batch: Batch, seed: int) -> dict[str, Tens
             place = torch.stack([best % width, best // width], -1)
             sums["matching_accuracy"] = ((place - cells).abs().amax(-1) < 1.5).float().mean()
     if maps.known.shape[-1]:
-        costs.append(_compared(maps.known, xy, STRIDES[-1], apart)[keep.flatten()].view(-1, *maps.known.shape[1:3]))
+        costs.append(
+            _compared(maps.known, xy, LEVEL_STRIDES[-1], apart)[keep.flatten()].view(-1, *maps.known.shape[1:3])
+        )
     rows = torch.randperm(len(target), generator=random)[:JOINT_ROWS].to(target.device)
     sums["matching"] = sums["matching"] + _joint_entropy([cost[rows] for cost in costs], target[rows]).mean()
     return sums
