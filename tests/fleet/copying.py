@@ -58,9 +58,10 @@ class Copying:
         return copy
 
     def _first(self, mark: str) -> bool:
-        """Whether this is the first call, of all processes, with that mark."""
+        """Whether this is the first call, of all processes, with that mark, which then holds the process's number."""
         try:
-            os.close(os.open(Path(self.folder) / mark, os.O_CREAT | os.O_EXCL))
+            with open(Path(self.folder) / mark, "x") as file:
+                file.write(str(os.getpid()))
         except FileExistsError:
             return False
         return True

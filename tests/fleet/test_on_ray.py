@@ -59,8 +59,10 @@ def test_an_actor_that_is_killed_and_a_broken_item_cost_nothing_else(tmp_path: P
     assert journal(tmp_path) == results(tmp_path) == [name for name in ALL if name != "i7"]
     assert summary.to_json()["failures"] == [{"name": "i7", "source": "broken", "error": "i7 is no video"}]
     assert max(status.counts.running for status in told) <= 4, "no more are in hand than two for each actor"
-    done_by = {(tmp_path / "out" / f"{name}.done").read_text().split()[-1] for name in results(tmp_path)}
-    assert len(done_by) >= 2 and str(os.getpid()) not in done_by
+    done_by = {name: (tmp_path / "out" / f"{name}.done").read_text().split()[-1] for name in results(tmp_path)}
+    assert str(os.getpid()) not in done_by.values(), "actors are processes of their own"
+    # How many actors share the rest is a matter of how fast they start; whoever died over it did not do that one.
+    assert done_by["i3"] != (tmp_path / "i3 died").read_text()
 
 
 @pytest.mark.usefixtures("cluster")

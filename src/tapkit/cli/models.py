@@ -70,12 +70,17 @@ def _published(card: ModelCard) -> str:
             if n.dataset == wanted and "strided" not in n.protocol and n.metric in ("AJ", "delta_avg", "OA")
         }
         if figures:
-            shown = [f"{figures[m]:g}" if m in figures else "-" for m in ("AJ", "delta_avg", "OA")]
+            shown = [_figure(figures[m]) if m in figures else "-" for m in ("AJ", "delta_avg", "OA")]
             return f"{name} " + " / ".join(shown)
     if card.published:
         first = card.published[0]
-        return f"{first.dataset} {first.metric} {first.value:g}"
+        return f"{first.dataset} {first.metric} {_figure(first.value)}"
     return ""
+
+
+def _figure(value: float) -> str:
+    """As papers print it: with the digits that it was given, and one behind the point at least."""
+    return str(float(value))
 
 
 def _found(card: ModelCard) -> object:
