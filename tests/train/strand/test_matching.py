@@ -37,9 +37,13 @@ def still(points: int = 12) -> Batch:
     return Batch(torch.zeros(2, 3, 3, 64, 64, dtype=torch.uint8), xy.expand(-1, -1, 3, -1), seen, seen)
 
 
+def losses(network: Network, batch: Batch) -> dict[str, torch.Tensor]:
+    return matching_losses(network, network.encode(batch.video.flatten(0, 1)), batch, 0)
+
+
 def test_features_that_tell_every_cell_from_every_other_cost_little_and_are_found():
-    good = matching_losses(telling(Network(), None), still(), 0)
-    bad = matching_losses(telling(Network(), 5), still(), 0)
+    good = losses(telling(Network(), None), still())
+    bad = losses(telling(Network(), 5), still())
     assert good["matching_accuracy"] == 1 and bad["matching_accuracy"] < 0.2
     assert good["matching"] < 0.5 * bad["matching"]
     assert good["position"] < 0.5 * bad["position"]
@@ -47,7 +51,7 @@ def test_features_that_tell_every_cell_from_every_other_cost_little_and_are_foun
 
 def test_a_batch_in_which_nothing_is_seen_twice_costs_nothing(drift):
     batch = drift().batch(STAGE, 0)
-    parts = matching_losses(Network().train(), batch._replace(visible=torch.zeros_like(batch.visible)), 0)
+    parts = losses(Network().train(), batch._replace(visible=torch.zeros_like(batch.visible)))
     assert all(value == 0 for value in parts.values())
     (parts["matching"] + parts["position"]).backward()
 
@@ -57,7 +61,7 @@ def test_unknown_positions_of_hidden_points_do_no_harm(drift):
     visible = batch.visible.clone()
     visible[:, ::2, 1] = False
     hidden = batch._replace(visible=visible, xy=torch.where(visible[..., None], batch.xy, torch.nan))
-    parts = matching_losses(Network().train(), hidden, 0)
+    parts = losses(Network().train(), hidden)
     assert all(torch.isfinite(value) for value in parts.values()) and parts["matching"] > 0
 
 

@@ -51,6 +51,8 @@ class StrandConfig:
     """Channels of what the backbone knew of the maps of strides 16 and 32 before anything was learned here."""
     mixed: int = 256
     """Width of the layer that takes in the correlations."""
+    refine: bool = False
+    """Whether answers are moved to where the query's patches are (`refinement`)."""
 
     @property
     def templates(self) -> list[tuple[int, int]]:
@@ -255,7 +257,8 @@ def config_of(weights: Mapping[str, Tensor]) -> StrandConfig:
     evidence = any(name.startswith("verify.") for name in weights)
     layers = [weights.get(f"encoder.known.{number}.weight") for number in range(2)]
     known = tuple(0 if layer is None else len(layer) for layer in layers)
-    return StrandConfig(encoder="lite0" if lite0 else "residual", evidence=evidence, known=(known[0], known[1]))
+    refine = any(name.startswith("refine.") for name in weights)
+    return StrandConfig("lite0" if lite0 else "residual", evidence, known=(known[0], known[1]), refine=refine)
 
 
 def unit_maps(fine: Tensor, coarse: Tensor, wide: Tensor, known: Tensor | None = None) -> Maps:

@@ -11,6 +11,8 @@ Ours; what it is made of comes from published work, each named where it is used.
 4. The better candidate wins (re-ranking: Aydemir et al., Track-On2, 2025), is looked at once more, and a gated
    recurrent unit takes in what was seen (Cho et al., EMNLP 2014). Visibility, confidence, how much of the present
    look goes into the memory, and how much momentum the point has are read from that.
+5. Where it is seen, it is moved to where the query's patches are exactly (`refinement`), and held to the query's pixels
+   while these fit (`anchor`).
 
 Points are independent. Rows: M = B*N points, frame after frame of the batch. Positions are pixels of the frames given
 to the network, corner origin; cell (i, j) of a map of stride s is centred at (s (i + 0.5), s (j + 0.5)).
@@ -34,6 +36,7 @@ from tapkit.models.strand.evidence import Course, Verify, agreement, coarse_agre
 from tapkit.models.strand.look import Look, Reading, cut, middles
 from tapkit.models.strand.matching import Everywhere, Matching, Sought, coarse_to_fine, everywhere
 from tapkit.models.strand.narrow import Narrow
+from tapkit.models.strand.refinement import Refine
 from tapkit.models.strand.rows import LOOKS, filled, picked
 from tapkit.nn.alignment import align
 from tapkit.nn.packed import Linear
@@ -154,6 +157,7 @@ class Network(nn.Module):
         self.read = Linear(2 * config.hidden, 128)
         self.answer = Narrow(128, 4)
         self.verify = Verify(config.hidden) if config.evidence else None
+        self.refine = Refine(config) if config.refine else None
         with torch.no_grad():
             self.answer.bias[2] = 4.0  # a memory that is hardly ever renewed is never learned to be of use
 
@@ -270,6 +274,8 @@ class Network(nn.Module):
         hidden = self.recurrent(torch.cat([token, moved, torch.tanh(best / 4)], -1), points.hidden)
         answer = self.answer(self.read(torch.cat([hidden, token], -1).to(self.read.weight.dtype), "gelu"))
         visible, confidence, rate, momentum = answer.unbind(-1)
+        if self.refine is not None:
+            xy = self.refine.held(maps, points.query, owner, xy, visible)
         here, fits, other = _held(points, image, xy.detach(), similarity[:, 0, 0], visible.detach(), also)
         xy = xy + (here - xy.detach())
         seen = cut(maps, owner, here, self.config.patches)

@@ -110,7 +110,8 @@ class Strand(TorchModel, IndependentSteps):
 
     def _cast(self, dtype: torch.dtype) -> None:
         self.network.to(dtype)
-        self.network.look.offsets = self.network.look.offsets.float()
+        for part in filter(None, (self.network.look, self.network.refine)):
+            part.offsets = part.offsets.float()
         for module in self.network.modules():
             if isinstance(module, Narrow):
                 module.float()

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tapkit.constants import constant_like
-from tapkit.models.strand.encoder import LEVEL_STRIDES, STRIDES
+from tapkit.models.strand.encoder import LEVEL_STRIDES, STRIDES, Maps
 from tapkit.models.strand.look import to_cells
 from tapkit.models.strand.network import Network
 from tapkit.nn.sampling import blend, integer_patch
@@ -33,8 +33,10 @@ JOINT_ROWS = 1200
 """Of so many points these are made: all cells of the fine map for each."""
 
 
-def matching_losses(network: Network, batch: Batch, seed: int) -> dict[str, Tensor]:
+def matching_losses(network: Network, maps: Maps, batch: Batch, seed: int) -> dict[str, Tensor]:
     """Losses of clips whose frames are in any order: "matching" (cross-entropies), "position" (sub-cell distances).
+
+    `maps` are those of all frames, clip after clip.
 
     Cross-entropies are those of each map, and of their sum, by which points are found (`models.strand.matching`).
     Both are weighted already, and zero where no point is visible in two frames. A third, "matching_accuracy", is no
@@ -42,7 +44,6 @@ def matching_losses(network: Network, batch: Batch, seed: int) -> dict[str, Tens
     """
     frames = batch.video.shape[1]
     random = torch.Generator().manual_seed(seed)
-    maps = network.encode(batch.video.flatten(0, 1))
     apart = [n for n in APART if n < frames]
     # [B,T,J,N]: whether point n of frame t is seen there and in the frame it is looked for in.
     seen = (batch.visible & batch.known).transpose(1, 2)

@@ -116,6 +116,15 @@ LITE0_TRACKING = replace(
     LITE0_FEATURES, stages=(replace(TRACK, steps=900, learning_rate=3e-4),), warmup=30, ema_decay=0.99
 )
 """A tracking part that knows other features already, on top of `LITE0_FEATURES`, features frozen."""
+LITE0_REFINEMENT = replace(
+    LITE0_FEATURES,
+    stages=(replace(MATCH, steps=3000, size=224, batch=3, train_encoder=False, learning_rate=1e-3),),
+    final_rate=0.02,
+    warmup=30,
+    cache=ClipCache(240, size=384, solids=0.55, crowded=0.6),
+    settings=replace(LITE0.settings, refine=True),
+)
+"""The refinement alone (`models.strand.refinement`), features frozen."""
 LITE0_TOGETHER = replace(
     LITE0_TRACKING,
     stages=(replace(TRACK, steps=300, points=80, train_encoder=True, train_backbone=False, learning_rate=1.5e-4),),
@@ -130,5 +139,6 @@ PRESETS = {
     "lite0": LITE0,
     "lite0-features": LITE0_FEATURES,
     "lite0-tracking": LITE0_TRACKING,
+    "lite0-refinement": LITE0_REFINEMENT,
     "lite0-together": LITE0_TOGETHER,
 }

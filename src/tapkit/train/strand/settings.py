@@ -28,6 +28,8 @@ class LossWeights:
     """Which candidates are right."""
     visibility: float = 0.5
     confidence: float = 0.3
+    refinement: float = 1.0
+    """In matching: how far off a query is that is looked for from nearby, and how well that is known."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class StrandSettings:
     """See `StrandConfig.evidence`. With it points are held to the query's pixels in training too."""
     known: tuple[int, int] = (0, 0)
     """See `StrandConfig.known`. Like the backbone these are not learned, unless that is."""
+    refine: bool = False
+    """See `StrandConfig.refine`. Learned in matching, and with all else in tracking."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "known", tuple(self.known))  # a run's file has a list
