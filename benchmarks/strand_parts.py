@@ -58,14 +58,16 @@ def measure(width: int, height: int, points: int, enlarge: float, rounds: int) -
         frames = [torch.from_numpy(f.image).permute(2, 0, 1).contiguous() for f in source.frames(0, FRAMES, size=size)]
     queries = torch.tensor(Queries.grid((size[0], size[1]), round(points**0.5)).xy, dtype=torch.float32)
     watch, at_once = Stopwatch(), CausalDriver(model, size).frames_at_once
-    parts = (
+    parts = [
         (model, "encode", "encoder"),
         (model, "compare", "motion of the frame"),
         (model, "follow", "tracking"),
         (tracker, "follow", "- pixels"),
         (network, "coarse_to_fine", "- matching"),
         (model.network.look, "forward", "- looks"),
-    )
+    ]
+    if model.network.refine is not None:
+        parts.append((model.network.refine, "forward", "- refinement"))
     for owner, name, label in parts:
         watch.on(owner, name, label)
     quickest: dict[tuple[str, int], float] = {}

@@ -148,6 +148,23 @@ def test_the_state_of_an_older_version_is_resumed_under_the_present_names(tmp_pa
     assert all(float(row["learning_rate"]) > 0 and float(row["matching_accuracy"]) == 0 for row in rows)
 
 
+def test_a_table_that_lacks_columns_gets_them_when_its_run_goes_on(tmp_path, drift):
+    run = make_run(tmp_path / "run", drift(), steps=2, log_every=1)
+    run.run(quiet)
+    table = tmp_path / "run" / "train.csv"
+    before = list(csv.DictReader(table.open(newline="")))
+    with table.open("w", newline="") as file:
+        fewer = csv.DictWriter(
+            file, [name for name in before[0] if not name.startswith("refine")], extrasaction="ignore"
+        )
+        fewer.writeheader()
+        fewer.writerows(before)
+    make_run(tmp_path / "run", drift(), resume=True, steps=1, log_every=1).run(quiet)
+    rows = list(csv.DictReader(table.open(newline="")))
+    assert [row["step"] for row in rows] == ["1", "2", "3"] and list(rows[0]) == list(before[0])
+    assert rows[0]["loss"] == before[0]["loss"] and rows[0]["refinement"] == "" and float(rows[2]["loss"]) > 0
+
+
 def test_exported_weights_load_into_the_tracker_and_their_card_says_where_they_come_from(tmp_path, drift):
     path = tmp_path / "strand.safetensors"
     run = make_run(tmp_path / "run", drift(), export=path, steps=1, command="tapkit train --out run")

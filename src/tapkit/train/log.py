@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tapkit import storage
 from tapkit.errors import StorageError, require
 
 
@@ -51,7 +52,7 @@ class Log:
         try:
             new = not path.exists()
             if not new:
-                self._rename_columns(path, list(row))
+                self._bring_up_to_date(path, list(row))
             with open(path, "a", newline="") as file:
                 writer = csv.DictWriter(file, list(row))
                 if new:
@@ -60,8 +61,8 @@ class Log:
         except OSError as error:
             raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
 
-    def _rename_columns(self, path: Path, names: list[str]) -> None:
-        """Give a table that an older version began the present names of the same columns."""
+    def _bring_up_to_date(self, path: Path, names: list[str]) -> None:
+        """Give a table that an older version began the present names of the same columns, and those that it lacks."""
         if path in self._checked:
             return
         self._checked.add(path)
@@ -69,6 +70,13 @@ class Log:
         columns = first.decode().rstrip("\r").split(",")
         if columns != names and len(columns) == len(names):
             path.write_bytes(",".join(names).encode() + b"\r" + end + rest)
+        elif columns != names and set(columns) < set(names):
+            with open(path, newline="") as file:
+                rows = list(csv.DictReader(file))
+            with storage.atomic(path) as part, open(part, "w", newline="") as file:
+                writer = csv.DictWriter(file, names, restval="")
+                writer.writeheader()
+                writer.writerows(rows)
 
     def _plot(self, step: int, group: str, values: Mapping[str, float]) -> None:
         if self._board is not None:

@@ -80,6 +80,22 @@ def test_points_do_not_depend_on_how_many_there_are(refine, maps, monkeypatch):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
 
 
+def test_what_a_look_has_read_nearby_serves_again(maps):
+    torch.manual_seed(6)
+    network = Network(StrandConfig(encoder="lite0", evidence=True, refine=True)).eval().requires_grad_(False)
+    refine = taught(network.refine)
+    points = network.begin(maps, OWNER, PLACES)
+    templates = tuple(torch.cat([patch, patch + 0.1], 1) for patch in points.query[:3])
+    zeros = torch.zeros(3, 1, 2)
+    with torch.inference_mode():
+        look = (maps, templates, points.hidden, OWNER, PLACES[:, None], zeros, zeros, torch.zeros(3, 1).long(), 0)
+        read = network.look(*look).readings
+        there = PLACES + torch.tensor([[0.5, 0.5], [9.0, -3.0], [0.0, 0.0]])  # one of them in other cells
+        again = refine.held(maps, points.query, OWNER, there, SEEN, read)
+        anew = refine.held(maps, points.query, OWNER, there, SEEN)
+    torch.testing.assert_close(again, anew, atol=1e-4, rtol=0)
+
+
 def test_the_gradient_goes_to_the_answer_and_to_where_it_is_moved(refine, maps):
     taught(refine)
     query = cut(maps, OWNER, PLACES, CONFIG.patches)

@@ -77,13 +77,13 @@ def first(tmp_path, monkeypatch) -> Path:
 
 
 def parts(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
-    """Which parts of the network moved: backbone, heads, tracking."""
+    """Which parts of the network moved: backbone, heads, tracking, refinement."""
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
-    kinds = {
-        name: "tracking" if not name.startswith("encoder.") else "backbone" if ".backbone." in name else "heads"
+    named = {"encoder.backbone.": "backbone", "encoder.": "heads", strand.REFINEMENT: "refinement", "": "tracking"}
+    return {
+        next(kind for beginning, kind in named.items() if name.startswith(beginning))
         for name in moved - set(strand.IN_MATCHING)
     }
-    return set(kinds.values())
 
 
 def test_it_goes_through_all_stages_and_ends_the_same_when_it_is_stopped_at_each_switch(tmp_path, drift, first):
@@ -99,7 +99,7 @@ def test_it_goes_through_all_stages_and_ends_the_same_when_it_is_stopped_at_each
         part.run(quiet)
         states.append(tensors(part))
         moved = parts(*states[-2:])
-        assert moved == ({"heads"} if number == 0 else {"tracking"}), f"stage {number + 1}"
+        assert moved == {"heads" if number == 0 else "tracking", "refinement"}, f"stage {number + 1}"
         lengths = {len(np.load(path, mmap_mode="r")) for path in cached.glob("*.npy")}
         assert lengths == ({6} if number < 3 else {6, 12}), "only the last stage needs long clips"
     assert (cached / f"{LONG:05d}.npy").is_file()

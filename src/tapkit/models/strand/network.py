@@ -266,7 +266,7 @@ class Network(nn.Module):
         chosen = refined[torch.arange(count, device=choice.device), choice].detach()
         away = (chosen - expected)[:, None]
         similarity = similarity[torch.arange(count, device=choice.device), choice][:, None]
-        token, xy, around, _ = self.look(
+        token, xy, around, read = self.look(
             maps, templates, points.hidden, owner, chosen[:, None], away, similarity, choice[:, None], 1, readings
         )
         moved = torch.tanh((xy.detach() - expected) / 8)
@@ -275,7 +275,7 @@ class Network(nn.Module):
         answer = self.answer(self.read(torch.cat([hidden, token], -1).to(self.read.weight.dtype), "gelu"))
         visible, confidence, rate, momentum = answer.unbind(-1)
         if self.refine is not None:
-            xy = self.refine.held(maps, points.query, owner, xy, visible)
+            xy = self.refine.held(maps, points.query, owner, xy, visible, read)
         here, fits, other = _held(points, image, xy.detach(), similarity[:, 0, 0], visible.detach(), also)
         xy = xy + (here - xy.detach())
         seen = cut(maps, owner, here, self.config.patches)

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from tapkit.models.strand.encoder import STRIDES, Maps, StrandConfig
-from tapkit.models.strand.look import correlate
+from tapkit.models.strand.look import Reading, correlate, correlate_again
 from tapkit.models.strand.narrow import Narrow
 from tapkit.models.strand.rows import LOOKS, rows_at_once
 from tapkit.nn.packed import Linear
 
 WIDTH = 384
 """Of the layer that takes in the products."""
-HALF = 3.0
+HALF = 2.0
 """Pixels: a place that is known so well is believed by half."""
 WIDEST = 4.0
 """The logarithm of a width is at most so much, and at least half of it below 0."""
@@ -59,16 +59,35 @@ class Refine(nn.Module):
         steps = torch.arange(-config.radius, config.radius + 1, dtype=torch.float32)
         self.register_buffer("offsets", torch.cartesian_prod(steps, steps), persistent=False)
 
-    def forward(self, maps: Maps, query: tuple[Tensor, ...], owner: Tensor, xy: Tensor) -> Refined:
-        """Look for the patches of queries [M,P,C], of each map, around xy [M,2] on frames owner [M]."""
+    def forward(
+        self,
+        maps: Maps,
+        query: tuple[Tensor, ...],
+        owner: Tensor,
+        xy: Tensor,
+        before: list[Reading] | None = None,
+    ) -> Refined:
+        """Look for the patches of queries [M,P,C], of each map, around xy [M,2] on frames owner [M].
+
+        `before` are the readings of a look of the same points nearby, whose templates began with these patches; they
+        are used up.
+        """
         found = []
-        for rows in rows_at_once(len(xy), xy.device, LOOKS):
+        for part, rows in enumerate(rows_at_once(len(xy), xy.device, LOOKS)):
             patches = tuple(level[rows] for level in query[: len(STRIDES)])
-            found.append(self._refined(maps, patches, owner[rows], xy[rows]))
+            where = (maps, patches, owner[rows], xy[rows, None], self.radius)
+            if before is None:
+                products = correlate(*where)
+            else:
+                read = before[part].products
+                values = zip(read.values, patches, strict=True)
+                same = read._replace(values=tuple(value[..., : patch.shape[1]] for value, patch in values))
+                products = correlate_again(same, *where)
+            found.append(self._refined(list(products.blended()), xy[rows]))
         return found[0] if len(found) == 1 else Refined(*(torch.cat(part) for part in zip(*found, strict=True)))
 
-    def _refined(self, maps: Maps, query: tuple[Tensor, ...], owner: Tensor, xy: Tensor) -> Refined:
-        volumes = list(correlate(maps, query, owner, xy[:, None], self.radius).blended())
+    def _refined(self, volumes: list[Tensor], xy: Tensor) -> Refined:
+        """Of products [M,(2r+1)^2,P] with the cells around xy [M,2] of each map."""
         dtype = self.enter.weight.dtype
         taken = torch.cat([volume.to(dtype).transpose(1, 2).flatten(1) for volume in volumes], 1)
         token = self.mix(self.enter(taken, "gelu"), "gelu")
@@ -78,12 +97,23 @@ class Refine(nn.Module):
         moved = logits.softmax(-1) @ self.offsets + place[:, :2]
         return Refined(xy + STRIDES[0] * moved, place[:, 2].clamp(-WIDEST / 2, WIDEST))
 
-    def held(self, maps: Maps, query: tuple[Tensor, ...], owner: Tensor, xy: Tensor, visible: Tensor) -> Tensor:
+    def held(
+        self,
+        maps: Maps,
+        query: tuple[Tensor, ...],
+        owner: Tensor,
+        xy: Tensor,
+        visible: Tensor,
+        before: list[Reading] | None = None,
+    ) -> Tensor:
         """Answers [M,2], moved to where the query is the more the surer that is; hidden ones stay.
 
-        `visible` [M] logits. The gradient goes to both: to the answer, and to where it is moved.
+        `visible` [M] logits, `before` as in `forward`: on a processor most of their products are those that are wanted
+        here. The gradient goes to both: to the answer, and to where it is moved.
         """
-        found = self(maps, query, owner, xy.detach())
+        if torch.is_grad_enabled() or xy.device.type != "cpu":
+            before = None
+        found = self(maps, query, owner, xy.detach(), before)
         share = (visible.detach() > 0) / (1 + (found.spread.exp() / HALF).square())
         moved: Tensor = xy + share[:, None] * (found.xy - xy.detach())
         return moved

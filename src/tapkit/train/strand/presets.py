@@ -102,7 +102,7 @@ LITE0 = TrainConfig(
     ema_decay=0.9,
     cache=LITE0_CLIPS,
     settings=StrandSettings(
-        encoder="lite0", evidence=True, feature_noise=0.1, loss_weights=LossWeights(visibility=1.0)
+        encoder="lite0", evidence=True, refine=True, feature_noise=0.1, loss_weights=LossWeights(visibility=1.0)
     ),
 )
 """From a backbone from ImageNet (`tools/lite0_backbone.py --fresh` makes the weights for `--init`) to a tracker, in one
@@ -118,13 +118,12 @@ LITE0_TRACKING = replace(
 """A tracking part that knows other features already, on top of `LITE0_FEATURES`, features frozen."""
 LITE0_REFINEMENT = replace(
     LITE0_FEATURES,
-    stages=(replace(MATCH, steps=3000, size=224, batch=3, train_encoder=False, learning_rate=1e-3),),
+    stages=(replace(MATCH, steps=2600, size=224, batch=3, train_encoder=False, learning_rate=1e-3),),
     final_rate=0.02,
     warmup=30,
     cache=ClipCache(240, size=384, solids=0.55, crowded=0.6),
-    settings=replace(LITE0.settings, refine=True),
 )
-"""The refinement alone (`models.strand.refinement`), features frozen."""
+"""The refinement alone (`models.strand.refinement`), features frozen; what follows them need not know of it."""
 LITE0_TOGETHER = replace(
     LITE0_TRACKING,
     stages=(replace(TRACK, steps=300, points=80, train_encoder=True, train_backbone=False, learning_rate=1.5e-4),),
