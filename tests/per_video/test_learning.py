@@ -18,7 +18,7 @@ import per_video
 from tapkit.per_video.method import Place
 
 
-@pytest.mark.parametrize(("model", "steps", "scene"), [("omnimotion", 80, OMNIMOTION), ("cadex++", 60, CADEXPP)])
+@pytest.mark.parametrize(("model", "steps", "scene"), [("omnimotion", 120, OMNIMOTION), ("cadex++", 60, CADEXPP)])
 def test_a_few_steps_bring_the_background_nearer(model, steps, scene) -> None:
     make, _, spacing = per_video.MAKERS[model]
     _, fit, method, options, schedule = make(1000, 0)

@@ -23,7 +23,11 @@ from tapkit.per_video.omnimotion.render import (
 )
 from tapkit.per_video.prepare.masks import Frame, Mask, chain, judge
 
-NETS, PIXELS, SCORES, LOSSES, GRADIENTS, UPDATED = 1e-4, 1e-3, 1e-4, 1e-5, 0.03, 5e-3
+NETS, PIXELS, SCORES, LOSSES = 1e-4, 1e-3, 1e-4, 1e-5
+GRADIENTS, HALF_OF_THEM, UPDATED = 0.12, 0.01, 1e-2
+"""Of the norms of gradients, of the better half of these, of the loss after a step. The losses have kinks (L1), and
+where terms of three times a gradient's norm cancel, rounding decides: exact gradients (float64) are up to 8.4 % from the
+numbers of the case, which are float32, and the loss after a step 0.64 %; ours 10 and 0.65 % where MKL has AVX-512."""
 MASKS = 1e-3
 """Share of pixels that may differ."""
 DISTORTIONS = {"w_rgb": "rgb", "w_flow_grad": "flow_grad", "w_distortion": "distortion"}
@@ -146,6 +150,7 @@ def loss_terms(case: dict[str, Any], parity: Parity) -> list[Check]:
         for name, wanted in zip(case["grad_names"], case["grad_norms"], strict=True)
     ]
     checks.append(Check("grad_norms", max(apart), GRADIENTS))
+    checks.append(Check("half of the grad_norms", float(np.median(apart)), HALF_OF_THEM))
     optimizer.step()
     wanted = float(case["loss_after_update"])
     checks.append(Check("loss_after_update", abs(at(0).terms["total"].item() - wanted) / wanted, UPDATED))

@@ -2,7 +2,7 @@
 
     STATE/model-0.safetensors ...    weights, float32, in files of at most `LARGEST` bytes
     STATE/average-0.safetensors      averaged weights
-    STATE/first-0.safetensors        AdamW's first moments
+    STATE/first-0.safetensors        AdamW's first moments, of parameters that were ever updated
     STATE/second-0.safetensors       and second ones
     STATE/run.json                   step, configuration, random state of the process, what has been measured
 
@@ -26,6 +26,7 @@ from tapkit.weights import match
 
 Tensors = dict[str, Tensor]
 PARTS = ("model", "average", "first", "second")
+MOMENTS = ("first", "second")
 LARGEST = 15_000_000
 """Bytes of tensors in a file: machines that are rented for minutes often take and return small files only."""
 
@@ -60,14 +61,18 @@ def set_moments(
 
 
 def save(folder: Path, tensors: dict[str, Tensors], run: dict[str, Any], compact: bool) -> Path:
-    """Write a state (tensors by the names of `PARTS`) to `folder`, replacing what is there once all is written."""
+    """Write a state (tensors by the names of `PARTS`) to `folder`, replacing what is there once all is written.
+
+    `run` has what `updates` says, under that name.
+    """
     # The weights' differences count in the average, sizes over many orders of magnitude in the moments.
     half = {"average": torch.float16, "first": torch.bfloat16, "second": torch.bfloat16}
     with storage.atomic(folder, sync=True) as fresh:
         fresh.mkdir()
         for part in PARTS:
             kind = half.get(part, torch.float32) if compact else torch.float32
-            plain = {name: value.detach().to("cpu", kind).contiguous() for name, value in tensors[part].items()}
+            kept = {n: value for n, value in tensors[part].items() if part not in MOMENTS or run["updates"][n]}
+            plain = {name: value.detach().to("cpu", kind).contiguous() for name, value in kept.items()}
             for number, shard in enumerate(_shards(plain)):
                 storage.write_tensors(fresh / f"{part}-{number}.safetensors", shard)
         (fresh / "run.json").write_text(json.dumps(run, indent=1))
@@ -118,9 +123,11 @@ def load(folder: Path, network: nn.Module) -> tuple[dict[str, Tensors], dict[str
     try:
         tensors = {}
         for part in PARTS:
-            moments = part in ("first", "second")
+            moments = part in MOMENTS
             expected = dict(network.named_parameters()) if moments else network.state_dict()
             read: Tensors = {}
+            if moments:
+                read = {n: torch.zeros_like(p, device="cpu") for n, p in expected.items() if not run["updates"][n]}
             for file in sorted(place.glob(f"{part}-*.safetensors")):
                 read.update(load_file(file))
             found = match(read, expected, "this network")
