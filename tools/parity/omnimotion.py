@@ -27,7 +27,8 @@ NETS, PIXELS, SCORES, LOSSES = 1e-4, 1e-3, 1e-4, 1e-5
 GRADIENTS, HALF_OF_THEM, UPDATED = 0.12, 0.01, 1e-2
 """Of the norms of gradients, of the better half of these, of the loss after a step. The losses have kinks (L1), and
 where terms of three times a gradient's norm cancel, rounding decides: exact gradients (float64) are up to 8.4 % from
-the numbers of the case, which are float32, and the loss after a step 0.64 %; ours 10 and 0.65 % where MKL has AVX-512."""
+the numbers of the case, which are float32, and the loss after a step 0.64 %; ours 10 and 0.65 % where MKL has
+AVX-512."""
 MASKS = 1e-3
 """Share of pixels that may differ."""
 DISTORTIONS = {"w_rgb": "rgb", "w_flow_grad": "flow_grad", "w_distortion": "distortion"}
