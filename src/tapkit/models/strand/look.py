@@ -46,6 +46,12 @@ def middles(patches: tuple[Tensor, ...]) -> Tensor:
     return torch.cat([patch[..., patch.shape[-2] // 2, :] for patch in patches], -1)
 
 
+def cells_around(radius: int) -> Tensor:
+    """Where the cells that are looked at lie from the middle one: float32 [(2r+1)^2,2], x slow."""
+    steps = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    return torch.cartesian_prod(steps, steps)
+
+
 class Products(NamedTuple):
     """Products of R templates with the whole cells around R places."""
 
@@ -255,8 +261,7 @@ class Look(nn.Module):
         self.shift = Narrow(config.hidden, 2)
         nn.init.zeros_(self.shift.weight)
         nn.init.zeros_(self.shift.bias)
-        steps = torch.arange(-config.radius, config.radius + 1, dtype=torch.float32)
-        self.register_buffer("offsets", torch.cartesian_prod(steps, steps), persistent=False)
+        self.register_buffer("offsets", cells_around(config.radius), persistent=False)
 
     def forward(
         self,

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from tapkit.models.strand.encoder import STRIDES, Maps, StrandConfig
-from tapkit.models.strand.look import Reading, correlate, correlate_again
+from tapkit.models.strand.look import Reading, cells_around, correlate, correlate_again
 from tapkit.models.strand.narrow import Narrow
 from tapkit.models.strand.rows import LOOKS, rows_at_once
 from tapkit.nn.packed import Linear
@@ -56,8 +56,7 @@ class Refine(nn.Module):
         for layer in (self.cells, self.place):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-        steps = torch.arange(-config.radius, config.radius + 1, dtype=torch.float32)
-        self.register_buffer("offsets", torch.cartesian_prod(steps, steps), persistent=False)
+        self.register_buffer("offsets", cells_around(config.radius), persistent=False)
 
     def forward(
         self,
