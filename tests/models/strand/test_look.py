@@ -6,9 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tapkit.models.strand.correlation import correlate, correlate_again
 from tapkit.models.strand.encoder import Maps, StrandConfig
-from tapkit.models.strand.look import SEEN, Enter, Look, correlate, correlate_again, cut
+from tapkit.models.strand.intake import Enter, Intake
+from tapkit.models.strand.look import SEEN, Look
 from tapkit.models.strand.network import Network
+from tapkit.models.strand.patches import cut
 from tapkit.models.strand.rows import filled, rows_at_once
 from tapkit.models.strand.tracker import build
 from tapkit.nn.packed import pack
@@ -48,7 +51,7 @@ def test_products_that_are_used_again_are_those_that_would_have_been_made(far):
 
 def test_a_packed_first_layer_answers_as_the_plain_one_and_gives_its_weights_back():
     torch.manual_seed(0)
-    layer = Enter((50, 18, 18), 49, 11, 32).eval().requires_grad_(False)
+    layer = Enter((50, 18, 18), 49, 32, 11).eval().requires_grad_(False)
     products, more = [torch.randn(5, 49, patch) for patch in (50, 18, 18)], torch.randn(5, 11)
     weight = layer.weight.clone()
     by_patch = torch.cat([*(part.transpose(1, 2).flatten(1) for part in products), more], 1)
@@ -59,6 +62,22 @@ def test_a_packed_first_layer_answers_as_the_plain_one_and_gives_its_weights_bac
         ordered = torch.cat([layer.in_order(part) for part in products], 1)
         torch.testing.assert_close(layer(ordered, more), expected, atol=1e-5, rtol=0)
     assert torch.equal(layer.state_dict()["weight"], weight)
+    layer.unpack()
+    assert torch.equal(layer.weight, weight)
+
+
+def test_so_does_one_of_products_alone():
+    torch.manual_seed(0)
+    layer = Intake((25, 9), 49, 32).eval().requires_grad_(False)
+    products = [torch.randn(5, 49, patch) for patch in (25, 9)]
+    weight = layer.weight.clone()
+    by_patch = torch.cat([part.transpose(1, 2).flatten(1) for part in products], 1)
+    expected = F.gelu(F.linear(by_patch, weight, layer.bias))
+    for ready in (False, True):
+        if ready:
+            pack(layer)
+        ordered = torch.cat([layer.in_order(part) for part in products], 1)
+        torch.testing.assert_close(layer(ordered, "gelu"), expected, atol=1e-5, rtol=0)
     layer.unpack()
     assert torch.equal(layer.weight, weight)
 

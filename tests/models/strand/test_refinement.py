@@ -7,9 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from tapkit.models.strand import refinement
+from tapkit.models.strand.correlation import correlate
 from tapkit.models.strand.encoder import Maps, StrandConfig, config_of
-from tapkit.models.strand.look import cut
+from tapkit.models.strand.look import SEEN as NEAR
+from tapkit.models.strand.look import Reading
 from tapkit.models.strand.network import Network
+from tapkit.models.strand.patches import cut
 from tapkit.models.strand.refinement import Refine
 from tapkit.models.strand.tracker import build
 
@@ -37,6 +40,13 @@ def refine() -> Refine:
     return Refine(CONFIG)
 
 
+def read(maps: Maps, query: tuple[torch.Tensor, ...], xy: torch.Tensor) -> list[Reading]:
+    """What a look around xy [3,2] has read of the queries' patches."""
+    products = correlate(maps, query[:3], OWNER, xy[:, None], CONFIG.radius)
+    nothing = torch.zeros(3, 0)
+    return [Reading(xy, products, nothing, nothing, tuple(products.blended()))]
+
+
 def taught(refine: Refine) -> Refine:
     """With numbers in all layers."""
     for parameter in refine.parameters():
@@ -47,7 +57,7 @@ def taught(refine: Refine) -> Refine:
 def test_untrained_it_finds_the_cell_that_the_query_is_like(refine, maps):
     query = cut(maps, OWNER, PLACES, CONFIG.patches)
     off = torch.tensor([[4.0, -8.0], [0.0, 4.0], [-8.0, 0.0]])
-    found = refine(maps, query, OWNER, PLACES + off)
+    found = refine.around(maps, query, OWNER, PLACES + off)
     torch.testing.assert_close(found.xy, PLACES, atol=0.05, rtol=0)
 
 
@@ -57,7 +67,7 @@ def test_an_answer_moves_by_the_share_that_the_width_leaves(refine, maps):
     for width in (0.3, 3.0, 30.0):
         with torch.no_grad():
             refine.place.bias[2] = torch.tensor(width).log()
-            moved = refine.held(maps, query, OWNER, off, SEEN)
+            moved = refine.held(off, SEEN, read(maps, query, off))
         share = 1 / (1 + (width / refinement.HALF) ** 2)
         torch.testing.assert_close(moved, off + share * (PLACES - off), atol=0.05, rtol=0)
 
@@ -65,42 +75,56 @@ def test_an_answer_moves_by_the_share_that_the_width_leaves(refine, maps):
 def test_hidden_points_stay(refine, maps):
     query = cut(maps, OWNER, PLACES, CONFIG.patches)
     off = PLACES + 4
-    moved = refine.held(maps, query, OWNER, off, torch.tensor([5.0, -0.1, -5.0]))
+    moved = refine.held(off, torch.tensor([5.0, -0.1, -5.0]), read(maps, query, off))
     assert torch.equal(moved[1:], off[1:]) and not torch.equal(moved[:1], off[:1])
 
 
-def test_points_do_not_depend_on_how_many_there_are(refine, maps, monkeypatch):
+def test_an_answer_is_moved_to_what_was_found_from_where_its_look_was(refine, maps):
+    query = cut(maps, OWNER, PLACES, CONFIG.patches)
+    looked, answer = PLACES + 4.0, PLACES - 1.5
+    with torch.no_grad():
+        refine.place.bias[2] = -2.0  # sure
+        moved = refine.held(answer, SEEN, read(maps, query, looked))
+    torch.testing.assert_close(moved, PLACES, atol=0.1, rtol=0)
+
+
+def test_what_was_read_in_parts_is_joined(refine, maps):
     taught(refine)
     query = cut(maps, OWNER, PLACES, CONFIG.patches)
+    (whole,) = read(maps, query, PLACES + 1)
+    parts = [
+        whole._replace(xy=whole.xy[some], own=tuple(x[some] for x in whole.own)) for some in (slice(0, 1), slice(1, 3))
+    ]
     with torch.inference_mode():
-        whole = refine(maps, query, OWNER, PLACES)
-        monkeypatch.setattr(refinement, "LOOKS", 2)
-        parts = refine(maps, query, OWNER, PLACES)
-    for one, other in zip(whole, parts, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+        for one, other in zip(refine.held(PLACES, SEEN, parts), refine.held(PLACES, SEEN, [whole]), strict=True):
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
 
 
-def test_what_a_look_has_read_nearby_serves_again(maps):
+def test_what_a_look_has_read_is_what_is_there(maps):
+    """Of a first look, and of a second one that reads some of it anew."""
     torch.manual_seed(6)
     network = Network(StrandConfig(encoder="lite0", evidence=True, refine=True)).eval().requires_grad_(False)
     refine = taught(network.refine)
     points = network.begin(maps, OWNER, PLACES)
     templates = tuple(torch.cat([patch, patch + 0.1], 1) for patch in points.query[:3])
-    zeros = torch.zeros(3, 1, 2)
+    zeros, first = torch.zeros(3, 1, 2), torch.zeros(3, 1, dtype=torch.long)
+    there = PLACES + torch.tensor([[0.5, 0.5], [9.0, -3.0], [0.9 * NEAR, 0.0]])
+    before = None
     with torch.inference_mode():
-        look = (maps, templates, points.hidden, OWNER, PLACES[:, None], zeros, zeros, torch.zeros(3, 1).long(), 0)
-        read = network.look(*look).readings
-        there = PLACES + torch.tensor([[0.5, 0.5], [9.0, -3.0], [0.0, 0.0]])  # one of them in other cells
-        again = refine.held(maps, points.query, OWNER, there, SEEN, read)
-        anew = refine.held(maps, points.query, OWNER, there, SEEN)
-    torch.testing.assert_close(again, anew, atol=1e-4, rtol=0)
+        for stage, places in enumerate((PLACES, there)):
+            where = (maps, templates, points.hidden, OWNER, places[:, None], zeros, zeros, first, stage)
+            (reading,) = before = network.look(*where, before).readings
+            found, anew = refine(reading.own, reading.xy), refine.around(maps, points.query, OWNER, reading.xy)
+            for ours, expected in zip(found, anew, strict=True):
+                torch.testing.assert_close(ours, expected, atol=1e-4, rtol=0)
+    assert torch.equal(reading.xy[:2], there[:2]) and torch.equal(reading.xy[2], PLACES[2])
 
 
 def test_the_gradient_goes_to_the_answer_and_to_where_it_is_moved(refine, maps):
     taught(refine)
     query = cut(maps, OWNER, PLACES, CONFIG.patches)
     xy = PLACES.clone().requires_grad_()
-    refine.held(maps, query, OWNER, xy, SEEN).sum().backward()
+    refine.held(xy, SEEN, read(maps, query, PLACES)).sum().backward()
     assert xy.grad is not None and torch.equal(xy.grad, torch.ones_like(xy))
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in refine.parameters())
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 import tapkit
 from tapkit import coords
-from tapkit.models.strand.look import cut, middles
+from tapkit.models.strand.patches import cut, middles
 from tapkit.models.strand.scales import KEPT, OWN, SCALES, WORTH, Scales, scaled, views
 
 SIZE = (128, 160)

@@ -11,9 +11,10 @@ import tapkit
 from tapkit import registry
 from tapkit.engine.recording import tensors_in
 from tapkit.errors import ShapeError, UsageError, WeightsError
+from tapkit.models.strand.correlation import correlate
 from tapkit.models.strand.encoder import Maps, StrandConfig
-from tapkit.models.strand.look import correlate, cut
 from tapkit.models.strand.network import Network
+from tapkit.models.strand.patches import cut
 from tapkit.models.strand.tracker import build
 
 

@@ -33,9 +33,10 @@ from tapkit.models.base import Size
 from tapkit.models.strand.anchor import SIZE, Asked, Fit, anchored, fit, fit_at_both, kept_pixels
 from tapkit.models.strand.encoder import STRIDES, ConvNorm, Maps, StrandConfig, encoder
 from tapkit.models.strand.evidence import Course, Verify, agreement, coarse_agreement, gathered, rival, unless_jumped
-from tapkit.models.strand.look import Look, Reading, cut, middles
+from tapkit.models.strand.look import Look, Reading
 from tapkit.models.strand.matching import Everywhere, Matching, Sought, coarse_to_fine, everywhere
 from tapkit.models.strand.narrow import Narrow
+from tapkit.models.strand.patches import cut, middles
 from tapkit.models.strand.refinement import Refine
 from tapkit.models.strand.rows import LOOKS, filled, picked
 from tapkit.nn.alignment import align
@@ -275,7 +276,7 @@ class Network(nn.Module):
         answer = self.answer(self.read(torch.cat([hidden, token], -1).to(self.read.weight.dtype), "gelu"))
         visible, confidence, rate, momentum = answer.unbind(-1)
         if self.refine is not None:
-            xy = self.refine.held(maps, points.query, owner, xy, visible, read)
+            xy = self.refine.held(xy, visible, read)
         here, fits, other = _held(points, image, xy.detach(), similarity[:, 0, 0], visible.detach(), also)
         xy = xy + (here - xy.detach())
         seen = cut(maps, owner, here, self.config.patches)

@@ -12,15 +12,17 @@ distribution (A. Kendall and Y. Gal, What Uncertainties Do We Need, NeurIPS 2017
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from tapkit.models.strand.correlation import cells_around, correlate
 from tapkit.models.strand.encoder import STRIDES, Maps, StrandConfig
-from tapkit.models.strand.look import Reading, cells_around, correlate, correlate_again
+from tapkit.models.strand.intake import Intake
+from tapkit.models.strand.look import Reading
 from tapkit.models.strand.narrow import Narrow
-from tapkit.models.strand.rows import LOOKS, rows_at_once
 from tapkit.nn.packed import Linear
 
 WIDTH = 384
@@ -49,7 +51,7 @@ class Refine(nn.Module):
         super().__init__()
         self.radius = config.radius
         cells = (2 * config.radius + 1) ** 2
-        self.enter = Linear(sum((2 * patch + 1) ** 2 for patch in config.patches) * cells, WIDTH)
+        self.enter = Intake(tuple((2 * patch + 1) ** 2 for patch in config.patches), cells, WIDTH)
         self.mix = Linear(WIDTH, config.hidden)
         self.cells, self.place = Linear(config.hidden, cells), Narrow(config.hidden, 3)
         self.sharpness = nn.Parameter(torch.full((), 2.5))
@@ -58,61 +60,31 @@ class Refine(nn.Module):
             nn.init.zeros_(layer.bias)
         self.register_buffer("offsets", cells_around(config.radius), persistent=False)
 
-    def forward(
-        self,
-        maps: Maps,
-        query: tuple[Tensor, ...],
-        owner: Tensor,
-        xy: Tensor,
-        before: list[Reading] | None = None,
-    ) -> Refined:
-        """Look for the patches of queries [M,P,C], of each map, around xy [M,2] on frames owner [M].
-
-        `before` are the readings of a look of the same points nearby, whose templates began with these patches; they
-        are used up.
-        """
-        found = []
-        for part, rows in enumerate(rows_at_once(len(xy), xy.device, LOOKS)):
-            patches = tuple(level[rows] for level in query[: len(STRIDES)])
-            where = (maps, patches, owner[rows], xy[rows, None], self.radius)
-            if before is None:
-                products = correlate(*where)
-            else:
-                read = before[part].products
-                values = zip(read.values, patches, strict=True)
-                same = read._replace(values=tuple(value[..., : patch.shape[1]] for value, patch in values))
-                products = correlate_again(same, *where)
-            found.append(self._refined(list(products.blended()), xy[rows]))
-        return found[0] if len(found) == 1 else Refined(*(torch.cat(part) for part in zip(*found, strict=True)))
-
-    def _refined(self, volumes: list[Tensor], xy: Tensor) -> Refined:
-        """Of products [M,(2r+1)^2,P] with the cells around xy [M,2] of each map."""
+    def forward(self, own: Sequence[Tensor], xy: Tensor) -> Refined:
+        """Of products [M,(2r+1)^2,P] of the query's patches with the cells around xy [M,2], on each map."""
         dtype = self.enter.weight.dtype
-        taken = torch.cat([volume.to(dtype).transpose(1, 2).flatten(1) for volume in volumes], 1)
+        taken = torch.cat([self.enter.in_order(part.to(dtype)) for part in own], 1)
         token = self.mix(self.enter(taken, "gelu"), "gelu")
-        middle = volumes[0][..., volumes[0].shape[2] // 2]
+        middle = own[0][..., own[0].shape[2] // 2].float()
         logits = middle * self.sharpness.float().exp() + self.cells(token).float()
         place = self.place(token)
         moved = logits.softmax(-1) @ self.offsets + place[:, :2]
         return Refined(xy + STRIDES[0] * moved, place[:, 2].clamp(-WIDEST / 2, WIDEST))
 
-    def held(
-        self,
-        maps: Maps,
-        query: tuple[Tensor, ...],
-        owner: Tensor,
-        xy: Tensor,
-        visible: Tensor,
-        before: list[Reading] | None = None,
-    ) -> Tensor:
-        """Answers [M,2], moved to where the query is the more the surer that is; hidden ones stay.
+    def around(self, maps: Maps, query: tuple[Tensor, ...], owner: Tensor, xy: Tensor) -> Refined:
+        """Look for the patches of queries [M,P,C], of each map, around xy [M,2] on frames owner [M]."""
+        products = correlate(maps, query[: len(STRIDES)], owner, xy[:, None], self.radius)
+        found: Refined = self(list(products.blended()), xy)
+        return found
 
-        `visible` [M] logits, `before` as in `forward`: on a processor most of their products are those that are wanted
-        here. The gradient goes to both: to the answer, and to where it is moved.
+    def held(self, xy: Tensor, visible: Tensor, readings: list[Reading]) -> Tensor:
+        """Answers [M,2] of a look, moved to where the query is the more the surer that is; hidden ones stay.
+
+        `visible` [M] logits, `readings` of the look: what it has read serves again, so that nothing but the layers here
+        is to be computed. The gradient goes to both: to the answer, and to where it is moved.
         """
-        if torch.is_grad_enabled() or xy.device.type != "cpu":
-            before = None
-        found = self(maps, query, owner, xy.detach(), before)
+        parts = [self(reading.own, reading.xy.detach()) for reading in readings]
+        found = parts[0] if len(parts) == 1 else Refined(*(torch.cat(part) for part in zip(*parts, strict=True)))
         share = (visible.detach() > 0) / (1 + (found.spread.exp() / HALF).square())
         moved: Tensor = xy + share[:, None] * (found.xy - xy.detach())
         return moved

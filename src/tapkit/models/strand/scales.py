@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tapkit import coords
 from tapkit.models.strand.encoder import Maps
-from tapkit.models.strand.look import cut, middles
+from tapkit.models.strand.patches import cut, middles
 
 SCALES = (0.6, 0.78, 1.0, 1.28, 1.6)
 """By so much the frame of a query is enlarged."""

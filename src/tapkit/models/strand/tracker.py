@@ -234,7 +234,7 @@ class Strand(TorchModel, IndependentSteps):
 
     def point_bytes(self, size: Size) -> int:
         """See `CausalModel.point_bytes`: both states, the look-alikes, the query at all sizes, the cells of a look on
-        the widest map, and its correlations."""
+        the widest map, and its correlations, those with the query once more for the refinement."""
         config = self.network.config
         patches = sum(cells * channels for cells, channels in config.templates)
         cells = (2 * config.radius + 2) ** 2 * max(config.features)
@@ -243,8 +243,8 @@ class Strand(TorchModel, IndependentSteps):
         alike = (height // STRIDES[1]) * (width // STRIDES[1])
         item = self.network.look.enter.weight.element_size()
         scales = 2 * len(SCALES) * (item * patches + 4 * sum(channels for _, channels in config.templates))
-        floats = 2 * 2 * patches + 2 * SIZE + cells + 4 * config.volume + matching + 4 * config.mixed
-        return 2 * alike + scales + 4 * floats
+        floats = 2 * 2 * patches + 2 * SIZE + cells + 4.5 * config.volume + matching + 4 * config.mixed
+        return round(2 * alike + scales + 4 * floats)
 
 
 def _motion(state: StrandState, features: StrandFeatures | Compared) -> Tensor:

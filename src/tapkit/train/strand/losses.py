@@ -15,8 +15,8 @@ from torch import Tensor
 
 from tapkit.constants import constant_like
 from tapkit.models.strand.encoder import STRIDES
-from tapkit.models.strand.look import to_cells
 from tapkit.models.strand.network import Step
+from tapkit.models.strand.patches import to_cells
 from tapkit.train.strand.settings import StrandSettings
 
 

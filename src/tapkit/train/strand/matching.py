@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tapkit.constants import constant_like
 from tapkit.models.strand.encoder import LEVEL_STRIDES, STRIDES, Maps
-from tapkit.models.strand.look import to_cells
 from tapkit.models.strand.network import Network
+from tapkit.models.strand.patches import to_cells
 from tapkit.nn.sampling import blend, integer_patch
 from tapkit.train.batch import Batch
 from tapkit.train.strand.losses import cell_entropy

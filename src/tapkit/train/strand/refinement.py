@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tapkit.models.strand.encoder import Maps
-from tapkit.models.strand.look import cut
+from tapkit.models.strand.patches import cut
 from tapkit.models.strand.refinement import Refine
 from tapkit.train.batch import Batch
 
@@ -70,7 +70,7 @@ def refinement_losses(
     total = batch.xy.new_zeros(())
     with torch.autocast(place.device.type, enabled=False):
         for _ in range(TIMES):
-            place, spread = refine(maps, query, pairs.owner, place.detach())
+            place, spread = refine.around(maps, query, pairs.owner, place.detach())
             error = ((place - pairs.target).square().sum(-1) + 1e-4).sqrt()
             bent = error.clamp(max=LARGEST) / (1 + error.detach() / BEND)
             known = error.detach().clamp(max=UNSURE) / spread.exp() + spread
