@@ -10,14 +10,14 @@ from tapkit.nn.packed import Linear, can_pack, onednn, packed_linear
 
 
 class Intake(Linear):
-    """A layer that takes in products with each map, as `in_order` has them.
+    """A layer that takes in products with each map, as `in_order` has them; `more` inputs behind them are a subclass's.
 
     Its weights are of products patch after patch, `correlate` has them cell after cell. To turn all over takes as long
     as to blend them: where weights are packed, they are turned over instead, once.
     """
 
     def __init__(self, patches: tuple[int, ...], cells: int, outputs: int, more: int = 0) -> None:
-        self.products, self.more = sum(patches) * cells, more
+        self.products = sum(patches) * cells
         super().__init__(self.products + more, outputs)
         self.shapes = tuple((patch, cells) for patch in patches)
 

@@ -1,4 +1,4 @@
-"""Where a point is exactly: its query's patches and the cells around an answer, read by two layers of their own.
+"""Where a point is exactly: what its last look read of the query's patches, taken in by two layers of their own.
 
 Looks (`look`) are learned while points are followed, where pixels nearly always lead to the right place: features learn
 to be believed where pixels fail, not to correct them by a pixel. These layers are learned from pairs of frames that lie
